@@ -1,0 +1,1 @@
+"""Claims about speed and accuracy, each a command that prints a table: `make repro`, `accept`, `bench`."""

@@ -1,0 +1,34 @@
+"""The pipeline on scikit-learn's digits, in `.cache/first-look`: nothing of the main job is touched."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.workspaces import make_workspace
+
+# Few rows make few batches: smaller ones and more epochs take as many steps as a large data set does.
+SETTINGS = {
+    "download.dataset": "digits",
+    "train_fold.batch_size": 32,
+    "train_fold.epochs": 12,
+    "train_fold.max_lr": 0.05,
+    "train_fold.shift": 0,
+    "train_fold.eval_shift": 0,
+}
+
+
+def main() -> int:
+    folder = Path(".cache/first-look")
+    shutil.rmtree(folder, ignore_errors=True)
+    make_workspace(folder, SETTINGS)
+    status = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro"], cwd=folder, env=os.environ, check=False
+    ).returncode
+    print(f"The report: {folder}/report/index.html")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""A workspace of its own for a run with other parameters: the pipeline copied to a new git repository."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+_PARTS = ("tasks", "inputs", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+
+
+def make_workspace(folder: Path, settings: Mapping[str, Any], source: Path = Path()) -> None:
+    """Copy the pipeline from `source` to the new `folder`, with `settings` ("section.name": value)."""
+    folder.mkdir(parents=True)
+    for part in _PARTS:
+        origin = source / part
+        if origin.is_dir():
+            shutil.copytree(origin, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(origin, folder / part)
+    (folder / ".dvc").mkdir()
+    for name in ("config", ".gitignore"):
+        shutil.copy(source / ".dvc" / name, folder / ".dvc" / name)
+    set_params(folder / "params.yaml", settings)
+    # DVCLive asks for the commit that a run starts from.
+    author = ["-c", "user.name=relabel", "-c", "user.email=relabel@localhost"]
+    for command in (
+        ["init", "--quiet"],
+        ["add", "--all"],
+        [*author, "commit", "--quiet", "--no-gpg-sign", "-m", "Start"],
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+
+
+def set_params(path: Path, settings: Mapping[str, Any]) -> None:
+    """Change values of a params.yaml in place, keeping its comments."""
+    yaml = YAML()
+    yaml.width = 200
+    params = yaml.load(path.read_text(encoding="utf-8"))
+    for name, value in settings.items():
+        *sections, last = name.split(".")
+        section = params
+        for part in sections:
+            section = section[part]
+        section[last] = value
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)

@@ -1,0 +1,1 @@
+"""The wiring: Prefect appears here and nowhere else."""

@@ -1,0 +1,31 @@
+"""The work of Relabel: one module per pipeline stage, and the libraries that the stages share.
+
+Every error that a person can cause or mend is a `RelabelError`; its message is one readable paragraph
+saying what was expected, what was found and what to do.
+
+    RelabelError
+    ├── ParamsError      params.yaml: an unknown, missing or out-of-range value
+    ├── ArtifactError    a Parquet artifact: missing, unreadable, wrong column, type or rows
+    ├── DatasetError     the source data: no source reachable, altered content, unusable rows
+    └── TrainingError    training cannot go on: loss not finite, class or row missing
+"""
+
+
+class RelabelError(Exception):
+    """Base of every error whose message is meant for the person at the terminal."""
+
+
+class ParamsError(RelabelError):
+    """A value in `params.yaml` is unknown, missing or out of range."""
+
+
+class ArtifactError(RelabelError):
+    """An artifact is missing, unreadable, or not what its schema says."""
+
+
+class DatasetError(RelabelError):
+    """The source data cannot be had, or is not what it should be."""
+
+
+class TrainingError(RelabelError):
+    """Training cannot go on."""

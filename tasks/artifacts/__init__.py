@@ -1,0 +1,44 @@
+"""Parquet artifacts: one named schema per file, checked on every write and read; writes are atomic."""
+
+from tasks.artifacts.files import atomic_path, write_json, write_text
+from tasks.artifacts.rows import locate, rows_digest
+from tasks.artifacts.tables import (
+    EXAMPLES,
+    FOLD_PRED_PROBS,
+    FOLDS,
+    GIVEN_LABELS,
+    LABEL_ISSUES,
+    PRED_PROBS,
+    TRAINING_SET,
+    Artifact,
+    DatasetFacts,
+    column_array,
+    make_table,
+    read_facts,
+    read_table,
+    tensor_column,
+    write_table,
+)
+
+__all__ = [
+    "EXAMPLES",
+    "FOLDS",
+    "FOLD_PRED_PROBS",
+    "GIVEN_LABELS",
+    "LABEL_ISSUES",
+    "PRED_PROBS",
+    "TRAINING_SET",
+    "Artifact",
+    "DatasetFacts",
+    "atomic_path",
+    "column_array",
+    "locate",
+    "make_table",
+    "read_facts",
+    "read_table",
+    "rows_digest",
+    "tensor_column",
+    "write_json",
+    "write_table",
+    "write_text",
+]

@@ -1,0 +1,62 @@
+"""The IDX file format of MNIST and its kin (http://yann.lecun.com/exdb/mnist, "File formats")."""
+
+import gzip
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks import DatasetError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_UINT8 = 0x08
+
+
+def gunzip(content: bytes, name: str) -> bytes:
+    """`content` decompressed if it is gzip, else as it is.
+
+    Raises:
+        DatasetError: the gzip stream is cut short or damaged.
+    """
+    if not content.startswith(_GZIP_MAGIC):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"{name}: expected a whole gzip file, found a damaged one ({error}).") from error
+
+
+def decode(content: bytes, name: str) -> npt.NDArray[np.uint8]:
+    """The array in the bytes of an (uncompressed) IDX file of unsigned bytes.
+
+    Raises:
+        DatasetError: the header is not IDX, the type is not uint8, or the length does not fit the header.
+    """
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UINT8 or content[3] == 0:
+        raise DatasetError(
+            f"{name}: expected an IDX file of unsigned bytes (starting 00 00 08), found bytes "
+            f"{content[:4].hex(' ') or '(none)'}."
+        )
+    n_dims = content[3]
+    start = 4 + 4 * n_dims
+    if len(content) < start:
+        raise DatasetError(f"{name}: expected {n_dims} sizes in the IDX header, found the file cut short.")
+    shape = struct.unpack(f">{n_dims}I", content[4:start])
+    # Python integers: a hostile header must not overflow the product.
+    expected = 1
+    for size in shape:
+        expected *= size
+    if len(content) - start != expected:
+        raise DatasetError(
+            f"{name}: expected {expected} bytes after the header for shape {shape}, found "
+            f"{len(content) - start}."
+        )
+    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def encode(array: npt.NDArray[Any]) -> bytes:
+    """A uint8 array as the bytes of an IDX file; the inverse of `decode`."""
+    header = bytes([0, 0, _UINT8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + np.ascontiguousarray(array, dtype=np.uint8).tobytes()

@@ -1,0 +1,63 @@
+"""Stage `download`: the examples, from the first source that works, as one checked Parquet table."""
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from tasks.artifacts import EXAMPLES, make_table, write_table
+from tasks.datasets import Examples
+from tasks.params import Params
+
+
+def download(params: Params, workspace: Path) -> None:
+    """Write data/examples.parquet.
+
+    Raises:
+        DatasetError: no source gave the data set, or its content is not what it should be.
+    """
+    section = params.download
+    local_dir = workspace / "inputs" / "examples"
+    console = Console(stderr=True)
+    # Each source brings its own imports; only the chosen one is paid for.
+    if section.dataset == "digits":
+        from tasks.datasets import digits
+
+        examples = digits.load()
+    elif section.dataset == "parquet":
+        from tasks.datasets import parquet
+
+        examples = parquet.load(local_dir, section.class_names)
+    else:
+        from tasks.datasets import mnist
+
+        examples = mnist.load(
+            section.dataset,
+            section.sources,
+            local_dir,
+            connect_timeout_s=section.connect_timeout_s,
+            retries=section.retries,
+            console=console,
+        )
+    if section.pool_test:
+        examples = pool_test(examples)
+    columns = {
+        "example_id": examples.example_id,
+        "split": examples.split,
+        "true_label": (
+            [None] * len(examples.example_id) if examples.true_label is None else examples.true_label
+        ),
+        examples.facts.content: examples.content,
+    }
+    write_table(
+        workspace / "data" / "examples.parquet", make_table(EXAMPLES, examples.facts, columns), EXAMPLES
+    )
+    splits, counts = np.unique(examples.split, return_counts=True)
+    listed = ", ".join(f"{count:,} {split}" for split, count in zip(splits, counts, strict=True))
+    console.print(f"{examples.facts.dataset}: {listed} examples")
+
+
+def pool_test(examples: Examples) -> Examples:
+    """The same examples with every test row made a training row, for cross-validated figures alone."""
+    split = np.where(examples.split == "test", "train", examples.split)
+    return Examples(examples.facts, examples.example_id, split, examples.true_label, examples.content)

@@ -1,0 +1,158 @@
+"""Stage `inject_noise`: the labels as given, made wrong on purpose or read from outside."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from tasks import DatasetError, ParamsError
+from tasks.artifacts import (
+    EXAMPLES,
+    GIVEN_LABELS,
+    column_array,
+    make_table,
+    read_facts,
+    read_table,
+    write_table,
+)
+from tasks.label_quality import noise
+from tasks.params import InjectNoise, Params
+
+
+def inject_noise(params: Params, workspace: Path) -> None:
+    """Write data/given_labels.parquet: only labels of the training split are touched.
+
+    Raises:
+        DatasetError: labels to be made wrong are unknown, or the file of given labels does not fit.
+        ParamsError: the transition matrix does not fit the classes.
+    """
+    section = params.inject_noise
+    path = workspace / "data" / "examples.parquet"
+    examples = read_table(path, EXAMPLES, columns=["split", "true_label"])
+    facts = read_facts(examples, str(path))
+    ids = column_array(examples, "example_id")
+    split = column_array(examples, "split")
+    true_label = examples.column("true_label")
+    known = ~true_label.is_null().to_numpy()
+    truth = true_label.fill_null(0).to_numpy().astype(np.int64)
+
+    # Unlabeled rows have no given label, so they are no rows of this table.
+    labeled = split != "unlabeled"
+    train = split == "train"
+    given = truth.copy()
+    if section.kind == "file":
+        folder = workspace / "inputs" / "labels"
+        file_ids, file_labels = read_given_labels(folder, str(section.path), facts.class_names)
+        given[train] = _match_rows(ids[train], file_ids, file_labels, str(section.path))
+    elif not known[train].all():
+        raise DatasetError(
+            f"inject_noise.kind: {section.kind} starts from true labels; {int((~known[train]).sum())} "
+            "training rows have none. Give the labels in a file with kind: file."
+        )
+    else:
+        given[train] = make_noisy(given[train], section, facts.n_classes)
+    labeled &= known | train
+    table = make_table(
+        GIVEN_LABELS,
+        facts,
+        {
+            "example_id": ids[labeled],
+            "split": split[labeled],
+            "given_label": given[labeled],
+            "true_label": pa.array(truth[labeled], pa.int16(), mask=~known[labeled]),
+            "is_noisy": pa.array((given != truth)[labeled], pa.bool_(), mask=~known[labeled]),
+        },
+    )
+    write_table(workspace / "data" / "given_labels.parquet", table, GIVEN_LABELS)
+
+
+def make_noisy(labels: npt.NDArray[Any], section: InjectNoise, n_classes: int) -> npt.NDArray[Any]:
+    """`labels` (N,) with the noise that the section describes, drawn from its seed."""
+    rng = np.random.default_rng(section.seed)
+    if section.kind == "uniform":
+        return noise.uniform_noise(labels, section.rate, n_classes, rng)
+    if section.kind == "symmetric":
+        return noise.symmetric_noise(labels, section.rate, n_classes, rng)
+    if section.kind == "pair":
+        return noise.pair_noise(labels, section.rate, n_classes, rng)
+    if section.kind == "matrix":
+        matrix = np.array(section.transition_matrix, dtype=np.float64)
+        if len(matrix) != n_classes:
+            raise ParamsError(
+                f"params.yaml: inject_noise.transition_matrix has {len(matrix)} rows; the data set has "
+                f"{n_classes} classes."
+            )
+        return noise.matrix_noise(labels, matrix, rng)
+    return labels
+
+
+def read_given_labels(
+    folder: Path, name: str, class_names: tuple[str, ...]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Read `example_id` and `given_label` from a CSV or Parquet file in `folder`.
+
+    Labels are class indices or class names.
+
+    Raises:
+        DatasetError: the file lies outside `folder`, is missing or unreadable, lacks a column, or holds a
+            label that is no class.
+    """
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise DatasetError(f"inject_noise.path: expected a file inside {folder}, found {name}.")
+    if not path.is_file():
+        raise DatasetError(f"inject_noise.path: expected the file {folder / name}, found none.")
+    try:
+        table = pacsv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{folder / name}: expected readable CSV or Parquet ({error}).") from error
+    missing = {"example_id", "given_label"} - set(table.column_names)
+    if missing:
+        raise DatasetError(
+            f"{folder / name}: expected the columns example_id and given_label, found "
+            f"{', '.join(table.column_names)}."
+        )
+    ids, labels = table.column("example_id"), table.column("given_label")
+    if not pa.types.is_integer(ids.type) or ids.null_count or labels.null_count:
+        raise DatasetError(
+            f"{folder / name}: expected integer example_id and no empty cell, found example_id of "
+            f"{ids.type}, {ids.null_count + labels.null_count} empty cells."
+        )
+    index = {class_name: k for k, class_name in enumerate(class_names)}
+    values = labels.to_pylist()
+    if pa.types.is_integer(labels.type):
+        wrong = [value for value in values if not 0 <= value < len(class_names)]
+    else:
+        wrong = [value for value in values if str(value) not in index]
+        values = [index.get(str(value), -1) for value in values]
+    if wrong:
+        raise DatasetError(
+            f"{folder / name}: expected labels among the classes {', '.join(class_names)} (or their indices "
+            f"0..{len(class_names) - 1}), found {wrong[0]!r} and {len(wrong) - 1} more."
+        )
+    return ids.to_numpy().astype(np.int64), np.array(values, dtype=np.int64)
+
+
+def _match_rows(
+    ids: npt.NDArray[Any], file_ids: npt.NDArray[np.int64], file_labels: npt.NDArray[np.int64], name: str
+) -> npt.NDArray[np.int64]:
+    """The file's labels in the order of `ids`; every training row must be in the file exactly once."""
+    order = np.argsort(file_ids, kind="stable")
+    sorted_ids = file_ids[order]
+    repeated = sorted_ids[1:][np.diff(sorted_ids) == 0]
+    unknown = np.setdiff1d(sorted_ids, ids)
+    missing = np.setdiff1d(ids, sorted_ids)
+    for expected, kind, found in (
+        ("each example_id once", "repeated", repeated),
+        ("example_id of training rows alone", "unknown", unknown),
+        ("a label for every training row", "missing", missing),
+    ):
+        if len(found):
+            raise DatasetError(
+                f"{name}: expected {expected}, found {len(found)} {kind}, the first {int(found[0])}."
+            )
+    return file_labels[order][np.searchsorted(sorted_ids, ids)]

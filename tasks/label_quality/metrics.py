@@ -1,0 +1,55 @@
+"""Measures: how good predictions are, and how well issues were found. Plain floats, ready for JSON."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def prediction_quality(
+    labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], calibration_bins: int = 15
+) -> dict[str, float]:
+    """Accuracy, log-loss (nats) and calibration error of `pred_probs` (N, K) against `labels` (N,)."""
+    probs = pred_probs[np.arange(len(labels)), labels].astype(np.float64)
+    return {
+        "accuracy": float(np.mean(pred_probs.argmax(axis=1) == labels)),
+        # The clip of scikit-learn's log_loss: one certain mistake must not make the mean infinite.
+        "log_loss": float(-np.log(np.clip(probs, np.finfo(pred_probs.dtype).eps, 1)).mean()),
+        "expected_calibration_error": expected_calibration_error(labels, pred_probs, calibration_bins),
+    }
+
+
+def expected_calibration_error(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], n_bins: int) -> float:
+    """The expected calibration error of the predicted class (Guo et al. 2017, equation 3), in [0, 1].
+
+    Bins of equal width over confidence, the upper edge belonging to the bin.
+    """
+    confidence = pred_probs.max(axis=1).astype(np.float64)
+    correct = pred_probs.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    gap = np.bincount(bins, weights=correct - confidence, minlength=n_bins)
+    return float(np.abs(gap).sum() / len(labels))
+
+
+def detection_quality(is_noisy: npt.NDArray[np.bool_], is_issue: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """Precision, recall and F1 of flags (N,) against the truth (N,); NaN where a ratio has no base."""
+    hits = int((is_noisy & is_issue).sum())
+    flagged, noisy = int(is_issue.sum()), int(is_noisy.sum())
+    return {
+        "precision": hits / flagged if flagged else float("nan"),
+        "recall": hits / noisy if noisy else float("nan"),
+        "f1": 2 * hits / (flagged + noisy) if flagged + noisy else float("nan"),
+    }
+
+
+def ranking_quality(is_noisy: npt.NDArray[np.bool_], suspicion: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Average precision and AUROC of a score (N,), high = suspect; NaN where there is but one kind of row."""
+    # Imported here: scikit-learn costs a second, and only runs whose truth is known need it.
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    if is_noisy.all() or not is_noisy.any():
+        return {"average_precision": float("nan"), "auroc": float("nan")}
+    return {
+        "average_precision": float(average_precision_score(is_noisy, suspicion)),
+        "auroc": float(roc_auc_score(is_noisy, suspicion)),
+    }

@@ -1,0 +1,58 @@
+"""Label quality scores: how much a row's label is to be trusted. Low means suspect.
+
+Throughout, `labels` is (N,) given class indices and `pred_probs` is (N, K) out-of-fold probabilities; the
+results are (N,) float64 in [0, 1]. Definitions as in cleanlab 2.9 (`cleanlab.rank`).
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+_TINY = 1e-6
+
+
+def self_confidence(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
+    """The probability of the given label, P_y."""
+    return np.asarray(pred_probs[np.arange(len(labels)), labels], dtype=np.float64)
+
+
+def normalized_margin(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
+    """(P_y - max over the other classes + 1) / 2."""
+    rows = np.arange(len(labels))
+    probs = pred_probs.astype(np.float64)
+    given = probs[rows, labels]
+    probs[rows, labels] = -np.inf
+    return np.asarray((given - probs.max(axis=1) + 1) / 2)
+
+
+def confidence_weighted_entropy(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
+    """ln(1 + r) / r with r = (H / ln K) / P_y, H the entropy of the row.
+
+    A known trap, kept because cleanlab's rows are the contract: a row of entropy 0 scores 0, the worst,
+    even where its label is right.
+    """
+    probs = pred_probs.astype(np.float64)
+    # p ln p with 0 ln 0 = 0.
+    entropy = -np.sum(probs * np.log(np.clip(probs, np.finfo(np.float64).tiny, None)), axis=1)
+    ratio = (entropy / np.log(probs.shape[1])) / np.maximum(self_confidence(labels, probs), _TINY)
+    return np.asarray(np.log(ratio + 1) / np.maximum(ratio, _TINY))
+
+
+SCORES = {
+    "self_confidence": self_confidence,
+    "normalized_margin": normalized_margin,
+    "confidence_weighted_entropy": confidence_weighted_entropy,
+}
+
+
+def rank_issues(
+    is_issue: npt.NDArray[np.bool_], score: Floats, example_id: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """(N,) rank of each issue, 0 the most suspect (lowest score, then lowest id); -1 where not an issue."""
+    rank = np.full(len(score), -1, dtype=np.int64)
+    issues = np.flatnonzero(is_issue)
+    order = np.lexsort((example_id[issues], score[issues]))
+    rank[issues[order]] = np.arange(len(issues))
+    return rank

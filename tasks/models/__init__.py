@@ -1,0 +1,1 @@
+"""Networks, the LightningModule, and how it is fitted, used for prediction, saved and loaded."""

@@ -1,0 +1,353 @@
+"""The classifier as a LightningModule, with `fit`, `predict`, `save` and `load`.
+
+Importing this module imports torch and Lightning (about 5 seconds); only training stages do.
+"""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from dvclive.lightning import DVCLiveLogger
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+
+from tasks import ArtifactError, TrainingError
+from tasks.artifacts import DatasetFacts, atomic_path
+from tasks.models.networks import NETWORKS, shift_images
+from tasks.models.progress import EpochProgress
+from tasks.params import TrainFold
+
+# Prediction holds no gradients, so larger batches fit and cost less a row.
+_PREDICT_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a classifier says of N rows: `pred_probs` (N, K) and `embedding` (N, D), both float32."""
+
+    pred_probs: npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows to train on.
+
+    Attributes:
+        content: (N, ...) uint8 images or float32 features.
+        soft_label: (N, K) float32 target probabilities, one-hot for a hard label.
+        weight: (N,) float32 weight of each row in the loss.
+    """
+
+    content: npt.NDArray[Any]
+    soft_label: npt.NDArray[np.float32]
+    weight: npt.NDArray[np.float32]
+
+    def head(self, n: int) -> "TrainingRows":
+        """The first `n` rows."""
+        return TrainingRows(self.content[:n], self.soft_label[:n], self.weight[:n])
+
+
+class Classifier(pl.LightningModule):
+    """A network with a linear head, trained by one-cycle SGD on soft labels.
+
+    Batches are (content, soft_label, weight); content comes as uint8 (images) or float32 (features) and is
+    normalised on the device with the mean and deviation of the training rows.
+    """
+
+    def __init__(self, recipe: TrainFold, shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.shape = shape
+        network = NETWORKS[recipe.network](shape)
+        self.network: nn.Module = network
+        self.head = nn.Linear(network.embedding_dim, n_classes)
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("deviation", torch.ones(()))
+        self.shifts = torch.Generator()
+
+    def embed(self, content: Tensor) -> Tensor:
+        """(N, D) embeddings of raw content."""
+        embedding: Tensor = self.network((content.to(self.dtype) - self.mean) / self.deviation)
+        return embedding
+
+    def forward(self, content: Tensor) -> Tensor:
+        """(N, K) logits of raw content."""
+        logits: Tensor = self.head(self.embed(content))
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+        content, soft_label, weight = batch
+        if self.recipe.shift and content.ndim == 4:
+            reach = self.recipe.shift
+            moves = torch.randint(-reach, reach + 1, (2, len(content)), generator=self.shifts)
+            content = shift_images(content, moves[0].to(content.device), moves[1].to(content.device), reach)
+        logits = self(content)
+        losses = F.cross_entropy(
+            logits, soft_label, reduction="none", label_smoothing=self.recipe.label_smoothing
+        )
+        loss = (losses * weight).sum() / weight.sum()
+        correct = logits.argmax(dim=1) == soft_label.argmax(dim=1)
+        self._log("train/loss", loss, len(content))
+        self._log("train/accuracy", correct.float().mean(), len(content))
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
+        content, soft_label, _ = batch
+        logits = self(content)
+        correct = logits.argmax(dim=1) == soft_label.argmax(dim=1)
+        self._log("validation/loss", F.cross_entropy(logits, soft_label), len(content))
+        self._log("validation/accuracy", correct.float().mean(), len(content))
+
+    def on_train_epoch_end(self) -> None:
+        loss = self.trainer.callback_metrics["train/loss"]
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"The training loss became {loss.item()} in epoch {self.current_epoch + 1} of "
+                f"{self.recipe.epochs}. Lower train_fold.max_lr ({self.recipe.max_lr:g}), or raise "
+                f"train_fold.precision ({self.recipe.precision})."
+            )
+
+    def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
+        (content,) = batch
+        embedding = self.embed(content)
+        probs = self.head(embedding).float().softmax(dim=1)
+        reach = self.recipe.eval_shift
+        if reach and content.ndim == 4:
+            moves = [(down, right) for down in (-reach, 0, reach) for right in (-reach, 0, reach)]
+            for down, right in moves:
+                if (down, right) != (0, 0):
+                    shifted = torch.roll(F.pad(content, (reach,) * 4), (down, right), dims=(2, 3))
+                    view = shifted[:, :, reach:-reach, reach:-reach]
+                    probs = probs + self(view).float().softmax(dim=1)
+            probs = probs / len(moves)
+        return probs, embedding.float()
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(
+            self.parameters(),
+            lr=self.recipe.max_lr,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=self.recipe.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=self.recipe.max_lr,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            cycle_momentum=False,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _log(self, name: str, value: Tensor, n_rows: int) -> None:
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=n_rows)
+        # Lightning takes `step` as the x of every logged value: epochs, not batches.
+        self.log("step", float(self.current_epoch + 1), on_step=False, on_epoch=True, batch_size=n_rows)
+
+
+class _Rows(Dataset[Any]):
+    """Tensors sliced by a whole batch of indices at once."""
+
+    def __init__(self, *tensors: Tensor) -> None:
+        self.tensors = tensors
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def __getitem__(self, index: list[int]) -> tuple[Tensor, ...]:
+        rows = torch.as_tensor(index)
+        return tuple(tensor[rows] for tensor in self.tensors)
+
+
+def fit(
+    rows: TrainingRows,
+    validation: TrainingRows,
+    recipe: TrainFold,
+    seed: int,
+    log_dir: Path,
+    title: str,
+) -> Classifier:
+    """Train a classifier.
+
+    Args:
+        rows: what it learns from.
+        validation: held-out rows for the learning curve; they choose nothing.
+        recipe: network, schedule, precision and device.
+        seed: of the initial weights, the order of the rows and their shifts. Equal seeds, rows, recipe and
+            `recipe.threads` give bitwise equal weights on one machine's CPU.
+        log_dir: where DVCLive writes the curves.
+        title: of the progress bar.
+
+    Raises:
+        TrainingError: there are too few rows for a batch, or the loss is not finite.
+    """
+    if len(rows.content) < 2:
+        raise TrainingError(f"Training needs at least 2 rows, found {len(rows.content)}.")
+    torch.set_num_threads(recipe.threads)
+    content = _content_tensor(rows.content)
+    with _seeded(seed), _quiet():
+        classifier = Classifier(recipe, tuple(content.shape[1:]), rows.soft_label.shape[1])
+        classifier.mean, classifier.deviation = _moments(content)
+        classifier.shifts.manual_seed(seed)
+        trainer = pl.Trainer(
+            max_epochs=recipe.epochs,
+            accelerator=recipe.accelerator,
+            devices=1,
+            precision=recipe.precision,
+            deterministic=True,
+            logger=DVCLiveLogger(dir=str(log_dir), save_dvc_exp=False, dvcyaml=None, report=None),
+            callbacks=[EpochProgress(title)],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+        )
+        trainer.fit(
+            classifier,
+            _loader(
+                _training_tensors(rows),
+                min(recipe.batch_size, len(content)),
+                torch.Generator().manual_seed(seed),
+            ),
+            _loader(_training_tensors(validation), _PREDICT_BATCH) if len(validation.content) else None,
+        )
+    return classifier
+
+
+def predict(classifier: Classifier, content: npt.NDArray[Any]) -> Predictions:
+    """Probabilities and embeddings of `content` (N, ...), in its order."""
+    recipe = classifier.recipe
+    with _quiet():
+        trainer = pl.Trainer(
+            accelerator=recipe.accelerator,
+            devices=1,
+            precision=recipe.precision,
+            deterministic=True,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+        )
+        batches = trainer.predict(classifier, _loader(_Rows(_content_tensor(content)), _PREDICT_BATCH))
+    probs, embeddings = zip(*batches or [], strict=True)
+    return Predictions(
+        torch.cat(probs).cpu().numpy().astype(np.float32),
+        torch.cat(embeddings).cpu().numpy().astype(np.float32),
+    )
+
+
+def save(path: Path, classifier: Classifier, facts: DatasetFacts) -> None:
+    """Write a checkpoint of tensors and plain values, which `load` reads without unpickling code."""
+    content = {
+        "state_dict": classifier.state_dict(),
+        "recipe": classifier.recipe.model_dump(mode="json"),
+        "shape": list(classifier.shape),
+        "dataset": facts.dataset,
+        "class_names": list(facts.class_names),
+    }
+    # torch names the archive after its file; through memory the bytes do not depend on the temporary name.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def load(path: Path) -> tuple[Classifier, tuple[str, ...]]:
+    """The classifier in a checkpoint and its class names.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        recipe = TrainFold.model_validate(content["recipe"])
+        classifier = Classifier(recipe, tuple(content["shape"]), len(content["class_names"]))
+        state = content["state_dict"]
+        classifier.mean = torch.zeros_like(state["mean"])
+        classifier.deviation = torch.ones_like(state["deviation"])
+        classifier.load_state_dict(state)
+        return classifier.eval(), tuple(content["class_names"])
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{path}: expected a checkpoint, found no file. Make it with `dvc repro retrain`."
+        ) from error
+    except Exception as error:  # torch.load raises pickle, zip, runtime and key errors alike
+        raise ArtifactError(
+            f"{path}: expected a checkpoint of this project, found a damaged or foreign file "
+            f"({type(error).__name__}). Make it with `dvc repro retrain`."
+        ) from error
+
+
+def one_hot(labels: npt.NDArray[Any], n_classes: int) -> npt.NDArray[np.float32]:
+    """(N, K) float32 rows of the identity."""
+    return np.asarray(np.eye(n_classes, dtype=np.float32)[labels])
+
+
+def _content_tensor(content: npt.NDArray[Any]) -> Tensor:
+    """Images (N, H, W) or (N, H, W, C) as (N, C, H, W) uint8; features as they are."""
+    tensor = torch.from_numpy(np.ascontiguousarray(content))
+    if tensor.dtype == torch.uint8 and tensor.ndim == 3:
+        return tensor[:, None]
+    if tensor.dtype == torch.uint8 and tensor.ndim == 4:
+        return tensor.permute(0, 3, 1, 2).contiguous()
+    return tensor
+
+
+def _training_tensors(rows: TrainingRows) -> _Rows:
+    return _Rows(_content_tensor(rows.content), torch.tensor(rows.soft_label), torch.tensor(rows.weight))
+
+
+def _moments(content: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation to normalise with: of all pixels of an image set, or of each feature."""
+    if content.dtype == torch.uint8:
+        counts = torch.bincount(content.flatten(), minlength=256).double()
+        values = torch.arange(256, dtype=torch.float64)
+        mean = (counts * values).sum() / counts.sum()
+        variance = (counts * (values - mean) ** 2).sum() / counts.sum()
+    else:
+        mean, variance = content.double().mean(dim=0), content.double().var(dim=0, correction=0)
+    return mean.float(), variance.sqrt().clamp_min(1e-6).float()
+
+
+def _loader(rows: _Rows, batch_size: int, shuffle: torch.Generator | None = None) -> DataLoader[Any]:
+    order = SequentialSampler(rows) if shuffle is None else RandomSampler(rows, generator=shuffle)
+    # A last batch of few rows would give batch norm poor statistics, so training drops it.
+    batches = BatchSampler(order, batch_size, drop_last=shuffle is not None)
+    return DataLoader(rows, sampler=batches, batch_size=None)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generators (initial weights and dropout draw from them) and restore them after."""
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's advertisements and the hint to use worker processes for in-memory slices."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.` is deprecated.*")
+            yield
+    finally:
+        logger.setLevel(level)

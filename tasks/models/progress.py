@@ -1,0 +1,58 @@
+"""Progress of a training run: a bar on a terminal, one line an epoch elsewhere."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+# Redrawing at every batch would cost more than some batches do.
+_EVERY_BATCHES = 10
+
+
+class EpochProgress(ProgressBar):
+    """One bar over all batches of all epochs, titled with the run and its latest figures."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.title = title
+        self.console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.run = self.bar.add_task(title)
+
+    def disable(self) -> None:
+        self.bar.disable = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.bar.update(self.run, total=int(trainer.estimated_stepping_batches))
+        self.bar.start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % _EVERY_BATCHES == 0:
+            self.bar.update(self.run, completed=trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        figures = trainer.callback_metrics
+        # `training_step` has set both; validation is absent where there are no held-out rows.
+        line = (
+            f"{self.title}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, "
+            f"loss {figures['train/loss']:.4f}, accuracy {figures['train/accuracy']:.4f}"
+        )
+        if "validation/accuracy" in figures:
+            line += f", held out {figures['validation/accuracy']:.4f}"
+        self.bar.update(self.run, description=line, completed=trainer.global_step)
+        if not self.console.is_terminal:
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.bar.stop()

@@ -1,0 +1,82 @@
+"""Stage `pseudo_label`: the repaired training set, with the source of every label."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.artifacts import (
+    GIVEN_LABELS,
+    LABEL_ISSUES,
+    PRED_PROBS,
+    TRAINING_SET,
+    column_array,
+    locate,
+    make_table,
+    read_facts,
+    read_table,
+    write_json,
+    write_table,
+)
+from tasks.params import Params
+from tasks.pseudo_labels.selection import repair_labels
+
+
+def pseudo_label(params: Params, workspace: Path) -> None:
+    """Write data/training_set.parquet (dropped rows are not in it) and metrics/training_set.json.
+
+    Raises:
+        ArtifactError: an input is missing or not what it should be.
+    """
+    section = params.pseudo_label
+    data = workspace / "data"
+    issues = read_table(data / "label_issues.parquet", LABEL_ISSUES, columns=["given_label", "is_issue"])
+    predictions = read_table(data / "pred_probs.parquet", PRED_PROBS, columns=["pred_probs"])
+    given = read_table(data / "given_labels.parquet", GIVEN_LABELS, columns=["true_label"])
+    facts = read_facts(issues, str(data / "label_issues.parquet"))
+    ids = column_array(issues, "example_id")
+    labels = column_array(issues, "given_label")
+    rows = locate(column_array(predictions, "example_id"), ids, str(data / "pred_probs.parquet"))
+    repair = repair_labels(
+        labels,
+        column_array(predictions, "pred_probs")[rows],
+        column_array(issues, "is_issue"),
+        section.min_confidence,
+        section.otherwise,
+    )
+    keep = repair.keep
+    table = make_table(
+        TRAINING_SET,
+        facts,
+        {
+            "example_id": ids[keep],
+            "label": repair.label[keep],
+            "soft_label": repair.soft_label[keep],
+            "weight": np.ones(int(keep.sum()), dtype=np.float32),
+            "source": np.where(repair.is_pseudo, "pseudo", "given")[keep],
+            "given_label": labels[keep],
+        },
+    )
+    write_table(data / "training_set.parquet", table, TRAINING_SET)
+
+    actions, counts = np.unique(repair.action, return_counts=True)
+    found = dict(zip(actions.tolist(), counts.tolist(), strict=True))
+    metrics: dict[str, Any] = {
+        "n_rows_before": len(ids),
+        "n_rows_after": int(keep.sum()),
+        "actions": {
+            name: found.get(name, 0) for name in ("trusted", "relabelled", "softened", "kept", "dropped")
+        },
+    }
+    true_label = given.column("true_label")
+    if not true_label.null_count:
+        truth = column_array(given, "true_label")[locate(column_array(given, "example_id"), ids)]
+        pseudo = repair.is_pseudo
+        metrics["label_accuracy"] = {
+            "before": float(np.mean(labels == truth)),
+            "after": float(np.mean(repair.label[keep] == truth[keep])),
+            "of_pseudo_labels": (
+                float(np.mean(repair.label[pseudo] == truth[pseudo])) if pseudo.any() else float("nan")
+            ),
+        }
+    write_json(workspace / "metrics" / "training_set.json", metrics)

@@ -1,0 +1,100 @@
+"""Stage `retrain`: the same recipe on one label set, measured on the clean test split."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks import DatasetError, ParamsError
+from tasks.artifacts import (
+    EXAMPLES,
+    GIVEN_LABELS,
+    TRAINING_SET,
+    column_array,
+    locate,
+    read_facts,
+    read_table,
+    write_json,
+)
+from tasks.label_quality.metrics import prediction_quality
+from tasks.params import LabelSetName, Params
+
+# Test rows that draw the learning curve each epoch; they choose nothing, and all are measured at the end.
+_CURVE_ROWS = 2_000
+
+
+def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
+    """Write the checkpoint, metrics/retrain_LABELS.json and the learning curves of one label set.
+
+    Without a test split (`download.pool_test`) the metrics hold no test figures.
+
+    Returns:
+        Seconds spent on fitting and predicting, imports and files left out.
+
+    Raises:
+        ParamsError: `labels` is none of `retrain.label_sets`.
+        DatasetError: the true labels are asked for and not known.
+        TrainingError: the loss is not finite.
+    """
+    # Imported here, so that the command line and the light stages do not pay for torch.
+    from tasks.models import classifier
+
+    label_sets = params.retrain.label_sets
+    if labels not in label_sets:
+        raise ParamsError(f"--labels: expected one of {', '.join(label_sets)}, found {labels}.")
+    data = workspace / "data"
+    path = data / f"{label_sets[labels].table}.parquet"
+    if label_sets[labels].table == "training_set":
+        table = read_table(path, TRAINING_SET)
+        soft_label = column_array(table, "soft_label")
+        weight = column_array(table, "weight")
+        facts = read_facts(table, str(path))
+    else:
+        table = read_table(path, GIVEN_LABELS)
+        facts = read_facts(table, str(path))
+        table = table.filter(column_array(table, "split") == "train")
+        column = "true_label" if labels == "true" else "given_label"
+        if table.column(column).null_count:
+            raise DatasetError(
+                "retrain@true: expected the true label of every training row, found "
+                f"{table.column(column).null_count} unknown. Remove `true` from retrain.label_sets."
+            )
+        soft_label = classifier.one_hot(column_array(table, column), facts.n_classes)
+        weight = np.ones(table.num_rows, dtype=np.float32)
+
+    examples_path = data / "examples.parquet"
+    examples = read_table(examples_path, EXAMPLES, columns=["split", "true_label", facts.content])
+    content = column_array(examples, facts.content)
+    rows = locate(column_array(examples, "example_id"), column_array(table, "example_id"), str(examples_path))
+    is_test = (column_array(examples, "split") == "test") & ~examples.column(
+        "true_label"
+    ).is_null().to_numpy()
+    test_labels = examples.column("true_label").fill_null(0).to_numpy()[is_test].astype(np.int64)
+
+    test = classifier.TrainingRows(
+        content[is_test],
+        classifier.one_hot(test_labels, facts.n_classes),
+        np.ones(len(test_labels), dtype=np.float32),
+    )
+    started = time.monotonic()
+    model = classifier.fit(
+        classifier.TrainingRows(content[rows], soft_label, weight),
+        test.head(_CURVE_ROWS),
+        params.train_fold,
+        seed=params.retrain.seed,
+        log_dir=workspace / "plots" / "retrain" / labels,
+        title=f"retrain on {labels} labels",
+    )
+    predictions = classifier.predict(model, test.content) if len(test_labels) else None
+    training_s = time.monotonic() - started
+    classifier.save(
+        workspace / "models" / f"{label_sets[labels].checkpoint}.ckpt",
+        model,
+        facts,
+    )
+    metrics: dict[str, Any] = {"n_rows": len(rows), "n_test_rows": len(test_labels)}
+    if predictions is not None:
+        metrics["test"] = prediction_quality(test_labels, predictions.pred_probs)
+    write_json(workspace / "metrics" / f"retrain_{labels}.json", metrics)
+    return training_s
