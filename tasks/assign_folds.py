@@ -23,7 +23,7 @@ def assign_folds(params: Params, workspace: Path) -> None:
     """Write data/folds.parquet: one fold for every training row.
 
     Raises:
-        DatasetError: a class has fewer rows than there are folds.
+        DatasetError: no row is a training row, or a class has fewer rows than there are folds.
     """
     section = params.assign_folds
     path = workspace / "data" / "given_labels.parquet"
@@ -44,11 +44,13 @@ def stratified_folds(
     """(N,) fold of each row, classes spread evenly over `n_splits` folds.
 
     Raises:
-        DatasetError: a class that occurs has fewer rows than folds; names the class.
+        DatasetError: there is no row, or a class that occurs has fewer rows than folds; names the class.
     """
     # Imported here: scikit-learn costs a second that `--help` and the tests of errors need not pay.
     from sklearn.model_selection import StratifiedKFold
 
+    if not len(labels):
+        raise DatasetError("Rows of split `train` were expected, to be spread over folds; found none.")
     counts = np.bincount(labels, minlength=len(class_names))
     for k in np.flatnonzero((counts > 0) & (counts < n_splits)):
         raise DatasetError(

@@ -28,7 +28,7 @@ def inject_noise(params: Params, workspace: Path) -> None:
 
     Raises:
         DatasetError: labels to be made wrong are unknown, or the file of given labels does not fit.
-        ParamsError: the transition matrix does not fit the classes.
+        ParamsError: the kind of noise or the transition matrix does not fit the classes.
     """
     section = params.inject_noise
     path = workspace / "data" / "examples.parquet"
@@ -72,6 +72,11 @@ def inject_noise(params: Params, workspace: Path) -> None:
 
 def make_noisy(labels: npt.NDArray[Any], section: InjectNoise, n_classes: int) -> npt.NDArray[Any]:
     """`labels` (N,) with the noise that the section describes, drawn from its seed."""
+    if section.kind in ("symmetric", "pair") and n_classes < 2:
+        raise ParamsError(
+            f"params.yaml: inject_noise.kind: {section.kind} needs at least 2 classes; the data set has "
+            f"{n_classes}."
+        )
     rng = np.random.default_rng(section.seed)
     if section.kind == "uniform":
         return noise.uniform_noise(labels, section.rate, n_classes, rng)
@@ -101,20 +106,24 @@ def read_given_labels(
         DatasetError: the file lies outside `folder`, is missing or unreadable, lacks a column, or holds a
             label that is no class.
     """
-    path = (folder / name).resolve()
+    try:
+        path = (folder / name).resolve()
+        is_file = path.is_file()
+    except (OSError, ValueError) as error:  # too long, or with a null byte
+        raise DatasetError(f"inject_noise.path: expected a file name, found {name!r} ({error}).") from error
     if not path.is_relative_to(folder.resolve()):
         raise DatasetError(f"inject_noise.path: expected a file inside {folder}, found {name}.")
-    if not path.is_file():
+    if not is_file:
         raise DatasetError(f"inject_noise.path: expected the file {folder / name}, found none.")
     try:
         table = pacsv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        names = table.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{folder / name}: expected readable CSV or Parquet ({error}).") from error
-    missing = {"example_id", "given_label"} - set(table.column_names)
-    if missing:
+    if names.count("example_id") != 1 or names.count("given_label") != 1:
         raise DatasetError(
-            f"{folder / name}: expected the columns example_id and given_label, found "
-            f"{', '.join(table.column_names)}."
+            f"{folder / name}: expected the columns example_id and given_label once each, found "
+            f"{', '.join(names)}."
         )
     ids, labels = table.column("example_id"), table.column("given_label")
     if not pa.types.is_integer(ids.type) or ids.null_count or labels.null_count:
@@ -134,7 +143,11 @@ def read_given_labels(
             f"{folder / name}: expected labels among the classes {', '.join(class_names)} (or their indices "
             f"0..{len(class_names) - 1}), found {wrong[0]!r} and {len(wrong) - 1} more."
         )
-    return ids.to_numpy().astype(np.int64), np.array(values, dtype=np.int64)
+    try:
+        ids = ids.cast(pa.int64())
+    except pa.ArrowException as error:
+        raise DatasetError(f"{folder / name}: expected example_id of int64 ({error}).") from error
+    return ids.to_numpy(), np.array(values, dtype=np.int64)
 
 
 def _match_rows(

@@ -81,8 +81,10 @@ class AssignFolds(Section):
 class TrainFold(Section):
     """The training recipe, shared by the folds and by `retrain`.
 
-    `max_lr` is the peak of the one-cycle schedule; `shift` is the largest random shift in pixels;
-    `eval_shift` averages predictions over shifts of so many pixels (0: one view).
+    `max_lr` and `muon_lr` are the peaks of the one-cycle schedules of SGD (head, batch norms) and of Muon
+    (hidden weights); `gce_q` is the q of the generalised cross-entropy (0: cross-entropy); `shift` is the
+    largest random shift in pixels; `eval_shift` averages predictions over shifts of so many pixels (0: one
+    view); equal `threads` are part of what makes runs bitwise equal.
     """
 
     folds: tuple[int, ...]
@@ -90,11 +92,13 @@ class TrainFold(Section):
     epochs: Annotated[int, Field(ge=1, le=1000)]
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     max_lr: Annotated[float, Field(gt=0, le=10)]
+    muon_lr: Annotated[float, Field(gt=0, le=10)]
     weight_decay: Annotated[float, Field(ge=0, le=1)]
+    gce_q: Fraction
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     shift: Annotated[int, Field(ge=0, le=8)]
     eval_shift: Annotated[int, Field(ge=0, le=4)]
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     threads: Annotated[int, Field(ge=1, le=256)]
     seed: Seed
@@ -130,8 +134,10 @@ class LabelSet(Section):
 
 
 class Retrain(Section):
-    """Which label sets are trained on and compared."""
+    """Which label sets are trained on and compared, with which loss; all else is the recipe of the folds."""
 
+    gce_q: Fraction
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     label_sets: Annotated[dict[LabelSetName, LabelSet], Field(min_length=1)]
     seed: Seed
 
@@ -178,7 +184,9 @@ def load_params(path: Path) -> Params:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ParamsError(f"{path}: expected the parameters here, found no file.") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ParamsError(f"{path}: expected a readable file ({error}).") from error
+    except (YAMLError, ValueError) as error:  # ValueError: text that is not UTF-8, a date that is none
         raise ParamsError(f"{path}: expected YAML, found text that does not parse: {error}") from error
     try:
         return Params.model_validate(content)
@@ -186,7 +194,11 @@ def load_params(path: Path) -> Params:
         faults = [
             f"  {'.'.join(str(part) for part in fault['loc']) or 'params'}: "
             f"{fault['msg'].removeprefix('Value error, ')}"
-            + (f" (found {fault['input']!r})" if fault["loc"] and fault["type"] != "value_error" else "")
+            + (
+                f" (found {fault['input']!r})"
+                if fault["loc"] and fault["type"] not in ("value_error", "missing")
+                else ""
+            )
             for fault in error.errors()
         ]
         raise ParamsError(f"{path}: mend these values:\n" + "\n".join(faults)) from error

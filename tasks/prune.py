@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 from rich.console import Console
 
+from tasks import ArtifactError
 from tasks.artifacts import (
     GIVEN_LABELS,
     LABEL_ISSUES,
@@ -43,17 +44,28 @@ def prune(params: Params, workspace: Path) -> None:
     rows = locate(column_array(given, "example_id"), ids, str(data / "given_labels.parquet"))
     labels = column_array(given, "given_label")[rows].astype(np.int64)
 
-    issues = find_label_issues(
-        labels,
-        pred_probs,
-        frac_noise=section.frac_noise,
-        min_examples_per_class=section.min_examples_per_class,
-    )
+    if pred_probs.shape[1] != facts.n_classes:
+        raise ArtifactError(
+            f"{data / 'pred_probs.parquet'}: column `pred_probs` was expected with one probability for "
+            f"each of {facts.n_classes} classes, found {pred_probs.shape[1]}. Rebuild it with "
+            "`dvc repro aggregate`."
+        )
+    try:
+        issues = find_label_issues(
+            labels,
+            pred_probs,
+            frac_noise=section.frac_noise,
+            min_examples_per_class=section.min_examples_per_class,
+        )
+    except ValueError as error:
+        raise ArtifactError(
+            f"{data / 'pred_probs.parquet'}: {error}. Rebuild it with `dvc repro aggregate`."
+        ) from error
     console = Console(stderr=True)
     for k in issues.skipped_classes:
         console.print(
-            f"prune: class {facts.class_names[k]} has at most prune.min_examples_per_class = "
-            f"{section.min_examples_per_class} rows and is left as it is"
+            f"prune: class {facts.class_names[k]} has too few rows for the prune filters "
+            f"(prune.min_examples_per_class = {section.min_examples_per_class}), which leave it as it is"
         )
     is_issue = issues.flags[section.filter_by]
     scores = {name: score(labels, pred_probs) for name, score in SCORES.items()}

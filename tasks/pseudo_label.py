@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.artifacts import (
     GIVEN_LABELS,
@@ -73,10 +74,12 @@ def pseudo_label(params: Params, workspace: Path) -> None:
         truth = column_array(given, "true_label")[locate(column_array(given, "example_id"), ids)]
         pseudo = repair.is_pseudo
         metrics["label_accuracy"] = {
-            "before": float(np.mean(labels == truth)),
-            "after": float(np.mean(repair.label[keep] == truth[keep])),
-            "of_pseudo_labels": (
-                float(np.mean(repair.label[pseudo] == truth[pseudo])) if pseudo.any() else float("nan")
-            ),
+            "before": _accuracy(labels, truth),
+            "after": _accuracy(repair.label[keep], truth[keep]),
+            "of_pseudo_labels": _accuracy(repair.label[pseudo], truth[pseudo]),
         }
     write_json(workspace / "metrics" / "training_set.json", metrics)
+
+
+def _accuracy(labels: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:
+    return float(np.mean(labels == truth)) if len(labels) else float("nan")

@@ -77,11 +77,14 @@ def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
         classifier.one_hot(test_labels, facts.n_classes),
         np.ones(len(test_labels), dtype=np.float32),
     )
+    recipe = params.train_fold.model_copy(
+        update={"gce_q": params.retrain.gce_q, "label_smoothing": params.retrain.label_smoothing}
+    )
     started = time.monotonic()
     model = classifier.fit(
         classifier.TrainingRows(content[rows], soft_label, weight),
         test.head(_CURVE_ROWS),
-        params.train_fold,
+        recipe,
         seed=params.retrain.seed,
         log_dir=workspace / "plots" / "retrain" / labels,
         title=f"retrain on {labels} labels",

@@ -204,27 +204,39 @@ def make_table(artifact: Artifact, facts: DatasetFacts, columns: Mapping[str, An
     """Build a table of `artifact` from arrays: columns in schema order, rows in `example_id` order.
 
     Raises:
-        ArtifactError: a column is missing, of the wrong type, or `example_id` repeats.
+        ArtifactError: a column is missing, of the wrong type or length, or `example_id` repeats.
     """
-    fields, arrays = [], []
+    remedy = f"Rebuild it with `dvc repro {artifact.stage}`."
+    fields: list[pa.Field] = []
+    arrays: list[pa.Array] = []
     for column in artifact.columns:
         if column.name not in columns:
             if column.optional:
                 continue
-            raise ArtifactError(f"{artifact.name}: column `{column.name}` was not given.")
+            raise ArtifactError(f"{artifact.name}: column `{column.name}` was not given. {remedy}")
         values = columns[column.name]
-        if isinstance(column.type, Tensor):
-            array = tensor_column(np.asarray(values, dtype=column.type.value_type.to_pandas_dtype()))
-        else:
-            array = pa.array(values, type=column.type, from_pandas=isinstance(values, np.ndarray))
+        try:
+            if isinstance(column.type, Tensor):
+                array = tensor_column(np.asarray(values, dtype=column.type.value_type.to_pandas_dtype()))
+            else:
+                array = pa.array(values, type=column.type, from_pandas=isinstance(values, np.ndarray))
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise ArtifactError(
+                f"{artifact.name}: column `{column.name}` was expected as {column.type}, found values that "
+                f"do not fit ({error}). {remedy}"
+            ) from error
+        if arrays and len(array) != len(arrays[0]):
+            raise ArtifactError(
+                f"{artifact.name}: column `{column.name}` was expected to have {len(arrays[0])} rows, found "
+                f"{len(array)}. {remedy}"
+            )
         arrays.append(array)
         fields.append(pa.field(column.name, array.type, nullable=column.nullable))
     table = pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=_metadata(facts)))
-    ids = column_array(table, "example_id")
-    if np.any(np.diff(ids) <= 0):
-        order = np.argsort(ids, kind="stable")
-        table = table.take(pa.array(order))
     check_table(table, artifact, where=artifact.name)
+    ids = column_array(table, "example_id")
+    if np.any(ids[1:] < ids[:-1]):
+        table = table.take(pa.array(np.argsort(ids)))
     return table
 
 
@@ -269,11 +281,11 @@ def read_table(path: Path, artifact: Artifact, columns: Sequence[str] | None = N
         schema = pq.read_schema(path)
         _check_schema(schema, artifact, str(path), only=columns)
         table = pq.read_table(path, columns=None if columns is None else ["example_id", *_others(columns)])
-    except (pa.ArrowException, OSError) as error:
+        check_table(table, artifact, where=str(path), only=columns)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ArtifactError(
             f"{path}: expected a readable Parquet file, found a damaged one ({error}). {remedy}"
         ) from error
-    check_table(table, artifact, where=str(path), only=columns)
     return table
 
 
@@ -343,7 +355,7 @@ def check_table(table: pa.Table, artifact: Artifact, where: str, only: Sequence[
     if len(unique) != len(ids):
         raise ArtifactError(
             f"{where}: column `example_id` was expected to be unique, found {int(unique[counts > 1][0])} "
-            f"{int(counts.max())} times. {remedy}"
+            f"{int(counts[counts > 1][0])} times. {remedy}"
         )
 
 

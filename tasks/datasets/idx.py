@@ -53,7 +53,10 @@ def decode(content: bytes, name: str) -> npt.NDArray[np.uint8]:
             f"{name}: expected {expected} bytes after the header for shape {shape}, found "
             f"{len(content) - start}."
         )
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+    except ValueError as error:  # more dimensions, or larger ones beside an empty one, than NumPy has
+        raise DatasetError(f"{name}: expected a shape that an array can have ({error}).") from error
 
 
 def encode(array: npt.NDArray[Any]) -> bytes:

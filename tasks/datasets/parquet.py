@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from tasks import DatasetError
 from tasks.artifacts import DatasetFacts, column_array
+from tasks.artifacts.tables import SPLITS
 from tasks.datasets import Examples
 
 FILE = "examples.parquet"
@@ -31,29 +32,31 @@ def load(folder: Path, class_names: Sequence[str]) -> Examples:
         raise DatasetError("dataset: parquet needs `download.class_names`, the names by class index.")
     try:
         table = pq.read_table(path)
+        names = set(table.column_names)
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: expected your examples here, found no file.") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: expected a readable Parquet file ({error}).") from error
-    names = set(table.column_names)
     content = names & {"image", "features"}
     if "example_id" not in names or len(content) != 1:
         raise DatasetError(
             f"{path}: expected the column example_id and one of image and features, found "
             f"{', '.join(table.column_names)}."
         )
-    ids = _integers(table, "example_id", path).astype(np.int64)
+    if not table.num_rows:
+        raise DatasetError(f"{path}: expected examples, found no rows.")
+    ids = _ids(table, path)
     if len(np.unique(ids)) != len(ids):
         raise DatasetError(f"{path}: expected unique example_id, found {len(ids)} rows with repeats.")
     (kind,) = content
     values = _tensor(table.column(kind), kind, path)
-    split = np.array(table.column("split").to_pylist() if "split" in names else ["train"] * len(ids))
+    split = _split(table, path) if "split" in names else np.repeat("train", len(ids))
     labels: npt.NDArray[Any] | None = None
     if "true_label" in names and table.column("true_label").null_count < len(ids):
         column = table.column("true_label")
         if not pa.types.is_integer(column.type):
             raise DatasetError(f"{path}: expected integer true_label (class index), found {column.type}.")
-        values_or_zero = column.fill_null(0).to_numpy().astype(np.int64)
+        values_or_zero = column.fill_null(0).to_numpy()
         is_unknown = column.is_null().to_numpy()
         known = values_or_zero[~is_unknown]
         if known.size and (known.min() < 0 or known.max() >= len(class_names)):
@@ -72,14 +75,31 @@ def load(folder: Path, class_names: Sequence[str]) -> Examples:
     )
 
 
-def _integers(table: pa.Table, name: str, path: Path) -> npt.NDArray[Any]:
-    column = table.column(name)
+def _ids(table: pa.Table, path: Path) -> npt.NDArray[np.int64]:
+    column = table.column("example_id")
     if not pa.types.is_integer(column.type) or column.null_count:
-        raise DatasetError(f"{path}: expected integer `{name}` without nulls, found {column.type}.")
-    return np.asarray(column.to_numpy())
+        raise DatasetError(
+            f"{path}: expected integer `example_id` without nulls, found {column.type} with "
+            f"{column.null_count} null(s)."
+        )
+    try:
+        return np.asarray(column.cast(pa.int64()).to_numpy())
+    except pa.ArrowException as error:
+        raise DatasetError(f"{path}: expected `example_id` of int64 ({error}).") from error
+
+
+def _split(table: pa.Table, path: Path) -> npt.NDArray[Any]:
+    values = table.column("split").to_pylist()
+    for value in values:
+        if value not in SPLITS:
+            raise DatasetError(f"{path}: expected `split` of {', '.join(SPLITS)}, found {value!r}.")
+    return np.array(values)
 
 
 def _tensor(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[Any]:
+    """The content as one array: images of 2 or 3 dimensions a row, features of 1."""
+    if column.null_count:
+        raise DatasetError(f"{path}: expected `{kind}` without nulls, found {column.null_count}.")
     if isinstance(column.type, pa.FixedShapeTensorType):
         values = column_array(pa.table({kind: column}), kind)
     else:
@@ -87,12 +107,19 @@ def _tensor(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[Any]:
             values = np.stack([np.asarray(row) for row in column.to_pylist()])
         except (ValueError, TypeError) as error:
             raise DatasetError(f"{path}: expected rows of one length in `{kind}` ({error}).") from error
-    if kind == "image" and (
-        values.min() < 0 or values.max() > 255 or not np.array_equal(values, np.rint(values))
-    ):
-        raise DatasetError(f"{path}: expected whole pixel values 0..255 in `image`.")
-    dtype = np.uint8 if kind == "image" else np.float32
-    values = values.astype(dtype)
-    if kind == "features" and not np.isfinite(values).all():
+    if values.dtype.kind not in "iuf":
+        raise DatasetError(f"{path}: expected numbers in every cell of `{kind}`, found {column.type}.")
+    if values.ndim - 1 not in ((2, 3) if kind == "image" else (1,)) or not values.size:
+        wanted = "height x width (x channels)" if kind == "image" else "one list of numbers"
+        raise DatasetError(
+            f"{path}: expected each row of `{kind}` to be {wanted}, found shape {values.shape[1:]}."
+        )
+    if kind == "image":
+        if values.min() < 0 or values.max() > 255 or not np.array_equal(values, np.rint(values)):
+            raise DatasetError(f"{path}: expected whole pixel values 0..255 in `image`.")
+        return values.astype(np.uint8)
+    with np.errstate(over="ignore"):  # a value beyond float32 is infinite there, and refused
+        values = values.astype(np.float32)
+    if not np.isfinite(values).all():
         raise DatasetError(f"{path}: expected finite values in `features`, found NaN or infinity.")
     return values

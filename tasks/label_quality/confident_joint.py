@@ -82,9 +82,11 @@ def raw_confident_joint(labels: npt.NDArray[Any], confident: Ints, n_classes: in
 
 def calibrate_joint(joint: Ints, class_counts: Ints) -> Ints:
     """(K, K) the joint scaled so that its rows sum to `class_counts` (K,) and all of it to N, in integers."""
-    row_sums = np.maximum(joint.sum(axis=1, keepdims=True), 1e-100)
-    scaled = joint * class_counts[:, None] / row_sums
-    scaled = scaled / scaled.sum() * class_counts.sum()
+    # The reference's operations in its order, over [true, given]: the last bit decides which of two equal
+    # remainders is rounded up.
+    shares = np.ascontiguousarray(joint.T) / np.maximum(joint.sum(axis=1), 1e-100)
+    scaled = shares * class_counts
+    scaled = (scaled / scaled.sum() * class_counts.sum()).T
     return np.stack([round_keeping_sum(row) for row in scaled])
 
 

@@ -48,7 +48,7 @@ def find_label_issues(
         labels: (N,) given class indices.
         pred_probs: (N, K) out-of-fold probabilities.
         frac_noise: share of the estimated errors that the prune filters flag, in (0, 1].
-        min_examples_per_class: classes with at most so many rows are not pruned.
+        min_examples_per_class: classes with at most so many rows, or with one, are not pruned.
 
     Raises:
         ValueError: see `confident_joint.check_inputs`.
@@ -59,7 +59,8 @@ def find_label_issues(
     _, calibrated, confident = cj.estimate_joint(labels, probs)
     counts = cj.prune_counts(calibrated, min_examples_per_class, frac_noise)
     class_counts = np.bincount(labels, minlength=probs.shape[1])
-    prunable = class_counts > min_examples_per_class
+    # Like the reference, a class's only row is never pruned, whatever the minimum.
+    prunable = class_counts > max(min_examples_per_class, 1)
 
     certain = certain_of_given(labels, probs)
     off_diagonal = (confident >= 0) & (confident != labels)

@@ -26,7 +26,8 @@ def expected_calibration_error(labels: npt.NDArray[Any], pred_probs: npt.NDArray
     """
     confidence = pred_probs.max(axis=1).astype(np.float64)
     correct = pred_probs.argmax(axis=1) == labels
-    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    # Compared with the edges, not multiplied by n_bins, whose rounding would lift a value off its edge.
+    bins = np.searchsorted(np.arange(1, n_bins) / n_bins, confidence, side="left")
     gap = np.bincount(bins, weights=correct - confidence, minlength=n_bins)
     return float(np.abs(gap).sum() / len(labels))
 

@@ -4,6 +4,7 @@ Importing this module imports torch and Lightning (about 5 seconds); only traini
 """
 
 import io
+import itertools
 import logging
 import warnings
 from collections.abc import Iterator
@@ -18,12 +19,11 @@ import pytorch_lightning as pl
 import torch
 from dvclive.lightning import DVCLiveLogger
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from tasks import ArtifactError, TrainingError
 from tasks.artifacts import DatasetFacts, atomic_path
-from tasks.models.networks import NETWORKS, shift_images
+from tasks.models.networks import NETWORKS, generalized_cross_entropy, shift_images
 from tasks.models.progress import EpochProgress
 from tasks.params import TrainFold
 
@@ -59,56 +59,66 @@ class TrainingRows:
 
 
 class Classifier(pl.LightningModule):
-    """A network with a linear head, trained by one-cycle SGD on soft labels.
+    """A network with a linear head, trained on soft labels by Muon and SGD on a one-cycle schedule.
 
-    Batches are (content, soft_label, weight); content comes as uint8 (images) or float32 (features) and is
-    normalised on the device with the mean and deviation of the training rows.
+    Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks") moves the hidden
+    weight matrices, SGD with Nesterov momentum the head and the batch norms. Batches are (content,
+    soft_label, weight); content comes as uint8 (images) or float32 (features) and is normalised on the
+    device with the mean and deviation of the training rows.
     """
 
     def __init__(self, recipe: TrainFold, shape: tuple[int, ...], n_classes: int) -> None:
         super().__init__()
+        # Two optimisers: Lightning steps only one by itself.
+        self.automatic_optimization = False
         self.recipe = recipe
         self.shape = shape
-        network = NETWORKS[recipe.network](shape)
-        self.network: nn.Module = network
-        self.head = nn.Linear(network.embedding_dim, n_classes)
+        self.network = NETWORKS[recipe.network](shape)
+        self.head = nn.Linear(self.network.n_features, n_classes)
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("deviation", torch.ones(()))
         self.shifts = torch.Generator()
 
-    def embed(self, content: Tensor) -> Tensor:
-        """(N, D) embeddings of raw content."""
-        embedding: Tensor = self.network((content.to(self.dtype) - self.mean) / self.deviation)
-        return embedding
+    def features(self, content: Tensor) -> Tensor:
+        """(N, ...) feature maps of raw content."""
+        features: Tensor = self.network((content.to(self.dtype) - self.mean) / self.deviation)
+        return features
 
     def forward(self, content: Tensor) -> Tensor:
         """(N, K) logits of raw content."""
-        logits: Tensor = self.head(self.embed(content))
+        logits: Tensor = self.head(self.features(content).flatten(1))
         return logits
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         content, soft_label, weight = batch
         if self.recipe.shift and content.ndim == 4:
             reach = self.recipe.shift
             moves = torch.randint(-reach, reach + 1, (2, len(content)), generator=self.shifts)
-            content = shift_images(content, moves[0].to(content.device), moves[1].to(content.device), reach)
+            moves = moves.to(content.device)
+            content = shift_images(content, moves[0], moves[1], reach)
         logits = self(content)
-        losses = F.cross_entropy(
-            logits, soft_label, reduction="none", label_smoothing=self.recipe.label_smoothing
-        )
+        smoothing = self.recipe.label_smoothing
+        target = soft_label * (1 - smoothing) + smoothing / soft_label.shape[1]
+        losses = generalized_cross_entropy(logits, target, self.recipe.gce_q)
         loss = (losses * weight).sum() / weight.sum()
+        for optimizer in self._optimizers():
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for optimizer, schedule in zip(self._optimizers(), self._schedules(), strict=True):
+            optimizer.step()
+            schedule.step()
         correct = logits.argmax(dim=1) == soft_label.argmax(dim=1)
-        self._log("train/loss", loss, len(content))
+        self._log("train/loss", loss.detach(), len(content))
         self._log("train/accuracy", correct.float().mean(), len(content))
-        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         content, soft_label, _ = batch
         logits = self(content)
+        losses = generalized_cross_entropy(logits, soft_label, self.recipe.gce_q)
         correct = logits.argmax(dim=1) == soft_label.argmax(dim=1)
-        self._log("validation/loss", F.cross_entropy(logits, soft_label), len(content))
+        self._log("validation/loss", losses.mean(), len(content))
         self._log("validation/accuracy", correct.float().mean(), len(content))
 
     def on_train_epoch_end(self) -> None:
@@ -116,40 +126,63 @@ class Classifier(pl.LightningModule):
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"The training loss became {loss.item()} in epoch {self.current_epoch + 1} of "
-                f"{self.recipe.epochs}. Lower train_fold.max_lr ({self.recipe.max_lr:g}), or raise "
-                f"train_fold.precision ({self.recipe.precision})."
+                f"{self.recipe.epochs}. Lower train_fold.max_lr ({self.recipe.max_lr:g}) and "
+                f"train_fold.muon_lr ({self.recipe.muon_lr:g}), or raise train_fold.precision "
+                f"({self.recipe.precision})."
             )
 
     def predict_step(self, batch: tuple[Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
         (content,) = batch
-        embedding = self.embed(content)
-        probs = self.head(embedding).float().softmax(dim=1)
+        features = self.features(content)
+        # The mean over places keeps the embedding small: one value a channel.
+        embedding = features.flatten(2).mean(dim=2) if features.ndim > 2 else features
+        probs = self.head(features.flatten(1)).float().softmax(dim=1)
         reach = self.recipe.eval_shift
         if reach and content.ndim == 4:
-            moves = [(down, right) for down in (-reach, 0, reach) for right in (-reach, 0, reach)]
-            for down, right in moves:
+            n_views = 1
+            for down, right in itertools.product((-reach, 0, reach), repeat=2):
                 if (down, right) != (0, 0):
-                    shifted = torch.roll(F.pad(content, (reach,) * 4), (down, right), dims=(2, 3))
-                    view = shifted[:, :, reach:-reach, reach:-reach]
+                    moves = torch.tensor([down, right], device=content.device)[:, None].expand(
+                        2, len(content)
+                    )
+                    view = shift_images(content, moves[0], moves[1], reach)
                     probs = probs + self(view).float().softmax(dim=1)
-            probs = probs / len(moves)
+                    n_views += 1
+            probs = probs / n_views
         return probs, embedding.float()
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.SGD(
-            self.parameters(),
-            lr=self.recipe.max_lr,
+        hidden = [weight for weight in self.network.parameters() if weight.ndim == 2]
+        others = [weight for weight in self.network.parameters() if weight.ndim != 2]
+        recipe = self.recipe
+        muon = torch.optim.Muon(hidden, lr=recipe.muon_lr, momentum=0.9, weight_decay=0.0)
+        sgd = torch.optim.SGD(
+            [*others, *self.head.parameters()],
+            lr=recipe.max_lr,
             momentum=0.9,
             nesterov=True,
-            weight_decay=self.recipe.weight_decay,
+            weight_decay=recipe.weight_decay,
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=self.recipe.max_lr,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            cycle_momentum=False,
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedules = [
+            torch.optim.lr_scheduler.OneCycleLR(
+                optimizer,
+                max_lr=peak,
+                total_steps=steps,
+                pct_start=0.25,
+                anneal_strategy="linear",
+                cycle_momentum=False,
+                final_div_factor=1e3,
+            )
+            for optimizer, peak in ((muon, recipe.muon_lr), (sgd, recipe.max_lr))
+        ]
+        return [muon, sgd], schedules
+
+    def _optimizers(self) -> list[Any]:
+        return self.optimizers()  # type: ignore[return-value]  # a list, there being two
+
+    def _schedules(self) -> list[Any]:
+        return self.lr_schedulers()  # type: ignore[return-value]
 
     def _log(self, name: str, value: Tensor, n_rows: int) -> None:
         self.log(name, value, on_step=False, on_epoch=True, batch_size=n_rows)
@@ -196,6 +229,8 @@ def fit(
     if len(rows.content) < 2:
         raise TrainingError(f"Training needs at least 2 rows, found {len(rows.content)}.")
     torch.set_num_threads(recipe.threads)
+    # Vanishing weights would otherwise slow a CPU down by orders of magnitude.
+    torch.set_flush_denormal(True)
     content = _content_tensor(rows.content)
     with _seeded(seed), _quiet():
         classifier = Classifier(recipe, tuple(content.shape[1:]), rows.soft_label.shape[1])
@@ -205,7 +240,7 @@ def fit(
             max_epochs=recipe.epochs,
             accelerator=recipe.accelerator,
             devices=1,
-            precision=recipe.precision,
+            precision=_precision(recipe),
             deterministic=True,
             logger=DVCLiveLogger(dir=str(log_dir), save_dvc_exp=False, dvcyaml=None, report=None),
             callbacks=[EpochProgress(title)],
@@ -233,7 +268,7 @@ def predict(classifier: Classifier, content: npt.NDArray[Any]) -> Predictions:
         trainer = pl.Trainer(
             accelerator=recipe.accelerator,
             devices=1,
-            precision=recipe.precision,
+            precision=_precision(recipe),
             deterministic=True,
             logger=False,
             enable_checkpointing=False,
@@ -287,6 +322,18 @@ def load(path: Path) -> tuple[Classifier, tuple[str, ...]]:
             f"{path}: expected a checkpoint of this project, found a damaged or foreign file "
             f"({type(error).__name__}). Make it with `dvc repro retrain`."
         ) from error
+
+
+def _precision(recipe: TrainFold) -> Any:
+    """The precision asked for; `auto` is bf16-mixed where the device computes in bfloat16, else 32-true."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    on_gpu = recipe.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+    if on_gpu:
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    features = torch.cpu.get_capabilities() if recipe.accelerator in ("auto", "cpu") else {}
+    native = features.get("avx512_bf16", False) or features.get("amx_bf16", False)
+    return "bf16-mixed" if native else "32-true"
 
 
 def one_hot(labels: npt.NDArray[Any], n_classes: int) -> npt.NDArray[np.float32]:
@@ -347,6 +394,8 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            # Where there are no held-out rows, there is no held-out curve.
+            warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
             warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.` is deprecated.*")
             yield
     finally:

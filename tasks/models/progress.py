@@ -32,14 +32,15 @@ class EpochProgress(ProgressBar):
         self.bar.disable = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.bar.update(self.run, total=int(trainer.estimated_stepping_batches))
+        self.bar.update(self.run, total=(trainer.max_epochs or 0) * int(trainer.num_training_batches))
         self.bar.start()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step % _EVERY_BATCHES == 0:
-            self.bar.update(self.run, completed=trainer.global_step)
+        if batch_idx % _EVERY_BATCHES == 0:
+            done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
+            self.bar.update(self.run, completed=done)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         figures = trainer.callback_metrics
@@ -50,7 +51,8 @@ class EpochProgress(ProgressBar):
         )
         if "validation/accuracy" in figures:
             line += f", held out {figures['validation/accuracy']:.4f}"
-        self.bar.update(self.run, description=line, completed=trainer.global_step)
+        done = (trainer.current_epoch + 1) * int(trainer.num_training_batches)
+        self.bar.update(self.run, description=line, completed=done)
         if not self.console.is_terminal:
             self.console.print(line, highlight=False, soft_wrap=True)
 

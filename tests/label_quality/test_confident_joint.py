@@ -1,0 +1,188 @@
+import numpy as np
+import pytest
+from cleanlab.count import compute_confident_joint, get_confident_thresholds, num_label_issues
+from cleanlab.internal.util import round_preserving_sum
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.label_quality.confident_joint import (
+    calibrate_joint,
+    check_inputs,
+    confident_classes,
+    confident_thresholds,
+    estimate_joint,
+    estimate_n_errors,
+    noise_matrix,
+    prune_counts,
+    raw_confident_joint,
+    round_keeping_sum,
+)
+
+N_CASES = 600
+
+
+@pytest.fixture(scope="module")
+def cases(draw_label_case):
+    """Cases that cleanlab accepts, as float64: at least two classes among the labels."""
+    drawn = [draw_label_case(seed) for seed in range(N_CASES)]
+    accepted = [(labels, probs.astype(np.float64)) for labels, probs in drawn if len(np.unique(labels)) > 1]
+    print(f"{len(accepted)} cases compared with cleanlab, {N_CASES - len(accepted)} it refuses")
+    assert len(accepted) > 0.9 * N_CASES
+    return accepted
+
+
+def test_thresholds_equal_cleanlabs(cases):
+    for labels, probs in cases:
+        assert np.array_equal(confident_thresholds(labels, probs), get_confident_thresholds(labels, probs))
+
+
+def test_the_raw_joint_and_its_off_diagonal_rows_equal_cleanlabs(cases):
+    for labels, probs in cases:
+        expected, rows = compute_confident_joint(
+            labels, probs, calibrate=False, return_indices_of_off_diagonals=True
+        )
+        raw, _, confident = estimate_joint(labels, probs)
+        assert np.array_equal(raw, expected)
+        assert np.array_equal(np.flatnonzero((confident >= 0) & (confident != labels)), rows)
+
+
+def test_the_calibrated_joint_equals_cleanlabs_once_its_sort_is_stable(cases, stable_argsort):
+    for labels, probs in cases:
+        with stable_argsort():
+            expected = compute_confident_joint(labels, probs)
+        assert np.array_equal(estimate_joint(labels, probs)[1], expected)
+
+
+def test_without_that_the_calibrated_joint_differs_only_where_remainders_tie(cases):
+    tied = 0
+    for labels, probs in cases:
+        expected = compute_confident_joint(labels, probs)
+        raw, calibrated, _ = estimate_joint(labels, probs)
+        counts = np.bincount(labels, minlength=len(raw))
+        exact = raw / raw.sum(axis=1, keepdims=True) * counts[:, None]
+        for row in np.flatnonzero((calibrated != expected).any(axis=1)):
+            differing = calibrated[row] != expected[row]
+            remainders = (exact[row] - np.rint(exact[row]))[differing]
+            # A remainder of one half may have been rounded either way.
+            assert np.ptp(np.abs(remainders)) < 1e-9
+            assert calibrated[row].sum() == expected[row].sum()
+            assert np.abs(calibrated[row] - expected[row]).max() == 1
+            tied += 1
+    print(f"{tied} rows of calibrated joints were decided by a tie")
+
+
+def test_the_estimated_number_of_errors_equals_cleanlabs(cases, stable_argsort):
+    for labels, probs in cases:
+        with stable_argsort():
+            expected = num_label_issues(labels, probs, estimation_method="off_diagonal_calibrated")
+        assert estimate_n_errors(estimate_joint(labels, probs)[1]) == expected
+
+
+def test_the_calibrated_joint_keeps_the_class_counts(cases):
+    for labels, probs in cases:
+        calibrated = estimate_joint(labels, probs)[1]
+        assert np.array_equal(calibrated.sum(axis=1), np.bincount(labels, minlength=probs.shape[1]))
+
+
+def test_equal_remainders_are_rounded_as_cleanlab_rounds_them(stable_argsort):
+    # Found by comparison: scaling in another order moved the last bit, and with it the count.
+    rng = np.random.default_rng(0)
+    with stable_argsort():
+        from cleanlab.count import calibrate_confident_joint
+
+        for _ in range(500):
+            n_classes = rng.integers(2, 12)
+            joint = rng.integers(0, 5, size=(n_classes, n_classes)) + np.eye(n_classes, dtype=np.int64)
+            counts = rng.integers(0, 40, size=n_classes)
+            counts[0] += 1
+            labels = np.repeat(np.arange(n_classes), counts)
+            # cleanlab's own joints are transposed in memory, which decides the order of its sums.
+            expected = calibrate_confident_joint(joint.T.copy().T, labels)
+            assert np.array_equal(calibrate_joint(joint, counts), expected)
+
+
+def test_a_hand_made_joint():
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    p_one = np.array([0.1, 0.2, 0.9, 0.9, 0.8, 0.1])
+    probs = np.column_stack([1 - p_one, p_one])
+    thresholds = confident_thresholds(labels, probs)
+    assert thresholds == pytest.approx([0.6, 0.6])
+    confident = confident_classes(probs, thresholds)
+    assert confident.tolist() == [0, 0, 1, 1, 1, 0]
+    assert raw_confident_joint(labels, confident, 2).tolist() == [[2, 1], [1, 2]]
+    assert estimate_n_errors(estimate_joint(labels, probs)[1]) == 2
+
+
+def test_the_confident_class_is_the_argmax_where_several_reach_their_threshold():
+    thresholds = np.array([0.2, 0.2, 0.9])
+    probs = np.array([[0.3, 0.4, 0.3], [0.4, 0.4, 0.2], [0.1, 0.1, 0.8], [0.25, 0.0, 0.75]])
+    # The last row reaches class 0 alone, though class 2 is more probable.
+    assert confident_classes(probs, thresholds).tolist() == [1, 0, -1, 0]
+
+
+def test_a_probability_counts_as_confident_from_just_below_its_threshold():
+    thresholds = np.array([0.8, 0.8])
+    probs = np.array([[0.8 - 9e-7, 0.2], [0.8 - 2e-6, 0.2]])
+    assert confident_classes(probs, thresholds).tolist() == [0, -1]
+
+
+def test_a_class_without_rows_is_never_confident_and_a_hopeless_one_has_the_lowest_threshold():
+    labels = np.array([0, 0, 2])
+    probs = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]])
+    thresholds = confident_thresholds(labels, probs)
+    assert thresholds.tolist() == [0.5, 2.0, 2e-6]
+    assert confident_classes(probs, thresholds).tolist() == [-1, 0, 0]
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=40))
+def test_rounding_keeps_the_sum_and_stays_near(values):
+    values = np.array(values)
+    rounded = round_keeping_sum(values)
+    assert rounded.sum() == np.rint(values.sum())
+    assert np.abs(rounded - values).max() <= 1.5
+
+
+@given(st.lists(st.integers(0, 4000).map(lambda eighths: eighths / 8), min_size=1, max_size=40))
+def test_rounding_equals_cleanlabs_once_its_sort_is_stable(stable_argsort, values):
+    with stable_argsort():
+        expected = round_preserving_sum(values)
+    assert np.array_equal(round_keeping_sum(np.array(values)), expected)
+
+
+def test_the_noise_matrix_has_columns_that_sum_to_1_or_0_for_a_class_never_true():
+    shares = noise_matrix(np.array([[6, 0, 1], [2, 0, 0], [0, 0, 3]]))
+    assert shares == pytest.approx(np.array([[0.75, 0, 0.25], [0.25, 0, 0], [0, 0, 0.75]]))
+    assert shares.sum(axis=0).tolist() == [1, 0, 1]
+
+
+def test_prune_counts_keep_rows_on_the_diagonal_and_scale_the_rest():
+    calibrated = np.array([[8, 4, 0], [5, 1, 5], [0, 0, 6]])  # [given, true]
+    assert prune_counts(calibrated, 1, 1.0).tolist() == calibrated.T.tolist()
+    # Class 1 keeps 7 rows, six more, taken evenly from its two other counts.
+    assert prune_counts(calibrated, 7, 1.0).tolist() == [[8, 2, 0], [4, 7, 0], [0, 2, 7]]
+    # Half of the rest, truncated: what is not pruned stays on the diagonal.
+    assert prune_counts(calibrated, 1, 0.5).tolist() == [[10, 2, 0], [2, 6, 0], [0, 2, 6]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "probs", "message"),
+    [
+        ([0], [[1.0]], r"K >= 2, found shape \(1, 1\)"),
+        ([0, 1], [0.5, 0.5], "K >= 2"),
+        ([0, 1], [[0.5, 0.5]], r"labels must be \(1,\)"),
+        ([[0], [1]], [[0.5, 0.5], [0.5, 0.5]], r"labels must be \(2,\)"),
+        ([0, 2], [[0.5, 0.5], [0.5, 0.5]], "found 2 in row 1"),
+        ([0, -1], [[0.5, 0.5], [0.5, 0.5]], "found -1 in row 1"),
+        ([0, 1], [[0.5, 0.5], [0.5, np.nan]], "found nan in row 1, column 1"),
+        ([0, 1], [[np.inf, 0.5], [0.5, 0.5]], "found inf in row 0, column 0"),
+        ([0, 1], [[0.5, 0.5], [1.00001, 0.0]], "found 1.00001 in row 1, column 0"),
+        ([0, 1], [[0.5, 0.5], [1.0, -0.00001]], "found -1e-05 in row 1, column 1"),
+    ],
+)
+def test_wrong_inputs_are_refused_by_row_and_column(labels, probs, message):
+    with pytest.raises(ValueError, match=message):
+        check_inputs(np.array(labels), np.array(probs))
+
+
+def test_float_noise_around_0_and_1_is_accepted():
+    check_inputs(np.array([0]), np.array([[1 + 9e-7, -9e-7]]))

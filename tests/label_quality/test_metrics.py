@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    log_loss,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from tasks.label_quality.metrics import (
+    detection_quality,
+    expected_calibration_error,
+    prediction_quality,
+    ranking_quality,
+)
+
+bool_pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60).map(
+    lambda pairs: np.array(pairs, dtype=bool).T
+)
+
+
+def slow_calibration_error(labels, probs, n_bins):
+    """Bins (b / n, (b + 1) / n], one row at a time."""
+    sums = [[0.0, 0.0] for _ in range(n_bins)]
+    for label, row in zip(labels, probs.tolist(), strict=True):
+        confidence = max(row)
+        place = next((b for b in range(n_bins) if confidence <= (b + 1) / n_bins), n_bins - 1)
+        sums[place][0] += confidence
+        sums[place][1] += row.index(confidence) == label
+    return sum(abs(confident - correct) for confident, correct in sums) / len(labels)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_accuracy_and_log_loss_equal_scikit_learns(dtype):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        n_classes = int(rng.integers(2, 12))
+        probs = rng.dirichlet(np.full(n_classes, 0.3), size=200).astype(dtype)
+        labels = rng.integers(n_classes, size=200)
+        found = prediction_quality(labels, probs)
+        assert found["accuracy"] == accuracy_score(labels, probs.argmax(axis=1))
+        expected = log_loss(labels, probs, labels=range(n_classes))
+        assert found["log_loss"] == pytest.approx(expected, rel=1e-5 if dtype == np.float32 else 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_certain_mistake_costs_what_scikit_learn_says_not_infinity(dtype):
+    probs = np.array([[1.0, 0.0], [0.5, 0.5]], dtype=dtype)
+    labels = np.array([1, 0])
+    found = prediction_quality(labels, probs)["log_loss"]
+    assert found == pytest.approx(log_loss(labels, probs, labels=[0, 1]), rel=1e-6)
+    assert found > 7
+
+
+@pytest.mark.parametrize("n_bins", [2, 10, 15])
+def test_calibration_error_equals_torchmetrics(n_bins):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        n_classes = int(rng.integers(2, 12))
+        probs = rng.dirichlet(np.full(n_classes, 0.5), size=300)
+        labels = np.where(rng.random(300) < 0.6, probs.argmax(axis=1), rng.integers(n_classes, size=300))
+        expected = multiclass_calibration_error(
+            torch.from_numpy(probs), torch.from_numpy(labels), num_classes=n_classes, n_bins=n_bins, norm="l1"
+        )
+        assert expected_calibration_error(labels, probs, n_bins) == pytest.approx(float(expected), abs=1e-6)
+
+
+@given(st.data())
+def test_calibration_error_equals_a_loop_with_confidences_on_the_edges_of_bins(data):
+    n_bins = data.draw(st.integers(1, 60))
+    edges = [b / n_bins for b in range(n_bins + 1) if 2 * b >= n_bins]
+    confidence = np.array(
+        data.draw(st.lists(st.sampled_from(edges) | st.floats(0.5, 1), min_size=1, max_size=30))
+    )
+    probs = np.column_stack([confidence, 1 - confidence])
+    labels = np.array(data.draw(st.lists(st.integers(0, 1), min_size=len(probs), max_size=len(probs))))
+    expected = slow_calibration_error(labels, probs, n_bins)
+    assert expected_calibration_error(labels, probs, n_bins) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("upper", "n_bins"), [(14, 25), (28, 41), (6, 10), (9, 10)])
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below(upper, n_bins):
+    # 14 / 25 * 25 is a little more than 14: the bin must not come from that product.
+    edge, inside = upper / n_bins, (upper - 0.5) / n_bins
+    probs = np.array([[edge, 1 - edge], [inside, 1 - inside]])
+    labels = np.array([0, 1])
+    assert expected_calibration_error(labels, probs, n_bins) == pytest.approx(abs(edge + inside - 1) / 2)
+
+
+def test_a_certain_and_right_classifier_is_perfectly_calibrated():
+    labels = np.arange(10) % 3
+    quality = prediction_quality(labels, np.eye(3)[labels])
+    assert quality == {"accuracy": 1.0, "log_loss": 0.0, "expected_calibration_error": 0.0}
+
+
+def test_the_number_of_bins_is_handed_on():
+    probs = np.array([[0.6, 0.4], [0.9, 0.1]])
+    labels = np.array([1, 0])
+    assert prediction_quality(labels, probs, 1)["expected_calibration_error"] == pytest.approx(0.25)
+    assert prediction_quality(labels, probs, 10)["expected_calibration_error"] == pytest.approx(0.35)
+
+
+@given(bool_pairs)
+def test_detection_quality_equals_scikit_learns(pair):
+    is_noisy, is_issue = pair
+    found = detection_quality(is_noisy, is_issue)
+    for name, score in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
+        expected = score(is_noisy, is_issue, zero_division=np.nan)
+        assert found[name] == pytest.approx(expected, nan_ok=True), name
+
+
+def test_ratios_without_a_base_are_nan():
+    none, some = np.zeros(3, dtype=bool), np.array([True, False, False])
+    assert detection_quality(none, none) == pytest.approx(
+        {"precision": np.nan, "recall": np.nan, "f1": np.nan}, nan_ok=True
+    )
+    assert detection_quality(some, none) == pytest.approx(
+        {"precision": np.nan, "recall": 0, "f1": 0}, nan_ok=True
+    )
+    assert detection_quality(none, some) == pytest.approx(
+        {"precision": 0, "recall": np.nan, "f1": 0}, nan_ok=True
+    )
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.2, 0.5, 0.9])), min_size=2, max_size=40))
+def test_auroc_is_the_share_of_pairs_in_the_right_order(rows):
+    is_noisy = np.array([noisy for noisy, _ in rows])
+    suspicion = np.array([score for _, score in rows])
+    found = ranking_quality(is_noisy, suspicion)
+    if is_noisy.all() or not is_noisy.any():
+        assert np.isnan(found["auroc"])
+        assert np.isnan(found["average_precision"])
+        return
+    pairs = suspicion[is_noisy][:, None] - suspicion[~is_noisy][None, :]
+    assert found["auroc"] == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+    assert found["auroc"] == pytest.approx(roc_auc_score(is_noisy, suspicion))
+    assert found["average_precision"] == pytest.approx(average_precision_score(is_noisy, suspicion))
+
+
+def test_a_perfect_ranking_has_full_marks():
+    found = ranking_quality(np.array([True, False, True]), np.array([0.9, 0.1, 0.8]))
+    assert found == {"average_precision": 1.0, "auroc": 1.0}

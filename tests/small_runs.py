@@ -1,0 +1,28 @@
+"""Small real runs of the pipeline on digits, shared by the tests of stages that train."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.workspaces import set_params
+
+ROOT = Path(__file__).parents[1]
+
+SETTINGS: dict[str, Any] = {
+    "download.dataset": "digits",
+    "assign_folds.n_splits": 2,
+    "train_fold.folds": [0, 1],
+    "train_fold.epochs": 4,
+    "train_fold.batch_size": 32,
+    "train_fold.max_lr": 0.05,
+    "train_fold.shift": 0,
+    "train_fold.eval_shift": 0,
+    "train_fold.precision": "32-true",
+    "train_fold.accelerator": "cpu",
+}
+
+
+def write_params(folder: Path, **changes: Any) -> None:
+    """The shipped params.yaml with small settings; `changes` name values as section__name."""
+    path = folder / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+    set_params(path, SETTINGS | {name.replace("__", "."): value for name, value in changes.items()})

@@ -1,0 +1,339 @@
+"""Stage inject_noise: only training labels are touched, and what changed is recorded."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks import ArtifactError, DatasetError, ParamsError
+from tasks.artifacts import (
+    EXAMPLES,
+    GIVEN_LABELS,
+    DatasetFacts,
+    column_array,
+    make_table,
+    read_facts,
+    read_table,
+    write_table,
+)
+from tasks.inject_noise import inject_noise
+from tasks.params import Params, load_params
+
+SHIPPED = load_params(Path(__file__).parent.parent / "params.yaml")
+NAMES = ("cat", "dog", "bird")
+N = 60
+IDS = np.arange(N) * 7 + 3
+SPLIT = np.where(np.arange(N) < 40, "train", np.where(np.arange(N) < 55, "test", "unlabeled"))
+TRAIN_IDS = IDS[:40]
+TRUTH = [k % 3 if k < 55 else None for k in range(N)]
+MATRIX = ((0.5, 0.5, 0.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5))
+
+
+def params(**changes: Any) -> Params:
+    section = SHIPPED.inject_noise.model_copy(update={"kind": "symmetric", "rate": 0.25, **changes})
+    return SHIPPED.model_copy(update={"inject_noise": section})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    write_examples(tmp_path, TRUTH)
+    (tmp_path / "inputs" / "labels").mkdir(parents=True)
+    return tmp_path
+
+
+def write_examples(folder: Path, truth: list[int | None], names: tuple[str, ...] = NAMES) -> None:
+    columns = {
+        "example_id": IDS,
+        "split": SPLIT,
+        "true_label": truth,
+        "features": np.zeros((N, 2), np.float32),
+    }
+    facts = DatasetFacts("mine", names, "features", (2,))
+    write_table(folder / "data" / "examples.parquet", make_table(EXAMPLES, facts, columns), EXAMPLES)
+
+
+def given_labels(workspace: Path, **changes: Any) -> pa.Table:
+    inject_noise(params(**changes), workspace)
+    return read_table(workspace / "data" / "given_labels.parquet", GIVEN_LABELS)
+
+
+def noisy(**changes: Any) -> dict[str, Any]:
+    return {"kind": "file", "path": "labels.csv", **changes}
+
+
+def refused(workspace: Path, error: type[Exception] = DatasetError, **changes: Any) -> str:
+    with pytest.raises(error) as caught:
+        given_labels(workspace, **changes)
+    assert not (workspace / "data" / "given_labels.parquet").exists()
+    return str(caught.value)
+
+
+# --- noise made on purpose ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["none", "uniform", "symmetric", "pair", "matrix"])
+def test_only_training_labels_change_and_every_change_is_recorded(workspace: Path, kind: str) -> None:
+    table = given_labels(workspace, kind=kind, transition_matrix=MATRIX)
+    ids, split = column_array(table, "example_id"), column_array(table, "split")
+    given, true = column_array(table, "given_label"), column_array(table, "true_label")
+    is_noisy = column_array(table, "is_noisy")
+    np.testing.assert_array_equal(ids, IDS[:55])  # unlabeled rows have no given label
+    np.testing.assert_array_equal(split, SPLIT[:55])
+    np.testing.assert_array_equal(true, TRUTH[:55])
+    np.testing.assert_array_equal(is_noisy, given != true)
+    assert not is_noisy[split == "test"].any()
+    changed = int(is_noisy.sum())
+    if kind == "none":
+        assert changed == 0
+    elif kind in ("symmetric", "pair"):
+        assert changed == 10
+    else:
+        assert 0 < changed < 40
+    assert read_facts(table).class_names == NAMES
+
+
+def test_pair_noise_moves_to_the_next_class(workspace: Path) -> None:
+    table = given_labels(workspace, kind="pair", rate=1.0)
+    train = column_array(table, "split") == "train"
+    given, true = column_array(table, "given_label"), column_array(table, "true_label")
+    np.testing.assert_array_equal(given[train], (true[train] + 1) % 3)
+
+
+def test_matrix_noise_follows_the_rows_of_the_true_class(workspace: Path) -> None:
+    table = given_labels(workspace, kind="matrix", transition_matrix=((0, 1, 0), (0, 1, 0), (1, 0, 0)))
+    train = column_array(table, "split") == "train"
+    given, true = column_array(table, "given_label"), column_array(table, "true_label")
+    np.testing.assert_array_equal(given[train], np.array([1, 1, 0])[true[train]])
+
+
+def test_the_rate_is_a_share_of_the_training_rows(workspace: Path) -> None:
+    for rate in (0.0, 0.5, 1.0):
+        table = given_labels(workspace, rate=rate)
+        assert column_array(table, "is_noisy").sum() == round(rate * 40)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "symmetric", "pair", "matrix"])
+def test_one_seed_gives_equal_bytes_and_another_seed_other_bytes(workspace: Path, kind: str) -> None:
+    path = workspace / "data" / "given_labels.parquet"
+    written = []
+    for seed in (0, 0, 1):
+        inject_noise(params(kind=kind, seed=seed, transition_matrix=MATRIX), workspace)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+    assert written[0] != written[2]
+
+
+@pytest.mark.parametrize("kind", ["none", "uniform", "symmetric", "pair", "matrix"])
+def test_unknown_truth_is_refused_unless_labels_come_from_a_file(workspace: Path, kind: str) -> None:
+    write_examples(workspace, [None, None, *TRUTH[2:]])
+    found = refused(workspace, kind=kind, transition_matrix=MATRIX)
+    assert f"inject_noise.kind: {kind} starts from true labels; 2 training rows have none." in found
+    assert "kind: file" in found
+
+
+def test_unknown_truth_of_test_rows_only_leaves_them_out(workspace: Path) -> None:
+    write_examples(workspace, TRUTH[:50] + [None] * 10)
+    table = given_labels(workspace)
+    np.testing.assert_array_equal(column_array(table, "example_id"), IDS[:50])
+
+
+def test_unlabeled_rows_get_no_label_even_when_their_truth_is_known(workspace: Path) -> None:
+    write_examples(workspace, [0] * N)
+    assert set(column_array(given_labels(workspace), "split")) == {"train", "test"}
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_matrix_of_another_size_than_the_classes_is_refused(workspace: Path, size: int) -> None:
+    matrix = tuple(map(tuple, np.eye(size).tolist()))
+    found = refused(workspace, ParamsError, kind="matrix", transition_matrix=matrix)
+    assert f"inject_noise.transition_matrix has {size} rows; the data set has 3 classes" in found
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "pair"])
+def test_noise_that_needs_another_class_is_refused_for_one_class(workspace: Path, kind: str) -> None:
+    write_examples(workspace, [0] * N, names=("cat",))
+    found = refused(workspace, ParamsError, kind=kind)
+    assert f"inject_noise.kind: {kind} needs at least 2 classes" in found
+
+
+def test_missing_examples_name_the_stage_that_makes_them(tmp_path: Path) -> None:
+    assert "`dvc repro download`" in refused(tmp_path, ArtifactError)
+
+
+# --- given labels from a file ---------------------------------------------------------------------------
+
+
+def put(workspace: Path, ids: Any, labels: Any, name: str = "labels.csv") -> None:
+    path = workspace / "inputs" / "labels" / name
+    if path.suffix == ".csv":
+        rows = [f"{one},{label}" for one, label in zip(ids, labels, strict=True)]
+        path.write_text("\n".join(["example_id,given_label", *rows]) + "\n", encoding="utf-8")
+    else:
+        pq.write_table(pa.table({"given_label": labels, "example_id": ids}), path)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    labels=st.lists(st.integers(0, 2), min_size=40, max_size=40),
+    order=st.permutations(range(40)),
+    name=st.sampled_from(["labels.csv", "labels.parquet"]),
+    by_name=st.booleans(),
+)
+def test_labels_are_matched_by_id_whatever_the_order_format_and_spelling(
+    workspace: Path, labels: list[int], order: list[int], name: str, by_name: bool
+) -> None:
+    spelled = [NAMES[labels[row]] if by_name else labels[row] for row in order]
+    put(workspace, TRAIN_IDS[order], spelled, name)
+    table = given_labels(workspace, **noisy(path=name))
+    given, true = column_array(table, "given_label"), column_array(table, "true_label")
+    assert given[:40].tolist() == labels
+    np.testing.assert_array_equal(given[40:], true[40:])
+    np.testing.assert_array_equal(column_array(table, "is_noisy"), given != true)
+
+
+def test_labels_are_matched_by_id_when_the_examples_are_in_another_order(workspace: Path) -> None:
+    path = workspace / "data" / "examples.parquet"
+    pq.write_table(read_table(path, EXAMPLES)[::-1], path)
+    put(workspace, TRAIN_IDS, [k % 3 for k in range(40)])
+    table = given_labels(workspace, **noisy())
+    assert column_array(table, "given_label")[:40].tolist() == [k % 3 for k in range(40)]
+    assert not column_array(table, "is_noisy").any()
+
+
+def test_labels_from_a_file_need_no_truth(workspace: Path) -> None:
+    write_examples(workspace, [None] * 20 + TRUTH[20:])
+    put(workspace, TRAIN_IDS, [2] * 40)
+    table = given_labels(workspace, **noisy())
+    assert table.column("given_label").to_pylist()[:40] == [2] * 40
+    assert table.column("true_label").to_pylist() == [None] * 20 + TRUTH[20:55]
+    assert table.column("is_noisy").to_pylist()[:20] == [None] * 20
+    assert table.column("is_noisy").to_pylist()[20:40] == [label != 2 for label in TRUTH[20:40]]
+
+
+def test_other_columns_and_categories_are_no_obstacle(workspace: Path) -> None:
+    labels = pa.array([NAMES[k % 3] for k in range(40)]).dictionary_encode()
+    table = pa.table({"note": ["x"] * 40, "example_id": TRAIN_IDS.astype(np.int32), "given_label": labels})
+    pq.write_table(table, workspace / "inputs" / "labels" / "labels.parquet")
+    found = given_labels(workspace, **noisy(path="labels.parquet"))
+    assert found.column("given_label").to_pylist()[:40] == [k % 3 for k in range(40)]
+
+
+def test_a_file_in_a_subfolder_is_found(workspace: Path) -> None:
+    (workspace / "inputs" / "labels" / "round1").mkdir()
+    put(workspace, TRAIN_IDS, [0] * 40, "round1/labels.csv")
+    assert column_array(given_labels(workspace, **noisy(path="round1/labels.csv")), "given_label")[0] == 0
+
+
+def test_unknown_ids_are_counted_and_the_first_is_named(workspace: Path) -> None:
+    put(workspace, [*TRAIN_IDS, 5, 4], [0] * 42)
+    assert "labels.csv: expected example_id of training rows alone, found 2 unknown, the first 4." in refused(
+        workspace, **noisy()
+    )
+
+
+def test_ids_of_test_rows_are_refused(workspace: Path) -> None:
+    put(workspace, [*TRAIN_IDS, IDS[45]], [0] * 41)
+    assert f"found 1 unknown, the first {IDS[45]}." in refused(workspace, **noisy())
+
+
+def test_missing_rows_are_counted_and_the_first_is_named(workspace: Path) -> None:
+    put(workspace, TRAIN_IDS[2:], [0] * 38)
+    assert "a label for every training row, found 2 missing, the first 3." in refused(workspace, **noisy())
+
+
+def test_repeated_ids_are_counted_and_the_first_is_named(workspace: Path) -> None:
+    put(workspace, [*TRAIN_IDS, 10, 3], [0] * 42)
+    assert "each example_id once, found 2 repeated, the first 3." in refused(workspace, **noisy())
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"), [("fish", "'fish'"), ("Cat", "'Cat'"), (3, "3"), (-1, "-1"), (1.5, "1.5")]
+)
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
+def test_a_label_outside_the_classes_is_named(workspace: Path, label: Any, shown: str, name: str) -> None:
+    put(workspace, TRAIN_IDS, [label] * 40, name)
+    found = refused(workspace, **noisy(path=name))
+    assert "expected labels among the classes cat, dog, bird (or their indices 0..2)" in found
+    assert f"found {shown} and 39 more." in found
+
+
+@pytest.mark.parametrize(
+    "path", ["../labels.csv", "../../data/examples.parquet", "/etc/hostname", "a/../../x"]
+)
+def test_a_path_outside_the_folder_is_refused(workspace: Path, path: str) -> None:
+    (workspace / "inputs" / "labels.csv").write_text("example_id,given_label\n")
+    assert f"inject_noise.path: expected a file inside {workspace}/inputs/labels, found {path}." in refused(
+        workspace, **noisy(path=path)
+    )
+
+
+def test_a_link_that_leads_outside_the_folder_is_refused(workspace: Path) -> None:
+    (workspace / "inputs" / "labels" / "labels.csv").symlink_to(workspace / "data" / "examples.parquet")
+    assert "expected a file inside" in refused(workspace, **noisy())
+
+
+@pytest.mark.parametrize("path", ["labels.csv", "", ".", "nowhere/labels.csv"])
+def test_a_missing_file_is_named(workspace: Path, path: str) -> None:
+    assert "inject_noise.path: expected the file" in refused(workspace, **noisy(path=path))
+
+
+@pytest.mark.parametrize("path", ["a\0b.csv", "a" * 5000])
+def test_a_path_that_no_file_can_have_is_refused(workspace: Path, path: str) -> None:
+    assert "inject_noise.path: expected a file name" in refused(workspace, **noisy(path=path))
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["example_id", "given_label", "id,label", "example_id;given_label", "example_id,given_label,given_label"],
+)
+def test_columns_that_are_missing_or_repeated_are_named_beside_those_found(
+    workspace: Path, header: str
+) -> None:
+    cells = ",".join("1" * len(header.split(",")))
+    (workspace / "inputs" / "labels" / "labels.csv").write_text(f"{header}\n{cells}\n")
+    found = refused(workspace, **noisy())
+    assert "expected the columns example_id and given_label once each" in found
+    assert f"found {', '.join(header.split(','))}." in found
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "example_id,given_label\n3,1\n,2\n",
+        "example_id,given_label\n3,1\n10,\n",
+        "example_id,given_label\nthree,1\n",
+        "example_id,given_label\n3.5,1\n",
+        "example_id,given_label\n",
+    ],
+)
+def test_empty_cells_and_ids_that_are_no_integers_are_refused(workspace: Path, content: str) -> None:
+    (workspace / "inputs" / "labels" / "labels.csv").write_text(content)
+    assert "labels.csv: expected integer example_id and no empty cell" in refused(workspace, **noisy())
+
+
+def test_an_empty_name_is_refused(workspace: Path) -> None:
+    put(workspace, TRAIN_IDS, ["cat"] * 39 + [""])
+    assert "found '' and 0 more." in refused(workspace, **noisy())
+
+
+def test_an_empty_parquet_cell_is_refused(workspace: Path) -> None:
+    put(workspace, TRAIN_IDS, [1] * 39 + [None], "labels.parquet")
+    assert "1 empty cells" in refused(workspace, **noisy(path="labels.parquet"))
+
+
+def test_an_id_beyond_int64_is_refused(workspace: Path) -> None:
+    ids = pa.array([*TRAIN_IDS[1:].tolist(), 2**64 - 1], pa.uint64())
+    put(workspace, ids, [0] * 40, "labels.parquet")
+    assert "expected example_id of int64" in refused(workspace, **noisy(path="labels.parquet"))
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet", "labels.txt"])
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"\xff\xfe,given_label\n1,2\n", b"a,b\n1,2,3\n"])
+def test_a_file_that_does_not_parse_is_refused(workspace: Path, name: str, content: bytes) -> None:
+    (workspace / "inputs" / "labels" / name).write_bytes(content)
+    assert f"{name}: expected " in refused(workspace, **noisy(path=name))

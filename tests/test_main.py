@@ -1,0 +1,65 @@
+"""The command line: one readable paragraph and exit status 1, or usage and 2."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.__main__ import main
+
+SHIPPED = Path(__file__).parents[1] / "params.yaml"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "params.yaml").write_text(SHIPPED.read_text())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_missing_input_is_one_paragraph_and_status_1(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prune"]) == 1
+    error = capsys.readouterr().err
+    assert "prune: " in error
+    assert "pred_probs.parquet" in error
+    assert "dvc repro aggregate" in error
+    assert "Traceback" not in error
+    assert not (workspace / "data").exists()
+
+
+def test_a_wrong_parameter_names_its_path(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workspace / "params.yaml").write_text(SHIPPED.read_text().replace("epochs: 8", "epochs: 0"))
+    assert main(["download"]) == 1
+    assert "train_fold.epochs" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(workspace: Path) -> None:
+    with pytest.raises(Exception, match=r"pred_probs\.parquet"):
+        main(["prune", "--debug"])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nothing"], ["train_fold"], ["prune", "--fold", "1"], ["retrain", "--fold", "1"], []]
+)
+def test_wrong_usage_is_status_2(workspace: Path, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+
+
+def test_a_fold_or_label_set_that_is_not_there_is_named(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train_fold", "--fold", "7"]) == 1
+    assert "expected one of [0, 1, 2, 3, 4], found 7" in capsys.readouterr().err
+    assert main(["retrain", "--labels", "best"]) == 1
+    assert "expected one of given, cleaned, true, found best" in capsys.readouterr().err
+
+
+def test_stage_times_are_recorded_where_asked(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = SHIPPED.read_text().replace("dataset: mnist", "dataset: digits")
+    (workspace / "params.yaml").write_text(text)
+    monkeypatch.setenv("RELABEL_STAGE_TIMES", str(workspace / "times.jsonl"))
+    assert main(["download"]) == 0
+    assert '"stage": "download"' in (workspace / "times.jsonl").read_text()

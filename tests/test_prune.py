@@ -1,0 +1,236 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+
+from tasks import ArtifactError
+from tasks.artifacts import (
+    GIVEN_LABELS,
+    LABEL_ISSUES,
+    PRED_PROBS,
+    DatasetFacts,
+    column_array,
+    make_table,
+    read_facts,
+    read_table,
+    write_table,
+)
+from tasks.artifacts.tables import FILTER_COLUMNS
+from tasks.label_quality.filters import find_label_issues
+from tasks.label_quality.metrics import detection_quality, ranking_quality
+from tasks.label_quality.scores import SCORES
+from tasks.params import load_params
+from tasks.prune import prune
+
+FACTS = DatasetFacts("toy", ("ant", "bee", "cat"), "features", (2,))
+
+
+@pytest.fixture
+def params(pytestconfig):
+    return load_params(pytestconfig.rootpath / "params.yaml")
+
+
+def choose(params, **values):
+    """`params` with other values in the section `prune`."""
+    return params.model_copy(update={"prune": params.prune.model_copy(update=values)})
+
+
+def write_inputs(workspace, *, known=True, shuffled=False, pred_probs=None):
+    """80 training rows, a fifth noisy, and 10 test rows; returns ids, labels, truth and pred_probs."""
+    rng = np.random.default_rng(0)
+    ids = np.sort(rng.choice(1000, size=90, replace=False)).astype(np.int64)
+    true = rng.integers(3, size=90)
+    given = np.where(rng.random(90) < 0.2, (true + 1) % 3, true)
+    given[80:] = true[80:]
+    if pred_probs is None:
+        logits = 3 * np.eye(3)[true[:80]] + rng.normal(size=(80, 3))
+        pred_probs = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
+    labels_table = make_table(
+        GIVEN_LABELS,
+        FACTS,
+        {
+            "example_id": ids,
+            "split": np.repeat(["train", "test"], [80, 10]),
+            "given_label": given,
+            "true_label": pa.array(true, pa.int16(), mask=np.full(90, not known)),
+            "is_noisy": pa.array(given != true, pa.bool_(), mask=np.full(90, not known)),
+        },
+    )
+    probs_table = make_table(
+        PRED_PROBS,
+        FACTS,
+        {"example_id": ids[:80], "fold": np.arange(80) % 2, "pred_probs": pred_probs},
+    )
+    if shuffled:
+        labels_table = labels_table.take(pa.array(rng.permutation(90)))
+        probs_table = probs_table.take(pa.array(rng.permutation(80)))
+    write_table(workspace / "data" / "given_labels.parquet", labels_table, GIVEN_LABELS)
+    write_table(workspace / "data" / "pred_probs.parquet", probs_table, PRED_PROBS)
+    return ids[:80], given[:80], true[:80], pred_probs
+
+
+def read_issues(workspace):
+    return read_table(workspace / "data" / "label_issues.parquet", LABEL_ISSUES)
+
+
+def read_metrics(workspace):
+    return json.loads((workspace / "metrics" / "label_issues.json").read_text())
+
+
+def test_the_table_has_its_schema_facts_and_every_training_row(params, tmp_path):
+    ids, labels, _, probs = write_inputs(tmp_path)
+    prune(params, tmp_path)
+    issues = read_issues(tmp_path)
+    assert issues.column_names == [column.name for column in LABEL_ISSUES.columns]
+    assert set(FILTER_COLUMNS) <= set(issues.column_names)
+    assert read_facts(issues) == FACTS
+    assert np.array_equal(column_array(issues, "example_id"), ids)
+    assert np.array_equal(column_array(issues, "given_label"), labels)
+    assert np.array_equal(column_array(issues, "suggested_label"), probs.argmax(axis=1))
+    assert np.array_equal(column_array(issues, "suggested_prob"), probs.max(axis=1))
+    for name, score in SCORES.items():
+        assert np.array_equal(column_array(issues, name), score(labels, probs))
+    flags = find_label_issues(labels, probs).flags
+    assert set(flags) == set(FILTER_COLUMNS)
+    for name, expected in flags.items():
+        assert np.array_equal(column_array(issues, name), expected)
+
+
+@pytest.mark.parametrize("name", FILTER_COLUMNS)
+def test_is_issue_is_the_chosen_filters_column(params, tmp_path, name):
+    write_inputs(tmp_path)
+    prune(choose(params, filter_by=name), tmp_path)
+    issues = read_issues(tmp_path)
+    is_issue = column_array(issues, "is_issue")
+    assert np.array_equal(is_issue, column_array(issues, name))
+    assert 0 < is_issue.sum() < len(is_issue)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_rank_0_is_the_lowest_score_and_rows_without_issue_have_none(params, tmp_path, name):
+    write_inputs(tmp_path)
+    prune(choose(params, rank_by=name), tmp_path)
+    issues = read_issues(tmp_path)
+    is_issue = column_array(issues, "is_issue")
+    rank = issues.column("rank").to_pylist()
+    assert [value is None for value in rank] == (~is_issue).tolist()
+    by_rank = sorted(np.flatnonzero(is_issue), key=lambda row: rank[row])
+    assert [rank[row] for row in by_rank] == list(range(is_issue.sum()))
+    assert (np.diff(column_array(issues, name)[by_rank]) >= 0).all()
+
+
+def test_frac_noise_and_the_minimum_reach_the_filters(params, tmp_path):
+    _, labels, _, probs = write_inputs(tmp_path)
+    minimum = int(np.bincount(labels).min())
+    prune(choose(params, frac_noise=0.4, min_examples_per_class=minimum), tmp_path)
+    expected = find_label_issues(labels, probs, frac_noise=0.4, min_examples_per_class=minimum).flags
+    plain = find_label_issues(labels, probs).flags
+    found = column_array(read_issues(tmp_path), "prune_by_class")
+    assert np.array_equal(found, expected["prune_by_class"])
+    assert not np.array_equal(found, plain["prune_by_class"])
+
+
+def test_a_class_with_too_few_rows_is_named_on_stderr(params, tmp_path, capsys):
+    _, labels, _, _ = write_inputs(tmp_path)
+    counts = np.bincount(labels)
+    prune(choose(params, min_examples_per_class=int(counts.min())), tmp_path)
+    assert f"class {FACTS.class_names[counts.argmin()]} has too few rows" in capsys.readouterr().err
+
+
+def test_metrics_are_those_of_the_tables(params, tmp_path):
+    _, labels, true, _ = write_inputs(tmp_path)
+    prune(params, tmp_path)
+    issues, metrics = read_issues(tmp_path), read_metrics(tmp_path)
+    is_noisy, is_issue = labels != true, column_array(issues, "is_issue")
+    expected = {
+        "n_rows": 80,
+        "n_issues": int(is_issue.sum()),
+        "n_errors": int(is_noisy.sum()),
+        **detection_quality(is_noisy, is_issue),
+        **ranking_quality(is_noisy, -column_array(issues, params.prune.rank_by)),
+    }
+    assert metrics.pop("n_errors_estimated") > 0
+    assert metrics == pytest.approx(expected)
+    assert metrics["auroc"] > 0.8  # the lowest score is the most suspect, not the least
+
+
+def test_the_plot_compares_all_filters(params, tmp_path):
+    _, labels, true, _ = write_inputs(tmp_path)
+    prune(params, tmp_path)
+    rows = pacsv.read_csv(tmp_path / "plots" / "filters.csv").to_pylist()
+    issues = read_issues(tmp_path)
+    assert [row["filter"] for row in rows] == list(FILTER_COLUMNS)
+    for row in rows:
+        flags = column_array(issues, row["filter"])
+        quality = detection_quality(labels != true, flags)
+        assert row["n_issues"] == flags.sum()
+        assert {name: row[name] for name in quality} == pytest.approx(quality)
+
+
+def test_without_the_truth_there_is_no_precision(params, tmp_path):
+    write_inputs(tmp_path, known=False)
+    prune(params, tmp_path)
+    assert set(read_metrics(tmp_path)) == {"n_rows", "n_issues", "n_errors_estimated"}
+    assert pacsv.read_csv(tmp_path / "plots" / "filters.csv").column_names == ["filter", "n_issues"]
+
+
+def test_rows_are_joined_by_id_whatever_their_order(params, tmp_path):
+    for name in ("sorted", "shuffled"):
+        write_inputs(tmp_path / name, shuffled=name == "shuffled")
+        prune(params, tmp_path / name)
+    assert read_issues(tmp_path / "shuffled").equals(read_issues(tmp_path / "sorted"))
+    assert read_metrics(tmp_path / "shuffled") == read_metrics(tmp_path / "sorted")
+
+
+def test_equal_inputs_give_equal_bytes(params, tmp_path):
+    write_inputs(tmp_path)
+    path = tmp_path / "data" / "label_issues.parquet"
+    prune(params, tmp_path)
+    first = path.read_bytes()
+    prune(params, tmp_path)
+    assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("pred_probs", "message"),
+    [
+        (np.full((80, 2), 0.5, np.float32), "each of 3 classes, found 2"),
+        (np.full((80, 4), 0.25, np.float32), "each of 3 classes, found 4"),
+        (np.full((80, 3), np.nan, np.float32), "found nan in row 0, column 0"),
+        (np.full((80, 3), 1.5, np.float32), "found 1.5 in row 0, column 0"),
+    ],
+)
+def test_unfit_probabilities_of_ones_own_are_an_error_that_names_the_file(
+    params, tmp_path, pred_probs, message
+):
+    write_inputs(tmp_path, pred_probs=pred_probs)
+    with pytest.raises(ArtifactError, match=message) as error:
+        prune(params, tmp_path)
+    assert "pred_probs.parquet" in str(error.value)
+    assert "dvc repro" in str(error.value)
+    assert not (tmp_path / "data" / "label_issues.parquet").exists()
+
+
+def test_a_row_without_given_label_is_an_error_that_names_it(params, tmp_path):
+    ids, *_ = write_inputs(tmp_path)
+    path = tmp_path / "data" / "given_labels.parquet"
+    write_table(path, read_table(path, GIVEN_LABELS).slice(1), GIVEN_LABELS)
+    with pytest.raises(ArtifactError, match=f"1 missing, the first {ids[0]}"):
+        prune(params, tmp_path)
+
+
+def test_a_missing_input_is_an_error_that_names_the_command(params, tmp_path):
+    write_inputs(tmp_path)
+    (tmp_path / "data" / "pred_probs.parquet").unlink()
+    with pytest.raises(ArtifactError, match="dvc repro aggregate"):
+        prune(params, tmp_path)
+
+
+def test_predictions_need_no_embedding(params, tmp_path):
+    write_inputs(tmp_path)
+    assert "embedding" not in pq.read_schema(tmp_path / "data" / "pred_probs.parquet").names
+    prune(params, tmp_path)
+    assert read_issues(tmp_path).num_rows == 80

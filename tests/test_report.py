@@ -1,0 +1,103 @@
+"""Stage report: the page is whole and self-contained, and its figures are those of the run."""
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks import ArtifactError
+from tasks.params import load_params
+from tasks.report import confusion_counts, picture_uri, report, summarise_gain
+
+
+def test_the_page_is_self_contained_and_well_formed(finished_run: Path) -> None:
+    page = (finished_run / "report" / "index.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
+    assert "<script" not in page
+    assert "@import" not in page
+
+    class Balance(HTMLParser):
+        open_tags: list[str] = []  # noqa: RUF012
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag not in ("meta", "img", "br", "line"):
+                self.open_tags.append(tag)
+
+        def handle_startendtag(self, tag: str, attrs: object) -> None:
+            pass  # closes itself
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open_tags.pop() == tag
+
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open_tags == []
+
+
+def test_the_page_shows_the_figures_of_the_metrics(finished_run: Path) -> None:
+    page = (finished_run / "report" / "index.html").read_text()
+    found = json.loads((finished_run / "metrics" / "label_issues.json").read_text())
+    assert f"{found['n_issues']:,}" in page
+    assert f"F1 {found['f1']:.4f}" in page
+    assert page.count("data:image/png;base64,") == min(25, found["n_issues"])
+    gain = json.loads((finished_run / "metrics" / "report.json").read_text())
+    assert f"{gain['gain'] * 100:+.2f} points" in page
+
+
+def test_the_same_inputs_give_the_same_page(workspace_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (workspace_copy / "report" / "index.html").read_bytes()
+    report(load_params(workspace_copy / "params.yaml"), workspace_copy)
+    assert (workspace_copy / "report" / "index.html").read_bytes() == before
+    printed = capsys.readouterr().out
+    for line in ("wrong labels", "label issues found", "what was done", "worth of the repair"):
+        assert line in printed
+
+
+def test_without_test_figures_and_truth_the_page_says_what_it_can(workspace_copy: Path) -> None:
+    metrics = workspace_copy / "metrics"
+    for name in ("given", "cleaned", "true"):
+        (metrics / f"retrain_{name}.json").write_text('{"n_rows": 1438, "n_test_rows": 0}')
+    found = json.loads((metrics / "label_issues.json").read_text())
+    unknown = {name: found[name] for name in ("n_rows", "n_issues", "n_errors_estimated")}
+    (metrics / "label_issues.json").write_text(json.dumps(unknown))
+    repair = json.loads((metrics / "training_set.json").read_text())
+    del repair["label_accuracy"]
+    (metrics / "training_set.json").write_text(json.dumps(repair))
+    report(load_params(workspace_copy / "params.yaml"), workspace_copy)
+    page = (workspace_copy / "report" / "index.html").read_text()
+    assert "no test split" in page
+    assert "estimated" in page
+    assert json.loads((metrics / "report.json").read_text()) == {}
+
+
+def test_missing_metrics_are_named(workspace_copy: Path) -> None:
+    (workspace_copy / "metrics" / "label_issues.json").unlink()
+    with pytest.raises(ArtifactError, match=r"label_issues\.json.*dvc repro"):
+        report(load_params(workspace_copy / "params.yaml"), workspace_copy)
+
+
+def test_the_share_of_the_gap_is_gain_over_gap() -> None:
+    found = summarise_gain({"given": 0.90, "cleaned": 0.94, "true": 0.95})
+    assert found == pytest.approx({"gain": 0.04, "gap": 0.05, "gap_recovered": 0.8})
+    assert math.isnan(summarise_gain({"given": 0.9, "cleaned": 0.9, "true": 0.9})["gap_recovered"])
+    assert summarise_gain({"given": 0.9}) == {}
+
+
+def test_confusion_counts_pairs() -> None:
+    counts = confusion_counts(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+    np.testing.assert_array_equal(counts, [[1, 1], [0, 1]])
+
+
+def test_a_grey_picture_is_ink_on_paper() -> None:
+    import base64
+    import io
+
+    from PIL import Image
+
+    uri = picture_uri(np.array([[0, 255]], dtype=np.uint8))
+    picture = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
+    np.testing.assert_array_equal(np.asarray(picture), [[255, 0]])

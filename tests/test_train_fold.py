@@ -1,0 +1,38 @@
+"""Stage train_fold: predicts its own fold's rows, by a model that learned from the others."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tasks.artifacts import FOLD_PRED_PROBS, FOLDS, column_array, read_table, rows_digest
+from tasks.params import load_params
+from tasks.train_fold import fold_seed, train_fold
+
+
+def test_the_fold_file_holds_its_rows_and_the_digest_of_the_others(finished_run: Path) -> None:
+    folds = read_table(finished_run / "data" / "folds.parquet", FOLDS)
+    ids, fold_of = column_array(folds, "example_id"), column_array(folds, "fold")
+    for fold in (0, 1):
+        table = read_table(finished_run / "data" / "pred_probs" / f"fold_{fold}.parquet", FOLD_PRED_PROBS)
+        np.testing.assert_array_equal(column_array(table, "example_id"), ids[fold_of == fold])
+        np.testing.assert_allclose(column_array(table, "pred_probs").sum(axis=1), 1, atol=1e-5)
+        assert table.schema.metadata[b"trained_on"].decode() == rows_digest(ids[fold_of != fold])
+
+
+def test_the_same_seed_gives_the_same_bytes(workspace_copy: Path) -> None:
+    path = workspace_copy / "data" / "pred_probs" / "fold_1.parquet"
+    curves = workspace_copy / "plots" / "train_fold" / "fold_1"
+    before = path.read_bytes(), {file.name: file.read_bytes() for file in curves.rglob("*.*")}
+    train_fold(load_params(workspace_copy / "params.yaml"), workspace_copy, fold=1)
+    assert before == (path.read_bytes(), {file.name: file.read_bytes() for file in curves.rglob("*.*")})
+
+
+def test_learning_curves_have_a_row_for_each_epoch(finished_run: Path) -> None:
+    for name in ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy"):
+        path = finished_run / "plots" / "train_fold" / "fold_0" / "plots" / "metrics" / f"{name}.tsv"
+        lines = path.read_text().splitlines()
+        assert [line.split("\t")[0] for line in lines] == ["step", "1", "2", "3", "4"]
+
+
+def test_folds_have_seeds_of_their_own() -> None:
+    assert len({fold_seed(seed, fold) for seed in range(5) for fold in range(20)}) == 100
