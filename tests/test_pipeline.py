@@ -1,0 +1,141 @@
+"""The whole pipeline by real `dvc repro`, on digits: fresh, again, changed, interrupted, and twice over."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from small_runs import ROOT, SETTINGS
+
+from benchmarks.workspaces import make_workspace, set_params
+
+pytestmark = pytest.mark.slow
+
+DVC = [sys.executable, "-m", "dvc"]
+ENVIRONMENT = {
+    **os.environ,
+    # dvc.yaml says `python`, which is the interpreter of the environment that runs the tests.
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "DVC_NO_ANALYTICS": "1",
+}
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    found = subprocess.run([*DVC, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout + found.stderr
+
+
+def stages_run(log: str) -> list[str]:
+    return re.findall(r"Running stage '([^']+)'", log)
+
+
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two fresh repositories in which `dvc repro` ran, side by side."""
+    folders = tuple(tmp_path_factory.mktemp("pipeline") / name for name in ("first", "second"))
+    for folder in folders:
+        make_workspace(folder, SETTINGS, source=ROOT)
+    running = [
+        subprocess.Popen([*DVC, "repro"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        for folder in folders
+    ]
+    assert [process.wait() for process in running] == [0, 0]
+    return folders[0], folders[1]
+
+
+@pytest.fixture(scope="module")
+def repository(repositories: tuple[Path, Path]) -> Path:
+    return repositories[0]
+
+
+def test_two_fresh_repositories_end_with_the_same_lock(repositories: tuple[Path, Path]) -> None:
+    first, second = ((folder / "dvc.lock").read_bytes() for folder in repositories)
+    assert first == second
+    stages = YAML(typ="safe").load(first)["stages"]
+    assert {name.split("@")[0] for name in stages} == set(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
+
+
+def test_a_second_run_does_nothing_and_says_so(repository: Path) -> None:
+    log = dvc(repository, "repro")
+    assert stages_run(log) == []
+    assert "up to date" in log
+    assert "up to date" in dvc(repository, "status")
+
+
+def test_labels_were_found_and_repaired(repository: Path) -> None:
+    found = json.loads((repository / "metrics" / "label_issues.json").read_text())
+    assert found["n_errors"] == 144
+    assert found["f1"] > 0.7
+    accuracy = json.loads((repository / "metrics" / "training_set.json").read_text())["label_accuracy"]
+    assert accuracy["after"] > accuracy["before"] + 0.05
+
+
+def test_the_comparing_commands_of_dvc_work(repository: Path) -> None:
+    shown = dvc(repository, "metrics", "show")
+    for name in ("f1", "gain", "label_accuracy.after", "true.accuracy"):
+        assert name in shown
+    dvc(repository, "plots", "show")
+    page = (repository / "dvc_plots" / "index.html").read_text()
+    for title in ("Given against suggested labels", "Funnel of labels", "Learning curves"):
+        assert title in page
+    set_params(repository / "params.yaml", {"report.top_issues": 9})
+    try:
+        assert "report.top_issues" in dvc(repository, "params", "diff")
+    finally:
+        set_params(repository / "params.yaml", {"report.top_issues": 25})
+
+
+def test_one_changed_value_reruns_only_what_depends_on_it(repository: Path) -> None:
+    set_params(repository / "params.yaml", {"prune.filter_by": "predicted_neq_given"})
+    try:
+        ran = stages_run(dvc(repository, "repro"))
+        assert ran == ["prune", "pseudo_label", "retrain@cleaned", "report"]
+    finally:
+        set_params(repository / "params.yaml", {"prune.filter_by": "noise_posterior"})
+    # And back again comes from the cache of runs: no stage has to compute.
+    log = dvc(repository, "repro")
+    assert "Stage 'retrain@cleaned' is cached" in log
+
+
+def test_a_run_killed_in_training_recovers_to_the_same_bytes(repository: Path) -> None:
+    fold = repository / "data" / "pred_probs" / "fold_0.parquet"
+    before = fold.read_bytes(), (repository / "dvc.lock").read_bytes()
+    log = repository / "killed.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*DVC, "repro", "--force", "--single-item", "train_fold@0"],
+            cwd=repository,
+            env=ENVIRONMENT,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        while "fold 0: epoch 1/" not in log.read_text():
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+        # The whole group: DVC and the stage that it started.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not fold.exists()
+    log.unlink()
+    dvc(repository, "repro")
+    assert (fold.read_bytes(), (repository / "dvc.lock").read_bytes()) == before
+    assert not list(repository.rglob("*.tmp"))
+
+
+def test_an_altered_artifact_is_noticed_and_rebuilt(repository: Path) -> None:
+    path = repository / "data" / "label_issues.parquet"
+    before = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(before[: len(before) // 2])
+    assert "label_issues.parquet" in dvc(repository, "status")
+    dvc(repository, "repro")
+    assert path.read_bytes() == before
