@@ -22,7 +22,7 @@ from tasks.artifacts import (
     write_json,
     write_table,
 )
-from tasks.label_quality.filters import find_label_issues
+from tasks.label_quality.filters import PRUNE_FILTERS, find_label_issues
 from tasks.label_quality.metrics import detection_quality, ranking_quality
 from tasks.label_quality.scores import SCORES, rank_issues
 from tasks.params import Params
@@ -62,7 +62,8 @@ def prune(params: Params, workspace: Path) -> None:
             f"{data / 'pred_probs.parquet'}: {error}. Rebuild it with `dvc repro aggregate`."
         ) from error
     console = Console(stderr=True)
-    for k in issues.skipped_classes:
+    skipped = issues.skipped_classes if section.filter_by in PRUNE_FILTERS else ()
+    for k in skipped:
         console.print(
             f"prune: class {facts.class_names[k]} has too few rows for the prune filters "
             f"(prune.min_examples_per_class = {section.min_examples_per_class}), which leave it as it is"

@@ -136,7 +136,10 @@ def test_frac_noise_and_the_minimum_reach_the_filters(params, tmp_path):
 def test_a_class_with_too_few_rows_is_named_on_stderr(params, tmp_path, capsys):
     _, labels, _, _ = write_inputs(tmp_path)
     counts = np.bincount(labels)
-    prune(choose(params, min_examples_per_class=int(counts.min())), tmp_path)
+    few = int(counts.min())
+    prune(choose(params, min_examples_per_class=few, filter_by="noise_posterior"), tmp_path)
+    assert capsys.readouterr().err == ""  # this filter skips no class
+    prune(choose(params, min_examples_per_class=few, filter_by="both"), tmp_path)
     assert f"class {FACTS.class_names[counts.argmin()]} has too few rows" in capsys.readouterr().err
 
 

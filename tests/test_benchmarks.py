@@ -1,0 +1,43 @@
+"""What the benchmarks say, and the workspaces that they make."""
+
+import subprocess
+from pathlib import Path
+
+from small_runs import ROOT
+
+from benchmarks.accept import settings
+from benchmarks.repro import describe
+from benchmarks.workspaces import make_workspace, set_params
+from tasks.params import load_params
+
+
+def test_time_that_is_neither_training_nor_download_is_everything_else() -> None:
+    stages = [
+        {"stage": "download", "wall_s": 20.0, "training_s": 0.0},
+        {"stage": "train_fold", "wall_s": 70.0, "training_s": 60.0},
+        {"stage": "prune", "wall_s": 5.0, "training_s": 0.0},
+    ]
+    assert describe(stages, 100.0) == ("100 s: 60 s training, 20 s download, 20 s everything else (20%)")
+
+
+def test_a_workspace_is_a_repository_with_its_own_parameters(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "workspace"
+    make_workspace(folder, settings(seed=2, rate=0.4), source=ROOT)
+    params = load_params(folder / "params.yaml")
+    assert (params.inject_noise.rate, params.inject_noise.seed, params.retrain.seed) == (0.4, 2, 2)
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert status.stdout == ""
+
+
+def test_changing_a_parameter_changes_nothing_else_and_keeps_the_comments(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    shipped = (ROOT / "params.yaml").read_text()
+    path.write_text(shipped)
+    set_params(path, {"train_fold.epochs": 3})
+    expected = load_params(ROOT / "params.yaml").model_dump()
+    expected["train_fold"]["epochs"] = 3
+    assert load_params(path).model_dump() == expected
+    comments = [line.split("#", 1)[1] for line in shipped.splitlines() if "#" in line]
+    assert [line.split("#", 1)[1] for line in path.read_text().splitlines() if "#" in line] == comments
