@@ -1,8 +1,6 @@
 """Fixtures that several test files share."""
 
-import importlib
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,10 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from small_runs import write_params
-
-from tasks.__main__ import STAGES
-from tasks.params import load_params
+from small_runs import run_pipeline, write_params
 
 LabelCase = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
 
@@ -72,18 +67,8 @@ def stable_argsort() -> Callable[[], AbstractContextManager[None]]:
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which every stage ran on digits, in this process. Read it; copy it to change it."""
     folder = tmp_path_factory.mktemp("finished")
-    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
-    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    commit = ["commit", "--quiet", "--allow-empty", "--no-gpg-sign", "-m", "Start"]
-    subprocess.run(["git", *author, *commit], cwd=folder, check=True)
     write_params(folder)
-    params = load_params(folder / "params.yaml")
-    for stage in STAGES:
-        run = getattr(importlib.import_module(f"tasks.{stage}"), stage)
-        choices = {"train_fold": params.train_fold.folds, "retrain": tuple(params.retrain.label_sets)}
-        options = {"train_fold": "fold", "retrain": "labels"}
-        for choice in choices.get(stage, (None,)):
-            run(params, folder, **({} if choice is None else {options[stage]: choice}))
+    run_pipeline(folder)
     return folder
 
 

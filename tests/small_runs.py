@@ -1,9 +1,13 @@
 """Small real runs of the pipeline on digits, shared by the tests of stages that train."""
 
+import importlib
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from benchmarks.workspaces import set_params
+from tasks.__main__ import STAGES
+from tasks.params import load_params
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,3 +30,20 @@ def write_params(folder: Path, **changes: Any) -> None:
     path = folder / "params.yaml"
     path.write_text((ROOT / "params.yaml").read_text())
     set_params(path, SETTINGS | {name.replace("__", "."): value for name, value in changes.items()})
+
+
+def run_pipeline(folder: Path) -> None:
+    """Run every stage in this process, in the order of dvc.yaml, in a git repository made for it."""
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    commit = [*author, "commit", "--quiet", "--allow-empty", "--no-gpg-sign", "-m", "Start"]
+    for command in (["init", "--quiet"], commit):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    params = load_params(folder / "params.yaml")
+    choices = {
+        "train_fold": [{"fold": fold} for fold in params.train_fold.folds],
+        "retrain": [{"labels": name} for name in params.retrain.label_sets],
+    }
+    for stage in STAGES:
+        run = getattr(importlib.import_module(f"tasks.{stage}"), stage)
+        for options in choices.get(stage, [{}]):
+            run(params, folder, **options)

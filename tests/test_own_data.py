@@ -1,0 +1,98 @@
+"""A person's own data, from files to report: features, named labels, truth known for test rows alone."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.datasets import load_digits
+from small_runs import run_pipeline, write_params
+
+from benchmarks.workspaces import set_params
+from tasks.artifacts import LABEL_ISSUES, TRAINING_SET, column_array, read_table
+
+NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+@pytest.fixture(scope="module")
+def own_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A finished run on own files, and the ids whose label in the CSV is wrong."""
+    folder = tmp_path_factory.mktemp("own")
+    digits = load_digits()
+    ids = np.arange(len(digits.target)) * 7 + 1000
+    is_test = np.arange(len(ids)) % 4 == 0
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(np.flatnonzero(~is_test), 100, replace=False)
+    labels = digits.target.copy()
+    labels[wrong] = (labels[wrong] + rng.integers(1, 10, 100)) % 10
+
+    (folder / "inputs" / "examples").mkdir(parents=True)
+    (folder / "inputs" / "labels").mkdir()
+    examples = pa.table(
+        {
+            "example_id": ids,
+            "split": np.where(is_test, "test", "train"),
+            "true_label": pa.array(digits.target, pa.int64(), mask=~is_test),
+            "features": list(digits.data),
+        }
+    )
+    pq.write_table(examples, folder / "inputs" / "examples" / "examples.parquet")
+    with (folder / "inputs" / "labels" / "labels.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["example_id", "given_label"])
+        rows.writerows((ids[i], NAMES[labels[i]]) for i in rng.permutation(np.flatnonzero(~is_test)))
+
+    write_params(
+        folder, inject_noise__kind="file", inject_noise__path="labels.csv", train_fold__network="mlp"
+    )
+    sets = {
+        "given": {"table": "given_labels", "checkpoint": "classifier_given"},
+        "cleaned": {"table": "training_set", "checkpoint": "classifier"},
+    }
+    own = {"download.dataset": "parquet", "download.class_names": NAMES, "retrain.label_sets": sets}
+    set_params(folder / "params.yaml", own)
+    run_pipeline(folder)
+    return folder, ids[wrong]
+
+
+def test_wrong_labels_are_found_without_knowing_the_truth(own_run: tuple[Path, np.ndarray]) -> None:
+    folder, wrong = own_run
+    issues = read_table(folder / "data" / "label_issues.parquet", LABEL_ISSUES)
+    flagged = column_array(issues, "example_id")[column_array(issues, "is_issue")]
+    hits = len(np.intersect1d(flagged, wrong))
+    assert hits / len(wrong) > 0.8
+    assert hits / len(flagged) > 0.6
+
+
+def test_metrics_claim_nothing_that_is_not_known(own_run: tuple[Path, np.ndarray]) -> None:
+    folder, _ = own_run
+    found = json.loads((folder / "metrics" / "label_issues.json").read_text())
+    assert set(found) == {"n_rows", "n_issues", "n_errors_estimated"}
+    assert "true" not in json.loads((folder / "metrics" / "cross_validation.json").read_text())
+    assert "label_accuracy" not in json.loads((folder / "metrics" / "training_set.json").read_text())
+    assert set(json.loads((folder / "metrics" / "report.json").read_text())) == {"gain"}
+
+
+def test_the_test_rows_measure_the_gain(own_run: tuple[Path, np.ndarray]) -> None:
+    folder, _ = own_run
+    accuracy = {
+        name: json.loads((folder / "metrics" / f"retrain_{name}.json").read_text())["test"]["accuracy"]
+        for name in ("given", "cleaned")
+    }
+    assert min(accuracy.values()) > 0.85
+    page = (folder / "report" / "index.html").read_text()
+    assert "estimated" in page
+    assert "seven" in page
+
+
+def test_the_training_set_keeps_the_given_label_of_every_row(own_run: tuple[Path, np.ndarray]) -> None:
+    folder, wrong = own_run
+    table = read_table(folder / "data" / "training_set.parquet", TRAINING_SET)
+    pseudo = column_array(table, "source") == "pseudo"
+    changed = column_array(table, "label") != column_array(table, "given_label")
+    np.testing.assert_array_equal(pseudo, changed)
+    assert pseudo.any()
+    assert np.isin(column_array(table, "example_id")[pseudo], wrong).mean() > 0.6
