@@ -1,15 +1,21 @@
 """Fixtures that several test files share."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
 from small_runs import run_pipeline, write_params
+
+# A shared machine may stall at any moment: no example has a deadline. CI draws the same examples each time.
+hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("project")
 
 LabelCase = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
 
