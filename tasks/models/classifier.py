@@ -229,10 +229,8 @@ def fit(
     if len(rows.content) < 2:
         raise TrainingError(f"Training needs at least 2 rows, found {len(rows.content)}.")
     torch.set_num_threads(recipe.threads)
-    # Vanishing weights would otherwise slow a CPU down by orders of magnitude.
-    torch.set_flush_denormal(True)
     content = _content_tensor(rows.content)
-    with _seeded(seed), _quiet():
+    with _seeded(seed), _flushed_denormals(), _quiet():
         classifier = Classifier(recipe, tuple(content.shape[1:]), rows.soft_label.shape[1])
         classifier.mean, classifier.deviation = _moments(content)
         classifier.shifts.manual_seed(seed)
@@ -264,7 +262,7 @@ def fit(
 def predict(classifier: Classifier, content: npt.NDArray[Any]) -> Predictions:
     """Probabilities and embeddings of `content` (N, ...), in its order."""
     recipe = classifier.recipe
-    with _quiet():
+    with _flushed_denormals(), _quiet():
         trainer = pl.Trainer(
             accelerator=recipe.accelerator,
             devices=1,
@@ -381,6 +379,17 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Treat vanishing values as 0, which otherwise slow a CPU down by orders of magnitude, and no longer."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        # torch has no way to ask for the state before; off is how every process starts.
+        torch.set_flush_denormal(False)
 
 
 @contextmanager

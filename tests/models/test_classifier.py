@@ -71,6 +71,12 @@ def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
     torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
 
 
+def test_training_and_predicting_leave_the_arithmetic_of_the_process_alone(tmp_path: Path) -> None:
+    classifier.predict(fit(tmp_path), bars(20)[0])
+    assert np.finfo(np.float64).smallest_subnormal / 1.0 > 0
+    assert torch.tensor(5e-324, dtype=torch.float64) * 1.0 > 0
+
+
 def test_rows_of_weight_zero_teach_nothing(tmp_path: Path) -> None:
     clean = rows(160)
     flipped = clean.soft_label[:, ::-1].copy()
