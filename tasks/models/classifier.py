@@ -80,6 +80,9 @@ class Classifier(pl.LightningModule):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("deviation", torch.ones(()))
         self.shifts = torch.Generator()
+        self._sums: Tensor
+        self.register_buffer("_sums", torch.zeros(2), persistent=False)
+        self._n_rows = 0
 
     def features(self, content: Tensor) -> Tensor:
         """(N, ...) feature maps of raw content."""
@@ -109,9 +112,16 @@ class Classifier(pl.LightningModule):
         for optimizer, schedule in zip(self._optimizers(), self._schedules(), strict=True):
             optimizer.step()
             schedule.step()
-        correct = logits.argmax(dim=1) == soft_label.argmax(dim=1)
-        self._log("train/loss", loss.detach(), len(content))
-        self._log("train/accuracy", correct.float().mean(), len(content))
+        # Logged once an epoch: Lightning's `log` at every batch takes a twentieth of the training time.
+        correct = (logits.argmax(dim=1) == soft_label.argmax(dim=1)).float()
+        self._sums += torch.stack([loss.detach() * len(content), correct.sum()])
+        self._n_rows += len(content)
+        if self.trainer.is_last_batch:
+            mean_loss, accuracy = self._sums / self._n_rows
+            self._log("train/loss", mean_loss)
+            self._log("train/accuracy", accuracy)
+            self._log("step", float(self.current_epoch + 1))
+            self._sums, self._n_rows = torch.zeros_like(self._sums), 0
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> None:
         content, soft_label, _ = batch
@@ -120,6 +130,7 @@ class Classifier(pl.LightningModule):
         correct = logits.argmax(dim=1) == soft_label.argmax(dim=1)
         self._log("validation/loss", losses.mean(), len(content))
         self._log("validation/accuracy", correct.float().mean(), len(content))
+        self._log("step", float(self.current_epoch + 1))
 
     def on_train_epoch_end(self) -> None:
         loss = self.trainer.callback_metrics["train/loss"]
@@ -184,10 +195,9 @@ class Classifier(pl.LightningModule):
     def _schedules(self) -> list[Any]:
         return self.lr_schedulers()  # type: ignore[return-value]
 
-    def _log(self, name: str, value: Tensor, n_rows: int) -> None:
+    def _log(self, name: str, value: Tensor | float, n_rows: int = 1) -> None:
+        # Lightning takes a logged `step` as the x of every logged value: epochs, not batches.
         self.log(name, value, on_step=False, on_epoch=True, batch_size=n_rows)
-        # Lightning takes `step` as the x of every logged value: epochs, not batches.
-        self.log("step", float(self.current_epoch + 1), on_step=False, on_epoch=True, batch_size=n_rows)
 
 
 class _Rows(Dataset[Any]):
