@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -227,13 +228,15 @@ def _from_openml(name: str, connect_timeout_s: float, retries: int) -> Contents:
     from sklearn.datasets import fetch_openml
 
     try:
-        with tempfile.TemporaryDirectory() as cache, _socket_timeout(connect_timeout_s):
-            table = _retry(
-                lambda: fetch_openml(
-                    name, version=1, as_frame=False, parser="liac-arff", data_home=cache, n_retries=1, delay=0
-                ),
-                retries,
-            )
+        with (
+            tempfile.TemporaryDirectory() as cache,
+            _socket_timeout(connect_timeout_s),
+            warnings.catch_warnings(),
+        ):
+            # scikit-learn allows no fewer than one retry of its own, and warns of it.
+            warnings.filterwarnings("ignore", message=".*network error occurred while downloading.*")
+            fetch = partial(fetch_openml, name, version=1, as_frame=False, parser="liac-arff")
+            table = _retry(lambda: fetch(data_home=cache, n_retries=1, delay=0.1), retries)
     except (OSError, ValueError) as error:
         raise DatasetError(f"OpenML did not give `{name}` ({_short(error)}).") from error
     images = np.asarray(table.data, dtype=np.uint8).reshape(-1, 28, 28)

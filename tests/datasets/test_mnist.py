@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -349,16 +350,21 @@ def test_openml_rows_become_the_four_files(files, tmp_path: Path, monkeypatch) -
 
 
 def test_an_unreachable_openml_is_retried_and_then_named(files, waits, tmp_path: Path, monkeypatch) -> None:
-    calls = []
+    asked = []
 
-    def fetch(*_: object, **__: object) -> None:
-        calls.append(1)
-        raise OSError("name resolution failed")
+    def urlopen(request, **_: object) -> None:
+        asked.append(request.full_url)
+        raise URLError("name resolution failed")
 
-    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
+    # Only the network is replaced: scikit-learn checks its parameters before it asks for anything.
+    monkeypatch.setattr("sklearn.datasets._openml.urlopen", urlopen)
     found = refused(tmp_path, "openml", retries=2)
-    assert "OpenML did not give `mnist_784` (OSError: name resolution failed)" in found
-    assert (len(calls), waits) == (3, [1, 2])
+    assert "OpenML did not give `mnist_784` (URLError: <urlopen error name resolution failed>)" in found, (
+        found
+    )
+    assert all("mnist_784" in url for url in asked)
+    # Each of our three attempts is two of scikit-learn's.
+    assert (len(asked), waits) == (6, [0.1, 1, 0.1, 2, 0.1])
 
 
 # --- the wheel ------------------------------------------------------------------------------------------
