@@ -15,7 +15,7 @@ def main() -> int:
     started = time.monotonic()
     status = subprocess.run(
         [sys.executable, "-m", "dvc", "repro", *sys.argv[1:]],
-        env={**os.environ, "RELABEL_STAGE_TIMES": str(times)},
+        env={**os.environ, "RELABEL_STAGE_RECORD": str(times)},
         check=False,
     ).returncode
     wall = time.monotonic() - started

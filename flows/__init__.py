@@ -1,1 +1,29 @@
-"""The wiring: Prefect appears here and nowhere else."""
+"""The wiring: the stages of dvc.yaml as a Prefect flow. Prefect appears here and nowhere else.
+
+    python -m flows.clean_labels     run what is out of date, independent stages side by side
+    python -m flows.serve            run it on a schedule
+
+DVC alone decides what is out of date, so `dvc repro` and the flow share one cache and one dvc.lock.
+"""
+
+import os
+
+from tasks import RelabelError
+
+# Before Prefect is imported. A person's own environment goes first.
+for _name, _value in {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    # The terminal shows the flow's own lines; Prefect's go to its page.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # Tasks of several folds write at once; SQLite waits for its lock rather than fail.
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+
+class FlowError(RelabelError):
+    """A run cannot start or go on; the message says what to do."""

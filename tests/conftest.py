@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,7 +12,9 @@ import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
-from small_runs import run_pipeline, write_params
+from small_runs import DVC, ENVIRONMENT, ROOT, SETTINGS, run_pipeline, write_params
+
+from benchmarks.workspaces import make_workspace
 
 # A shared machine may stall at any moment: no example has a deadline. CI draws the same examples each time.
 hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
@@ -82,3 +85,17 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def workspace_copy(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to be changed."""
     return Path(shutil.copytree(finished_run, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two fresh repositories in which `dvc repro` ran, side by side. Change the first; copy the second."""
+    folders = tuple(tmp_path_factory.mktemp("pipeline") / name for name in ("first", "second"))
+    for folder in folders:
+        make_workspace(folder, SETTINGS, source=ROOT)
+    running = [
+        subprocess.Popen([*DVC, "repro"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        for folder in folders
+    ]
+    assert [process.wait() for process in running] == [0, 0]
+    return folders[0], folders[1]

@@ -1,15 +1,26 @@
 """Small real runs of the pipeline on digits, shared by the tests of stages that train."""
 
 import importlib
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.workspaces import set_params
-from tasks.__main__ import STAGES
+from tasks.command_line import STAGES
 from tasks.params import load_params
 
 ROOT = Path(__file__).parents[1]
+
+DVC = [sys.executable, "-m", "dvc"]
+ENVIRONMENT = {
+    **os.environ,
+    # dvc.yaml says `python`, which is the interpreter of the environment that runs the tests.
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "DVC_NO_ANALYTICS": "1",
+    "DO_NOT_TRACK": "1",
+}
 
 SETTINGS: dict[str, Any] = {
     "download.dataset": "digits",

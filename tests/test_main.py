@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.__main__ import main
+from tasks.command_line import main
 
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
 
@@ -60,6 +60,6 @@ def test_a_fold_or_label_set_that_is_not_there_is_named(
 def test_stage_times_are_recorded_where_asked(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = SHIPPED.read_text().replace("dataset: mnist", "dataset: digits")
     (workspace / "params.yaml").write_text(text)
-    monkeypatch.setenv("RELABEL_STAGE_TIMES", str(workspace / "times.jsonl"))
+    monkeypatch.setenv("RELABEL_STAGE_RECORD", str(workspace / "times.jsonl"))
     assert main(["download"]) == 0
     assert '"stage": "download"' in (workspace / "times.jsonl").read_text()

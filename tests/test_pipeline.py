@@ -5,25 +5,16 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from small_runs import ROOT, SETTINGS
+from small_runs import DVC, ENVIRONMENT, ROOT
 
-from benchmarks.workspaces import make_workspace, set_params
+from benchmarks.workspaces import set_params
 
 pytestmark = pytest.mark.slow
-
-DVC = [sys.executable, "-m", "dvc"]
-ENVIRONMENT = {
-    **os.environ,
-    # dvc.yaml says `python`, which is the interpreter of the environment that runs the tests.
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "DVC_NO_ANALYTICS": "1",
-}
 
 
 def dvc(folder: Path, *arguments: str) -> str:
@@ -34,20 +25,6 @@ def dvc(folder: Path, *arguments: str) -> str:
 
 def stages_run(log: str) -> list[str]:
     return re.findall(r"Running stage '([^']+)'", log)
-
-
-@pytest.fixture(scope="module")
-def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two fresh repositories in which `dvc repro` ran, side by side."""
-    folders = tuple(tmp_path_factory.mktemp("pipeline") / name for name in ("first", "second"))
-    for folder in folders:
-        make_workspace(folder, SETTINGS, source=ROOT)
-    running = [
-        subprocess.Popen([*DVC, "repro"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-        for folder in folders
-    ]
-    assert [process.wait() for process in running] == [0, 0]
-    return folders[0], folders[1]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,325 @@
+"""The flow, `python -m flows.clean_labels`: one Prefect task per stage of dvc.yaml, side by side.
+
+DVC owns the cache. Each task asks DVC whether its stage is fresh, and if not runs it by `dvc repro
+--single-item`; its state is Cached, Restored (from the run-cache) or Completed. The stages of a run share one
+server (`tasks.remote`) that imports torch and Lightning once.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flows import FlowError, pipeline
+from flows.progress import RunProgress
+from tasks import RelabelError
+from tasks.params import load_params
+
+from prefect import flow, task  # isort: skip  # after flows, which sets Prefect's settings
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, as_completed
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+
+_EPOCH = re.compile(r"epoch (\d+)/(\d+)")
+
+
+class StageRunner:
+    """Runs the stages of one flow run, and ends what still runs when the flow run ends."""
+
+    def __init__(
+        self,
+        root: Path,
+        fresh: set[str],
+        options: Mapping[str, Sequence[str]],
+        timeout_s: float | None,
+        progress: RunProgress,
+    ) -> None:
+        self.root = root
+        self.fresh = fresh
+        self.options = options
+        self.timeout_s = timeout_s
+        self.progress = progress
+        self.folder = Path(tempfile.mkdtemp(prefix="relabel-"))
+        self.socket = self.folder / "stages"
+        self._server: subprocess.Popen[bytes] | None = None
+        self._running: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def run(self, name: str) -> State[str]:
+        """Run one stage unless it is fresh; the state is named after what happened."""
+        forced = "--force" in self.options[name]
+        try:
+            if name in self.fresh or (not forced and pipeline.is_fresh(self.root, name)):
+                return Completed(name="Cached", message=f"{name} is up to date.", data="Cached")
+        except FlowError as error:
+            return Failed(message=str(error))
+        self._start_server()
+        logger = get_run_logger()
+        bar: Any = None
+
+        def say(line: str) -> None:
+            nonlocal bar
+            logger.info(line)
+            self.progress.say(name, line)
+            if found := _EPOCH.search(line):
+                share = 100 * int(found[1]) / int(found[2])
+                if bar is None:
+                    key = re.sub("[^a-z0-9]+", "-", name.lower())
+                    bar = create_progress_artifact(progress=share, key=key, description=f"Epochs of {name}")
+                else:
+                    update_progress_artifact(artifact_id=bar, progress=share)
+
+        try:
+            outcome = pipeline.run_stage(
+                self.root,
+                name,
+                self.options[name],
+                {"RELABEL_STAGE_SERVER": str(self.socket)},
+                say,
+                self._register,
+                self.timeout_s,
+            )
+        except FlowError as error:
+            return Failed(message=str(error))
+        return Completed(name=outcome, message=f"{name}: {outcome.lower()}.", data=outcome)
+
+    def end(self) -> None:
+        """End every stage that still runs, and the server with all that it forked."""
+        with self._lock:
+            self._ended = True
+            running = [process for process in self._running if process.poll() is None]
+            server, self._server = self._server, None
+        for process in running:
+            pipeline.end_process_group(process)
+        if server is not None:
+            # Its stdin ends: it kills its stages and goes.
+            server.communicate()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _register(self, process: subprocess.Popen[str]) -> None:
+        with self._lock:
+            self._running.add(process)
+            ended = self._ended
+        if ended:
+            pipeline.end_process_group(process)
+
+    def _start_server(self) -> None:
+        with self._lock:
+            if self._server is None and not self._ended:
+                self._server = subprocess.Popen(
+                    [sys.executable, "-m", "tasks.remote", str(self.socket)],
+                    cwd=self.root,
+                    stdin=subprocess.PIPE,
+                    start_new_session=True,
+                )
+
+
+@task(
+    task_run_name="{name}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    # The stage itself retries what a retry can help (downloads); waiting for DVC is in `run_stage`.
+    retries=0,
+)
+def stage(name: str, runner: StageRunner) -> State[str]:
+    """One stage of dvc.yaml."""
+    return runner.run(name)
+
+
+@flow(name="clean-labels", persist_result=False, validate_parameters=False)
+def clean_labels(
+    root: str = ".",
+    force: Sequence[str] = (),
+    until: str | None = None,
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    pull: bool = False,
+    timeout_s: float | None = None,
+    wait: bool = False,
+) -> State[Any]:
+    """Bring a workspace up to date, as `dvc repro` would, with independent stages side by side.
+
+    Args:
+        root: the folder with dvc.yaml.
+        force: stages to run although they are fresh.
+        until: run only what this stage needs, and it.
+        overrides: changes of params.yaml, `train_fold.epochs=2`, which stay.
+        workers: stages that may run at a time; the default is as many as the cores can serve.
+        pull: fetch what DVC's remote has rather than run it.
+        timeout_s: seconds after which a stage is ended, with all that it started.
+        wait: wait while another flow runs in the workspace; without it that is an error.
+    """
+    folder = Path(root).resolve()
+    with pipeline.only_flow(folder, wait):
+        if overrides:
+            pipeline.set_params(folder, overrides)
+        graph = pipeline.stage_graph(folder, until)
+        forced = {name for group in force for name in pipeline.matching(graph, group)}
+        options = {
+            name: [*(["--force"] if name in forced else []), *(["--pull"] if pull else [])] for name in graph
+        }
+        threads = load_params(folder / "params.yaml").train_fold.threads
+        n_workers = workers or max(1, (os.cpu_count() or 1) // threads)
+        locked = pipeline.locked_stages(folder)
+        outcomes: dict[str, str] = {}
+        failures: dict[str, str] = {}
+        seconds: dict[str, float] = {}
+        fresh = pipeline.fresh_stages(folder, graph) - forced
+        with RunProgress(graph) as progress, _runner(folder, fresh, options, timeout_s, progress) as runner:
+            bar: Any = create_progress_artifact(progress=0.0, key="stages", description="Stages of this run")
+            for name, outcome, message, spent_s in _run_all(graph, runner, n_workers):
+                seconds[name] = spent_s
+                if outcome == "Failed":
+                    failures[name] = message
+                else:
+                    outcomes[name] = outcome
+                progress.ended(name, outcome)
+                if outcome != "Cached":
+                    update_progress_artifact(artifact_id=bar, progress=100 * len(outcomes) / len(graph))
+            update_progress_artifact(artifact_id=bar, progress=100 * len(outcomes) / len(graph))
+        pipeline.order_lock(folder, locked, list(graph))
+        left = [name for name in graph if name not in outcomes and name not in failures]
+        create_markdown_artifact(
+            key="summary", markdown=summarise(graph, outcomes, failures, seconds), description="Stages"
+        )
+    result = {"outcomes": outcomes, "failures": failures, "left": left, "seconds": seconds}
+    if failures:
+        first = next(iter(failures))
+        return Failed(
+            message=f"{failures[first]} Run again for the rest: {len(left)} stages wait for "
+            f"{', '.join(failures)}.",
+            data=result,
+        )
+    ran = sum(outcome != "Cached" for outcome in outcomes.values())
+    message = f"{ran} of {len(graph)} stages were out of date." if ran else "Everything is up to date."
+    return Completed(message=message, data=result)
+
+
+def _run_all(
+    graph: Mapping[str, Sequence[str]], runner: StageRunner, n_workers: int
+) -> Iterator[tuple[str, str, str, float]]:
+    """Submit what is ready, the stages with most behind them first, and yield what ended.
+
+    A stage whose upstream failed is never ready; all others run. Yields name, outcome, message and seconds.
+    """
+    depth = critical_path(graph)
+    done: dict[str, PrefectFuture[Any]] = {}
+    started: dict[str, float] = {}
+    running: dict[PrefectFuture[Any], str] = {}
+    succeeded: set[str] = set()
+    while True:
+        ready = [
+            name
+            for name in graph
+            if name not in done and name not in running.values() and succeeded.issuperset(graph[name])
+        ]
+        # Cached stages cost a question to DVC, no core.
+        for name in sorted(ready, key=lambda name: -depth[name]):
+            if name in runner.fresh or len(running) < n_workers:
+                waited = [done[upstream] for upstream in graph[name]]
+                started[name] = time.monotonic()
+                running[stage.submit(name=name, runner=runner, wait_for=waited, return_state=False)] = name
+        if not running:
+            return
+        future = next(iter(as_completed(list(running))))
+        name = running.pop(future)
+        done[name] = future
+        future.wait()  # what makes its own state known; the server's may lag behind
+        state = future.state
+        if state.is_completed():
+            succeeded.add(name)
+            yield name, state.name or "Completed", state.message or "", time.monotonic() - started[name]
+        else:
+            yield name, "Failed", state.message or str(state), time.monotonic() - started[name]
+
+
+def critical_path(graph: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """How many stages, one after the other, wait for each stage, itself included."""
+    depth = dict.fromkeys(graph, 1)
+    for name in reversed(list(graph)):  # downstream first: the graph lists what is upstream before
+        for upstream in graph[name]:
+            depth[upstream] = max(depth[upstream], depth[name] + 1)
+    return depth
+
+
+@contextmanager
+def _runner(
+    root: Path,
+    fresh: set[str],
+    options: Mapping[str, Sequence[str]],
+    timeout_s: float | None,
+    progress: RunProgress,
+) -> Iterator[StageRunner]:
+    runner = StageRunner(root, fresh, options, timeout_s, progress)
+    try:
+        yield runner
+    finally:
+        runner.end()
+
+
+def summarise(
+    graph: Mapping[str, Any],
+    outcomes: Mapping[str, str],
+    failures: Mapping[str, str],
+    seconds: Mapping[str, float],
+) -> str:
+    """The markdown table of a run."""
+    lines = ["| stage | outcome | seconds |", "| --- | --- | --- |"]
+    for name in graph:
+        outcome = "Failed" if name in failures else outcomes.get(name, "not run")
+        spent = f"{seconds[name]:.1f}" if name in seconds else ""
+        lines.append(f"| {name} | {outcome} | {spent} |")
+    return "\n".join([*lines, "", *(f"**{name}**: {message}" for name, message in failures.items())])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow once from the command line; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.clean_labels", description="Run what is out of date, side by side."
+    )
+    parser.add_argument("--force", action="append", default=[], metavar="STAGE", help="run it though fresh")
+    parser.add_argument("--until", metavar="STAGE", help="stop after this stage")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="overrides", metavar="SECTION.NAME=VALUE", help="change"
+    )
+    parser.add_argument("--workers", type=int, help="stages at a time (default: as the cores can serve)")
+    parser.add_argument("--pull", action="store_true", help="fetch from the DVC remote rather than run")
+    parser.add_argument("--timeout-s", type=float, help="end a stage that runs longer")
+    parser.add_argument("--wait", action="store_true", help="wait while another flow runs here")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.workers is not None and chosen.workers < 1:
+            raise FlowError(f"--workers: expected at least 1, found {chosen.workers}.")
+        # What is wrong with the workspace or the options is said before Prefect starts.
+        graph = pipeline.stage_graph(Path.cwd(), chosen.until)
+        for name in chosen.force:
+            pipeline.matching(graph, name)
+        state = clean_labels(**vars(chosen), return_state=True)
+    except RelabelError as error:
+        print(f"clean_labels: {error}", file=sys.stderr)
+        return 1
+    if state.is_completed():
+        print(state.message)
+        return 0
+    print(f"clean_labels: {state.message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    # Prefect finds the flow and its tasks again by the module's name, which must not be __main__.
+    from flows.clean_labels import main as run
+
+    sys.exit(run())

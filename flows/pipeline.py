@@ -1,0 +1,297 @@
+"""What the flow knows of DVC: the graph of stages, which of them are fresh, and how to run one.
+
+`Repo.index.graph`, `Stage.changed`, `plan_repro` and dvc.lock's layout are not documented API; they are used
+here alone. Measured with DVC 3.67: `dvc repro --single-item` may run beside others, as DVC lets go of its
+repository lock while a stage's command runs.
+"""
+
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from flows import FlowError
+
+Outcome = Literal["Completed", "Restored"]
+
+# What DVC says when another process of DVC holds a file that it needs.
+_BUSY = re.compile(r"is busy|[Uu]nable to acquire lock")
+# What it says after each stage about git and remotes.
+_HINT = re.compile(
+    r"\s*(To (track|enable)|git add|dvc config core.autostage|Use `dvc push`|(Generating|Updating) lock|$)"
+)
+_WAITS_S = (1, 2, 5, 10, 30)
+
+
+class StageError(FlowError):
+    """A stage failed; the message is what the stage said."""
+
+
+def stage_graph(root: Path, until: str | None = None) -> dict[str, tuple[str, ...]]:
+    """The stages upstream of each stage, by name, in the order in which `dvc repro` runs them.
+
+    Args:
+        root: of the DVC repository.
+        until: a stage, or a group such as `train_fold`; only what it needs is listed.
+
+    Raises:
+        FlowError: there is no DVC repository, dvc.yaml does not load, or there is no such stage.
+    """
+    from dvc.repo.reproduce import get_active_graph, plan_repro
+
+    with _repository(root) as repo:
+        graph = get_active_graph(repo.index.graph)
+        # `dvc repro` starts from the stages in the order of dvc.yaml.
+        targets = _stages(repo)
+        if until:
+            targets = [stage for stage in targets if stage.name in matching(_names(targets), until)]
+        plan = plan_repro(graph, targets)
+        return {stage.name: tuple(_names(graph.successors(stage))) for stage in plan}
+
+
+def matching(graph: Collection[str], name: str) -> list[str]:
+    """The stages that `name` stands for: itself, or all of a group (`train_fold` for `train_fold@0`, ...).
+
+    Raises:
+        FlowError: there is none.
+    """
+    found = [stage for stage in graph if stage == name or stage.split("@")[0] == name]
+    if not found:
+        raise FlowError(
+            f"Stage {name!r}: expected one of {', '.join(graph)}, or a group before the @; found none. "
+            "Look at `dvc stage list`."
+        )
+    return found
+
+
+def fresh_stages(root: Path, graph: Mapping[str, Sequence[str]]) -> set[str]:
+    """The stages that are up to date and so is all upstream of them, by DVC's own judgement."""
+    fresh: set[str] = set()
+    with _repository(root) as repo:
+        stages = {stage.name: stage for stage in _stages(repo)}
+        for name, upstream in graph.items():
+            if fresh.issuperset(upstream) and not _changed(repo, stages[name]):
+                fresh.add(name)
+    return fresh
+
+
+def is_fresh(root: Path, name: str) -> bool:
+    """Whether DVC would leave the stage alone, given that what is upstream of it is done."""
+    with _repository(root) as repo:
+        return not any(_changed(repo, stage) for stage in _stages(repo) if stage.name == name)
+
+
+def run_stage(
+    root: Path,
+    name: str,
+    options: Sequence[str],
+    environment: Mapping[str, str],
+    say: Callable[[str], None],
+    register: Callable[[subprocess.Popen[str]], None],
+    timeout_s: float | None = None,
+) -> Outcome:
+    """`dvc repro --single-item` of one stage, waiting as long as another process of DVC is in the way.
+
+    Args:
+        root: of the DVC repository.
+        name: the stage.
+        options: more options of `dvc repro`, such as `--force` or `--pull`.
+        environment: variables for the stage.
+        say: takes each line that DVC and the stage print.
+        register: takes the process, leader of a process group of its own, as soon as it runs.
+        timeout_s: after so many seconds the stage is ended, its children too.
+
+    Returns:
+        Whether the stage ran, or DVC restored its outputs from the run-cache.
+
+    Raises:
+        StageError: the stage or DVC failed, or the stage outran `timeout_s`.
+    """
+    record = root / ".dvc" / "tmp" / "relabel" / f"{name.replace(os.sep, '_')}.jsonl"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(sys.maxsize):
+        record.unlink(missing_ok=True)
+        lines: list[str] = []
+        timed_out = threading.Event()
+        with subprocess.Popen(
+            [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name, *options],
+            cwd=root,
+            env={**os.environ, **environment, "RELABEL_STAGE_RECORD": str(record)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        ) as process:
+            register(process)
+
+            def give_up(process: subprocess.Popen[str] = process, late: threading.Event = timed_out) -> None:
+                late.set()
+                end_process_group(process)
+
+            timer = threading.Timer(timeout_s or threading.TIMEOUT_MAX, give_up)
+            timer.daemon = True
+            timer.start()
+            try:
+                for line in process.stdout or ():
+                    lines.append(line.rstrip())
+                    if not _HINT.match(lines[-1]):
+                        say(lines[-1])
+            finally:
+                timer.cancel()
+        facts = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+        record.unlink(missing_ok=True)
+        if process.returncode == 0:
+            return "Completed" if facts else "Restored"
+        if timed_out.is_set():
+            raise StageError(f"{name} ran longer than timeout_s ({timeout_s:g} s) and was ended.")
+        failure = next((fact["failure"] for fact in facts if fact["failure"]), None)
+        if failure is None and process.returncode > 0 and any(_BUSY.search(line) for line in lines):
+            wait_s = _WAITS_S[min(attempt, len(_WAITS_S) - 1)]
+            say(f"Another process of DVC is at work on the files of {name}; trying again in {wait_s} s.")
+            time.sleep(wait_s)
+            continue
+        last = [line for line in lines if line.strip()][-3:]
+        raise StageError(
+            failure or f"{name} ended with status {process.returncode}: {' '.join(last) or 'no output'}"
+        )
+    raise AssertionError("unreachable")
+
+
+def end_process_group(process: subprocess.Popen[str], grace_s: float = 5.0) -> None:
+    """End a process that leads a group, and the group: asked first, killed after `grace_s` seconds."""
+    for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, grace_s)):
+        if process.poll() is not None and number == signal.SIGTERM:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(wait_s)
+
+
+def set_params(root: Path, overrides: Sequence[str]) -> None:
+    """Change params.yaml as `dvc exp run -S` does: `train_fold.epochs=2`.
+
+    Raises:
+        FlowError: an override is malformed or its value refused; params.yaml stays as it was.
+    """
+    from dvc.utils.hydra import apply_overrides
+
+    from tasks import RelabelError
+    from tasks.params import load_params
+
+    path = root / "params.yaml"
+    before = path.read_bytes()
+    try:
+        apply_overrides(path, list(overrides))
+        load_params(path)
+    except RelabelError:
+        path.write_bytes(before)
+        raise
+    except Exception as error:  # Hydra's, OmegaConf's and ruamel's own hierarchies
+        path.write_bytes(before)
+        raise FlowError(
+            f"--set: expected SECTION.NAME=VALUE for values of params.yaml, found {' '.join(overrides)} "
+            f"({str(error).splitlines()[0]})."
+        ) from error
+
+
+def locked_stages(root: Path) -> list[str]:
+    """The names in dvc.lock, in its order."""
+    from dvc.dvcfile import LOCK_FILE
+    from dvc.utils.serialize import load_yaml
+
+    path = root / LOCK_FILE
+    return list((load_yaml(path) or {}).get("stages", {})) if path.exists() else []
+
+
+def order_lock(root: Path, before: Sequence[str], plan: Sequence[str]) -> None:
+    """Order dvc.lock as `dvc repro` would have: known stages where they were, new ones in the order run.
+
+    Stages that run side by side end in any order, and DVC appends a new stage when it ends.
+    """
+    from dvc.dvcfile import LOCK_FILE
+    from dvc.utils.serialize import modify_yaml
+
+    found = locked_stages(root)
+    new = set(found) - set(before)
+    wanted = [name for name in before if name in set(found)]
+    wanted += [name for name in plan if name in new]
+    wanted += [name for name in found if name not in set(wanted)]
+    if found == wanted:
+        return
+    with _repository(root) as repo, repo.lock, modify_yaml(root / LOCK_FILE) as content:
+        stages = content["stages"]
+        for name in wanted:
+            stages[name] = stages.pop(name)
+
+
+@contextmanager
+def only_flow(root: Path, wait: bool = False) -> Iterator[None]:
+    """Hold the workspace against a second flow; the lock ends with the process, however it ends.
+
+    Raises:
+        FlowError: another flow runs in this workspace, and `wait` is false.
+    """
+    path = root / ".dvc" / "tmp" / "relabel-flow.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            file.seek(0)
+            raise FlowError(
+                f"A flow is already running in {root} ({file.read().strip() or 'just started'}). "
+                "Wait for it with --wait, or end it."
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        yield
+
+
+@contextmanager
+def _repository(root: Path) -> Iterator[Any]:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        with Repo(str(root)) as repo:
+            yield repo
+    except (DvcException, SCMError) as error:
+        # The message of DVC's own errors is one or two lines; a schema error prints a page more.
+        raise FlowError(f"DVC in {root}: {' '.join(str(error).split())}") from error
+
+
+def _stages(repo: Any) -> list[Any]:
+    """The stages of the root's dvc.yaml, in its order."""
+    return list(repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml")))
+
+
+def _names(stages: Iterable[Any]) -> list[str]:
+    return [stage.name for stage in stages]
+
+
+def _changed(repo: Any, stage: Any) -> bool:
+    from dvc.lock import LockError
+
+    for wait_s in (*_WAITS_S[:3], None):
+        try:
+            with repo.lock:
+                return bool(stage.changed())
+        except LockError:
+            if wait_s is None:
+                # Somebody is at work on its files, so it is not known to be fresh; the run waits its turn.
+                return True
+            time.sleep(wait_s)
+    raise AssertionError("unreachable")

@@ -1,0 +1,54 @@
+"""Progress of a flow run on the terminal: a bar for the run and one for each running stage."""
+
+import re
+from collections.abc import Collection
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+_EPOCH = re.compile(r"epoch (\d+)/(\d+)")
+
+
+class RunProgress:
+    """Bars on a terminal, plain lines elsewhere. Safe to use from several threads."""
+
+    def __init__(self, stages: Collection[str]) -> None:
+        self.console = Console(stderr=True)
+        self.width = max(map(len, stages), default=0)
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.whole = self.bars.add_task("stages".ljust(self.width), total=len(stages))
+        self.running: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "RunProgress":
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def say(self, stage: str, line: str) -> None:
+        """Show a line that a stage printed; a line with its epoch moves its bar."""
+        if not line.strip():
+            return
+        found = _EPOCH.search(line)
+        if found and self.console.is_terminal:
+            if stage not in self.running:
+                self.running[stage] = self.bars.add_task(stage.ljust(self.width))
+            self.bars.update(self.running[stage], completed=int(found[1]), total=int(found[2]))
+        else:
+            self.console.print(f"{stage.ljust(self.width)}  {line}", highlight=False, markup=False)
+
+    def ended(self, stage: str, outcome: str) -> None:
+        """A stage is over."""
+        if stage in self.running:
+            self.bars.remove_task(self.running.pop(stage))
+        self.bars.advance(self.whole)
+        if outcome != "Cached":
+            self.console.print(f"{stage.ljust(self.width)}  {outcome}", highlight=False)

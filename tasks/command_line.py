@@ -1,0 +1,67 @@
+"""The command line of the stages: parse it, run one stage in the current folder, say how it went."""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks import RelabelError
+from tasks.params import Params, load_params
+
+STAGES = tuple(name for name in Params.model_fields)
+_OPTIONS = {"train_fold": "fold", "retrain": "labels"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the stage that the command line names; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tasks", description="Run one stage here.")
+    parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
+    parser.add_argument("--fold", type=int, help="the fold to train (train_fold)")
+    parser.add_argument("--labels", help="the label set to train on (retrain)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    chosen = parser.parse_args(arguments)
+    options = {"fold": chosen.fold, "labels": chosen.labels}
+    needed = _OPTIONS.get(chosen.stage)
+    for name, value in options.items():
+        if (value is not None) != (name == needed):
+            parser.error(
+                f"--{name} is needed by {chosen.stage}"
+                if name == needed
+                else f"--{name} is not for {chosen.stage}"
+            )
+    workspace = Path.cwd()
+    started = time.monotonic()
+    training_s, failure = 0.0, None
+    try:
+        params = load_params(workspace / "params.yaml")
+        stage = getattr(importlib.import_module(f"tasks.{chosen.stage}"), chosen.stage)
+        with warnings.catch_warnings():
+            if not chosen.debug:
+                warnings.simplefilter("ignore", DeprecationWarning)
+            training_s = stage(params, workspace, **({needed: options[needed]} if needed else {})) or 0.0
+    except RelabelError as error:
+        if chosen.debug:
+            raise
+        failure = str(error)
+        print(f"{chosen.stage}: {error}", file=sys.stderr)
+    _record(
+        {
+            "stage": chosen.stage,
+            "wall_s": time.monotonic() - started,
+            "training_s": training_s,
+            "failure": failure,
+        }
+    )
+    return 0 if failure is None else 1
+
+
+def _record(facts: dict[str, str | float | None]) -> None:
+    """Append a line to the file that RELABEL_STAGE_RECORD names, if it does (`make repro`, the flow)."""
+    if path := os.environ.get("RELABEL_STAGE_RECORD"):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(facts) + "\n")

@@ -1,0 +1,144 @@
+"""Stages in warm processes: a server imports the heavy libraries once and forks a process for each stage.
+
+The caller (`python -m tasks`) hands over its arguments, folder, environment, stdout and stderr, and waits.
+Nobody outlives anybody: a stage ends itself when its caller is gone, and the server ends its stages when the
+process that started it is gone. Unix sockets and fork; elsewhere `python -m tasks` runs the stage itself.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+_HEADER = struct.Struct("!I")
+
+
+def run_remotely(address: str, arguments: Sequence[str]) -> int | None:
+    """Run a command line of `python -m tasks` in the server that listens at `address`.
+
+    Returns:
+        Its exit status, 1 if its process was killed, or None if no server answers.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(address)
+        except OSError:
+            return None
+        request = json.dumps(
+            {"arguments": list(arguments), "folder": str(Path.cwd()), "environment": dict(os.environ)}
+        ).encode()
+        socket.send_fds(connection, [_HEADER.pack(len(request))], [1, 2])
+        connection.sendall(request)
+        status = connection.recv(1)
+    if status:
+        return status[0]
+    print("The process that ran this stage was killed.", file=sys.stderr)
+    return 1
+
+
+def serve(address: str, preload: Sequence[str], run: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Import `preload`, then fork a process that calls `run` for each caller, until stdin ends.
+
+    The socket appears at `address` when the imports are done; until then callers run their stages themselves.
+    """
+    for name in preload:
+        importlib.import_module(name)
+    # What was imported is shared by all children; the collector would touch and so copy it.
+    gc.freeze()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    children: set[int] = set()
+    with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as ready:
+        # Bound under another name first, so that a socket that is seen also answers.
+        listener.bind(f"{address}.new")
+        listener.listen(64)
+        Path(f"{address}.new").rename(address)
+        ready.register(listener, selectors.EVENT_READ)
+        ready.register(0, selectors.EVENT_READ)
+        while True:
+            for key, _ in ready.select():
+                if key.fileobj is not listener:
+                    _kill(_living(children))
+                    # Tearing down all that was imported takes time and, for some of it, prints complaints.
+                    os._exit(0)
+                connection, _ = listener.accept()
+                children = _living(children)
+                child = os.fork()
+                if child == 0:
+                    listener.close()
+                    _become_stage(connection, run)
+                children.add(child)
+                connection.close()
+
+
+def _become_stage(connection: socket.socket, run: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Run the request in this process, freshly forked, tell its status, and end."""
+    status = 1
+    try:
+        os.setsid()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        header, streams, _, _ = socket.recv_fds(connection, _HEADER.size, 2)
+        (length,) = _HEADER.unpack(header)
+        with connection.makefile("rb") as file:
+            request = json.loads(file.read(length))
+        for number, handed in enumerate(streams, start=1):
+            os.dup2(handed, number)
+            os.close(handed)
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        threading.Thread(target=_end_with, args=[connection], daemon=True).start()
+        status = run(request["arguments"])
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except BaseException:  # the status must reach the caller whatever happened
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        with contextlib.suppress(OSError):
+            connection.sendall(bytes([status & 0xFF]))
+        os._exit(status)
+
+
+def _end_with(connection: socket.socket) -> None:
+    """End this process and what it started when the caller is gone, which never sends a second request."""
+    with contextlib.suppress(OSError):
+        connection.recv(1)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _living(children: set[int]) -> set[int]:
+    """The children that have not ended; the others are reaped."""
+    return {child for child in children if os.waitpid(child, os.WNOHANG) == (0, 0)}
+
+
+def _kill(children: set[int]) -> None:
+    for child in children:
+        # The group with all that the stage started; the process alone where it has no group yet.
+        for end in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError):
+                end(child, signal.SIGKILL)
+
+
+def _main() -> None:
+    from tasks import command_line
+
+    # The last two are what a training stage imports late: Lightning's world, and DVCLive's view of DVC.
+    stages = [f"tasks.{stage}" for stage in command_line.STAGES]
+    serve(sys.argv[1], [*stages, "tasks.models.classifier", "dvc.repo"], command_line.main)
+
+
+if __name__ == "__main__":
+    _main()

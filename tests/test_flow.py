@@ -1,0 +1,301 @@
+"""Two doors, one cache: the Prefect flow beside `dvc repro` on real repositories, with a real server."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from small_runs import DVC, ENVIRONMENT, ROOT, SETTINGS
+
+from benchmarks.workspaces import make_workspace, set_params
+from flows import FlowError, pipeline
+
+pytestmark = pytest.mark.slow
+
+FLOW = [sys.executable, "-m", "flows.clean_labels"]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What a flow run needs: a Prefect server on loopback, and a home of its own."""
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = {
+        **ENVIRONMENT,
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_UI_ENABLED": "false",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (home / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=variables, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None, (home / "server.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield {**variables, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    finally:
+        server.terminate()
+        server.wait()
+
+
+class Door:
+    """A workspace and its two doors."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.environment = environment
+
+    def start(self, *arguments: str, command: list[str] = FLOW) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*command, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def flow(self, *arguments: str, status: int = 0) -> str:
+        process = self.start(*arguments)
+        log, _ = process.communicate(timeout=300)
+        assert process.returncode == status, log
+        return log
+
+    def dvc(self, *arguments: str) -> str:
+        process = self.start(*arguments, command=DVC)
+        log, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, log
+        return log
+
+    def lock(self) -> bytes:
+        return (self.folder / "dvc.lock").read_bytes()
+
+    def processes(self) -> list[psutil.Process]:
+        """All that runs in this workspace."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if Path(process.cwd()) == self.folder and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def assert_no_orphans(self, within_s: float = 30) -> None:
+        deadline = time.monotonic() + within_s
+        while found := self.processes():
+            assert time.monotonic() < deadline, [process.cmdline() for process in found]
+            time.sleep(0.1)
+
+
+def outcomes(log: str, outcome: str) -> set[str]:
+    return set(re.findall(rf"^(\S+) +{outcome}$", log, flags=re.MULTILINE))
+
+
+def wait_for(process: subprocess.Popen[str], pattern: str) -> None:
+    """Read what the process prints until a line matches."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if re.search(pattern, line):
+            return
+    raise AssertionError(f"the process ended without {pattern!r}")
+
+
+@pytest.fixture
+def done(repositories: tuple[Path, Path], environment: dict[str, str], tmp_path: Path) -> Door:
+    """A workspace in which `dvc repro` ran."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(repositories[1], folder, symlinks=True)
+    return Door(folder, environment)
+
+
+@pytest.fixture(scope="module")
+def cold(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Door, str]:
+    """A new workspace in which the flow ran, and what it printed."""
+    folder = tmp_path_factory.mktemp("flow") / "workspace"
+    make_workspace(folder, SETTINGS, source=ROOT)
+    door = Door(folder, environment)
+    return door, door.flow("--workers", "2")
+
+
+def test_a_cold_flow_writes_the_lock_that_dvc_repro_writes(
+    cold: tuple[Door, str], repositories: tuple[Path, Path]
+) -> None:
+    door, log = cold
+    assert outcomes(log, "Completed") == set(pipeline.stage_graph(door.folder))
+    assert door.lock() == (repositories[1] / "dvc.lock").read_bytes()
+    assert "up to date" in door.dvc("status")
+    assert "up to date" in door.dvc("repro")
+    assert door.lock() == (repositories[1] / "dvc.lock").read_bytes()
+    door.assert_no_orphans()
+
+
+def test_prefect_shows_one_task_a_stage_named_after_it(cold: tuple[Door, str]) -> None:
+    door, _ = cold
+    code = (
+        "from prefect.client.orchestration import get_client\n"
+        "with get_client(sync_client=True) as client:\n"
+        "    for run in client.read_task_runs(): print(run.name, run.state.name)\n"
+    )
+    shown = door.start("-c", code, command=[sys.executable]).communicate()[0]
+    lines = {tuple(line.split(" ", 1)) for line in shown.splitlines()}
+    assert {(name, "Completed") for name in pipeline.stage_graph(door.folder)} <= lines
+
+
+def test_after_dvc_repro_the_flow_finds_every_stage_cached(done: Door) -> None:
+    before = done.lock()
+    log = done.flow()
+    assert "Everything is up to date." in log
+    assert not outcomes(log, "Completed") | outcomes(log, "Restored")
+    assert done.lock() == before
+
+
+def test_one_changed_value_reruns_the_same_stages_as_dvc_and_going_back_restores_them(done: Door) -> None:
+    before = done.lock()
+    log = done.flow("--set", "prune.filter_by=predicted_neq_given")
+    assert outcomes(log, "Completed") == {"prune", "pseudo_label", "retrain@cleaned", "report"}
+    assert "filter_by: predicted_neq_given" in (done.folder / "params.yaml").read_text()
+    assert "up to date" in done.dvc("repro")
+    # An earlier version: DVC's run-cache knows its results, so nothing is trained again.
+    log = done.flow("--set", "prune.filter_by=noise_posterior")
+    assert outcomes(log, "Restored") == {"prune", "pseudo_label", "retrain@cleaned", "report"}
+    assert not outcomes(log, "Completed")
+    assert done.lock() == before
+
+
+def test_a_clone_pulls_from_the_remote_and_trains_nothing(done: Door, tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    done.dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
+    done.dvc("push", "--run-cache")
+    for command in (["add", "--all"], ["commit", "--quiet", "--no-gpg-sign", "-m", "Ran"]):
+        subprocess.run([*git, *command], cwd=done.folder, check=True)
+    subprocess.run(["git", "clone", "--quiet", str(done.folder), str(tmp_path / "clone")], check=True)
+    clone = Door(tmp_path / "clone", done.environment)
+    log = clone.flow("--pull")
+    assert not outcomes(log, "Completed")
+    assert clone.lock() == done.lock()
+    # The plots and artifacts are there, not only their hashes.
+    assert "up to date" in clone.dvc("status")
+
+
+def test_until_and_force(done: Door) -> None:
+    log = done.flow("--force", "prune", "--until", "pseudo_label")
+    # The same bytes come out, so what follows stays fresh.
+    assert outcomes(log, "Completed") == {"prune"}
+
+
+def test_a_failed_fold_lets_its_sibling_finish_and_the_next_run_does_the_rest(done: Door) -> None:
+    source = done.folder / "tasks" / "train_fold.py"
+    # A fault that a file outside the pipeline switches on, so that the code is the same in both runs.
+    source.write_text(
+        source.read_text().replace(
+            "    held_out = np.flatnonzero(in_fold)\n",
+            '    if fold == 1 and (workspace / "broken").exists():\n'
+            '        raise ParamsError("Fold 1 is broken: mend it.")\n'
+            "    held_out = np.flatnonzero(in_fold)\n",
+        )
+    )
+    (done.folder / "broken").touch()
+    log = done.flow(status=1)
+    assert "clean_labels: Fold 1 is broken: mend it. Run again for the rest" in log
+    assert outcomes(log, "Failed") == {"train_fold@1"}
+    assert outcomes(log, "Completed") == {"train_fold@0"}
+    (done.folder / "broken").unlink()
+    log = done.flow()
+    assert "train_fold@1" in outcomes(log, "Completed")
+    assert "train_fold@0" not in outcomes(log, "Completed")
+    assert "up to date" in done.dvc("repro")
+
+
+def test_a_stage_that_outruns_its_time_is_ended_with_all_that_it_started(done: Door) -> None:
+    log = done.flow("--force", "train_fold@0", "--until", "train_fold@0", "--timeout-s", "0.5", status=1)
+    assert "train_fold@0 ran longer than timeout_s (0.5 s) and was ended." in log
+    done.assert_no_orphans()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_an_ended_flow_leaves_no_process_and_the_next_run_recovers(done: Door, number: int) -> None:
+    before = done.lock()
+    process = done.start("--set", "train_fold.epochs=400")
+    wait_for(process, r"epoch \d+/400")
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode != 0
+    done.assert_no_orphans()
+    log = done.flow("--set", "train_fold.epochs=4")
+    assert not outcomes(log, "Completed")
+    assert done.lock() == before
+    assert "up to date" in done.dvc("status")
+
+
+def test_both_doors_at_once_lose_nothing(done: Door) -> None:
+    set_params(done.folder / "params.yaml", {"train_fold.epochs": 5})
+    flow = done.start()
+    repro = done.start("repro", command=DVC)
+    log, _ = flow.communicate(timeout=300)
+    assert flow.returncode == 0, log
+    said, _ = repro.communicate(timeout=300)
+    # DVC waits for nobody: it ends well or says who holds its files.
+    assert repro.returncode == 0 or "busy" in said or "lock" in said, said
+    assert "Everything is up to date." in done.flow()
+    assert "up to date" in done.dvc("status")
+
+
+def test_a_second_flow_is_told_who_runs(done: Door) -> None:
+    with pipeline.only_flow(done.folder):
+        log = done.flow(status=1)
+    assert f"A flow is already running in {done.folder} (process {os.getpid()} since" in log
+    assert "--wait" in log
+
+
+# --- bad input: one sentence, before Prefect starts ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--until", "polish"], "polish"),
+        (["--force", "polish"], "Stage 'polish': expected one of download, inject_noise,"),
+        (["--workers", "0"], "--workers: expected at least 1, found 0."),
+    ],
+)
+def test_bad_options_are_one_sentence(done: Door, arguments: list[str], said: str) -> None:
+    log = done.flow(*arguments, status=1)
+    assert log.startswith("clean_labels: "), log
+    assert len(log.strip().splitlines()) == 1, log
+    assert said in log
+
+
+@pytest.mark.parametrize("override", ["train_fold.epochs=-1", "train_fold.epoch=2", "nonsense", "a=[1"])
+def test_a_refused_override_leaves_params_as_they_were(done: Door, override: str) -> None:
+    before = (done.folder / "params.yaml").read_bytes()
+    log = done.flow("--set", override, status=1)
+    assert "clean_labels: " in log
+    assert "Traceback" not in log, log
+    assert (done.folder / "params.yaml").read_bytes() == before
+
+
+def test_a_folder_without_dvc_and_a_broken_dvc_yaml_are_one_sentence(done: Door, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FlowError, match="not inside of a DVC repository"):
+        pipeline.stage_graph(tmp_path / "empty")
+    (done.folder / "dvc.yaml").write_text("stages: [download\n")
+    with pytest.raises(FlowError, match=r"dvc\.yaml"):
+        pipeline.stage_graph(done.folder)

@@ -1,0 +1,151 @@
+"""The stage server: what it runs is what runs without it, and nobody outlives anybody."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+# A server whose "stages" are commands that show what reached them.
+SERVER = """
+import os, subprocess, sys, time
+from pathlib import Path
+from tasks.remote import serve
+
+def run(arguments):
+    if arguments[0] == "show":
+        print("out", os.getcwd(), os.environ["COLOUR"], *arguments)
+        print("err", file=sys.stderr)
+        return 7
+    if arguments[0] == "raise":
+        raise RuntimeError("lost")
+    if arguments[0] == "exit":
+        sys.exit(3)
+    sleeper = subprocess.Popen(["sleep", "600"])
+    Path(arguments[1]).write_text(f"{os.getpid()} {sleeper.pid}")
+    time.sleep(600)
+
+serve(sys.argv[1], ["json"], run)
+"""
+ROOT = Path(__file__).parents[1]
+
+
+def until(condition: Callable[[], bool], within_s: float = 30) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    address = tmp_path / "socket"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(address)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    until(address.exists)
+    yield address, process
+    process.kill()
+    process.communicate()
+
+
+def call(address: Path, *arguments: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tasks", *arguments],
+        cwd=cwd,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "RELABEL_STAGE_SERVER": str(address),
+            "COLOUR": "green",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_sleeping(address: Path, tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    note = tmp_path / "pids"
+    caller = call(address, "sleep", str(note))
+    until(lambda: note.exists() and len(note.read_text().split()) == 2)
+    return caller, [int(pid) for pid in note.read_text().split()]
+
+
+def test_folder_environment_arguments_streams_and_status_pass_through(server, tmp_path: Path) -> None:
+    caller = call(server[0], "show", "a b", cwd=tmp_path)
+    out, err = caller.communicate()
+    assert (out, err, caller.returncode) == (f"out {tmp_path} green show a b\n", "err\n", 7)
+
+
+def test_an_exception_or_exit_of_the_stage_is_its_own(server) -> None:
+    caller = call(server[0], "raise")
+    _, err = caller.communicate()
+    assert caller.returncode == 1
+    assert "RuntimeError: lost" in err
+    caller = call(server[0], "exit")
+    caller.communicate()
+    assert caller.returncode == 3
+    assert call(server[0], "show").wait() == 7
+
+
+def test_stages_run_side_by_side(server, tmp_path: Path) -> None:
+    caller, _ = start_sleeping(server[0], tmp_path)
+    assert call(server[0], "show").wait() == 7
+    caller.kill()
+    caller.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_a_stage_ends_with_its_caller(server, tmp_path: Path, number: int) -> None:
+    caller, pids = start_sleeping(server[0], tmp_path)
+    caller.send_signal(number)
+    caller.communicate()
+    until(lambda: not any(map(is_running, pids)))
+
+
+def test_stages_end_when_who_started_the_server_is_gone(server, tmp_path: Path) -> None:
+    address, process = server
+    caller, pids = start_sleeping(address, tmp_path)
+    process.stdin.close()
+    process.wait(30)
+    _, err = caller.communicate()
+    assert (caller.returncode, err) == (1, "The process that ran this stage was killed.\n")
+    until(lambda: not any(map(is_running, pids)))
+
+
+def test_a_killed_stage_is_a_failure_that_says_so(server, tmp_path: Path) -> None:
+    caller, pids = start_sleeping(server[0], tmp_path)
+    os.kill(pids[0], signal.SIGKILL)
+    _, err = caller.communicate()
+    assert (caller.returncode, err) == (1, "The process that ran this stage was killed.\n")
+    os.kill(pids[1], signal.SIGKILL)
+
+
+def test_without_a_server_the_stage_runs_here(tmp_path: Path) -> None:
+    caller = call(tmp_path / "nothing", "download", cwd=tmp_path)
+    _, err = caller.communicate()
+    assert caller.returncode == 1
+    assert "params.yaml" in err
+
+
+def test_asking_a_server_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, tasks.__main__; heavy = {'numpy', 'pyarrow', 'pydantic', 'torch', 'tasks.params'}; "
+        "import json; print(json.dumps(sorted(heavy & set(sys.modules))))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(found.stdout) == []
