@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help repro first-look test check accept bench lock clean
+.PHONY: help repro flow first-look test check accept bench bench-doors chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +36,15 @@ accept: $(STAMP) ## the acceptance figures on real MNIST over 3 seeds, as a tabl
 
 bench: $(STAMP) ## time and accuracy beside the cleanlab tutorial's recipe, in one run, as a table
 	@python -m benchmarks.baseline
+
+bench-doors: $(STAMP) ## the flow beside dvc repro on MNIST, cold and with nothing to do (most of an hour)
+	@python -m benchmarks.doors
+
+chaos: $(STAMP) ## kill -9 at random moments, 20 times; each recovery must end with the same bytes
+	@python -m benchmarks.chaos
+
+flow: $(STAMP) ## what `make repro` does, by the Prefect flow: independent stages side by side
+	@python -m flows.clean_labels
 
 lock: $(STAMP) ## requirements.lock anew from pyproject.toml
 	python -m pip install --quiet uv

@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,9 +19,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flows import FlowError, pipeline
 from flows.progress import RunProgress
+from flows.record import Record, save_version
 from tasks import RelabelError
 from tasks.params import load_params
 
@@ -30,6 +33,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed
 
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)")
@@ -149,6 +153,8 @@ def clean_labels(
     pull: bool = False,
     timeout_s: float | None = None,
     wait: bool = False,
+    record: Record = "none",
+    push: bool = False,
 ) -> State[Any]:
     """Bring a workspace up to date, as `dvc repro` would, with independent stages side by side.
 
@@ -161,6 +167,8 @@ def clean_labels(
         pull: fetch what DVC's remote has rather than run it.
         timeout_s: seconds after which a stage is ended, with all that it started.
         wait: wait while another flow runs in the workspace; without it that is an error.
+        record: keep what a run that changed something leaves, as a DVC experiment or a git commit.
+        push: push what `record` keeps.
     """
     folder = Path(root).resolve()
     with pipeline.only_flow(folder, wait):
@@ -195,6 +203,10 @@ def clean_labels(
         create_markdown_artifact(
             key="summary", markdown=summarise(graph, outcomes, failures, seconds), description="Stages"
         )
+        changed = any(outcome != "Cached" for outcome in outcomes.values())
+        kept = None
+        if changed and not failures:
+            kept = save_version(folder, record, f"relabel-{time.strftime('%Y%m%d-%H%M%S')}", push)
     result = {"outcomes": outcomes, "failures": failures, "left": left, "seconds": seconds}
     if failures:
         first = next(iter(failures))
@@ -205,7 +217,7 @@ def clean_labels(
         )
     ran = sum(outcome != "Cached" for outcome in outcomes.values())
     message = f"{ran} of {len(graph)} stages were out of date." if ran else "Everything is up to date."
-    return Completed(message=message, data=result)
+    return Completed(message=f"{message} {kept or ''}".strip(), data=result)
 
 
 def _run_all(
@@ -255,6 +267,19 @@ def critical_path(graph: Mapping[str, Sequence[str]]) -> dict[str, int]:
     return depth
 
 
+def server_answers(within_s: float = 2.0) -> bool:
+    """Whether something listens where PREFECT_API_URL points."""
+    url = urlsplit(PREFECT_API_URL.value() or "")
+    if not url.hostname:
+        return False
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        with socket.create_connection((url.hostname, port), timeout=within_s):
+            return True
+    except OSError:
+        return False
+
+
 @contextmanager
 def _runner(
     root: Path,
@@ -299,6 +324,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pull", action="store_true", help="fetch from the DVC remote rather than run")
     parser.add_argument("--timeout-s", type=float, help="end a stage that runs longer")
     parser.add_argument("--wait", action="store_true", help="wait while another flow runs here")
+    parser.add_argument("--record", choices=["none", "experiment", "commit"], default="none")
+    parser.add_argument("--push", action="store_true", help="push what --record keeps")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.workers is not None and chosen.workers < 1:
@@ -307,7 +334,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         graph = pipeline.stage_graph(Path.cwd(), chosen.until)
         for name in chosen.force:
             pipeline.matching(graph, name)
-        state = clean_labels(**vars(chosen), return_state=True)
+        # A server that does not answer costs its record of this run, not the run.
+        url = PREFECT_API_URL.value()
+        alone = url is not None and not server_answers()
+        if alone:
+            print(f"No Prefect server answers at {url}; this run does without.", file=sys.stderr)
+        with temporary_settings(restore_defaults={PREFECT_API_URL} if alone else None):
+            state = clean_labels(**vars(chosen), return_state=True)
+    except KeyboardInterrupt:
+        print("clean_labels: interrupted; the next run goes on from here.", file=sys.stderr)
+        return 130
     except RelabelError as error:
         print(f"clean_labels: {error}", file=sys.stderr)
         return 1

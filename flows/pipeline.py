@@ -125,7 +125,13 @@ def run_stage(
         with subprocess.Popen(
             [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name, *options],
             cwd=root,
-            env={**os.environ, **environment, "RELABEL_STAGE_RECORD": str(record)},
+            # dvc.yaml says `python`: the one that runs this, in an activated environment or not.
+            env={
+                **os.environ,
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+                **environment,
+                "RELABEL_STAGE_RECORD": str(record),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,129 +1,19 @@
 """Two doors, one cache: the Prefect flow beside `dvc repro` on real repositories, with a real server."""
 
 import os
-import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-from small_runs import DVC, ENVIRONMENT, ROOT, SETTINGS
+from doors import Door, outcomes, wait_for
+from small_runs import DVC, ROOT, SETTINGS
 
 from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError, pipeline
 
 pytestmark = pytest.mark.slow
-
-FLOW = [sys.executable, "-m", "flows.clean_labels"]
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What a flow run needs: a Prefect server on loopback, and a home of its own."""
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    variables = {
-        **ENVIRONMENT,
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_UI_ENABLED": "false",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (home / "server.log").open("w") as log:
-        server = subprocess.Popen(command, env=variables, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert server.poll() is None, (home / "server.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        yield {**variables, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
-    finally:
-        server.terminate()
-        server.wait()
-
-
-class Door:
-    """A workspace and its two doors."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.folder = folder
-        self.environment = environment
-
-    def start(self, *arguments: str, command: list[str] = FLOW) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*command, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def flow(self, *arguments: str, status: int = 0) -> str:
-        process = self.start(*arguments)
-        log, _ = process.communicate(timeout=300)
-        assert process.returncode == status, log
-        return log
-
-    def dvc(self, *arguments: str) -> str:
-        process = self.start(*arguments, command=DVC)
-        log, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, log
-        return log
-
-    def lock(self) -> bytes:
-        return (self.folder / "dvc.lock").read_bytes()
-
-    def processes(self) -> list[psutil.Process]:
-        """All that runs in this workspace."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if Path(process.cwd()) == self.folder and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (psutil.Error, OSError):
-                continue
-        return found
-
-    def assert_no_orphans(self, within_s: float = 30) -> None:
-        deadline = time.monotonic() + within_s
-        while found := self.processes():
-            assert time.monotonic() < deadline, [process.cmdline() for process in found]
-            time.sleep(0.1)
-
-
-def outcomes(log: str, outcome: str) -> set[str]:
-    return set(re.findall(rf"^(\S+) +{outcome}$", log, flags=re.MULTILINE))
-
-
-def wait_for(process: subprocess.Popen[str], pattern: str) -> None:
-    """Read what the process prints until a line matches."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if re.search(pattern, line):
-            return
-    raise AssertionError(f"the process ended without {pattern!r}")
-
-
-@pytest.fixture
-def done(repositories: tuple[Path, Path], environment: dict[str, str], tmp_path: Path) -> Door:
-    """A workspace in which `dvc repro` ran."""
-    folder = tmp_path / "workspace"
-    shutil.copytree(repositories[1], folder, symlinks=True)
-    return Door(folder, environment)
 
 
 @pytest.fixture(scope="module")

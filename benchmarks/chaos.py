@@ -1,0 +1,87 @@
+"""`make chaos`: kill -9 at random moments, then run again; every recovery must end with the same bytes.
+
+On digits. Each round starts the flow or `dvc repro` on changed parameters, kills the flow, DVC, the stage
+server or a stage after a random time, and lets one of the doors finish. `python -m benchmarks.chaos N SEED`.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from benchmarks.doors import DVC, FLOW, prefect_server
+from benchmarks.workspaces import make_workspace, set_params
+
+FOLDER = Path(".cache/chaos").resolve()
+SETTINGS = {
+    "download.dataset": "digits",
+    "train_fold.epochs": 20,
+    "train_fold.batch_size": 32,
+    "train_fold.shift": 0,
+    "train_fold.eval_shift": 0,
+}
+
+
+def processes(folder: Path) -> list[psutil.Process]:
+    """All that runs in the workspace."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def run_round(folder: Path, seed: int, environment: dict[str, str], draw: random.Random) -> str:
+    """One kill and one recovery; returns what was killed and by which door the rest was done."""
+    set_params(folder / "params.yaml", {"train_fold.seed": seed})
+    first, second = (draw.choice([DVC, FLOW]) for _ in range(2))
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = subprocess.Popen(first, cwd=folder, env=environment, start_new_session=True, **quiet)
+    after_s = draw.uniform(1, 25)
+    time.sleep(after_s)
+    alive = processes(folder)
+    victim = draw.choice(alive) if alive else None
+    name = " ".join(victim.cmdline()[1:4]) if victim else "nothing"
+    if victim:
+        victim.kill()
+    # A killed flow or `dvc repro` is over; one whose stage was killed ends by itself, with an error or without.
+    started.wait(timeout=300)
+    subprocess.run(second, cwd=folder, env=environment, check=True, timeout=600, **quiet)
+    deadline = time.monotonic() + 60
+    while left := processes(folder):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"Left behind: {[process.cmdline() for process in left]}")
+        time.sleep(0.2)
+    return f"after {after_s:4.1f} s killed `{name}` of `{' '.join(first[1:])}`, then `{' '.join(second[1:])}`"
+
+
+def main() -> int:
+    n_rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    draw = random.Random(seed)
+    folder, reference = (FOLDER / f"{name}_{time.time_ns()}" for name in ("killed", "whole"))
+    for workspace in (folder, reference):
+        make_workspace(workspace, SETTINGS)
+    with prefect_server() as url:
+        environment = {**os.environ, "PREFECT_API_URL": url}
+        for number in range(n_rounds):
+            what = run_round(folder, number, environment, draw)
+            set_params(reference / "params.yaml", {"train_fold.seed": number})
+            subprocess.run([*DVC, "--quiet"], cwd=reference, check=True, stderr=subprocess.DEVNULL)
+            same = (folder / "dvc.lock").read_bytes() == (reference / "dvc.lock").read_bytes()
+            print(f"{number + 1:2d} {'same bytes' if same else 'DIFFERENT'} {what}", flush=True)
+            if not same:
+                return 1
+    print(f"{n_rounds} of {n_rounds} recovered to the same bytes; no process and no lock left behind.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

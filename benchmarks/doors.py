@@ -1,0 +1,103 @@
+"""`make bench-doors`: the flow beside `dvc repro`, cold and with nothing to do, in turn, in one run.
+
+Each cold run starts from a new workspace; only the data set is there already, as its download would hide the
+rest. A Prefect server is up. `python -m benchmarks.doors N_RUNS SECTION.NAME=VALUE ...` changes parameters.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.workspaces import make_workspace
+
+FOLDER = Path(".cache/bench_doors").resolve()
+DVC = [sys.executable, "-m", "dvc", "repro"]
+FLOW = [sys.executable, "-m", "flows.clean_labels"]
+
+
+@contextlib.contextmanager
+def prefect_server() -> Iterator[str]:
+    """The API's address of a server on loopback with a database of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with tempfile.TemporaryDirectory() as home:
+        server = subprocess.Popen(
+            command,
+            env={**os.environ, "PREFECT_HOME": home, "PREFECT_UI_ENABLED": "false"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            while True:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}/api"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def seconds(command: list[str], folder: Path, environment: dict[str, str]) -> float:
+    """Wall time of a command that must succeed."""
+    started = time.monotonic()
+    subprocess.run(command, cwd=folder, env={**os.environ, **environment}, check=True)
+    return time.monotonic() - started
+
+
+def main() -> int:
+    n_runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    settings = dict(argument.split("=", 1) for argument in sys.argv[2:])
+    parsed = {name: int(value) if value.isdigit() else value for name, value in settings.items()}
+    base = FOLDER / f"base_{time.time_ns()}"
+    make_workspace(base, parsed)
+    subprocess.run([*DVC, "download"], cwd=base, check=True)
+    rows = []
+    with prefect_server() as url:
+        for run in range(n_runs):
+            figures: dict[str, float] = {}
+            locks = {}
+            for door, command in (("flow", FLOW), ("repro", DVC)):
+                folder = FOLDER / f"{base.name}_{run}_{door}"
+                shutil.copytree(base, folder, symlinks=True)
+                environment = {"PREFECT_API_URL": url}
+                figures[f"cold {door}"] = seconds(command, folder, environment)
+                figures[f"idle {door}"] = seconds(command, folder, environment)
+                locks[door] = (folder / "dvc.lock").read_bytes()
+            if locks["flow"] != locks["repro"]:
+                raise SystemExit("The two doors wrote different dvc.lock files.")
+            rows.append(
+                (
+                    figures["cold flow"] / figures["cold repro"],
+                    figures["idle flow"] / figures["idle repro"],
+                    figures["cold flow"],
+                )
+            )
+            print(f"run {run + 1}: cold {rows[-1][0]:.3f}, nothing to do {rows[-1][1]:.2f}", flush=True)
+    values = np.array(rows)
+    table = Table(title=f"the flow's time, of dvc repro's ({os.cpu_count()} cores, n = {n_runs} in turn)")
+    for column in ("run", "mean", "lowest", "highest", "to reach"):
+        table.add_column(column, justify="left" if column == "run" else "right")
+    for index, (name, goal) in enumerate((("cold", 0.65), ("nothing to do", 3.0))):
+        column = values[:, index]
+        table.add_row(name, *(f"{value:.2f}" for value in (column.mean(), column.min(), column.max(), goal)))
+    Console(width=100).print(table)
+    return 0 if values[:, 0].mean() <= 0.65 and values[:, 1].mean() <= 3 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

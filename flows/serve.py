@@ -1,0 +1,100 @@
+"""Schedules: `python -m flows.serve --cron "0 3 * * *"` runs the flow in this workspace until it is ended."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo, available_timezones
+
+from flows import FlowError, pipeline
+from flows.clean_labels import clean_labels, server_answers
+from tasks import RelabelError
+
+from prefect.client.schemas.objects import (  # isort: skip  # after flows, which sets Prefect's settings
+    ConcurrencyLimitConfig,
+    ConcurrencyLimitStrategy,
+)
+from prefect.schedules import Cron, Interval, Schedule
+from prefect.settings import PREFECT_API_URL
+from prefect.types.entrypoint import EntrypointType
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_schedule(cron: str | None, every: str | None, timezone: str) -> Schedule:
+    """The schedule of `--cron` or `--every`.
+
+    Args:
+        cron: five fields, such as `0 3 * * *`.
+        every: a whole number and s, m, h or d, such as `6h`.
+        timezone: IANA name in which the fields of `cron` are read.
+
+    Raises:
+        FlowError: a value does not parse, or not exactly one of `cron` and `every` is given.
+    """
+    if timezone not in available_timezones():
+        raise FlowError(f"--timezone: expected an IANA name such as Europe/Berlin, found {timezone!r}.")
+    if (cron is None) == (every is None):
+        raise FlowError("Give one of --cron and --every.")
+    if cron is not None:
+        try:
+            return Cron(cron, timezone=timezone)
+        except ValueError as error:
+            raise FlowError(
+                f"--cron: expected five fields such as '0 3 * * *' (3 o'clock each night), found {cron!r}."
+            ) from error
+    found = re.fullmatch(r"(\d+)([smhd])", every or "")
+    if not found or int(found[1]) == 0:
+        raise FlowError(f"--every: expected a whole number and s, m, h or d, such as 6h, found {every!r}.")
+    return Interval(timedelta(seconds=int(found[1]) * _UNITS[found[2]]), timezone=str(ZoneInfo(timezone)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the flow on a schedule; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m flows.serve", description=__doc__.splitlines()[0])
+    parser.add_argument("--cron", help="five fields: minute, hour, day, month, weekday")
+    parser.add_argument("--every", help="an interval: 30m, 6h, 1d")
+    parser.add_argument("--timezone", default="UTC", help="IANA name (default: UTC)")
+    parser.add_argument("--name", default="scheduled", help="of the deployment (default: scheduled)")
+    parser.add_argument("--record", choices=["none", "experiment", "commit"], default="none")
+    parser.add_argument("--push", action="store_true", help="push what --record keeps")
+    parser.add_argument("--workers", type=int, help="stages at a time")
+    parser.add_argument("--timeout-s", type=float, help="end a stage that runs longer")
+    chosen = parser.parse_args(arguments)
+    try:
+        schedule = parse_schedule(chosen.cron, chosen.every, chosen.timezone)
+        root = Path.cwd()
+        pipeline.stage_graph(root)
+        if not server_answers():
+            url = PREFECT_API_URL.value() or "PREFECT_API_URL, which is not set"
+            raise FlowError(
+                f"A schedule needs a Prefect server; none answers at {url}. Start one with "
+                "`prefect server start --host 127.0.0.1` and set "
+                "PREFECT_API_URL=http://127.0.0.1:4200/api."
+            )
+    except RelabelError as error:
+        print(f"serve: {error}", file=sys.stderr)
+        return 1
+    # A run that falls due while another is at work is cancelled, not piled up behind it.
+    one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    clean_labels.serve(
+        name=chosen.name,
+        schedule=schedule,
+        limit=1,
+        global_limit=one,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        parameters={
+            "root": str(root),
+            "record": chosen.record,
+            "push": chosen.push,
+            "workers": chosen.workers,
+            "timeout_s": chosen.timeout_s,
+        },
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""A workspace and its two doors: `dvc repro` and the flow."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from small_runs import DVC
+
+FLOW = [sys.executable, "-m", "flows.clean_labels"]
+
+
+class Door:
+    """A workspace and its two doors."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.environment = environment
+
+    def start(self, *arguments: str, command: list[str] = FLOW) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*command, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def flow(self, *arguments: str, status: int = 0) -> str:
+        process = self.start(*arguments)
+        log, _ = process.communicate(timeout=300)
+        assert process.returncode == status, log
+        return log
+
+    def dvc(self, *arguments: str) -> str:
+        process = self.start(*arguments, command=DVC)
+        log, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, log
+        return log
+
+    def lock(self) -> bytes:
+        return (self.folder / "dvc.lock").read_bytes()
+
+    def processes(self) -> list[psutil.Process]:
+        """All that runs in this workspace."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if Path(process.cwd()) == self.folder and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def assert_no_orphans(self, within_s: float = 30) -> None:
+        deadline = time.monotonic() + within_s
+        while found := self.processes():
+            assert time.monotonic() < deadline, [process.cmdline() for process in found]
+            time.sleep(0.1)
+
+
+def outcomes(log: str, outcome: str) -> set[str]:
+    return set(re.findall(rf"^(\S+) +{outcome}$", log, flags=re.MULTILINE))
+
+
+def wait_for(process: subprocess.Popen[str], pattern: str) -> None:
+    """Read what the process prints until a line matches."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if re.search(pattern, line):
+            return
+    raise AssertionError(f"the process ended without {pattern!r}")
