@@ -51,7 +51,7 @@ def run_round(folder: Path, seed: int, environment: dict[str, str], draw: random
     name = " ".join(victim.cmdline()[1:4]) if victim else "nothing"
     if victim:
         victim.kill()
-    # A killed flow or `dvc repro` is over; one whose stage was killed ends by itself, with an error or without.
+    # A killed flow or `dvc repro` is over; one that lost a stage ends by itself.
     started.wait(timeout=300)
     subprocess.run(second, cwd=folder, env=environment, check=True, timeout=600, **quiet)
     deadline = time.monotonic() + 60

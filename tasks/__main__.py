@@ -8,11 +8,13 @@ that has already imported what it needs; nothing heavier than `socket` is import
 import os
 import sys
 
-from tasks.remote import run_remotely
+from tasks.remote import end_with_parent, run_remotely
 
 
 def main() -> int:
     """Run the stage in the stage server, if there is one, else here; return the exit status."""
+    if "DVC_STAGE" in os.environ:
+        end_with_parent()
     status = None
     if address := os.environ.get("RELABEL_STAGE_SERVER"):
         status = run_remotely(address, sys.argv[1:])

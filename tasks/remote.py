@@ -1,8 +1,9 @@
 """Stages in warm processes: a server imports the heavy libraries once and forks a process for each stage.
 
 The caller (`python -m tasks`) hands over its arguments, folder, environment, stdout and stderr, and waits.
-Nobody outlives anybody: a stage ends itself when its caller is gone, and the server ends its stages when the
-process that started it is gone. Unix sockets and fork; elsewhere `python -m tasks` runs the stage itself.
+Nobody outlives anybody: a caller ends when DVC is gone, a stage when its caller is gone, and the server with
+its stages when the process that started the server is gone. It takes Unix sockets and fork; elsewhere
+`python -m tasks` runs the stage itself.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,6 +49,18 @@ def run_remotely(address: str, arguments: Sequence[str]) -> int | None:
     return 1
 
 
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone: DVC, killed, leaves its stage running."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def serve(address: str, preload: Sequence[str], run: Callable[[Sequence[str]], int]) -> NoReturn:
     """Import `preload`, then fork a process that calls `run` for each caller, until stdin ends.
 
@@ -57,6 +71,11 @@ def serve(address: str, preload: Sequence[str], run: Callable[[Sequence[str]], i
     # What was imported is shared by all children; the collector would touch and so copy it.
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A child that ends writes to a pipe, so that the loop sees it at once.
+    ended, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     children: set[int] = set()
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as ready:
         # Bound under another name first, so that a socket that is seen also answers.
@@ -65,20 +84,27 @@ def serve(address: str, preload: Sequence[str], run: Callable[[Sequence[str]], i
         Path(f"{address}.new").rename(address)
         ready.register(listener, selectors.EVENT_READ)
         ready.register(0, selectors.EVENT_READ)
+        ready.register(ended, selectors.EVENT_READ)
         while True:
             for key, _ in ready.select():
-                if key.fileobj is not listener:
-                    _kill(_living(children))
+                if key.fileobj == ended:
+                    os.read(ended, 4096)
+                    for child in children - _living(children):
+                        children.remove(child)
+                        # What a stage started does not outlive it, even if the stage was killed.
+                        with contextlib.suppress(ProcessLookupError):
+                            os.killpg(child, signal.SIGKILL)
+                elif key.fileobj == listener:
+                    connection, _ = listener.accept()
+                    child = os.fork()
+                    if child == 0:
+                        _become_stage(connection, run)
+                    children.add(child)
+                    connection.close()
+                else:
+                    _kill(children)
                     # Tearing down all that was imported takes time and, for some of it, prints complaints.
                     os._exit(0)
-                connection, _ = listener.accept()
-                children = _living(children)
-                child = os.fork()
-                if child == 0:
-                    listener.close()
-                    _become_stage(connection, run)
-                children.add(child)
-                connection.close()
 
 
 def _become_stage(connection: socket.socket, run: Callable[[Sequence[str]], int]) -> NoReturn:
@@ -86,7 +112,9 @@ def _become_stage(connection: socket.socket, run: Callable[[Sequence[str]], int]
     status = 1
     try:
         os.setsid()
+        signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         header, streams, _, _ = socket.recv_fds(connection, _HEADER.size, 2)
         (length,) = _HEADER.unpack(header)
         with connection.makefile("rb") as file:
@@ -125,8 +153,8 @@ def _living(children: set[int]) -> set[int]:
 
 
 def _kill(children: set[int]) -> None:
+    """Kill children and all that they started; one that has just been forked leads no group yet."""
     for child in children:
-        # The group with all that the stage started; the process alone where it has no group yet.
         for end in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError):
                 end(child, signal.SIGKILL)

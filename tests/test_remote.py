@@ -78,6 +78,11 @@ def call(address: Path, *arguments: str, cwd: Path = ROOT) -> subprocess.Popen[s
     )
 
 
+def status(caller: subprocess.Popen[str]) -> int:
+    caller.communicate()
+    return caller.returncode
+
+
 def start_sleeping(address: Path, tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
     note = tmp_path / "pids"
     caller = call(address, "sleep", str(note))
@@ -96,15 +101,13 @@ def test_an_exception_or_exit_of_the_stage_is_its_own(server) -> None:
     _, err = caller.communicate()
     assert caller.returncode == 1
     assert "RuntimeError: lost" in err
-    caller = call(server[0], "exit")
-    caller.communicate()
-    assert caller.returncode == 3
-    assert call(server[0], "show").wait() == 7
+    assert status(call(server[0], "exit")) == 3
+    assert status(call(server[0], "show")) == 7
 
 
 def test_stages_run_side_by_side(server, tmp_path: Path) -> None:
     caller, _ = start_sleeping(server[0], tmp_path)
-    assert call(server[0], "show").wait() == 7
+    assert status(call(server[0], "show")) == 7
     caller.kill()
     caller.communicate()
 
@@ -132,7 +135,7 @@ def test_a_killed_stage_is_a_failure_that_says_so(server, tmp_path: Path) -> Non
     os.kill(pids[0], signal.SIGKILL)
     _, err = caller.communicate()
     assert (caller.returncode, err) == (1, "The process that ran this stage was killed.\n")
-    os.kill(pids[1], signal.SIGKILL)
+    until(lambda: not any(map(is_running, pids)))
 
 
 def test_without_a_server_the_stage_runs_here(tmp_path: Path) -> None:
@@ -149,3 +152,20 @@ def test_asking_a_server_imports_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(found.stdout) == []
+
+
+def test_a_stage_ends_when_what_started_it_is_killed() -> None:
+    code = (
+        "import time, os; from tasks.remote import end_with_parent; end_with_parent(); "
+        "print(os.getpid(), flush=True); time.sleep(600)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess; subprocess.run([{sys.executable!r}, '-c', {code!r}])"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    until(lambda: not is_running(pid))
