@@ -181,7 +181,7 @@ def clean_labels(
         }
         threads = load_params(folder / "params.yaml").train_fold.threads
         n_workers = workers or max(1, (os.cpu_count() or 1) // threads)
-        locked = pipeline.locked_stages(folder)
+        locked = pipeline.lock_order(folder)
         outcomes: dict[str, str] = {}
         failures: dict[str, str] = {}
         seconds: dict[str, float] = {}

@@ -211,13 +211,18 @@ def set_params(root: Path, overrides: Sequence[str]) -> None:
         ) from error
 
 
-def locked_stages(root: Path) -> list[str]:
-    """The names in dvc.lock, in its order."""
-    from dvc.dvcfile import LOCK_FILE
-    from dvc.utils.serialize import load_yaml
+def lock_order(root: Path) -> list[str]:
+    """The names in dvc.lock in its order, before this run or, if one was killed, before that.
 
-    path = root / LOCK_FILE
-    return list((load_yaml(path) or {}).get("stages", {})) if path.exists() else []
+    Kept in a file until `order_lock`.
+    """
+    path = _order_file(root)
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return [str(name) for name in json.loads(path.read_text())]
+    found = _locked_stages(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found))
+    return found
 
 
 def order_lock(root: Path, before: Sequence[str], plan: Sequence[str]) -> None:
@@ -228,17 +233,29 @@ def order_lock(root: Path, before: Sequence[str], plan: Sequence[str]) -> None:
     from dvc.dvcfile import LOCK_FILE
     from dvc.utils.serialize import modify_yaml
 
-    found = locked_stages(root)
+    found = _locked_stages(root)
     new = set(found) - set(before)
     wanted = [name for name in before if name in set(found)]
     wanted += [name for name in plan if name in new]
     wanted += [name for name in found if name not in set(wanted)]
-    if found == wanted:
-        return
-    with _repository(root) as repo, repo.lock, modify_yaml(root / LOCK_FILE) as content:
-        stages = content["stages"]
-        for name in wanted:
-            stages[name] = stages.pop(name)
+    if found != wanted:
+        with _repository(root) as repo, repo.lock, modify_yaml(root / LOCK_FILE) as content:
+            stages = content["stages"]
+            for name in wanted:
+                stages[name] = stages.pop(name)
+    _order_file(root).unlink(missing_ok=True)
+
+
+def _order_file(root: Path) -> Path:
+    return root / ".dvc" / "tmp" / "relabel" / "lock_order.json"
+
+
+def _locked_stages(root: Path) -> list[str]:
+    from dvc.dvcfile import LOCK_FILE
+    from dvc.utils.serialize import load_yaml
+
+    path = root / LOCK_FILE
+    return list((load_yaml(path) or {}).get("stages", {})) if path.exists() else []
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from doors import Door, outcomes, wait_for
+from ruamel.yaml import YAML
 from small_runs import DVC, ROOT, SETTINGS
 
 from benchmarks.workspaces import make_workspace, set_params
@@ -153,6 +154,27 @@ def test_a_second_flow_is_told_who_runs(done: Door) -> None:
         log = done.flow(status=1)
     assert f"A flow is already running in {done.folder} (process {os.getpid()} since" in log
     assert "--wait" in log
+
+
+def test_new_stages_enter_the_lock_in_the_order_of_dvc_repro_even_after_a_kill(done: Door) -> None:
+    path = done.folder / "dvc.lock"
+    whole = path.read_bytes()
+    plan = list(pipeline.stage_graph(done.folder))
+    yaml = YAML()
+    content = yaml.load(whole)
+    first, second = (content["stages"].pop(f"train_fold@{fold}") for fold in (0, 1))
+    with path.open("w") as file:
+        yaml.dump(content, file)
+    before = pipeline.lock_order(done.folder)
+    content["stages"] |= {"train_fold@1": second, "train_fold@0": first}
+    with path.open("w") as file:
+        yaml.dump(content, file)
+    # A killed run never came to order what it added; the next one still knows how it was before.
+    assert pipeline.lock_order(done.folder) == before
+    pipeline.order_lock(done.folder, before, plan)
+    names = list(yaml.load(path.read_text())["stages"])
+    assert names == [*before, "train_fold@0", "train_fold@1"]
+    assert pipeline.lock_order(done.folder) == names
 
 
 # --- bad input: one sentence, before Prefect starts ---------------------------------------------------------
