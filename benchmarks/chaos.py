@@ -82,7 +82,9 @@ def main() -> int:
         environment = {**os.environ, "PREFECT_API_URL": url}
         for number in range(n_rounds):
             set_params(reference / "params.yaml", {"train_fold.seed": number})
-            whole = subprocess.Popen([*DVC, "--quiet"], cwd=reference, stderr=subprocess.DEVNULL)
+            whole = subprocess.Popen(
+                [*DVC, "--quiet"], cwd=reference, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             what = run_round(folder, number, environment, draw)
             if whole.wait() != 0:
                 raise SystemExit("The run that nobody killed failed.")
