@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_digits
-from small_runs import run_pipeline, write_params
+from small_runs import DVC, ENVIRONMENT, ROOT, run_pipeline, write_params
 
-from benchmarks.workspaces import set_params
-from tasks.artifacts import LABEL_ISSUES, TRAINING_SET, column_array, read_table
+from benchmarks.workspaces import make_workspace, set_params
+from tasks.artifacts import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET, column_array, read_table
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -96,3 +97,35 @@ def test_the_training_set_keeps_the_given_label_of_every_row(own_run: tuple[Path
     np.testing.assert_array_equal(pseudo, changed)
     assert pseudo.any()
     assert np.isin(column_array(table, "example_id")[pseudo], wrong).mean() > 0.6
+
+
+@pytest.mark.slow
+def test_probabilities_from_elsewhere_are_pruned_without_training(tmp_path: Path) -> None:
+    # The shortcut of README: one's own labels and out-of-fold probabilities, written without this project.
+    folder = tmp_path / "workspace"
+    make_workspace(folder, {"download.dataset": "digits"}, source=ROOT)
+
+    def dvc(*arguments: str) -> None:
+        done = subprocess.run(
+            [*DVC, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    dvc("repro", "inject_noise")
+    given = read_table(folder / "data" / "given_labels.parquet", GIVEN_LABELS)
+    train = column_array(given, "split") == "train"
+    ids, true = column_array(given, "example_id")[train], column_array(given, "true_label")[train]
+    probs = np.full((len(ids), 10), 0.01, dtype=np.float32)
+    probs[np.arange(len(ids)), true] = 0.91
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(probs)
+    own = pa.table(
+        {"example_id": ids, "fold": np.arange(len(ids), dtype=np.int16) % 5, "pred_probs": tensors}
+    )
+    pq.write_table(own, folder / "data" / "pred_probs.parquet")
+    dvc("repro", "--single-item", "prune")
+    dvc("repro", "--single-item", "pseudo_label")
+    issues = read_table(folder / "data" / "label_issues.parquet", LABEL_ISSUES)
+    wrong = ids[column_array(given, "is_noisy")[train]]
+    assert set(column_array(issues, "example_id")[column_array(issues, "is_issue")]) == set(wrong)
+    repaired = read_table(folder / "data" / "training_set.parquet", TRAINING_SET)
+    np.testing.assert_array_equal(column_array(repaired, "label"), true)
