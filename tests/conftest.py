@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from benchmarks.workspaces import make_workspace
 # A shared machine may stall at any moment: no example has a deadline. CI draws the same examples each time.
 hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("project")
+
+# A run in the background inherits SIGINT ignored and would hand that on to what the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LabelCase = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
 

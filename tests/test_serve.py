@@ -60,7 +60,7 @@ def git(folder: Path, *arguments: str) -> str:
 def test_a_run_falls_due_starts_by_itself_and_leaves_an_experiment(done: Door) -> None:
     git(done.folder, "add", "--all")
     git(done.folder, "commit", "--quiet", "--no-gpg-sign", "-m", "Ran")
-    set_params(done.folder / "params.yaml", {"prune.filter_by": "both"})
+    set_params(done.folder / "params.yaml", {"report.top_issues": 9})
     served = done.start("--every", "5s", "--record", "experiment", command=SERVE)
     try:
         deadline = time.monotonic() + 120
@@ -75,7 +75,7 @@ def test_a_run_falls_due_starts_by_itself_and_leaves_an_experiment(done: Door) -
         served.send_signal(signal.SIGINT)
         served.communicate(timeout=60)
     shown = done.dvc("exp", "show", "--csv")
-    assert "both" in shown
+    assert "report.top_issues" in shown
     assert names.strip() in shown
     done.assert_no_orphans()
 
