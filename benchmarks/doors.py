@@ -45,6 +45,8 @@ def prefect_server() -> Iterator[str]:
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
+                if server.poll() is not None:
+                    raise SystemExit(f"`{' '.join(command[1:])}` ended with status {server.returncode}.")
                 time.sleep(0.2)
             yield f"http://127.0.0.1:{port}/api"
         finally:

@@ -3,10 +3,7 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,6 +16,7 @@ import pytest
 from doors import Door
 from small_runs import DVC, ENVIRONMENT, ROOT, SETTINGS, run_pipeline, write_params
 
+from benchmarks.doors import prefect_server
 from benchmarks.workspaces import make_workspace
 
 # A shared machine may stall at any moment: no example has a deadline. CI draws the same examples each time.
@@ -112,32 +110,8 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """What a flow run needs: a Prefect server on loopback, and a home of its own."""
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    variables = {
-        **ENVIRONMENT,
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_UI_ENABLED": "false",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (home / "server.log").open("w") as log:
-        server = subprocess.Popen(command, env=variables, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert server.poll() is None, (home / "server.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        yield {**variables, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
-    finally:
-        server.terminate()
-        server.wait()
+    with prefect_server() as url:
+        yield {**ENVIRONMENT, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")), "PREFECT_API_URL": url}
 
 
 @pytest.fixture

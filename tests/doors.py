@@ -2,14 +2,13 @@
 
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import psutil
 from small_runs import DVC
 
-FLOW = [sys.executable, "-m", "flows.clean_labels"]
+from benchmarks.chaos import processes
+from benchmarks.doors import FLOW
 
 
 class Door:
@@ -45,20 +44,9 @@ class Door:
     def lock(self) -> bytes:
         return (self.folder / "dvc.lock").read_bytes()
 
-    def processes(self) -> list[psutil.Process]:
-        """All that runs in this workspace."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if Path(process.cwd()) == self.folder and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (psutil.Error, OSError):
-                continue
-        return found
-
     def assert_no_orphans(self, within_s: float = 30) -> None:
         deadline = time.monotonic() + within_s
-        while found := self.processes():
+        while found := processes(self.folder):
             assert time.monotonic() < deadline, [process.cmdline() for process in found]
             time.sleep(0.1)
 
