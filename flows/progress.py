@@ -43,7 +43,9 @@ class RunProgress:
                 self.running[stage] = self.bars.add_task(stage.ljust(self.width))
             self.bars.update(self.running[stage], completed=int(found[1]), total=int(found[2]))
         else:
-            self.console.print(f"{stage.ljust(self.width)}  {line}", highlight=False, markup=False)
+            self.console.print(
+                f"{stage.ljust(self.width)}  {line}", highlight=False, markup=False, soft_wrap=True
+            )
 
     def ended(self, stage: str, outcome: str) -> None:
         """A stage is over."""
