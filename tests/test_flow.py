@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -153,6 +155,22 @@ def test_a_second_flow_is_told_who_runs(done: Door) -> None:
         log = done.flow(status=1)
     assert f"A flow is already running in {done.folder} (process {os.getpid()} since" in log
     assert "--wait" in log
+
+
+def test_a_flow_that_waits_starts_when_the_other_is_over(tmp_path: Path) -> None:
+    events = []
+
+    def second() -> None:
+        with pipeline.only_flow(tmp_path, wait=True):
+            events.append("second")
+
+    waiting = threading.Thread(target=second)
+    with pipeline.only_flow(tmp_path):
+        waiting.start()
+        time.sleep(0.3)
+        events.append("first ends")
+    waiting.join(timeout=10)
+    assert events == ["first ends", "second"]
 
 
 def test_new_stages_enter_the_lock_in_the_order_of_dvc_repro_even_after_a_kill(done: Door) -> None:
