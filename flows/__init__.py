@@ -6,6 +6,7 @@
 DVC alone decides what is out of date, so `dvc repro` and the flow share one cache and one dvc.lock.
 """
 
+import gc
 import os
 
 from tasks import RelabelError
@@ -23,6 +24,9 @@ for _name, _value in {
     "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# What the start imports stays: at the default of 700 objects the collector walks over it a hundred times.
+gc.set_threshold(50_000)
 
 
 class FlowError(RelabelError):

@@ -6,6 +6,8 @@ server (`tasks.remote`) that imports torch and Lightning once.
 """
 
 import argparse
+import atexit
+import gc
 import os
 import re
 import shutil
@@ -33,9 +35,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.logging import get_run_logger
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, Failed
 
+UP_TO_DATE = "Everything is up to date."
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)")
 
 
@@ -174,7 +177,7 @@ def clean_labels(
     with pipeline.only_flow(folder, wait):
         if overrides:
             pipeline.set_params(folder, overrides)
-        graph = pipeline.stage_graph(folder, until)
+        graph, fresh = pipeline.plan(folder, until)
         forced = {name for group in force for name in pipeline.matching(graph, group)}
         options = {
             name: [*(["--force"] if name in forced else []), *(["--pull"] if pull else [])] for name in graph
@@ -185,8 +188,10 @@ def clean_labels(
         outcomes: dict[str, str] = {}
         failures: dict[str, str] = {}
         seconds: dict[str, float] = {}
-        fresh = pipeline.fresh_stages(folder, graph) - forced
-        with RunProgress(graph) as progress, _runner(folder, fresh, options, timeout_s, progress) as runner:
+        with (
+            RunProgress(graph) as progress,
+            _runner(folder, fresh - forced, options, timeout_s, progress) as runner,
+        ):
             bar: Any = create_progress_artifact(progress=0.0, key="stages", description="Stages of this run")
             for name, outcome, message, spent_s in _run_all(graph, runner, n_workers):
                 seconds[name] = spent_s
@@ -216,7 +221,7 @@ def clean_labels(
             data=result,
         )
     ran = sum(outcome != "Cached" for outcome in outcomes.values())
-    message = f"{ran} of {len(graph)} stages were out of date." if ran else "Everything is up to date."
+    message = f"{ran} of {len(graph)} stages were out of date." if ran else UP_TO_DATE
     return Completed(message=f"{message} {kept or ''}".strip(), data=result)
 
 
@@ -331,15 +336,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.workers is not None and chosen.workers < 1:
             raise FlowError(f"--workers: expected at least 1, found {chosen.workers}.")
         # What is wrong with the workspace or the options is said before Prefect starts.
-        graph = pipeline.stage_graph(Path.cwd(), chosen.until)
+        graph, fresh = pipeline.plan(Path.cwd(), chosen.until)
         for name in chosen.force:
             pipeline.matching(graph, name)
+        url, answers = PREFECT_API_URL.value(), server_answers()
         # A server that does not answer costs its record of this run, not the run.
-        url = PREFECT_API_URL.value()
-        alone = url is not None and not server_answers()
-        if alone:
+        if url and not answers:
             print(f"No Prefect server answers at {url}; this run does without.", file=sys.stderr)
-        with temporary_settings(restore_defaults={PREFECT_API_URL} if alone else None):
+        # Without a server Prefect starts one of its own, which takes far longer than to find nothing to do.
+        if not answers and fresh.issuperset(graph) and not chosen.force and not chosen.overrides:
+            print(UP_TO_DATE)
+            return 0
+        with temporary_settings(
+            # The thread that tells the server every 30 s that a run lives makes its end wait up to 1 s.
+            {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None},
+            restore_defaults=None if answers else {PREFECT_API_URL},
+        ):
             state = clean_labels(**vars(chosen), return_state=True)
     except KeyboardInterrupt:
         print("clean_labels: interrupted; the next run goes on from here.", file=sys.stderr)
@@ -358,4 +370,6 @@ if __name__ == "__main__":
     # Prefect finds the flow and its tasks again by the module's name, which must not be __main__.
     from flows.clean_labels import main as run
 
+    # A last walk of the collector over all that was imported would find nothing and take half a second.
+    atexit.register(gc.freeze)
     sys.exit(run())

@@ -46,16 +46,36 @@ def stage_graph(root: Path, until: str | None = None) -> dict[str, tuple[str, ..
     Raises:
         FlowError: there is no DVC repository, dvc.yaml does not load, or there is no such stage.
     """
+    with _repository(root) as repo:
+        return _graph(repo, until)
+
+
+def plan(root: Path, until: str | None = None) -> tuple[dict[str, tuple[str, ...]], set[str]]:
+    """`stage_graph`, and the stages that are up to date and so is all upstream of them, by DVC's judgement.
+
+    Raises:
+        FlowError: see `stage_graph`.
+    """
+    with _repository(root) as repo:
+        graph = _graph(repo, until)
+        stages = {stage.name: stage for stage in _stages(repo)}
+        fresh: set[str] = set()
+        for name, upstream in graph.items():
+            if fresh.issuperset(upstream) and not _changed(repo, stages[name]):
+                fresh.add(name)
+        return graph, fresh
+
+
+def _graph(repo: Any, until: str | None) -> dict[str, tuple[str, ...]]:
     from dvc.repo.reproduce import get_active_graph, plan_repro
 
-    with _repository(root) as repo:
-        graph = get_active_graph(repo.index.graph)
-        # `dvc repro` starts from the stages in the order of dvc.yaml.
-        targets = _stages(repo)
-        if until:
-            targets = [stage for stage in targets if stage.name in matching(_names(targets), until)]
-        plan = plan_repro(graph, targets)
-        return {stage.name: tuple(_names(graph.successors(stage))) for stage in plan}
+    graph = get_active_graph(repo.index.graph)
+    # `dvc repro` starts from the stages in the order of dvc.yaml.
+    targets = _stages(repo)
+    if until:
+        names = matching(_names(targets), until)
+        targets = [stage for stage in targets if stage.name in names]
+    return {stage.name: tuple(_names(graph.successors(stage))) for stage in plan_repro(graph, targets)}
 
 
 def matching(graph: Collection[str], name: str) -> list[str]:
@@ -71,17 +91,6 @@ def matching(graph: Collection[str], name: str) -> list[str]:
             "Look at `dvc stage list`."
         )
     return found
-
-
-def fresh_stages(root: Path, graph: Mapping[str, Sequence[str]]) -> set[str]:
-    """The stages that are up to date and so is all upstream of them, by DVC's own judgement."""
-    fresh: set[str] = set()
-    with _repository(root) as repo:
-        stages = {stage.name: stage for stage in _stages(repo)}
-        for name, upstream in graph.items():
-            if fresh.issuperset(upstream) and not _changed(repo, stages[name]):
-                fresh.add(name)
-    return fresh
 
 
 def is_fresh(root: Path, name: str) -> bool:
