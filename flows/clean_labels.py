@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from flows import FlowError, pipeline
 from flows.progress import RunProgress
-from flows.record import Record, save_version
+from flows.record import Record, check_push, push_version, save_version
 from tasks import RelabelError
 from tasks.params import load_params
 
@@ -35,6 +35,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.logging import get_run_logger
+from prefect.runtime import task_run
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, Failed
 
@@ -146,6 +147,42 @@ def stage(name: str, runner: StageRunner) -> State[str]:
     return runner.run(name)
 
 
+# A stage that failed would fail again; a remote that did not answer may answer in a minute.
+_REMOTE_WAITS_S: list[float] = [2, 10, 60]
+_remote = task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=len(_REMOTE_WAITS_S),
+    retry_delay_seconds=_REMOTE_WAITS_S,
+)
+
+
+@_remote
+def fetch(root: Path) -> None:
+    """Fetch what DVC's remote has."""
+    with _telling_of_retries():
+        pipeline.pull(root)
+
+
+@_remote
+def send(root: Path, how: Record, name: str) -> None:
+    """Send a version to git's and DVC's remotes."""
+    with _telling_of_retries():
+        push_version(root, how, name)
+
+
+@contextmanager
+def _telling_of_retries() -> Iterator[None]:
+    attempt = task_run.run_count
+    try:
+        yield
+    except FlowError as error:
+        if attempt <= len(_REMOTE_WAITS_S):
+            wait_s = _REMOTE_WAITS_S[attempt - 1]
+            print(f"{error} Trying again in {wait_s:g} s.", file=sys.stderr)
+        raise
+
+
 @flow(name="clean-labels", persist_result=False, validate_parameters=False)
 def clean_labels(
     root: str = ".",
@@ -177,11 +214,11 @@ def clean_labels(
     with pipeline.only_flow(folder, wait):
         if overrides:
             pipeline.set_params(folder, overrides)
+        if pull:
+            fetch(folder)
         graph, fresh = pipeline.plan(folder, until)
         forced = {name for group in force for name in pipeline.matching(graph, group)}
-        options = {
-            name: [*(["--force"] if name in forced else []), *(["--pull"] if pull else [])] for name in graph
-        }
+        options = {name: ["--force"] if name in forced else [] for name in graph}
         threads = load_params(folder / "params.yaml").train_fold.threads
         n_workers = workers or max(1, (os.cpu_count() or 1) // threads)
         locked = pipeline.lock_order(folder)
@@ -211,7 +248,10 @@ def clean_labels(
         changed = any(outcome != "Cached" for outcome in outcomes.values())
         kept = None
         if changed and not failures:
-            kept = save_version(folder, record, f"relabel-{time.strftime('%Y%m%d-%H%M%S')}", push)
+            name = f"relabel-{time.strftime('%Y%m%d-%H%M%S')}"
+            kept = save_version(folder, record, name)
+            if kept and push:
+                send(folder, record, name)
     result = {"outcomes": outcomes, "failures": failures, "left": left, "seconds": seconds}
     if failures:
         first = next(iter(failures))
@@ -339,6 +379,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         graph, fresh = pipeline.plan(Path.cwd(), chosen.until)
         for name in chosen.force:
             pipeline.matching(graph, name)
+        if chosen.pull:
+            pipeline.check_remote(Path.cwd(), "--pull")
+        if chosen.push:
+            check_push(Path.cwd(), chosen.record)
         url, answers = PREFECT_API_URL.value(), server_answers()
         # A server that does not answer costs its record of this run, not the run.
         if url and not answers:
@@ -362,7 +406,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if state.is_completed():
         print(state.message)
         return 0
-    print(f"clean_labels: {state.message}", file=sys.stderr)
+    failure = state.result(raise_on_failure=False)
+    # Prefect's own words would stand before those of an exception.
+    print(f"clean_labels: {failure if isinstance(failure, RelabelError) else state.message}", file=sys.stderr)
     return 1
 
 

@@ -99,6 +99,49 @@ def is_fresh(root: Path, name: str) -> bool:
         return not any(_changed(repo, stage) for stage in _stages(repo) if stage.name == name)
 
 
+def check_remote(root: Path, option: str) -> None:
+    """Check that there is a default remote for `option`, which needs one.
+
+    Raises:
+        FlowError: DVC has none.
+    """
+    with _repository(root) as repo:
+        if not repo.config["core"].get("remote"):
+            raise FlowError(
+                f"{option}: expected a default DVC remote, found none. Make one with "
+                "`dvc remote add --default NAME URL`."
+            )
+
+
+def pull(root: Path) -> None:
+    """Fetch what DVC's default remote has of this version, run-cache included; what it lacks will be run.
+
+    Raises:
+        FlowError: the remote gave nothing though something is missing here.
+    """
+    command = ["pull", "--run-cache", "--allow-missing", "--force"]
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "--wait-for-lock", *command],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    missing = len(re.findall(r"^md5: ", done.stdout, flags=re.MULTILINE))
+    said = " ".join(re.findall(r"^ERROR: (.*)", done.stdout, flags=re.MULTILINE))
+    if missing and "Everything is up to date." in done.stdout:
+        # DVC takes a remote that does not answer for one that lacks the files, and would now train for hours.
+        said = f"none of the {missing} files that are missing here"
+    elif done.returncode == 0:
+        return
+    raise FlowError(
+        f"--pull: expected data from DVC's remote, found {said or 'nothing'}. See that it can be reached "
+        "(`dvc remote list`), or run without --pull to compute them."
+    )
+
+
 def run_stage(
     root: Path,
     name: str,
@@ -113,7 +156,7 @@ def run_stage(
     Args:
         root: of the DVC repository.
         name: the stage.
-        options: more options of `dvc repro`, such as `--force` or `--pull`.
+        options: more options of `dvc repro`, such as `--force`.
         environment: variables for the stage.
         say: takes each line that DVC and the stage print.
         register: takes the process, leader of a process group of its own, as soon as it runs.

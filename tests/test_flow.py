@@ -1,7 +1,10 @@
 """Two doors, one cache: the Prefect flow beside `dvc repro` on real repositories, with a real server."""
 
+import functools
+import http.server
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -60,6 +63,14 @@ def test_after_dvc_repro_the_flow_finds_every_stage_cached(done: Door) -> None:
     assert done.lock() == before
 
 
+def test_nothing_to_do_without_a_server_starts_none(done: Door, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    alone = {**done.environment, "PREFECT_HOME": str(home)}
+    del alone["PREFECT_API_URL"]
+    assert "Everything is up to date." in Door(done.folder, alone).flow()
+    assert not list(home.glob("*.db"))
+
+
 def test_one_changed_value_reruns_the_same_stages_as_dvc_and_going_back_restores_them(done: Door) -> None:
     before = done.lock()
     log = done.flow("--set", "prune.filter_by=predicted_neq_given")
@@ -73,7 +84,7 @@ def test_one_changed_value_reruns_the_same_stages_as_dvc_and_going_back_restores
     assert done.lock() == before
 
 
-def test_a_clone_pulls_from_the_remote_and_trains_nothing(done: Door, tmp_path: Path) -> None:
+def test_a_clone_pulls_from_a_remote_that_answers_late_and_trains_nothing(done: Door, tmp_path: Path) -> None:
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
     done.dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
     done.dvc("push", "--run-cache")
@@ -81,7 +92,18 @@ def test_a_clone_pulls_from_the_remote_and_trains_nothing(done: Door, tmp_path: 
         subprocess.run([*git, *command], cwd=done.folder, check=True)
     subprocess.run(["git", "clone", "--quiet", str(done.folder), str(tmp_path / "clone")], check=True)
     clone = Door(tmp_path / "clone", done.environment)
-    log = clone.flow("--pull")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "store"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = free.getsockname()
+    clone.dvc("remote", "add", "--force", "--default", "store", f"http://127.0.0.1:{address[1]}")
+    pulling = clone.start("--pull")
+    wait_for(pulling, r"found none of the \d+ files that are missing here.* Trying again in 2 s")
+    with http.server.ThreadingHTTPServer(address, handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        log, _ = pulling.communicate(timeout=300)
+        server.shutdown()
+    assert pulling.returncode == 0, log
     assert not outcomes(log, "Completed")
     assert clone.lock() == done.lock()
     # The plots and artifacts are there, not only their hashes.
@@ -203,6 +225,7 @@ def test_new_stages_enter_the_lock_in_the_order_of_dvc_repro_even_after_a_kill(d
         (["--until", "polish"], "polish"),
         (["--force", "polish"], "Stage 'polish': expected one of download, inject_noise,"),
         (["--workers", "0"], "--workers: expected at least 1, found 0."),
+        (["--pull"], "--pull: expected a default DVC remote, found none."),
     ],
 )
 def test_bad_options_are_one_sentence(done: Door, arguments: list[str], said: str) -> None:

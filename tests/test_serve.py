@@ -1,5 +1,6 @@
 """Schedules: what parses, what is refused, and a real run that starts by itself and leaves a version."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -94,6 +95,27 @@ def test_a_version_as_commit_holds_the_lock_and_nothing_else(done: Door) -> None
     assert "A  notes.txt" in git(done.folder, "status", "--porcelain")
     # Nothing changed since, so there is nothing to keep.
     assert save_version(done.folder, "commit", "Nightly") is None
+
+
+@pytest.mark.slow
+def test_versions_are_sent_with_their_data(done: Door, tmp_path: Path) -> None:
+    for name in ("user.name", "user.email"):
+        git(done.folder, "config", name, "test@localhost")
+    log = done.flow("--record", "commit", "--push", status=1)
+    assert "clean_labels: --push: expected a git remote `origin`, found none." in log
+    git(tmp_path, "init", "--quiet", "--bare", "origin.git")
+    git(done.folder, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    done.dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
+    git(done.folder, "commit", "--quiet", "--no-gpg-sign", "-am", "Remote")
+    log = done.flow("--set", "report.top_issues=9", "--record", "commit", "--push")
+    assert git(done.folder, "rev-parse", "--short", "HEAD").strip() in log
+    clone = Door(tmp_path / "clone", done.environment)
+    git(tmp_path, "clone", "--quiet", "origin.git", "clone")
+    # All that the commit names is in the store: nothing is run.
+    assert "Everything is up to date." in clone.flow("--pull")
+    log = done.flow("--set", "report.top_issues=8", "--record", "experiment", "--push")
+    (name,) = re.findall(r"Kept as experiment (\S+)\.", log)
+    assert name in clone.dvc("exp", "list", "origin", "--name-only")
 
 
 @pytest.mark.slow
