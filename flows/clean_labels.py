@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
+
 from flows import FlowError, pipeline
 from flows.progress import RunProgress
 from flows.record import Record, check_push, push_version, save_version
@@ -147,6 +149,8 @@ def stage(name: str, runner: StageRunner) -> State[str]:
     return runner.run(name)
 
 
+# New data is not taken while a file of it is younger: a copy under way looks like a shorter file.
+_SETTLE_S = 10.0
 # A stage that failed would fail again; a remote that did not answer may answer in a minute.
 _REMOTE_WAITS_S: list[float] = [2, 10, 60]
 _remote = task(
@@ -162,6 +166,13 @@ def fetch(root: Path) -> None:
     """Fetch what DVC's remote has."""
     with _telling_of_retries():
         pipeline.pull(root)
+
+
+@_remote
+def update(root: Path) -> None:
+    """Bring imported inputs up to date with their source."""
+    with _telling_of_retries():
+        pipeline.update_imports(root)
 
 
 @_remote
@@ -195,6 +206,7 @@ def clean_labels(
     wait: bool = False,
     record: Record = "none",
     push: bool = False,
+    if_new_data: bool = False,
 ) -> State[Any]:
     """Bring a workspace up to date, as `dvc repro` would, with independent stages side by side.
 
@@ -209,9 +221,18 @@ def clean_labels(
         wait: wait while another flow runs in the workspace; without it that is an error.
         record: keep what a run that changed something leaves, as a DVC experiment or a git commit.
         push: push what `record` keeps.
+        if_new_data: do nothing unless inputs/, or the source of what was imported into it, changed since
+            the last run; changes of parameters and code wait for such a run.
     """
     folder = Path(root).resolve()
     with pipeline.only_flow(folder, wait):
+        if if_new_data:
+            update(folder)
+            new = pipeline.new_inputs(folder)
+            if not new:
+                return Completed(message="No new data in inputs/: nothing to do.")
+            if pipeline.written_within(folder, new, _SETTLE_S):
+                return Completed(message=f"{', '.join(new)}: still being written; the next run looks again.")
         if overrides:
             pipeline.set_params(folder, overrides)
         if pull:
@@ -254,12 +275,10 @@ def clean_labels(
                 send(folder, record, name)
     result = {"outcomes": outcomes, "failures": failures, "left": left, "seconds": seconds}
     if failures:
-        first = next(iter(failures))
-        return Failed(
-            message=f"{failures[first]} Run again for the rest: {len(left)} stages wait for "
-            f"{', '.join(failures)}.",
-            data=result,
-        )
+        more = f" {len(failures) - 1} more failed." if len(failures) > 1 else ""
+        waiting = f" {len(left)} stages wait for it." if left else ""
+        advice = "Mend it and run again: what is done is kept."
+        return Failed(message=f"{next(iter(failures.values()))}{more}{waiting} {advice}", data=result)
     ran = sum(outcome != "Cached" for outcome in outcomes.values())
     message = f"{ran} of {len(graph)} stages were out of date." if ran else UP_TO_DATE
     return Completed(message=f"{message} {kept or ''}".strip(), data=result)
@@ -369,6 +388,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pull", action="store_true", help="fetch from the DVC remote rather than run")
     parser.add_argument("--timeout-s", type=float, help="end a stage that runs longer")
     parser.add_argument("--wait", action="store_true", help="wait while another flow runs here")
+    parser.add_argument("--if-new-data", action="store_true", help="only if inputs/ or its source changed")
     parser.add_argument("--record", choices=["none", "experiment", "commit"], default="none")
     parser.add_argument("--push", action="store_true", help="push what --record keeps")
     chosen = parser.parse_args(arguments)
@@ -402,6 +422,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except RelabelError as error:
         print(f"clean_labels: {error}", file=sys.stderr)
+        return 1
+    except httpx.TransportError:
+        print(
+            f"clean_labels: the Prefect server at {url} stopped answering. What is done is kept; run again, "
+            "with the server or without it.",
+            file=sys.stderr,
+        )
         return 1
     if state.is_completed():
         print(state.message)

@@ -29,6 +29,9 @@ _BUSY = re.compile(r"is busy|[Uu]nable to acquire lock")
 _HINT = re.compile(
     r"\s*(To (track|enable)|git add|dvc config core.autostage|Use `dvc push`|(Generating|Updating) lock|$)"
 )
+# What it says around the words of a stage that failed without a message of its own.
+_NO_REASON = re.compile(r"> |Running stage|ERROR: failed to reproduce")
+_INPUTS = "inputs/"
 _WAITS_S = (1, 2, 5, 10, 30)
 
 
@@ -39,6 +42,8 @@ class StageError(FlowError):
 def stage_graph(root: Path, until: str | None = None) -> dict[str, tuple[str, ...]]:
     """The stages upstream of each stage, by name, in the order in which `dvc repro` runs them.
 
+    An input that is under DVC itself is a stage as well: `inputs/labels/labels.csv.dvc`.
+
     Args:
         root: of the DVC repository.
         until: a stage, or a group such as `train_fold`; only what it needs is listed.
@@ -47,7 +52,7 @@ def stage_graph(root: Path, until: str | None = None) -> dict[str, tuple[str, ..
         FlowError: there is no DVC repository, dvc.yaml does not load, or there is no such stage.
     """
     with _repository(root) as repo:
-        return _graph(repo, until)
+        return {stage.addressing: upstream for stage, upstream in _graph(repo, until).items()}
 
 
 def plan(root: Path, until: str | None = None) -> tuple[dict[str, tuple[str, ...]], set[str]]:
@@ -58,24 +63,24 @@ def plan(root: Path, until: str | None = None) -> tuple[dict[str, tuple[str, ...
     """
     with _repository(root) as repo:
         graph = _graph(repo, until)
-        stages = {stage.name: stage for stage in _stages(repo)}
         fresh: set[str] = set()
-        for name, upstream in graph.items():
-            if fresh.issuperset(upstream) and not _changed(repo, stages[name]):
-                fresh.add(name)
-        return graph, fresh
+        for stage, upstream in graph.items():
+            if fresh.issuperset(upstream) and not _changed(repo, stage):
+                fresh.add(stage.addressing)
+        return {stage.addressing: upstream for stage, upstream in graph.items()}, fresh
 
 
-def _graph(repo: Any, until: str | None) -> dict[str, tuple[str, ...]]:
+def _graph(repo: Any, until: str | None) -> dict[Any, tuple[str, ...]]:
+    """By DVC's stage objects. Inputs that a person put under DVC are stages too, named after their file."""
     from dvc.repo.reproduce import get_active_graph, plan_repro
 
     graph = get_active_graph(repo.index.graph)
     # `dvc repro` starts from the stages in the order of dvc.yaml.
-    targets = _stages(repo)
+    targets = list(repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml")))
     if until:
         names = matching(_names(targets), until)
-        targets = [stage for stage in targets if stage.name in names]
-    return {stage.name: tuple(_names(graph.successors(stage))) for stage in plan_repro(graph, targets)}
+        targets = [stage for stage in targets if stage.addressing in names]
+    return {stage: tuple(_names(graph.successors(stage))) for stage in plan_repro(graph, targets)}
 
 
 def matching(graph: Collection[str], name: str) -> list[str]:
@@ -96,7 +101,42 @@ def matching(graph: Collection[str], name: str) -> list[str]:
 def is_fresh(root: Path, name: str) -> bool:
     """Whether DVC would leave the stage alone, given that what is upstream of it is done."""
     with _repository(root) as repo:
-        return not any(_changed(repo, stage) for stage in _stages(repo) if stage.name == name)
+        return not any(_changed(repo, stage) for stage in repo.stage.collect(name))
+
+
+def new_inputs(root: Path) -> list[str]:
+    """The folders of inputs/ whose content is not what the last run read, by DVC's own judgement."""
+    with _repository(root) as repo, repo.lock:
+        found = {
+            str(dep.def_path)
+            for stage in repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml"))
+            for dep in stage.deps
+            if str(dep.def_path).startswith(_INPUTS) and dep.workspace_status()
+        }
+    return sorted(found)
+
+
+def written_within(root: Path, folders: Iterable[str], seconds: float) -> bool:
+    """Whether a file in the folders changed in the last `seconds`: somebody may still be writing."""
+    files = [path for folder in folders for path in (root / folder).rglob("*")]
+    # `dvc update` writes its .dvc file anew each time.
+    return any(time.time() - path.stat().st_mtime < seconds for path in files if path.suffix != ".dvc")
+
+
+def update_imports(root: Path) -> None:
+    """Bring inputs that `dvc import-url` or `dvc import` made up to date with their source.
+
+    Raises:
+        FlowError: a source does not answer.
+    """
+    with _repository(root) as repo:
+        imported = [stage.relpath for stage in repo.index.stages if stage.is_import]
+    if not imported:
+        return
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "update", "--quiet", *imported]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0:
+        raise FlowError(f"`dvc update {' '.join(imported)}` said: {' '.join(done.stderr.split())}")
 
 
 def check_remote(root: Path, option: str) -> None:
@@ -207,7 +247,6 @@ def run_stage(
             finally:
                 timer.cancel()
         facts = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
-        record.unlink(missing_ok=True)
         if process.returncode == 0:
             return "Completed" if facts else "Restored"
         if timed_out.is_set():
@@ -218,7 +257,7 @@ def run_stage(
             say(f"Another process of DVC is at work on the files of {name}; trying again in {wait_s} s.")
             time.sleep(wait_s)
             continue
-        last = [line for line in lines if line.strip()][-3:]
+        last = [line for line in lines if line.strip() and not _NO_REASON.match(line)][-3:]
         raise StageError(
             failure or f"{name} ended with status {process.returncode}: {' '.join(last) or 'no output'}"
         )
@@ -348,13 +387,8 @@ def _repository(root: Path) -> Iterator[Any]:
         raise FlowError(f"DVC in {root}: {' '.join(str(error).split())}") from error
 
 
-def _stages(repo: Any) -> list[Any]:
-    """The stages of the root's dvc.yaml, in its order."""
-    return list(repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml")))
-
-
 def _names(stages: Iterable[Any]) -> list[str]:
-    return [stage.name for stage in stages]
+    return [stage.addressing for stage in stages]
 
 
 def _changed(repo: Any, stage: Any) -> bool:

@@ -61,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="scheduled", help="of the deployment (default: scheduled)")
     parser.add_argument("--record", choices=["none", "experiment", "commit"], default="none")
     parser.add_argument("--push", action="store_true", help="push what --record keeps")
+    parser.add_argument(
+        "--if-new-data", action="store_true", help="run only if inputs/ or its source changed"
+    )
     parser.add_argument("--workers", type=int, help="stages at a time")
     parser.add_argument("--timeout-s", type=float, help="end a stage that runs longer")
     chosen = parser.parse_args(arguments)
@@ -92,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "root": str(root),
             "record": chosen.record,
             "push": chosen.push,
+            "if_new_data": chosen.if_new_data,
             "workers": chosen.workers,
             "timeout_s": chosen.timeout_s,
         },

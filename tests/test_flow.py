@@ -110,6 +110,26 @@ def test_a_clone_pulls_from_a_remote_that_answers_late_and_trains_nothing(done: 
     assert "up to date" in clone.dvc("status")
 
 
+def test_new_data_alone_starts_a_run_that_asks_for_it(done: Door, tmp_path: Path) -> None:
+    source, copy = tmp_path / "labels.csv", done.folder / "inputs" / "labels" / "labels.csv"
+    assert "No new data in inputs/: nothing to do." in done.flow("--if-new-data")
+    source.write_text("example_id,given_label\n0,0\n")
+    # Inputs under DVC are stages of the graph too, named after their file.
+    done.dvc("import-url", str(source), "inputs/labels/labels.csv")
+    assert "inputs/labels: still being written; the next run looks again." in done.flow("--if-new-data")
+    os.utime(copy, (0, 0))
+    assert outcomes(done.flow("--if-new-data"), "Completed") == {"inject_noise"}
+    # Half-edited parameters wait for data, or for a person.
+    set_params(done.folder / "params.yaml", {"report.top_issues": 9})
+    assert "No new data in inputs/: nothing to do." in done.flow("--if-new-data")
+    source.write_text("example_id,given_label\n0,0\n1,1\n")
+    assert "still being written" in done.flow("--if-new-data")
+    assert copy.read_text() == source.read_text()
+    os.utime(copy, (0, 0))
+    assert outcomes(done.flow("--if-new-data"), "Completed") == {"inject_noise", "report"}
+    assert "up to date" in done.dvc("status")
+
+
 def test_until_and_force(done: Door) -> None:
     log = done.flow("--force", "prune", "--until", "pseudo_label")
     # The same bytes come out, so what follows stays fresh.
@@ -129,7 +149,9 @@ def test_a_failed_fold_lets_its_sibling_finish_and_the_next_run_does_the_rest(do
     )
     (done.folder / "broken").touch()
     log = done.flow(status=1)
-    assert "clean_labels: Fold 1 is broken: mend it. Run again for the rest" in log
+    assert (
+        "clean_labels: Fold 1 is broken: mend it. 5 stages wait for it. Mend it and run again: what is" in log
+    )
     assert outcomes(log, "Failed") == {"train_fold@1"}
     assert outcomes(log, "Completed") == {"train_fold@0"}
     (done.folder / "broken").unlink()
