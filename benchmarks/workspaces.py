@@ -8,7 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-_PARTS = ("flows", "tasks", "inputs", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+_PARTS = ("flows", "tasks", "inputs", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvcignore", ".gitignore")
 
 
 def make_workspace(folder: Path, settings: Mapping[str, Any], source: Path = Path()) -> None:

@@ -11,17 +11,12 @@ import os
 
 from tasks import RelabelError
 
-# Before Prefect is imported. A person's own environment goes first.
+# Before Prefect is imported; its server's settings stand in pyproject.toml. A person's own go first.
 for _name, _value in {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     # The terminal shows the flow's own lines; Prefect's go to its page.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    # Tasks of several folds write at once; SQLite waits for its lock rather than fail.
-    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
-    "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
 }.items():
     os.environ.setdefault(_name, _value)
 

@@ -108,9 +108,15 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def server_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the Prefect server of `environment` says."""
+    return tmp_path_factory.mktemp("server") / "server.log"
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory, server_log: Path) -> Iterator[dict[str, str]]:
     """What a flow run needs: a Prefect server on loopback, and a home of its own."""
-    with prefect_server() as url:
+    with prefect_server(server_log) as url:
         yield {**ENVIRONMENT, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")), "PREFECT_API_URL": url}
 
 

@@ -1,19 +1,32 @@
 """Schedules: what parses, what is refused, and a real run that starts by itself and leaves a version."""
 
+import itertools
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from doors import Door
+from doors import Door, outcomes
+from ruamel.yaml import YAML
+from small_runs import ROOT, SETTINGS
 
-from benchmarks.workspaces import set_params
+from benchmarks.chaos import processes
+from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError
 from flows.record import save_version
 from flows.serve import main, parse_schedule
+
+from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip  # after flows
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 SERVE = [sys.executable, "-m", "flows.serve"]
 
@@ -57,20 +70,49 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.fixture
+def prefect(environment: dict[str, str]) -> Iterator[SyncPrefectClient]:
+    """A client of the server that the runs report to."""
+    address = {PREFECT_API_URL: environment["PREFECT_API_URL"]}
+    with temporary_settings(address), get_client(sync_client=True) as client:
+        yield client
+
+
+def runs_of(client: SyncPrefectClient, deployment: str) -> list[FlowRun]:
+    """All runs of a deployment that are over or under way, in the order in which they fell due."""
+    chosen = DeploymentFilter(name=DeploymentFilterName(any_=[deployment]))
+    runs = client.read_flow_runs(deployment_filter=chosen)
+    due = [run for run in runs if run.state is not None and not run.state.is_scheduled()]
+    return sorted(due, key=lambda run: run.expected_start_time or run.created)
+
+
+def until(condition: Callable[[], Any], process: subprocess.Popen[str], within_s: float = 300) -> Any:
+    """Wait for something true while the process lives."""
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return found
+
+
 @pytest.mark.slow
-def test_a_run_falls_due_starts_by_itself_and_leaves_an_experiment(done: Door) -> None:
+def test_due_runs_start_by_themselves_one_at_a_time_and_leave_an_experiment(
+    done: Door, prefect: SyncPrefectClient
+) -> None:
     git(done.folder, "add", "--all")
     git(done.folder, "commit", "--quiet", "--no-gpg-sign", "-m", "Ran")
     set_params(done.folder / "params.yaml", {"report.top_issues": 9})
-    served = done.start("--every", "5s", "--record", "experiment", command=SERVE)
+    served = done.start("--every", "2s", "--name", "often", "--record", "experiment", command=SERVE)
     try:
-        deadline = time.monotonic() + 120
-        while "relabel-" not in (names := done.dvc("exp", "list", "--name-only")):
-            assert served.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(1)
-        # The next runs find everything up to date and leave no version.
-        time.sleep(8)
+        until(lambda: "relabel-" in done.dvc("exp", "list", "--name-only"), served)
+        names = done.dvc("exp", "list", "--name-only")
+        # The next run finds everything up to date and leaves no version.
+        n_completed = sum(run.state_name == "Completed" for run in runs_of(prefect, "often"))
+        until(
+            lambda: sum(run.state_name == "Completed" for run in runs_of(prefect, "often")) > n_completed + 1,
+            served,
+        )
         assert done.dvc("exp", "list", "--name-only") == names
     finally:
         served.send_signal(signal.SIGINT)
@@ -79,6 +121,90 @@ def test_a_run_falls_due_starts_by_itself_and_leaves_an_experiment(done: Door) -
     assert "report.top_issues" in shown
     assert names.strip() in shown
     done.assert_no_orphans()
+    # A run takes longer than 2 s: those that fell due meanwhile were cancelled, and no two ran at once.
+    runs = runs_of(prefect, "often")
+    assert "Cancelled" in {run.state_name for run in runs}
+    ran = [run for run in runs if run.state_name == "Completed"]
+    assert all(one.end_time <= two.start_time for one, two in itertools.pairwise(ran))
+
+
+@pytest.mark.slow
+def test_a_run_cancelled_on_the_page_leaves_no_process(done: Door, prefect: SyncPrefectClient) -> None:
+    set_params(done.folder / "params.yaml", {"train_fold.epochs": 400})
+    served = done.start("--every", "1h", "--name", "long", command=SERVE)
+    try:
+        deployment = until(lambda: prefect.read_deployments() and named(prefect, "long"), served)
+        run = prefect.create_flow_run_from_deployment(deployment.id)
+        until(lambda: working(done.folder) >= {"dvc", "tasks", "tasks.remote"}, served)
+        # What the page's button does.
+        prefect.set_flow_run_state(run.id, State(type=StateType.CANCELLING, name="Cancelling"))
+        until(lambda: prefect.read_flow_run(run.id).state_name == "Cancelled", served)
+        until(lambda: not working(done.folder), served)
+    finally:
+        served.send_signal(signal.SIGINT)
+        served.communicate(timeout=60)
+    done.assert_no_orphans()
+    set_params(done.folder / "params.yaml", {"train_fold.epochs": 4})
+    assert not outcomes(done.flow(), "Completed")
+
+
+def working(folder: Path) -> set[str]:
+    """The modules whose processes work for a flow run in the workspace."""
+    commands = [process.cmdline() for process in processes(folder)]
+    return {"dvc", "tasks", "tasks.remote"} & {word for command in commands for word in command}
+
+
+def named(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    return next((found for found in client.read_deployments() if found.name == name), None)
+
+
+@pytest.mark.slow
+def test_a_worker_runs_what_prefect_yaml_deploys(done: Door, prefect: SyncPrefectClient) -> None:
+    shutil.copy(ROOT / "prefect.yaml", done.folder)
+    git(done.folder, "add", "--all")
+    git(done.folder, "commit", "--quiet", "--no-gpg-sign", "-m", "Ran")
+    set_params(done.folder / "params.yaml", {"report.top_issues": 9})
+    command = [sys.executable, "-m", "prefect"]
+    done.environment = {**done.environment, "PWD": str(done.folder)}  # as a shell there would have it
+    for arguments in (
+        ["work-pool", "create", "local", "--type", "process"],
+        ["--no-prompt", "deploy", "--name", "nightly"],
+        ["deployment", "run", "clean-labels/nightly"],
+        ["worker", "start", "--pool", "local", "--run-once"],
+    ):
+        step = done.start(*arguments, command=command)
+        log, _ = step.communicate(timeout=300)
+        assert step.returncode == 0, log
+    (run,) = runs_of(prefect, "nightly")
+    assert run.state is not None
+    assert run.state.message is not None
+    assert "1 of 12 stages were out of date. Kept as experiment relabel-" in run.state.message
+    (schedule,) = named(prefect, "nightly").schedules
+    assert schedule.schedule.cron == "0 3 * * *"
+    done.assert_no_orphans()
+
+
+@pytest.mark.slow
+def test_fifty_runs_of_five_parallel_folds_lock_no_database(
+    environment: dict[str, str], server_log: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "five"
+    make_workspace(folder, SETTINGS, source=ROOT)
+    stages = {"fold": {"matrix": {"fold": [0, 1, 2, 3, 4]}, "cmd": "echo ${item.fold}"}}
+    with (folder / "dvc.yaml").open("w") as file:
+        YAML().dump({"stages": stages}, file)
+    door = Door(folder, environment)
+    door.dvc("repro")
+    # Two flows at a time, each with its five tasks at a time.
+    code = (
+        "from flows.clean_labels import clean_labels\n"
+        "for _ in range(25): assert clean_labels(wait=True, return_state=True).is_completed()"
+    )
+    running = [door.start("-c", code, command=[sys.executable]) for _ in range(2)]
+    for process in running:
+        log, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, log
+    assert "database is locked" not in server_log.read_text()
 
 
 @pytest.mark.slow
