@@ -1,7 +1,8 @@
 """`make chaos`: kill -9 at random moments, then run again; every recovery must end with the same bytes.
 
-On digits. Each round starts the flow or `dvc repro` on changed parameters, kills the flow, DVC, the stage
-server or a stage after a random time, and lets one of the doors finish. `python -m benchmarks.chaos N SEED`.
+On digits. Each round starts the flow or `dvc repro` on changed parameters, after a random time kills one of
+VICTIMS (the next that is alive if that one is not), and lets one of the doors finish.
+`python -m benchmarks.chaos N SEED`.
 """
 
 import os
@@ -30,6 +31,10 @@ SETTINGS = {
 }
 
 
+# In turn, by a word of the command line. A stage is DVC's child, or a fork of the stage server.
+VICTIMS = ("flows.clean_labels", "dvc", "tasks", "tasks.remote", "prefect")
+
+
 def processes(folder: Path) -> list[psutil.Process]:
     """All that runs in the workspace."""
     found = []
@@ -47,21 +52,34 @@ def stages(folder: Path) -> Any:
     return YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"]
 
 
-def run_round(folder: Path, seed: int, environment: dict[str, str], draw: random.Random) -> str:
+def find(kind: str, folder: Path, url: str) -> list[psutil.Process]:
+    """The living processes of a kind: of the server at `url`, or of what runs in the workspace."""
+    if kind == "prefect":
+        port = url.rsplit(":", 1)[1].split("/")[0]
+        alive = psutil.process_iter(["cmdline"])
+        return [p for p in alive if {"server", port} <= set(p.info["cmdline"] or ())]
+    return [p for p in processes(folder) if kind in p.cmdline()]
+
+
+def run_round(folder: Path, seed: int, environment: dict[str, str], draw: random.Random, kind: str) -> str:
     """One kill and one recovery; returns what was killed and by which door the rest was done."""
     set_params(folder / "params.yaml", {"train_fold.seed": seed})
-    first, second = (draw.choice([DVC, FLOW]) for _ in range(2))
+    first = FLOW if kind not in ("dvc", "tasks") else draw.choice([DVC, FLOW])
+    second = draw.choice([DVC, FLOW])
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     started = subprocess.Popen(first, cwd=folder, env=environment, start_new_session=True, **quiet)
     after_s = draw.uniform(1, 20)
     time.sleep(after_s)
-    alive = processes(folder)
-    victim = draw.choice(alive) if alive else None
-    name = " ".join(victim.cmdline()[1:4]) if victim else "nothing"
-    if victim:
-        victim.kill()
-    # A killed flow or `dvc repro` is over; one that lost a stage ends by itself.
-    started.wait(timeout=300)
+    turn = VICTIMS.index(kind)
+    name = "nothing"
+    for candidate in VICTIMS[turn:] + VICTIMS[:turn]:
+        if found := find(candidate, folder, environment["PREFECT_API_URL"]):
+            victim = draw.choice(found)
+            name = " ".join(victim.cmdline()[1:4])
+            victim.kill()
+            break
+    # A killed flow or `dvc repro` is over; one that lost a stage or its server ends by itself.
+    started.wait(timeout=600)
     subprocess.run(second, cwd=folder, env=environment, check=True, timeout=600, **quiet)
     deadline = time.monotonic() + 60
     while left := processes(folder):
@@ -78,14 +96,14 @@ def main() -> int:
     folder, reference = (FOLDER / f"{name}_{time.time_ns()}" for name in ("killed", "whole"))
     for workspace in (folder, reference):
         make_workspace(workspace, SETTINGS)
-    with prefect_server() as url:
-        environment = {**os.environ, "PREFECT_API_URL": url}
-        for number in range(n_rounds):
+    for number in range(n_rounds):
+        with prefect_server() as url:
+            environment = {**os.environ, "PREFECT_API_URL": url}
             set_params(reference / "params.yaml", {"train_fold.seed": number})
             whole = subprocess.Popen(
                 [*DVC, "--quiet"], cwd=reference, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
-            what = run_round(folder, number, environment, draw)
+            what = run_round(folder, number, environment, draw, VICTIMS[number % len(VICTIMS)])
             if whole.wait() != 0:
                 raise SystemExit("The run that nobody killed failed.")
             # Parsed, for DVC appends a stage to dvc.lock when it ends: where the flow was killed between two

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 else f"--{name} is not for {chosen.stage}"
             )
     workspace = Path.cwd()
-    started = time.monotonic()
+    started, began_at = time.monotonic(), time.time()
     training_s, failure = 0.0, None
     try:
         params = load_params(workspace / "params.yaml")
@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _record(
         {
             "stage": chosen.stage,
+            "began_at": began_at,
             "wall_s": time.monotonic() - started,
             "training_s": training_s,
             "failure": failure,

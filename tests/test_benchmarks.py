@@ -1,11 +1,14 @@
 """What the benchmarks say, and the workspaces that they make."""
 
+import json
 import subprocess
 from pathlib import Path
 
+import pytest
 from small_runs import ROOT
 
 from benchmarks.accept import settings
+from benchmarks.doors import idle_share
 from benchmarks.repro import describe
 from benchmarks.workspaces import make_workspace, set_params
 from tasks.params import load_params
@@ -18,6 +21,20 @@ def test_time_that_is_neither_training_nor_download_is_everything_else() -> None
         {"stage": "prune", "wall_s": 5.0, "training_s": 0.0},
     ]
     assert describe(stages, 100.0) == ("100 s: 60 s training, 20 s download, 20 s everything else (20%)")
+
+
+def test_time_outside_stages_counts_stages_side_by_side_once(tmp_path: Path) -> None:
+    folder = tmp_path / ".dvc" / "tmp" / "relabel"
+    folder.mkdir(parents=True)
+    for name, began_at, wall_s in (
+        ("a", 100.0, 4.0),
+        ("b", 102.0, 4.0),
+        ("c", 103.0, 1.0),
+        ("d", 108.0, 1.0),
+    ):
+        (folder / f"{name}.jsonl").write_text(json.dumps({"began_at": began_at, "wall_s": wall_s}) + "\n")
+    # At work from 100 to 106 and from 108 to 109.
+    assert idle_share(tmp_path, 10.0) == pytest.approx(0.3)
 
 
 def test_a_workspace_is_a_repository_with_its_own_parameters(tmp_path: Path) -> None:
