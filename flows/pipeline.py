@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from flows import FlowError
 
 Outcome = Literal["Completed", "Restored"]
+Answer = TypeVar("Answer")
 
 # What DVC says when another process of DVC holds a file that it needs.
 _BUSY = re.compile(r"is busy|[Uu]nable to acquire lock")
@@ -74,9 +75,13 @@ def _graph(repo: Any, until: str | None) -> dict[Any, tuple[str, ...]]:
     """By DVC's stage objects. Inputs that a person put under DVC are stages too, named after their file."""
     from dvc.repo.reproduce import get_active_graph, plan_repro
 
-    graph = get_active_graph(repo.index.graph)
-    # `dvc repro` starts from the stages in the order of dvc.yaml.
-    targets = list(repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml")))
+    def read() -> tuple[Any, list[Any]]:
+        # `dvc repro` starts from the stages in the order of dvc.yaml.
+        return get_active_graph(repo.index.graph), list(
+            repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml"))
+        )
+
+    graph, targets = _while_locked(repo, read, read)
     if until:
         names = matching(_names(targets), until)
         targets = [stage for stage in targets if stage.addressing in names]
@@ -101,7 +106,8 @@ def matching(graph: Collection[str], name: str) -> list[str]:
 def is_fresh(root: Path, name: str) -> bool:
     """Whether DVC would leave the stage alone, given that what is upstream of it is done."""
     with _repository(root) as repo:
-        return not any(_changed(repo, stage) for stage in repo.stage.collect(name))
+        stages = _while_locked(repo, lambda: list(repo.stage.collect(name)), list)
+        return bool(stages) and not any(_changed(repo, stage) for stage in stages)
 
 
 def new_inputs(root: Path) -> list[str]:
@@ -392,15 +398,20 @@ def _names(stages: Iterable[Any]) -> list[str]:
 
 
 def _changed(repo: Any, stage: Any) -> bool:
+    # If somebody is at work on its files, it is not known to be fresh; the run waits its turn.
+    return _while_locked(repo, lambda: bool(stage.changed()), lambda: True)
+
+
+def _while_locked(repo: Any, ask: Callable[[], Answer], otherwise: Callable[[], Answer]) -> Answer:
+    """Ask DVC while nobody writes: it rewrites dvc.lock in place, and half of it does not load."""
     from dvc.lock import LockError
 
     for wait_s in (*_WAITS_S[:3], None):
         try:
             with repo.lock:
-                return bool(stage.changed())
+                return ask()
         except LockError:
             if wait_s is None:
-                # Somebody is at work on its files, so it is not known to be fresh; the run waits its turn.
-                return True
+                return otherwise()
             time.sleep(wait_s)
     raise AssertionError("unreachable")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from doors import Door, outcomes, wait_for
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 from small_runs import DVC, ROOT, SETTINGS
 
@@ -236,6 +237,29 @@ def test_new_stages_enter_the_lock_in_the_order_of_dvc_repro_even_after_a_kill(d
     names = list(yaml.load(path.read_text())["stages"])
     assert names == [*before, "train_fold@0", "train_fold@1"]
     assert pipeline.lock_order(done.folder) == names
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda root: pipeline.is_fresh(root, "prune"), lambda root: "report" in pipeline.plan(root)[1]]
+)
+def test_the_flow_asks_dvc_only_while_nobody_rewrites_the_lock_file(done: Door, ask) -> None:
+    whole = done.lock()
+    written_half = threading.Event()
+
+    def rewrite() -> None:
+        with Repo(str(done.folder)) as repo, repo.lock:
+            (done.folder / "dvc.lock").write_bytes(whole[:90])
+            written_half.set()
+            time.sleep(1)
+            (done.folder / "dvc.lock").write_bytes(whole)
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    written_half.wait()
+    try:
+        assert ask(done.folder)
+    finally:
+        writer.join()
 
 
 # --- bad input: one sentence, before Prefect starts ---------------------------------------------------------
