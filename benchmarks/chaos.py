@@ -36,11 +36,11 @@ VICTIMS = ("flows.clean_labels", "dvc", "tasks", "tasks.remote", "prefect")
 
 
 def processes(folder: Path) -> list[psutil.Process]:
-    """All that runs in the workspace."""
+    """All that runs in the workspace or in a folder of it."""
     found = []
     for process in psutil.process_iter():
         try:
-            if Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE:
+            if Path(process.cwd()).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (psutil.Error, OSError):
             continue

@@ -70,10 +70,14 @@ class StageRunner:
 
     def run(self, name: str) -> State[str]:
         """Run one stage unless it is fresh; the state is named after what happened."""
-        forced = "--force" in self.options[name]
+        return self.run_in(self.root, name, name)
+
+    def run_in(self, root: Path, name: str, label: str) -> State[str]:
+        """The same in the workspace `root`, shown as `label`: a sweep has many workspaces and one runner."""
+        options = self.options.get(name, ())
         try:
-            if name in self.fresh or (not forced and pipeline.is_fresh(self.root, name)):
-                return Completed(name="Cached", message=f"{name} is up to date.", data="Cached")
+            if name in self.fresh or ("--force" not in options and pipeline.is_fresh(root, name)):
+                return Completed(name="Cached", message=f"{label} is up to date.", data="Cached")
         except FlowError as error:
             return Failed(message=str(error))
         self._start_server()
@@ -83,20 +87,20 @@ class StageRunner:
         def say(line: str) -> None:
             nonlocal bar
             logger.info(line)
-            self.progress.say(name, line)
+            self.progress.say(label, line)
             if found := _EPOCH.search(line):
                 share = 100 * int(found[1]) / int(found[2])
                 if bar is None:
-                    key = re.sub("[^a-z0-9]+", "-", name.lower())
-                    bar = create_progress_artifact(progress=share, key=key, description=f"Epochs of {name}")
+                    key = re.sub("[^a-z0-9]+", "-", label.lower())
+                    bar = create_progress_artifact(progress=share, key=key, description=f"Epochs of {label}")
                 else:
                     update_progress_artifact(artifact_id=bar, progress=share)
 
         try:
             outcome = pipeline.run_stage(
-                self.root,
+                root,
                 name,
-                self.options[name],
+                options,
                 {"RELABEL_STAGE_SERVER": str(self.socket)},
                 say,
                 self._register,
@@ -104,7 +108,7 @@ class StageRunner:
             )
         except FlowError as error:
             return Failed(message=str(error))
-        return Completed(name=outcome, message=f"{name}: {outcome.lower()}.", data=outcome)
+        return Completed(name=outcome, message=f"{label}: {outcome.lower()}.", data=outcome)
 
     def end(self) -> None:
         """End every stage that still runs, and the server with all that it forked."""
@@ -251,7 +255,7 @@ def clean_labels(
             _runner(folder, fresh - forced, options, timeout_s, progress) as runner,
         ):
             bar: Any = create_progress_artifact(progress=0.0, key="stages", description="Stages of this run")
-            for name, outcome, message, spent_s in _run_all(graph, runner, n_workers):
+            for name, outcome, message, spent_s in run_all(graph, runner, n_workers):
                 seconds[name] = spent_s
                 if outcome == "Failed":
                     failures[name] = message
@@ -284,14 +288,18 @@ def clean_labels(
     return Completed(message=f"{message} {kept or ''}".strip(), data=result)
 
 
-def _run_all(
-    graph: Mapping[str, Sequence[str]], runner: StageRunner, n_workers: int
+def run_all(
+    graph: Mapping[str, Sequence[str]],
+    runner: StageRunner,
+    n_workers: int,
+    urgency: Mapping[str, int] | None = None,
 ) -> Iterator[tuple[str, str, str, float]]:
-    """Submit what is ready, the stages with most behind them first, and yield what ended.
+    """Submit what is ready, the most urgent first, and yield what ended.
 
-    A stage whose upstream failed is never ready; all others run. Yields name, outcome, message and seconds.
+    A stage whose upstream failed is never ready; all others run. Without `urgency` the stages with most
+    behind them go first. Yields name, outcome, message and seconds.
     """
-    depth = critical_path(graph)
+    urgency = urgency or critical_path(graph)
     done: dict[str, PrefectFuture[Any]] = {}
     started: dict[str, float] = {}
     running: dict[PrefectFuture[Any], str] = {}
@@ -303,7 +311,7 @@ def _run_all(
             if name not in done and name not in running.values() and succeeded.issuperset(graph[name])
         ]
         # Cached stages cost a question to DVC, no core.
-        for name in sorted(ready, key=lambda name: -depth[name]):
+        for name in sorted(ready, key=lambda name: -urgency[name]):
             if name in runner.fresh or len(running) < n_workers:
                 waited = [done[upstream] for upstream in graph[name]]
                 started[name] = time.monotonic()

@@ -6,9 +6,11 @@ repository lock while a stage's command runs.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -77,9 +80,7 @@ def _graph(repo: Any, until: str | None) -> dict[Any, tuple[str, ...]]:
 
     def read() -> tuple[Any, list[Any]]:
         # `dvc repro` starts from the stages in the order of dvc.yaml.
-        return get_active_graph(repo.index.graph), list(
-            repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml"))
-        )
+        return get_active_graph(repo.index.graph), _pipeline_stages(repo)
 
     graph, targets = _while_locked(repo, read, read)
     if until:
@@ -115,7 +116,7 @@ def new_inputs(root: Path) -> list[str]:
     with _repository(root) as repo, repo.lock:
         found = {
             str(dep.def_path)
-            for stage in repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml"))
+            for stage in _pipeline_stages(repo)
             for dep in stage.deps
             if str(dep.def_path).startswith(_INPUTS) and dep.workspace_status()
         }
@@ -202,7 +203,7 @@ def run_stage(
     Args:
         root: of the DVC repository.
         name: the stage.
-        options: more options of `dvc repro`, such as `--force`.
+        options: more arguments of `dvc repro`: `--force`, or further stages, upstream first.
         environment: variables for the stage.
         say: takes each line that DVC and the stage print.
         register: takes the process, leader of a process group of its own, as soon as it runs.
@@ -281,8 +282,13 @@ def end_process_group(process: subprocess.Popen[str], grace_s: float = 5.0) -> N
             process.wait(wait_s)
 
 
-def set_params(root: Path, overrides: Sequence[str]) -> None:
+def set_params(root: Path, overrides: Sequence[str], option: str = "--set") -> None:
     """Change params.yaml as `dvc exp run -S` does: `train_fold.epochs=2`.
+
+    Args:
+        root: of the DVC repository.
+        overrides: the changes.
+        option: what they came from, for the message.
 
     Raises:
         FlowError: an override is malformed or its value refused; params.yaml stays as it was.
@@ -303,9 +309,112 @@ def set_params(root: Path, overrides: Sequence[str]) -> None:
     except Exception as error:  # Hydra's, OmegaConf's and ruamel's own hierarchies
         path.write_bytes(before)
         raise FlowError(
-            f"--set: expected SECTION.NAME=VALUE for values of params.yaml, found {' '.join(overrides)} "
-            f"({str(error).splitlines()[0]})."
+            f"{option}: expected SECTION.NAME=VALUE for values of params.yaml, found {' '.join(overrides)} "
+            f"({str(error.__cause__ or error).splitlines()[0].rstrip('.')})."
         ) from error
+
+
+def grid_values(grid: str) -> tuple[str, list[str]]:
+    """The name and the overrides of one `--grid`, in the syntax of `dvc exp run -S` with several values.
+
+    `inject_noise.rate=0.1,0.2` gives the name and `inject_noise.rate=0.1`, `inject_noise.rate=0.2`; lists
+    (`[0,1],[0,1,2]`), `choice(...)` and `range(...)` are Hydra's.
+
+    Raises:
+        FlowError: it does not parse.
+    """
+    from dvc.utils.hydra import get_hydra_sweeps, to_hydra_overrides
+
+    try:
+        (override,) = to_hydra_overrides([grid])
+        overrides = [point["params.yaml"][0] for point in get_hydra_sweeps({"params.yaml": [grid]})]
+        name = str(override.key_or_group)
+        # Adding and deleting names is Hydra's syntax too, but a grid varies what params.yaml has.
+        if not name or not overrides or not grid.startswith(f"{name}=") or grid == f"{name}=":
+            raise ValueError("not a name and its values")
+    except Exception as error:  # Hydra's own hierarchy
+        raise FlowError(
+            f"--grid: expected SECTION.NAME=VALUE,VALUE,..., found {grid!r} ({str(error).splitlines()[0]})."
+        ) from error
+    return name, overrides
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage of a workspace as a sweep sees it.
+
+    Attributes:
+        upstream: the stages whose outputs it reads.
+        signature: a digest of all that decides its outputs. Equal ones give equal bytes, in any workspace.
+        metrics: the metrics files that it writes and git keeps.
+    """
+
+    upstream: tuple[str, ...]
+    signature: str
+    metrics: tuple[str, ...]
+
+
+def source_hashes(root: Path) -> dict[str, str | None]:
+    """DVC's hash of each path that stages read and no stage writes: code and inputs; None where absent."""
+    found: dict[str, str | None] = {}
+    with _repository(root) as repo:
+        stages = _pipeline_stages(repo)
+        outs = [Path(out.def_path) for stage in stages for out in stage.outs]
+        params = {id(param) for stage in stages for param in stage.params}
+        for dep in (dep for stage in stages for dep in stage.deps if id(dep) not in params):
+            path = Path(dep.def_path)
+            made = any(path == out or path in out.parents or out in path.parents for out in outs)
+            if not made and dep.def_path not in found:
+                found[dep.def_path] = str(dep.get_hash()) if dep.exists else None
+    return found
+
+
+def plan_stages(
+    root: Path, sources: Mapping[str, str | None], until: str | None = None
+) -> dict[str, PlannedStage]:
+    """The stages that `stage_graph` lists, in its order, with what their outputs depend on."""
+    graph = stage_graph(root, until)
+    found: dict[str, PlannedStage] = {}
+    with _repository(root) as repo:
+        # Inputs that are under DVC are stages too, but no stage of a sweep: it has their files as they are.
+        stages = {stage.addressing: stage for stage in _pipeline_stages(repo)}
+        for name in (name for name in graph if name in stages):
+            stage, upstream = stages[name], tuple(before for before in graph[name] if before in stages)
+            decides = {
+                "cmd": stage.cmd,
+                "params": {str(param.def_path): param.read_params() for param in stage.params},
+                "sources": {dep.def_path: sources.get(dep.def_path) for dep in stage.deps},
+                "outs": [out.def_path for out in stage.outs],
+                "upstream": [found[before].signature for before in upstream],
+            }
+            text = json.dumps(decides, sort_keys=True, default=str)
+            found[name] = PlannedStage(
+                upstream,
+                hashlib.sha256(text.encode()).hexdigest(),
+                tuple(out.def_path for out in stage.outs if out.metric and not out.use_cache),
+            )
+    return found
+
+
+def uncached_outputs(root: Path) -> list[str]:
+    """The outputs that git keeps and not DVC's cache: the metrics."""
+    with _repository(root) as repo:
+        return [out.def_path for stage in _pipeline_stages(repo) for out in stage.outs if not out.use_cache]
+
+
+def share_cache(root: Path, workspace: Path, site_cache: Path) -> None:
+    """Let the DVC repository `workspace`, a copy, use the cache and the run-cache of `root`.
+
+    What DVC remembers of the workspace's files goes to `site_cache`, so that it can be deleted with it.
+    """
+    with _repository(root) as repo:
+        cache = str(repo.cache.local_cache_dir)
+    local = root / ".dvc" / "config.local"
+    if local.exists():
+        shutil.copy(local, workspace / ".dvc" / "config.local")
+    with _repository(workspace) as repo, repo.config.edit("local") as config:
+        config.setdefault("cache", {})["dir"] = cache
+        config.setdefault("core", {})["site_cache_dir"] = str(site_cache)
 
 
 def lock_order(root: Path) -> list[str]:
@@ -356,13 +465,13 @@ def _locked_stages(root: Path) -> list[str]:
 
 
 @contextmanager
-def only_flow(root: Path, wait: bool = False) -> Iterator[None]:
-    """Hold the workspace against a second flow; the lock ends with the process, however it ends.
+def only_flow(root: Path, wait: bool = False, what: str = "flow") -> Iterator[None]:
+    """Hold the workspace against a second flow (or sweep); the lock ends with the process, however it ends.
 
     Raises:
-        FlowError: another flow runs in this workspace, and `wait` is false.
+        FlowError: another one runs in this workspace, and `wait` is false.
     """
-    path = root / ".dvc" / "tmp" / "relabel-flow.lock"
+    path = root / ".dvc" / "tmp" / f"relabel-{what}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         try:
@@ -370,8 +479,8 @@ def only_flow(root: Path, wait: bool = False) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             raise FlowError(
-                f"A flow is already running in {root} ({file.read().strip() or 'just started'}). "
-                "Wait for it with --wait, or end it."
+                f"A {what} is already running in {root} ({file.read().strip() or 'just started'}). "
+                f"Wait for it{' with --wait' if what == 'flow' else ''}, or end it."
             ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
@@ -391,6 +500,11 @@ def _repository(root: Path) -> Iterator[Any]:
     except (DvcException, SCMError) as error:
         # The message of DVC's own errors is one or two lines; a schema error prints a page more.
         raise FlowError(f"DVC in {root}: {' '.join(str(error).split())}") from error
+
+
+def _pipeline_stages(repo: Any) -> list[Any]:
+    """The stages of the root's dvc.yaml, in its order."""
+    return list(repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml")))
 
 
 def _names(stages: Iterable[Any]) -> list[str]:

@@ -10,10 +10,14 @@ _EPOCH = re.compile(r"epoch (\d+)/(\d+)")
 
 
 class RunProgress:
-    """Bars on a terminal, plain lines elsewhere. Safe to use from several threads."""
+    """Bars on a terminal, plain lines elsewhere. Safe to use from several threads.
 
-    def __init__(self, stages: Collection[str]) -> None:
+    Without `lines` what stages print is left to Prefect's page, and only epochs move bars.
+    """
+
+    def __init__(self, stages: Collection[str], lines: bool = True) -> None:
         self.console = Console(stderr=True)
+        self.lines = lines
         self.width = max(map(len, stages), default=0)
         self.bars = Progress(
             TextColumn("{task.description}"),
@@ -42,7 +46,7 @@ class RunProgress:
             if stage not in self.running:
                 self.running[stage] = self.bars.add_task(stage.ljust(self.width))
             self.bars.update(self.running[stage], completed=int(found[1]), total=int(found[2]))
-        else:
+        elif self.lines:
             self.console.print(
                 f"{stage.ljust(self.width)}  {line}", highlight=False, markup=False, soft_wrap=True
             )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -67,6 +68,54 @@ def push_version(root: Path, how: Record, name: str) -> None:
     elif how == "commit":
         _run(root, *_DVC, "push", "--run-cache")
         _run(root, "git", "push", "--quiet", "origin", "HEAD")
+
+
+def experiments(root: Path) -> dict[str, str]:
+    """The commit of each DVC experiment that starts from HEAD, by name."""
+    head = _run(root, "git", "rev-parse", "HEAD")
+    refs = _run(root, "git", "for-each-ref", "--format=%(objectname) %(refname)", _experiment_ref(head, ""))
+    found = (line.split(" ", 1) for line in refs.splitlines())
+    return {ref.rsplit("/", 1)[1]: commit for commit, ref in found}
+
+
+def keep_experiment(workspace: Path, root: Path, name: str, files: Sequence[str]) -> None:
+    """Make the state of `workspace`, a fresh clone of `root`, a DVC experiment of `root`.
+
+    An experiment is a commit on top of the one it starts from, under refs/exps. Git makes it: `dvc exp save`
+    commits all data again, gives git the plots that are DVC's, and omits metrics that git does not know.
+
+    Args:
+        workspace: where the pipeline ran, with the cache of `root`.
+        root: of the repository; its work tree, index and branches stay as they are.
+        name: of the experiment; one of this name on the same commit is replaced.
+        files: what the experiment has beside the files that git knows: dvc.lock and the metrics.
+
+    Raises:
+        FlowError: git refused.
+    """
+    ref = _experiment_ref(_run(workspace, "git", "rev-parse", "HEAD"), name)
+    _run(workspace, "git", "add", "--update")
+    _run(workspace, "git", "add", "--force", "--", *files)
+    author = [f"user.{key}={_git_config(root, f'user.{key}') or 'relabel'}" for key in ("name", "email")]
+    options = ["--quiet", "--no-verify", "--no-gpg-sign", "--allow-empty", "--message", name]
+    _run(workspace, "git", "-c", author[0], "-c", author[1], "commit", *options)
+    quiet = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"]
+    _run(root, "git", "fetch", *quiet, str(workspace), f"+HEAD:{ref}")
+
+
+def read_committed(root: Path, commit: str, files: Sequence[str]) -> dict[str, str]:
+    """The text of those of `files` that `commit` has."""
+    there = _run(root, "git", "ls-tree", "-r", "--name-only", commit, "--", *files).splitlines()
+    return {file: _run(root, "git", "show", f"{commit}:{file}") for file in there}
+
+
+def _experiment_ref(baseline: str, name: str) -> str:
+    return f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}"
+
+
+def _git_config(root: Path, key: str) -> str:
+    command = ["git", "config", "--get", key]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _run(root: Path, *command: str) -> str:
