@@ -34,7 +34,10 @@ def save_version(root: Path, how: Record, name: str) -> str | None:
     if how == "none":
         return None
     if how == "experiment":
-        _run(root, *_DVC, "exp", "save", "--name", name)
+        # DVC leaves out what git does not know, and metrics that no commit has are new to it.
+        new = _run(root, "git", "ls-files", "--others", "--exclude-standard", "--", "metrics").splitlines()
+        options = [part for file in new for part in ("--include-untracked", file)]
+        _run(root, *_DVC, "exp", "save", "--name", name, *options)
         return f"Kept as experiment {name}."
     files = [file for file in _COMMITTED if (root / file).exists()]
     _run(root, "git", "add", "--", *files)

@@ -19,7 +19,7 @@ from small_runs import ROOT, SETTINGS
 from benchmarks.chaos import processes
 from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError
-from flows.record import save_version
+from flows.record import experiments, read_committed, save_version
 from flows.serve import main, parse_schedule
 
 from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip  # after flows
@@ -221,6 +221,15 @@ def test_a_version_as_commit_holds_the_lock_and_nothing_else(done: Door) -> None
     assert "A  notes.txt" in git(done.folder, "status", "--porcelain")
     # Nothing changed since, so there is nothing to keep.
     assert save_version(done.folder, "commit", "Nightly") is None
+
+
+@pytest.mark.slow
+def test_an_experiment_has_the_metrics_though_no_commit_has_them_yet(done: Door) -> None:
+    assert "?? metrics/" in git(done.folder, "status", "--porcelain")
+    save_version(done.folder, "experiment", "first")
+    commit = experiments(done.folder)["first"]
+    assert "metrics/label_issues.json" in git(done.folder, "ls-tree", "-r", "--name-only", commit)
+    assert "metrics/label_issues.json" in read_committed(done.folder, commit, ["metrics/label_issues.json"])
 
 
 @pytest.mark.slow
