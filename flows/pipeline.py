@@ -56,7 +56,7 @@ def stage_graph(root: Path, until: str | None = None) -> dict[str, tuple[str, ..
         FlowError: there is no DVC repository, dvc.yaml does not load, or there is no such stage.
     """
     with _repository(root) as repo:
-        return {stage.addressing: upstream for stage, upstream in _graph(repo, until).items()}
+        return {_name(stage): upstream for stage, upstream in _graph(repo, until).items()}
 
 
 def plan(root: Path, until: str | None = None) -> tuple[dict[str, tuple[str, ...]], set[str]]:
@@ -70,8 +70,8 @@ def plan(root: Path, until: str | None = None) -> tuple[dict[str, tuple[str, ...
         fresh: set[str] = set()
         for stage, upstream in graph.items():
             if fresh.issuperset(upstream) and not _changed(repo, stage):
-                fresh.add(stage.addressing)
-        return {stage.addressing: upstream for stage, upstream in graph.items()}, fresh
+                fresh.add(_name(stage))
+        return {_name(stage): upstream for stage, upstream in graph.items()}, fresh
 
 
 def _graph(repo: Any, until: str | None) -> dict[Any, tuple[str, ...]]:
@@ -85,7 +85,7 @@ def _graph(repo: Any, until: str | None) -> dict[Any, tuple[str, ...]]:
     graph, targets = _while_locked(repo, read, read)
     if until:
         names = matching(_names(targets), until)
-        targets = [stage for stage in targets if stage.addressing in names]
+        targets = [stage for stage in targets if _name(stage) in names]
     return {stage: tuple(_names(graph.successors(stage))) for stage in plan_repro(graph, targets)}
 
 
@@ -107,7 +107,9 @@ def matching(graph: Collection[str], name: str) -> list[str]:
 def is_fresh(root: Path, name: str) -> bool:
     """Whether DVC would leave the stage alone, given that what is upstream of it is done."""
     with _repository(root) as repo:
-        stages = _while_locked(repo, lambda: list(repo.stage.collect(name)), list)
+        stages = _while_locked(
+            repo, lambda: [each for each in repo.index.stages if _name(each) == name], list
+        )
         return bool(stages) and not any(_changed(repo, stage) for stage in stages)
 
 
@@ -377,7 +379,7 @@ def plan_stages(
     found: dict[str, PlannedStage] = {}
     with _repository(root) as repo:
         # Inputs that are under DVC are stages too, but no stage of a sweep: it has their files as they are.
-        stages = {stage.addressing: stage for stage in _pipeline_stages(repo)}
+        stages = {_name(stage): stage for stage in _pipeline_stages(repo)}
         for name in (name for name in graph if name in stages):
             stage, upstream = stages[name], tuple(before for before in graph[name] if before in stages)
             decides = {
@@ -507,8 +509,13 @@ def _pipeline_stages(repo: Any) -> list[Any]:
     return list(repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml")))
 
 
+def _name(stage: Any) -> str:
+    """As `dvc repro` takes it at the root; DVC's own `addressing` is relative to the current folder."""
+    return str(getattr(stage, "name", None) or stage.path_in_repo)
+
+
 def _names(stages: Iterable[Any]) -> list[str]:
-    return [stage.addressing for stage in stages]
+    return [_name(stage) for stage in stages]
 
 
 def _changed(repo: Any, stage: Any) -> bool:
