@@ -21,9 +21,18 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
+KILLED = "The process that ran this stage was killed."
 _HEADER = struct.Struct("!I")
+
+
+class Request(NamedTuple):
+    """A stage to run: arguments of `python -m tasks`, the folder to run in, and the whole environment."""
+
+    arguments: list[str]
+    folder: str
+    environment: dict[str, str]
 
 
 def run_remotely(address: str, arguments: Sequence[str]) -> int | None:
@@ -37,16 +46,30 @@ def run_remotely(address: str, arguments: Sequence[str]) -> int | None:
             connection.connect(address)
         except OSError:
             return None
-        request = json.dumps(
-            {"arguments": list(arguments), "folder": str(Path.cwd()), "environment": dict(os.environ)}
-        ).encode()
-        socket.send_fds(connection, [_HEADER.pack(len(request))], [1, 2])
-        connection.sendall(request)
+        send_request(connection, Request(list(arguments), str(Path.cwd()), dict(os.environ)), (1, 2))
         status = connection.recv(1)
     if status:
         return status[0]
-    print("The process that ran this stage was killed.", file=sys.stderr)
+    print(KILLED, file=sys.stderr)
     return 1
+
+
+def send_request(connection: socket.socket, request: Request, streams: tuple[int, int]) -> None:
+    """Ask a stage server to run a stage with these descriptors as stdout and stderr.
+
+    The answer is one byte, the exit status, or the end of the connection if the process was killed.
+    """
+    content = json.dumps(request._asdict()).encode()
+    socket.send_fds(connection, [_HEADER.pack(len(content))], streams)
+    connection.sendall(content)
+
+
+def receive_request(connection: socket.socket) -> tuple[Request, list[int]]:
+    """What `send_request` sent: the request, and descriptors for stdout and stderr."""
+    header, streams, _, _ = socket.recv_fds(connection, _HEADER.size, 2)
+    (length,) = _HEADER.unpack(header)
+    with connection.makefile("rb") as file:
+        return Request(**json.loads(file.read(length))), streams
 
 
 def end_with_parent() -> None:
@@ -103,6 +126,7 @@ def serve(address: str, preload: Sequence[str], run: Callable[[Sequence[str]], i
                     connection.close()
                 else:
                     _kill(children)
+                    Path(address).unlink(missing_ok=True)
                     # Tearing down all that was imported takes time and, for some of it, prints complaints.
                     os._exit(0)
 
@@ -115,18 +139,15 @@ def _become_stage(connection: socket.socket, run: Callable[[Sequence[str]], int]
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        header, streams, _, _ = socket.recv_fds(connection, _HEADER.size, 2)
-        (length,) = _HEADER.unpack(header)
-        with connection.makefile("rb") as file:
-            request = json.loads(file.read(length))
+        request, streams = receive_request(connection)
         for number, handed in enumerate(streams, start=1):
             os.dup2(handed, number)
             os.close(handed)
-        os.chdir(request["folder"])
+        os.chdir(request.folder)
         os.environ.clear()
-        os.environ.update(request["environment"])
+        os.environ.update(request.environment)
         threading.Thread(target=_end_with, args=[connection], daemon=True).start()
-        status = run(request["arguments"])
+        status = run(request.arguments)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     except BaseException:  # the status must reach the caller whatever happened
