@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from flows import FlowError, pipeline
+from flows import FlowError, engines, pipeline
 from flows.progress import RunProgress
 from flows.record import Record, check_push, push_version, save_version
 from tasks import RelabelError
@@ -55,12 +55,14 @@ class StageRunner:
         options: Mapping[str, Sequence[str]],
         timeout_s: float | None,
         progress: RunProgress,
+        engine: engines.Engine | None = None,
     ) -> None:
         self.root = root
         self.fresh = fresh
         self.options = options
         self.timeout_s = timeout_s
         self.progress = progress
+        self.engine = engine
         self.folder = Path(tempfile.mkdtemp(prefix="relabel-"))
         self.socket = self.folder / "stages"
         self._server: subprocess.Popen[bytes] | None = None
@@ -80,7 +82,9 @@ class StageRunner:
                 return Completed(name="Cached", message=f"{label} is up to date.", data="Cached")
         except FlowError as error:
             return Failed(message=str(error))
-        self._start_server()
+        if self.engine is None:
+            self._start_server()
+        server = self.engine.address(name) if self.engine else str(self.socket)
         logger = get_run_logger()
         bar: Any = None
 
@@ -101,7 +105,7 @@ class StageRunner:
                 root,
                 name,
                 options,
-                {"RELABEL_STAGE_SERVER": str(self.socket)},
+                {"RELABEL_STAGE_SERVER": server},
                 say,
                 self._register,
                 self.timeout_s,
@@ -211,6 +215,8 @@ def clean_labels(
     record: Record = "none",
     push: bool = False,
     if_new_data: bool = False,
+    engine: engines.EngineName = "local",
+    address: str | None = None,
 ) -> State[Any]:
     """Bring a workspace up to date, as `dvc repro` would, with independent stages side by side.
 
@@ -227,9 +233,12 @@ def clean_labels(
         push: push what `record` keeps.
         if_new_data: do nothing unless inputs/, or the source of what was imported into it, changed since
             the last run; changes of parameters and code wait for such a run.
+        engine: where the stages that dvc.yaml fans out do their work: here, or on workers of Dask or Ray.
+        address: of a cluster; without it `engine` is a cluster of `workers` processes on this machine.
     """
     folder = Path(root).resolve()
     with pipeline.only_flow(folder, wait):
+        engines.recover(folder)
         if if_new_data:
             update(folder)
             new = pipeline.new_inputs(folder)
@@ -244,16 +253,20 @@ def clean_labels(
         graph, fresh = pipeline.plan(folder, until)
         forced = {name for group in force for name in pipeline.matching(graph, group)}
         options = {name: ["--force"] if name in forced else [] for name in graph}
-        threads = load_params(folder / "params.yaml").train_fold.threads
-        n_workers = workers or max(1, (os.cpu_count() or 1) // threads)
         locked = pipeline.lock_order(folder)
         outcomes: dict[str, str] = {}
         failures: dict[str, str] = {}
         seconds: dict[str, float] = {}
+        fresh -= forced
+        # With nothing to do, no cluster.
+        used = "local" if fresh.issuperset(graph) else engine
         with (
+            engines.open_engine(used, address if used == engine else None, folder, workers) as cluster,
             RunProgress(graph) as progress,
-            _runner(folder, fresh - forced, options, timeout_s, progress) as runner,
+            _runner(folder, fresh, options, timeout_s, progress, cluster) as runner,
         ):
+            threads = load_params(folder / "params.yaml").train_fold.threads
+            n_workers = workers or (cluster.slots if cluster else max(1, (os.cpu_count() or 1) // threads))
             bar: Any = create_progress_artifact(progress=0.0, key="stages", description="Stages of this run")
             for name, outcome, message, spent_s in run_all(graph, runner, n_workers):
                 seconds[name] = spent_s
@@ -359,8 +372,9 @@ def _runner(
     options: Mapping[str, Sequence[str]],
     timeout_s: float | None,
     progress: RunProgress,
+    engine: engines.Engine | None,
 ) -> Iterator[StageRunner]:
-    runner = StageRunner(root, fresh, options, timeout_s, progress)
+    runner = StageRunner(root, fresh, options, timeout_s, progress, engine)
     try:
         yield runner
     finally:
@@ -399,11 +413,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--if-new-data", action="store_true", help="only if inputs/ or its source changed")
     parser.add_argument("--record", choices=["none", "experiment", "commit"], default="none")
     parser.add_argument("--push", action="store_true", help="push what --record keeps")
+    parser.add_argument("--engine", choices=["local", "dask", "ray"], default="local", help="where to train")
+    parser.add_argument("--address", help="of a Dask or Ray cluster (default: one on this machine)")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.workers is not None and chosen.workers < 1:
             raise FlowError(f"--workers: expected at least 1, found {chosen.workers}.")
         # What is wrong with the workspace or the options is said before Prefect starts.
+        engines.check(chosen.engine, chosen.address)
         graph, fresh = pipeline.plan(Path.cwd(), chosen.until)
         for name in chosen.force:
             pipeline.matching(graph, name)

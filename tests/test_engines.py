@@ -1,0 +1,255 @@
+"""Engines: real two-process clusters of Dask and Ray give the bytes of a local run, and nothing is left."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from doors import Door, outcomes, wait_for
+from small_runs import ROOT
+
+from flows import FlowError, engines
+
+ON_WORKER = r"On \S+, worker process (\d+)"
+
+
+def read_until(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
+    """The first line that the process prints and that has the pattern."""
+    assert process.stdout is not None
+    log = []
+    for line in process.stdout:
+        log.append(line)
+        if found := re.search(pattern, line):
+            return found
+    raise AssertionError("".join(log))
+
+
+@pytest.fixture(scope="module")
+def dask_address(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Dask scheduler with two workers, started as the README says, on loopback."""
+    folder = tmp_path_factory.mktemp("dask")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    options = {"cwd": ROOT, "env": {**environment, "DASK_TEMPORARY_DIRECTORY": str(folder)}, **quiet}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    dask = [sys.executable, "-m", "dask"]
+    scheduler = [*dask, "scheduler", "--no-dashboard", "--host", address]
+    worker = [*dask, "worker", address, "--nworkers", "2", "--nthreads", "1", "--no-dashboard"]
+    processes = [
+        subprocess.Popen(command, start_new_session=True, **options) for command in (scheduler, worker)
+    ]
+    wait = f"from distributed import Client; Client({address!r}, timeout=60).wait_for_workers(2, timeout=60)"
+    subprocess.run([sys.executable, "-c", wait], check=True, **options)
+    yield address
+    for process in reversed(processes):
+        process.terminate()
+    for process in processes:
+        process.wait(30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_a_local_cluster_that_loses_a_worker_gives_the_bytes_of_a_local_run(done: Door, engine: str) -> None:
+    before = done.lock()
+    process = done.start("--engine", engine, "--workers", "2", "--force", "train_fold")
+    killed = int(read_until(process, ON_WORKER)[1])
+    other = int(read_until(process, ON_WORKER)[1])
+    assert killed != other
+    os.kill(killed, signal.SIGKILL)
+    log, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, log
+    assert len(re.findall(rf"train_fold@\d: its {engine} worker was lost .*; it runs again in 2 s", log)) == 1
+    assert outcomes(log, "Completed") == {"train_fold@0", "train_fold@1"}
+    # Each epoch reaches the terminal, as in a local run.
+    assert len(re.findall(r"fold \d: epoch \d/4", log)) >= 8
+    assert done.lock() == before
+    assert "up to date" in done.dvc("status")
+    done.assert_no_orphans()
+
+
+@pytest.mark.slow
+def test_a_flow_killed_on_a_cluster_leaves_no_stage_there_and_the_next_run_recovers(
+    done: Door, dask_address: str
+) -> None:
+    before = done.lock()
+    on_cluster = ["--engine", "dask", "--address", dask_address, "--until", "train_fold@0"]
+    process = done.start("--set", "train_fold.epochs=400", *on_cluster)
+    wait_for(process, r"epoch \d+/400")
+    process.kill()
+    process.communicate()
+    done.assert_no_orphans()
+    # A run that starts sooner than workers notice ends what is left by itself.
+    process = done.start("--set", "train_fold.epochs=401", *on_cluster)
+    wait_for(process, r"epoch \d+/401")
+    process.kill()
+    process.communicate()
+    log = done.flow("--set", "train_fold.epochs=4", "--until", "train_fold@0")
+    done.assert_no_orphans(within_s=0)
+    assert outcomes(log, "Restored") == {"train_fold@0"}
+    assert done.lock() == before
+    assert not list((done.folder / ".dvc" / "tmp" / "relabel").glob("engine-*"))
+
+
+@pytest.mark.slow
+def test_a_stage_that_fails_on_a_worker_says_why_and_does_not_run_again(
+    done: Door, dask_address: str
+) -> None:
+    source = done.folder / "tasks" / "train_fold.py"
+    source.write_text(
+        source.read_text().replace(
+            "    recipe = params.train_fold\n", '    raise ParamsError(f"Fold {fold} is broken: mend it.")\n'
+        )
+    )
+    log = done.flow(
+        "--engine",
+        "dask",
+        "--address",
+        dask_address,
+        "--until",
+        "train_fold@0",
+        "--timeout-s",
+        "60",
+        status=1,
+    )
+    assert "clean_labels: Fold 0 is broken: mend it. Run again" in log
+    assert len(re.findall(ON_WORKER, log)) == 1
+
+
+# --- the workers' side, without a cluster -------------------------------------------------------------------
+
+
+def order(root: Path, **changes: object) -> engines.Order:
+    whole = engines.Order(
+        str(root), str(root / "run"), "stage-1", ["download"], {}, engines.installed_versions()
+    )
+    return whole._replace(**changes)
+
+
+def test_a_worker_that_sees_another_file_system_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_SHARE_S", 0.1)
+    said = engines.work(order(tmp_path))
+    assert re.fullmatch(
+        rf"The worker on \S+ does not see {tmp_path}/run, .*: mount the workspace there as {tmp_path}\.", said
+    )
+
+
+def test_a_worker_with_another_environment_says_so(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lease").touch()
+    said = engines.work(order(tmp_path, versions=engines.installed_versions() | {"torch": "1.0"}))
+    assert re.fullmatch(
+        r"The worker on \S+ has torch \S+ where the flow has 1\.0: install requirements\.lock there too\.",
+        said,
+    )
+
+
+def test_a_stage_runs_only_with_a_ticket_and_only_once(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lease").touch()
+    assert engines.work(order(tmp_path)) is None
+    (tmp_path / "run" / "stage-1.ticket").touch()
+    (tmp_path / "run" / "stage-1.running").touch()
+    assert engines.work(order(tmp_path)) is None
+
+
+def test_recovery_waits_for_workers_that_may_still_write(tmp_path: Path) -> None:
+    folder = tmp_path / ".dvc" / "tmp" / "relabel" / "engine-1"
+    folder.mkdir(parents=True)
+    (folder / "lease").touch()
+    claim = folder / "stage-1.running"
+    claim.write_text("elsewhere 1")
+    seen = []
+
+    def worker() -> None:
+        while (folder / "lease").exists():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        seen.append("ended")
+        claim.unlink()
+
+    thread = threading.Thread(target=worker)
+    thread.start()
+    engines.recover(tmp_path)
+    assert seen == ["ended"]
+    assert not folder.exists()
+    thread.join()
+
+
+def test_recovery_does_not_wait_for_a_killed_worker_of_this_machine(tmp_path: Path) -> None:
+    folder = tmp_path / ".dvc" / "tmp" / "relabel" / "engine-1"
+    folder.mkdir(parents=True)
+    process = subprocess.Popen(["true"])
+    process.wait()
+    (folder / "stage-1.running").write_text(f"{socket.gethostname()} {process.pid}")
+    started = time.monotonic()
+    engines.recover(tmp_path)
+    assert time.monotonic() - started < engines.LEASE_S / 2
+    assert not folder.exists()
+
+
+# --- bad input ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_an_engine_that_is_not_installed_names_its_extra(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, f"prefect_{engine}", None)
+    with pytest.raises(
+        FlowError, match=rf"^--engine {engine}: .* pip install '\.\[{engine}\]'` in the checkout"
+    ):
+        engines.check(engine, None)
+
+
+def test_an_address_is_for_an_engine_with_a_cluster() -> None:
+    with pytest.raises(FlowError, match=r"^--address: expected --engine dask or ray with it, found local"):
+        engines.check("local", "tcp://127.0.0.1:8786")
+    for address in ("nonsense", "tcp://host", "tcp://host:many"):
+        with pytest.raises(FlowError, match=r"^--address: expected tcp://HOST:8786, found"):
+            engines.check("dask", address)
+    with pytest.raises(FlowError, match=r"^--address: expected HOST:6379, found ray://"):
+        engines.check("ray", "ray://127.0.0.1:10001")
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+@pytest.mark.parametrize("listens", [False, True])
+def test_an_address_that_does_not_answer_is_one_sentence_soon(
+    engine: str, listens: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_PROBE_S", 0.5)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if listens:  # something, which says nothing
+            other.listen()
+        address = f"tcp://127.0.0.1:{other.getsockname()[1]}".removeprefix(
+            "tcp://" if engine == "ray" else ""
+        )
+        started = time.monotonic()
+        with pytest.raises(
+            FlowError, match=rf"^--address: no {engine} cluster answers at {address} \(.+\)\.$"
+        ):
+            engines.check(engine, address)
+        assert time.monotonic() - started < 10
+
+
+@pytest.mark.slow
+def test_the_flow_refuses_a_dead_address_before_it_starts(done: Door) -> None:
+    log = done.flow("--engine", "dask", "--address", "tcp://127.0.0.1:1", status=1)
+    assert log.startswith("clean_labels: --address: no dask cluster answers at tcp://127.0.0.1:1"), log
+    assert len(log.strip().splitlines()) == 1
+
+
+def test_a_plain_flow_imports_no_engine() -> None:
+    code = "import sys, flows.clean_labels; print({*sys.modules} & {'dask', 'distributed', 'ray'})"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
