@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help repro flow first-look test check accept bench bench-doors chaos lock clean
+.PHONY: help repro flow first-look test check accept bench bench-doors bench-scale chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,6 +39,9 @@ bench: $(STAMP) ## time and accuracy beside the cleanlab tutorial's recipe, in o
 
 bench-doors: $(STAMP) ## the flow beside dvc repro on MNIST, cold and with nothing to do (most of an hour)
 	@python -m benchmarks.doors
+
+bench-scale: $(STAMP) ## on paper: 1,000 folds on 200 machines, simulated from measured costs (docs/scale.md)
+	@python -m benchmarks.scale
 
 chaos: $(STAMP) ## kill -9 at random moments, 20 times; each recovery must end with the same bytes
 	@python -m benchmarks.chaos
