@@ -403,7 +403,7 @@ def _ray(stack: contextlib.ExitStack, address: str | None, n_workers: int, threa
             # Nothing but small answers goes through it.
             "object_store_memory": 80 * 2**20,
         }
-    stack.enter_context(runner := RayTaskRunner(address=address, init_kwargs=options))
+    stack.enter_context(runner := RayTaskRunner(address=address or "local", init_kwargs=options))
     return runner, int(ray.cluster_resources().get("CPU", 0)) // threads
 
 
