@@ -17,6 +17,7 @@ for _name, _value in {
     "DVC_NO_ANALYTICS": "1",
     # The terminal shows the flow's own lines; Prefect's go to its page.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
 }.items():
     os.environ.setdefault(_name, _value)
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,23 @@ UP_TO_DATE = "Everything is up to date."
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)")
 
 
+class Page:
+    """What a run shows on Prefect's page beside its tasks. A server that is gone does not stop the run."""
+
+    def __init__(self) -> None:
+        self._lost = False
+
+    def show(self, publish: Callable[..., Any], **content: Any) -> Any:
+        """Call one of `prefect.artifacts`; None where there is no server to call any more."""
+        if self._lost:
+            return None
+        try:
+            return publish(**content)
+        except httpx.TransportError:
+            self._lost = True
+            return None
+
+
 class StageRunner:
     """Runs the stages of one flow run, and ends what still runs when the flow run ends."""
 
@@ -65,6 +82,7 @@ class StageRunner:
         self.engine = engine
         self.folder = Path(tempfile.mkdtemp(prefix="relabel-"))
         self.socket = self.folder / "stages"
+        self.page = Page()
         self._server: subprocess.Popen[bytes] | None = None
         self._running: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
@@ -96,9 +114,12 @@ class StageRunner:
                 share = 100 * int(found[1]) / int(found[2])
                 if bar is None:
                     key = re.sub("[^a-z0-9]+", "-", label.lower())
-                    bar = create_progress_artifact(progress=share, key=key, description=f"Epochs of {label}")
+                    description = f"Epochs of {label}"
+                    bar = self.page.show(
+                        create_progress_artifact, progress=share, key=key, description=description
+                    )
                 else:
-                    update_progress_artifact(artifact_id=bar, progress=share)
+                    self.page.show(update_progress_artifact, artifact_id=bar, progress=share)
 
         try:
             outcome = pipeline.run_stage(
@@ -267,7 +288,8 @@ def clean_labels(
         ):
             threads = load_params(folder / "params.yaml").train_fold.threads
             n_workers = workers or (cluster.slots if cluster else max(1, (os.cpu_count() or 1) // threads))
-            bar: Any = create_progress_artifact(progress=0.0, key="stages", description="Stages of this run")
+            show = runner.page.show
+            bar = show(create_progress_artifact, progress=0.0, key="stages", description="Stages of this run")
             for name, outcome, message, spent_s in run_all(graph, runner, n_workers):
                 seconds[name] = spent_s
                 if outcome == "Failed":
@@ -276,13 +298,13 @@ def clean_labels(
                     outcomes[name] = outcome
                 progress.ended(name, outcome)
                 if outcome != "Cached":
-                    update_progress_artifact(artifact_id=bar, progress=100 * len(outcomes) / len(graph))
-            update_progress_artifact(artifact_id=bar, progress=100 * len(outcomes) / len(graph))
+                    share = 100 * len(outcomes) / len(graph)
+                    show(update_progress_artifact, artifact_id=bar, progress=share)
+            show(update_progress_artifact, artifact_id=bar, progress=100 * len(outcomes) / len(graph))
         pipeline.order_lock(folder, locked, list(graph))
         left = [name for name in graph if name not in outcomes and name not in failures]
-        create_markdown_artifact(
-            key="summary", markdown=summarise(graph, outcomes, failures, seconds), description="Stages"
-        )
+        summary = summarise(graph, outcomes, failures, seconds)
+        show(create_markdown_artifact, key="summary", markdown=summary, description="Stages")
         changed = any(outcome != "Cached" for outcome in outcomes.values())
         kept = None
         if changed and not failures:
@@ -453,8 +475,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"clean_labels: the Prefect server at {url} stopped answering. What is done is kept; run again, "
             "with the server or without it.",
             file=sys.stderr,
+            flush=True,
         )
-        return 1
+        # An orderly end would try for minutes to tell the server what happened, event by event.
+        os._exit(1)
     if state.is_completed():
         print(state.message)
         return 0

@@ -17,6 +17,8 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 from small_runs import DVC, ROOT, SETTINGS
 
+from benchmarks.chaos import find
+from benchmarks.doors import prefect_server
 from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError, pipeline
 
@@ -181,6 +183,20 @@ def test_an_ended_flow_leaves_no_process_and_the_next_run_recovers(done: Door, n
     assert outcomes(log, "Restored") == {"train_fold@0"}
     assert not outcomes(log, "Completed")
     assert done.lock() == before
+
+
+def test_a_server_that_dies_stops_no_stage_and_the_run_says_so(done: Door) -> None:
+    set_params(done.folder / "params.yaml", {"retrain.seed": 1})
+    with prefect_server() as url:
+        flow = Door(done.folder, {**done.environment, "PREFECT_API_URL": url}).start()
+        wait_for(flow, r"retrain@given +Running stage")
+        for process in find("prefect", done.folder, url):
+            process.kill()
+        log, _ = flow.communicate(timeout=300)
+    assert flow.returncode == 1
+    assert f"clean_labels: the Prefect server at {url} stopped answering. What is done is kept" in log
+    done.assert_no_orphans()
+    assert "Everything is up to date." in done.flow()
 
 
 def test_both_doors_at_once_lose_nothing(done: Door) -> None:
