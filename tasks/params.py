@@ -111,12 +111,23 @@ class Aggregate(Section):
 
 
 class Prune(Section):
-    """Which rows count as label issues, and in which order."""
+    """Which rows count as label issues, and in which order; `memory_limit_mb` changes no result."""
 
     filter_by: FilterName
     rank_by: ScoreName
+    adjust_pred_probs: bool
     frac_noise: Annotated[float, Field(gt=0, le=1)]
     min_examples_per_class: Annotated[int, Field(ge=0)]
+    memory_limit_mb: Annotated[int, Field(ge=16)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.adjust_pred_probs and self.rank_by == "confidence_weighted_entropy":
+            raise ValueError(
+                "`adjust_pred_probs` goes with rank_by: self_confidence or normalized_margin; "
+                "confidence_weighted_entropy can not be computed from adjusted probabilities"
+            )
+        return self
 
 
 class PseudoLabel(Section):

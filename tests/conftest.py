@@ -29,11 +29,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 LabelCase = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
 
 
-def _draw_label_case(seed: int) -> LabelCase:
+def _draw_label_case(seed: int, most_classes: int = 30, most_rows: int = 1000) -> LabelCase:
     """Labels (N,) and pred_probs (N, K), in float32 or float64: skewed, tied, classes missing or hopeless."""
     rng = np.random.default_rng(seed)
-    n_classes = int(rng.integers(2, 31))
-    n = int(np.exp(rng.uniform(np.log(2), np.log(1001))))
+    n_classes = int(rng.integers(2, most_classes + 1))
+    n = int(np.exp(rng.uniform(np.log(2), np.log(most_rows + 1))))
     true = rng.choice(n_classes, n, p=rng.dirichlet(np.full(n_classes, rng.choice([0.2, 1.0, 10.0]))))
     labels = np.where(rng.random(n) < rng.uniform(0, 0.5), rng.integers(n_classes, size=n), true)
     if rng.random() < 0.3:  # a class without rows
@@ -56,7 +56,7 @@ def _draw_label_case(seed: int) -> LabelCase:
 
 
 @pytest.fixture(scope="session")
-def draw_label_case() -> Callable[[int], LabelCase]:
+def draw_label_case() -> Callable[..., LabelCase]:
     """Draws the random labels and probabilities of a seed."""
     return _draw_label_case
 

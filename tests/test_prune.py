@@ -237,3 +237,47 @@ def test_predictions_need_no_embedding(params, tmp_path):
     assert "embedding" not in pq.read_schema(tmp_path / "data" / "pred_probs.parquet").names
     prune(params, tmp_path)
     assert read_issues(tmp_path).num_rows == 80
+
+
+def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
+    files = {}
+    for name, rows_a_group, n_threads in (("whole", 80, 1), ("few", 7, 1), ("threads", 11, 4)):
+        write_inputs(tmp_path / name)
+        for table in ("pred_probs", "given_labels"):
+            path = tmp_path / name / "data" / f"{table}.parquet"
+            pq.write_table(pq.read_table(path), path, row_group_size=rows_a_group)
+        monkeypatch.setattr("tasks.prune.available_cores", lambda n_threads=n_threads: n_threads)
+        prune(params, tmp_path / name)
+        written = ("data/label_issues.parquet", "metrics/label_issues.json", "plots/filters.csv")
+        files[name] = [(tmp_path / name / path).read_bytes() for path in written]
+    assert files["few"] == files["whole"]
+    assert files["threads"] == files["whole"]
+
+
+def test_adjusted_probabilities_change_the_ranks_alone(params, tmp_path):
+    write_inputs(tmp_path)
+    prune(params, tmp_path)
+    plain = read_issues(tmp_path)
+    prune(choose(params, adjust_pred_probs=True), tmp_path)
+    adjusted = read_issues(tmp_path)
+    assert adjusted.drop_columns("rank").equals(plain.drop_columns("rank"))
+    assert sorted(adjusted.column("rank").drop_null().to_pylist()) == list(
+        range(column_array(plain, "is_issue").sum())
+    )
+    assert not adjusted.column("rank").equals(plain.column("rank"))
+
+
+def test_too_little_memory_is_one_error_that_says_how_much_it_takes(params, tmp_path):
+    write_inputs(tmp_path)
+    path = tmp_path / "data" / "pred_probs.parquet"
+    facts = DatasetFacts("toy", ("ant", "bee", "cat"), "features", (2,))
+    n_rows = 2_000_000
+    columns = {
+        "example_id": np.arange(n_rows),
+        "fold": np.zeros(n_rows, np.int16),
+        "pred_probs": np.full((n_rows, 3), 1 / 3, np.float32),
+    }
+    pq.write_table(make_table(PRED_PROBS, facts, columns), path, row_group_size=n_rows)
+    with pytest.raises(ArtifactError, match=r"takes about \d+ MB, found prune.memory_limit_mb = 16"):
+        prune(choose(params, memory_limit_mb=16), tmp_path)
+    assert not (tmp_path / "data" / "label_issues.parquet").exists()

@@ -2,6 +2,7 @@
 
 from tasks.artifacts.files import atomic_path, write_json, write_text
 from tasks.artifacts.rows import locate, rows_digest
+from tasks.artifacts.streams import TableReader, available_cores, map_in_order, write_stream
 from tasks.artifacts.tables import (
     EXAMPLES,
     FOLD_PRED_PROBS,
@@ -30,15 +31,19 @@ __all__ = [
     "TRAINING_SET",
     "Artifact",
     "DatasetFacts",
+    "TableReader",
     "atomic_path",
+    "available_cores",
     "column_array",
     "locate",
     "make_table",
+    "map_in_order",
     "read_facts",
     "read_table",
     "rows_digest",
     "tensor_column",
     "write_json",
+    "write_stream",
     "write_table",
     "write_text",
 ]

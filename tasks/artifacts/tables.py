@@ -1,7 +1,8 @@
 """The schema of every Parquet artifact, and the one door through which tables are written and read."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,9 @@ TRAINING_SET = Artifact(
 
 _FACTS_KEY = b"relabel"
 # Larger groups make fewer, longer runs for the codec; 16,384 rows of a 1,000-class table are 64 MB.
-_ROW_GROUP_ROWS = 16_384
+ROW_GROUP_ROWS = 16_384
+# A flipped bit is a damaged file by its page's checksum, not another value.
+WRITE_OPTIONS: Mapping[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 
 
 def tensor_column(values: npt.NDArray[Any]) -> pa.ExtensionArray:
@@ -251,19 +254,24 @@ def write_table(
     if extra:
         added = {key.encode(): value.encode() for key, value in extra.items()}
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **added})
-    # Dictionary pages help labels and strings and only cost time on pixels and probabilities.
-    plain = [f.name for f in table.schema if not isinstance(f.type, pa.FixedShapeTensorType)]
+    plain = plain_columns(table.schema)
     with atomic_path(path) as temporary:
         pq.write_table(
             table,
             temporary,
-            compression="zstd",
-            row_group_size=_ROW_GROUP_ROWS,
+            row_group_size=ROW_GROUP_ROWS,
             use_dictionary=plain,
             write_statistics=plain,
-            # A flipped bit is then a damaged file, not another value.
-            write_page_checksum=True,
+            **WRITE_OPTIONS,
         )
+
+
+def plain_columns(schema: pa.Schema) -> list[str]:
+    """Names of the columns that are no tensors: they get dictionary pages and statistics.
+
+    Dictionaries help labels and strings and only cost time on pixels and probabilities.
+    """
+    return [f.name for f in schema if not isinstance(f.type, pa.FixedShapeTensorType)]
 
 
 def read_table(path: Path, artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
@@ -273,23 +281,40 @@ def read_table(path: Path, artifact: Artifact, columns: Sequence[str] | None = N
         ArtifactError: names the file, the column, what was expected and found, and the command that
             rebuilds it.
     """
-    remedy = f"Rebuild it with `dvc repro {artifact.stage}`."
-    if not path.exists():
-        raise ArtifactError(
-            f"{path}: this file of stage `{artifact.stage}` was expected and is missing. {remedy}"
-        )
-    try:
+    existing(path, artifact)
+    with damaged(path, artifact):
         # Columns are chosen after the schema check, so that a missing one is named as such.
         schema = pq.read_schema(path)
-        _check_schema(schema, artifact, str(path), only=columns)
+        check_schema(schema, artifact, str(path), only=columns)
         wanted = None if columns is None else ["example_id", *_others(columns)]
         table = pq.read_table(path, columns=wanted, page_checksum_verification=True)
         check_table(table, artifact, where=str(path), only=columns)
+    return table
+
+
+def existing(path: Path, artifact: Artifact) -> None:
+    """Refuse a file that is not there.
+
+    Raises:
+        ArtifactError: names it and the command that builds it.
+    """
+    if not path.exists():
+        raise ArtifactError(
+            f"{path}: this file of stage `{artifact.stage}` was expected and is missing. "
+            f"Rebuild it with `dvc repro {artifact.stage}`."
+        )
+
+
+@contextmanager
+def damaged(path: Path, artifact: Artifact) -> Iterator[None]:
+    """Turn pyarrow's complaints about a file into an `ArtifactError` that names it."""
+    try:
+        yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ArtifactError(
-            f"{path}: expected a readable Parquet file, found a damaged one ({error}). {remedy}"
+            f"{path}: expected a readable Parquet file, found a damaged one ({error}). "
+            f"Rebuild it with `dvc repro {artifact.stage}`."
         ) from error
-    return table
 
 
 def _others(columns: Sequence[str]) -> list[str]:
@@ -334,8 +359,18 @@ def check_table(table: pa.Table, artifact: Artifact, where: str, only: Sequence[
     Raises:
         ArtifactError: names `where`, the column, what was expected and what was found.
     """
+    check_schema(table.schema, artifact, where, only)
+    check_columns(table, artifact, where)
+    check_unique(column_array(table, "example_id"), artifact, where)
+
+
+def check_columns(table: pa.Table, artifact: Artifact, where: str) -> None:
+    """Check nulls and allowed values, of which any part of a table can be asked.
+
+    Raises:
+        ArtifactError: see `check_table`.
+    """
     remedy = f"Rebuild it with `dvc repro {artifact.stage}`."
-    _check_schema(table.schema, artifact, where, only)
     for column in artifact.columns:
         if column.name not in table.column_names:
             continue
@@ -353,16 +388,28 @@ def check_table(table: pa.Table, artifact: Artifact, where: str, only: Sequence[
                     f"{where}: column `{name}` was expected to hold only {', '.join(allowed)}, found "
                     f"{', '.join(sorted(found - set(allowed)))}. {remedy}"
                 )
-    ids = column_array(table, "example_id")
+
+
+def check_unique(ids: npt.NDArray[Any], artifact: Artifact, where: str) -> None:
+    """Check that no id repeats.
+
+    Raises:
+        ArtifactError: see `check_table`.
+    """
     unique, counts = np.unique(ids, return_counts=True)
     if len(unique) != len(ids):
         raise ArtifactError(
             f"{where}: column `example_id` was expected to be unique, found {int(unique[counts > 1][0])} "
-            f"{int(counts[counts > 1][0])} times. {remedy}"
+            f"{int(counts[counts > 1][0])} times. Rebuild it with `dvc repro {artifact.stage}`."
         )
 
 
-def _check_schema(schema: pa.Schema, artifact: Artifact, where: str, only: Sequence[str] | None) -> None:
+def check_schema(schema: pa.Schema, artifact: Artifact, where: str, only: Sequence[str] | None) -> None:
+    """Check that the columns are there and of their types.
+
+    Raises:
+        ArtifactError: see `check_table`.
+    """
     remedy = f"Rebuild it with `dvc repro {artifact.stage}`."
     wanted = None if only is None else {"example_id", *only}
     for column in artifact.columns:

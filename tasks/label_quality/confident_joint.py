@@ -3,11 +3,12 @@
 Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70 (2021),
 section 3, with the details (tolerances, calibration, rounding) of cleanlab 2.9.
 
-`labels` is (N,) given class indices, `pred_probs` is (N, K) out-of-fold probabilities; all computation is
-in float64.
+`labels` is (N,) given class indices, `pred_probs` is (N, K) out-of-fold probabilities. Results are those of
+float64, and do not depend on how the rows are cut into batches.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,8 @@ _LOWEST_THRESHOLD = 2e-6
 _NEVER = 2.0
 
 
-def check_inputs(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> None:
-    """Check shapes and ranges, once, at the public door.
+def check_inputs(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], first_row: int = 0) -> None:
+    """Check shapes and ranges, once, at the public door; messages count rows from `first_row`.
 
     Raises:
         ValueError: fewer than 2 classes, shapes that do not fit, a probability that is not finite or
@@ -37,27 +38,65 @@ def check_inputs(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> None
     wrong_labels = np.flatnonzero((labels < 0) | (labels >= n_classes))
     if len(wrong_labels):
         row = int(wrong_labels[0])
-        raise ValueError(f"labels must be in 0..{n_classes - 1}, found {labels[row]} in row {row}")
-    # The comparisons are false for NaN, so their negation finds it too.
-    fine = (pred_probs >= -1e-6) & (pred_probs <= 1 + 1e-6)
-    if not fine.all():
-        row, column = np.argwhere(~fine)[0]
         raise ValueError(
-            f"pred_probs must be finite and in [0, 1], found {pred_probs[row, column]} in row {row}, "
-            f"column {column}"
+            f"labels must be in 0..{n_classes - 1}, found {labels[row]} in row {first_row + row}"
         )
+    if not pred_probs.size:
+        return
+    low, high = -1e-6, 1 + 1e-6
+    # Comparisons are false for NaN, which the extremes of an array that holds one are.
+    if pred_probs.min() >= low and pred_probs.max() <= high:
+        return
+    row, column = np.argwhere(~((pred_probs >= low) & (pred_probs <= high)))[0]
+    raise ValueError(
+        f"pred_probs must be finite and in [0, 1], found {pred_probs[row, column]} in row {first_row + row}, "
+        f"column {column}"
+    )
+
+
+@dataclass(frozen=True)
+class ClassTotals:
+    """Rows of each class and the sum of their own probabilities, exact, so that batches add in any order.
+
+    Attributes:
+        counts: (K,) rows given each class.
+        high, low: (K,) the sum over the rows given k of rint(P_k * 2^52), as high * 2^26 + low.
+    """
+
+    counts: Ints
+    high: Ints
+    low: Ints
+
+    @classmethod
+    def of(cls, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Self:
+        """The totals of a batch of fewer than 2^27 rows."""
+        n_classes = pred_probs.shape[1]
+        own = pred_probs[np.arange(len(labels)), labels].astype(np.float64)
+        fixed = np.rint(own * 2.0**52).astype(np.int64)
+        # Each half is below 2^27 a row, so the sums of float64 weights stay exact.
+        high, low = (
+            np.bincount(labels, weights=half, minlength=n_classes).astype(np.int64)
+            for half in (fixed >> 26, fixed & (2**26 - 1))
+        )
+        return cls(np.bincount(labels, minlength=n_classes).astype(np.int64), high, low)
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(self.counts + other.counts, self.high + other.high, self.low + other.low)
+
+    def thresholds(self) -> Floats:
+        """(K,) mean probability of class k over the rows given k; 2 (never reached) where there is none."""
+        # Quotients of Python's integers are rounded once, correctly.
+        sums = [(int(high) << 26) + int(low) for high, low in zip(self.high, self.low, strict=True)]
+        means = [
+            total / (int(count) << 52) if count else _NEVER
+            for total, count in zip(sums, self.counts, strict=True)
+        ]
+        return np.maximum(np.array(means, dtype=np.float64), _LOWEST_THRESHOLD)
 
 
 def confident_thresholds(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
     """(K,) mean probability of class k over the rows given k; 2 (never reached) for a class without rows."""
-    n_classes = pred_probs.shape[1]
-    own = pred_probs[np.arange(len(labels)), labels].astype(np.float64)
-    counts = np.bincount(labels, minlength=n_classes)
-    # One mean per class: pairwise summation, as accurate as the reference's.
-    order = np.argsort(labels, kind="stable")
-    groups = np.split(own[order], np.cumsum(counts)[:-1])
-    means = [group.mean() if len(group) else _NEVER for group in groups]
-    return np.maximum(np.array(means, dtype=np.float64), _LOWEST_THRESHOLD)
+    return ClassTotals.of(labels, pred_probs).thresholds()
 
 
 def confident_classes(pred_probs: npt.NDArray[Any], thresholds: Floats) -> Ints:
@@ -65,19 +104,35 @@ def confident_classes(pred_probs: npt.NDArray[Any], thresholds: Floats) -> Ints:
 
     Where several classes reach theirs, the class of the highest probability among all K.
     """
-    reached = pred_probs >= thresholds - _CONFIDENCE_SLACK
-    n_reached = reached.sum(axis=1)
-    chosen = np.where(n_reached == 1, reached.argmax(axis=1), pred_probs.argmax(axis=1))
-    return np.where(n_reached == 0, -1, chosen).astype(np.int64)
+    n, n_classes = pred_probs.shape
+    bounds = _round_up(thresholds - _CONFIDENCE_SLACK, pred_probs.dtype)
+    # Few classes reach theirs: work on those alone.
+    rows, classes = np.divmod(np.flatnonzero(pred_probs >= bounds), n_classes)
+    chosen = np.full(n, -1, dtype=np.int64)
+    chosen[rows] = classes
+    several = np.flatnonzero(np.bincount(rows, minlength=n) > 1)
+    chosen[several] = pred_probs[several].argmax(axis=1)
+    return chosen
 
 
-def raw_confident_joint(labels: npt.NDArray[Any], confident: Ints, n_classes: int) -> Ints:
-    """(K, K) counts `joint[given, true]` over the rows with a confident class; the diagonal is at least 1."""
+def _round_up(bounds: Floats, dtype: Any) -> npt.NDArray[Any]:
+    """The lowest numbers of `dtype` not below `bounds`: x >= bound is then exact without converting x."""
+    rounded = bounds.astype(dtype)
+    return np.where(rounded < bounds, np.nextafter(rounded, np.array(np.inf, dtype)), rounded)
+
+
+def count_confident(labels: npt.NDArray[Any], confident: Ints, n_classes: int) -> Ints:
+    """(K, K) counts `[given, true]` of the rows with a confident class; batches add."""
     counted = confident >= 0
     flat = labels[counted].astype(np.int64) * n_classes + confident[counted]
-    joint = np.bincount(flat, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
+    return np.bincount(flat, minlength=n_classes**2).reshape(n_classes, n_classes).astype(np.int64)
+
+
+def raw_confident_joint(counts: Ints) -> Ints:
+    """(K, K) `joint[given, true]` from `count_confident` of all rows: its diagonal is at least 1."""
+    joint = counts.copy()
     np.fill_diagonal(joint, np.maximum(joint.diagonal(), 1))
-    return joint.astype(np.int64)
+    return joint
 
 
 def calibrate_joint(joint: Ints, class_counts: Ints) -> Ints:
@@ -114,7 +169,7 @@ def estimate_joint(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> tu
     """
     n_classes = pred_probs.shape[1]
     confident = confident_classes(pred_probs, confident_thresholds(labels, pred_probs))
-    raw = raw_confident_joint(labels, confident, n_classes)
+    raw = raw_confident_joint(count_confident(labels, confident, n_classes))
     counts = np.bincount(labels, minlength=n_classes).astype(np.int64)
     return raw, calibrate_joint(raw, counts), confident
 
@@ -125,11 +180,34 @@ def estimate_n_errors(calibrated: Ints) -> int:
     return int(np.rint((1 - np.trace(calibrated / total)) * total))
 
 
-def noise_matrix(calibrated: npt.NDArray[Any]) -> Floats:
-    """(K, K) P(given | true), indexed [given, true]: columns sum to 1 (0 for a class never true)."""
-    columns = calibrated.sum(axis=0, keepdims=True)
-    shares: Floats = np.zeros(calibrated.shape, dtype=np.float64)
-    np.divide(calibrated, columns, out=shares, where=columns > 0)
+def noise_matrix(joint: npt.NDArray[Any]) -> Floats:
+    """(K, K) P(given | true), indexed [given, true]: columns sum to 1 (0 for a class never true).
+
+    `joint` (K, K), here and below, is the raw or the calibrated confident joint.
+    """
+    return _columns_to_1(joint)
+
+
+def inverse_noise_matrix(joint: npt.NDArray[Any]) -> Floats:
+    """(K, K) P(true | given), indexed [true, given]: columns sum to 1 (0 for a class never given)."""
+    return _columns_to_1(joint.T)
+
+
+def class_priors(joint: npt.NDArray[Any], class_counts: Ints) -> Floats:
+    """(K,) P(true): the share of each true class, sums to 1.
+
+    The ratio of confident counts by true and by given class, times the share of rows given the class
+    (`class_counts` (K,)): cleanlab's "cnt", robust where the off-diagonal counts are few.
+    """
+    shares = class_counts / class_counts.sum()
+    priors = joint.sum(axis=0) / np.maximum(joint.sum(axis=1), 1) * shares
+    return np.asarray(priors / priors.sum())
+
+
+def _columns_to_1(counts: npt.NDArray[Any]) -> Floats:
+    columns = counts.sum(axis=0, keepdims=True)
+    shares: Floats = np.zeros(counts.shape, dtype=np.float64)
+    np.divide(counts, columns, out=shares, where=columns > 0)
     return shares
 
 

@@ -34,12 +34,15 @@ def expected_calibration_error(labels: npt.NDArray[Any], pred_probs: npt.NDArray
 
 def detection_quality(is_noisy: npt.NDArray[np.bool_], is_issue: npt.NDArray[np.bool_]) -> dict[str, float]:
     """Precision, recall and F1 of flags (N,) against the truth (N,); NaN where a ratio has no base."""
-    hits = int((is_noisy & is_issue).sum())
-    flagged, noisy = int(is_issue.sum()), int(is_noisy.sum())
+    return detection_of_counts(int(is_noisy.sum()), int(is_issue.sum()), int((is_noisy & is_issue).sum()))
+
+
+def detection_of_counts(n_noisy: int, n_flagged: int, n_hits: int) -> dict[str, float]:
+    """`detection_quality` from counts of rows: noisy, flagged, and both."""
     return {
-        "precision": hits / flagged if flagged else float("nan"),
-        "recall": hits / noisy if noisy else float("nan"),
-        "f1": 2 * hits / (flagged + noisy) if flagged + noisy else float("nan"),
+        "precision": n_hits / n_flagged if n_flagged else float("nan"),
+        "recall": n_hits / n_noisy if n_noisy else float("nan"),
+        "f1": 2 * n_hits / (n_flagged + n_noisy) if n_flagged + n_noisy else float("nan"),
     }
 
 

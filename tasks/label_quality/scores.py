@@ -4,12 +4,14 @@ Throughout, `labels` is (N,) given class indices and `pred_probs` is (N, K) out-
 results are (N,) float64 in [0, 1]. Definitions as in cleanlab 2.9 (`cleanlab.rank`).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Score = Callable[[npt.NDArray[Any], npt.NDArray[Any]], Floats]
 _TINY = 1e-6
 
 
@@ -47,12 +49,33 @@ SCORES = {
 }
 
 
-def rank_issues(
-    is_issue: npt.NDArray[np.bool_], score: Floats, example_id: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """(N,) rank of each issue, 0 the most suspect (lowest score, then lowest id); -1 where not an issue."""
-    rank = np.full(len(score), -1, dtype=np.int64)
-    issues = np.flatnonzero(is_issue)
-    order = np.lexsort((example_id[issues], score[issues]))
-    rank[issues[order]] = np.arange(len(issues))
-    return rank
+def adjust_pred_probs(pred_probs: npt.NDArray[Any], thresholds: Floats) -> Floats:
+    """(N, K) (P - t + max t) / rowsum: each class measured against its own confident threshold t (K,).
+
+    It keeps classes of which a model is rarely sure from filling the top of a ranking. Rows sum to 1.
+    """
+    adjusted = pred_probs.astype(np.float64) - thresholds
+    adjusted += thresholds.max()
+    adjusted /= adjusted.sum(axis=1, keepdims=True)
+    return adjusted
+
+
+def ranking_score(name: str, adjust_by: Floats | None = None) -> Score:
+    """The score `name`, of the probabilities as they are or, with thresholds (K,), adjusted by them.
+
+    Raises:
+        ValueError: the entropy score was to be adjusted, which has no meaning (cleanlab refuses it too).
+    """
+    score = SCORES[name]
+    if adjust_by is None:
+        return score
+    if name == "confidence_weighted_entropy":
+        raise ValueError("confidence_weighted_entropy can not be computed from adjusted probabilities")
+    return lambda labels, pred_probs: score(labels, adjust_pred_probs(pred_probs, adjust_by))
+
+
+def ranks(scores: Floats) -> npt.NDArray[np.int64]:
+    """(M,) the rank of each issue by its score (M,), 0 the lowest; a tie goes to the earlier one."""
+    ranked = np.empty(len(scores), dtype=np.int64)
+    ranked[np.argsort(scores, kind="stable")] = np.arange(len(scores))
+    return ranked

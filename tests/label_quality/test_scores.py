@@ -4,11 +4,14 @@ from cleanlab import rank
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.label_quality.confident_joint import confident_thresholds
 from tasks.label_quality.scores import (
     SCORES,
+    adjust_pred_probs,
     confidence_weighted_entropy,
     normalized_margin,
-    rank_issues,
+    ranking_score,
+    ranks,
     self_confidence,
 )
 
@@ -59,14 +62,35 @@ def test_scores_lie_in_0_to_1_and_leave_their_input_alone(name, draw_label_case)
         assert np.array_equal(probs, before)
 
 
-@given(st.data())
-def test_issues_are_ranked_by_score_then_id_in_any_row_order(data):
-    n = data.draw(st.integers(1, 30))
-    ids = np.array(data.draw(st.permutations(range(100, 100 + n))))
-    score = np.array(data.draw(st.lists(st.sampled_from([0.1, 0.5, 0.9]), min_size=n, max_size=n)))
-    is_issue = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
-    ranks = rank_issues(is_issue, score, ids)
-    expected = sorted((score[i], ids[i]) for i in range(n) if is_issue[i])
-    assert (ranks[~is_issue] == -1).all()
-    found = {int(r): (score[i], ids[i]) for i, r in enumerate(ranks) if r >= 0}
-    assert [found[r] for r in range(len(expected))] == expected
+@given(st.lists(st.sampled_from([0.1, 0.5, 0.9]), max_size=30))
+def test_issues_are_ranked_by_score_then_order(scores):
+    found = ranks(np.array(scores))
+    assert found.tolist() == [
+        sorted((s, i) for i, s in enumerate(scores)).index((s, i)) for i, s in enumerate(scores)
+    ]
+
+
+@pytest.mark.parametrize("name", ["self_confidence", "normalized_margin"])
+def test_adjusted_scores_equal_cleanlabs(name, draw_label_case):
+    for seed in range(300):
+        labels, probs = draw_label_case(seed)
+        probs = probs.astype(np.float64)
+        found = ranking_score(name, confident_thresholds(labels, probs))(labels, probs)
+        expected = rank.get_label_quality_scores(labels, probs, method=name, adjust_pred_probs=True)
+        assert found == pytest.approx(expected, rel=1e-12, abs=1e-12), seed
+
+
+def test_adjusted_rows_sum_to_1_and_lift_the_class_of_the_lowest_threshold():
+    adjusted = adjust_pred_probs(np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([0.8, 0.4]))
+    assert adjusted.sum(axis=1) == pytest.approx([1, 1])
+    assert adjusted[0] == pytest.approx([0.5 / 1.4, 0.9 / 1.4])
+
+
+def test_the_entropy_score_refuses_adjusted_probabilities_as_cleanlab_does():
+    labels, probs = np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]])
+    with pytest.raises(ValueError, match="entropy"):
+        ranking_score("confidence_weighted_entropy", np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match="entropy"):
+        rank.get_label_quality_scores(
+            labels, probs, method="confidence_weighted_entropy", adjust_pred_probs=True
+        )

@@ -1,0 +1,107 @@
+"""The rows with the lowest keys of each of many groups, from a stream, in memory for those rows alone."""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+# Room for candidates beside the rows that will be kept: less would mean sorting more often.
+_SPARE = 2**17
+# Groups at least this large on average are faster cut one by one than sorted together.
+_LARGE_GROUP = 256
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows that may be among the lowest of their group; a row may stand in several groups.
+
+    Attributes:
+        group: (M,) the group.
+        key: (M,) what is compared, finite.
+        row: (M,) the number of the row.
+        certain: (M,) see `filters.certain_of_given`.
+        score: (M,) the score that issues are ranked by.
+    """
+
+    group: Ints
+    key: Floats
+    row: Ints
+    certain: Flags
+    score: Floats
+
+    def take(self, chosen: npt.NDArray[np.bool_] | Ints) -> Self:
+        """The chosen ones."""
+        return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+class LowestOfGroups:
+    """The `sizes[g]` rows with the lowest keys of each group g; ties go to the earlier row.
+
+    Candidates come in order of rows. `cutoffs` (G,) tells what is still of use: a later row with a key not
+    below its group's cutoff can not be chosen any more. So memory follows the rows to be kept, not the rows
+    seen, and how the rows are cut into batches changes nothing.
+    """
+
+    def __init__(self, sizes: Ints) -> None:
+        self.sizes = np.maximum(sizes, 0)
+        self.cutoffs = np.where(self.sizes > 0, np.inf, -np.inf)
+        self._parts: list[Candidates] = []
+        self._held = 0
+        self._limit = 2 * int(self.sizes.sum()) + _SPARE
+
+    def add(self, found: Candidates) -> None:
+        """Consider the next rows."""
+        useful = found.key < self.cutoffs[found.group]
+        if not useful.all():
+            found = found.take(useful)
+        if len(found.row):
+            self._parts.append(found)
+            self._held += len(found.row)
+        if self._held > self._limit:
+            self.keep()
+
+    def keep(self) -> Candidates | None:
+        """Forget all but the lowest so far, lower the cutoffs, and return what is left, in order of rows."""
+        if not self._parts:
+            return None
+        columns = (field.name for field in fields(Candidates))
+        held = Candidates(
+            *(np.concatenate([getattr(part, name) for part in self._parts]) for name in columns)
+        )
+        counts = np.bincount(held.group, minlength=len(self.sizes))
+        if (counts > self.sizes).any():
+            large = len(held.row) > _LARGE_GROUP * len(self.sizes)
+            held = held.take(self._cut_each(held, counts) if large else self._sort_all(held, counts))
+        self._parts, self._held = [held], len(held.row)
+        return held
+
+    def _sort_all(self, held: Candidates, counts: Ints) -> Ints:
+        # The sort is stable, and candidates are held in order of rows.
+        order = np.lexsort((held.key, held.group))
+        starts = np.cumsum(counts) - counts
+        group = held.group[order]
+        kept = np.arange(len(order)) - starts[group] < self.sizes[group]
+        full = np.flatnonzero((counts >= self.sizes) & (self.sizes > 0))
+        self.cutoffs[full] = held.key[order[starts[full] + self.sizes[full] - 1]]
+        return np.sort(order[kept])
+
+    def _cut_each(self, held: Candidates, counts: Ints) -> Ints:
+        # Radix sort, where the groups' numbers are short.
+        small = np.uint16 if len(self.sizes) <= 2**16 else np.int64
+        order = np.argsort(held.group.astype(small), kind="stable")
+        kept = np.ones(len(order), dtype=bool)
+        for group, members in enumerate(np.split(order, np.cumsum(counts)[:-1])):
+            size = int(self.sizes[group])
+            if 0 < size <= len(members):
+                keys = held.key[members]
+                cutoff = np.partition(keys, size - 1)[size - 1]
+                below = keys < cutoff
+                below[np.flatnonzero(keys == cutoff)[: size - int(below.sum())]] = True
+                kept[members] = below
+                self.cutoffs[group] = cutoff
+        return np.flatnonzero(kept)
