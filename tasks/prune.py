@@ -1,8 +1,8 @@
 """Stage `prune`: which rows are label issues, in which order, and what their labels should be.
 
-The tables are read row group by row group, four times: thresholds, confident joint, selection, and once more
-to write. Beside the row groups at work, memory holds what `label_quality.filters.find_issues` holds, and,
-where the truth is known, one score a row to rank by.
+The rows are passed over part by part, four times: thresholds, confident joint, selection, and once more to
+write. Beside the parts at work, memory holds what `label_quality.filters.find_issues` holds, the labels (two
+bytes a row), and, where the truth is known, the score that rows are ranked by.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,6 +23,7 @@ from tasks.artifacts import (
     GIVEN_LABELS,
     LABEL_ISSUES,
     PRED_PROBS,
+    Scratch,
     TableReader,
     atomic_path,
     available_cores,
@@ -108,7 +109,11 @@ class Part:
 
 
 class LabelledRows:
-    """The rows of data/pred_probs.parquet joined with their given labels; see `label_quality.rows.Rows`."""
+    """The rows of data/pred_probs.parquet joined with their given labels; see `label_quality.rows.Rows`.
+
+    Parquet is decoded once: the first pass leaves the probabilities in a scratch file, where the disk has the
+    room, and the labels in memory, two bytes a row.
+    """
 
     def __init__(
         self,
@@ -120,39 +125,74 @@ class LabelledRows:
         """Args: the two tables, threads to work in, and what to call after each part of each pass."""
         self.predictions, self.given = predictions, given
         self.n_threads, self._done = n_threads, done
-        self.n_rows, self.n_classes = predictions.n_rows, predictions.shape_of("pred_probs")[0]
+        self.n_rows, (self.n_classes,) = predictions.n_rows, predictions.shape_of("pred_probs")
         # Neighbouring parts of the predictions share parts of the labels.
         self._given_part = lru_cache(maxsize=2 * n_threads + 2)(given.read)
+        folder = predictions.path.parent
+        self._scratch = (
+            Scratch(folder, (self.n_classes,), np.float32)
+            if Scratch.fits(folder, 4 * self.n_rows * self.n_classes)
+            else None
+        )
+        self._labels = np.empty(self.n_rows, dtype=np.int16)
+        self._kept: set[int] = set()
 
     def map(self, function: Callable[[Batch], Result]) -> Iterator[Result]:
         """See `Rows`."""
-        return self.map_parts(lambda part: function(part.batch))
+        return self._map(lambda number: function(self.batch(number)))
 
-    def map_parts(self, function: Callable[[Part], Result]) -> Iterator[Result]:
+    def map_parts(self, function: Callable[["Part"], Result]) -> Iterator[Result]:
         """One pass over the parts, in order of rows, `function` being called by several threads."""
-        parts = map_in_order(
-            lambda number: function(self.read(number)), len(self.predictions), self.n_threads
-        )
-        for result in parts:
+        return self._map(lambda number: function(self.part(number)))
+
+    def _map(self, function: Callable[[int], Result]) -> Iterator[Result]:
+        for result in map_in_order(function, len(self.predictions), self.n_threads):
             self._done()
             yield result
 
-    def read(self, number: int) -> Part:
-        """One part of the predictions.
+    def batch(self, number: int) -> Batch:
+        """The labels and probabilities of one part of the predictions.
 
         Raises:
             ArtifactError: a row has no given label.
         """
+        start, stop = (int(end) for end in self.predictions.starts[number : number + 2])
+        if number in self._kept and self._scratch:
+            return Batch(
+                start, self._labels[start:stop].astype(np.int64), self._scratch.read(start, stop - start)
+            )
         table = self.predictions.read(number)
-        ids = column_array(table, "example_id")
-        parts = [self._given_part(int(part)) for part in self.given.parts_with(ids[0], ids[-1])]
-        given = pa.concat_tables([self.given.nothing, *parts])
-        rows = locate(column_array(given, "example_id"), ids, str(self.given.path))
-        labels = column_array(given, "given_label")[rows].astype(np.int64)
-        batch = Batch(int(self.predictions.starts[number]), labels, column_array(table, "pred_probs"))
+        pred_probs = column_array(table, "pred_probs")
+        if number in self._kept:
+            labels = self._labels[start:stop]
+        else:
+            given, rows = self._given_of(column_array(table, "example_id"))
+            labels = column_array(given, "given_label")[rows]
+            self._labels[start:stop] = labels
+            if self._scratch:
+                self._scratch.write(start, pred_probs)
+            self._kept.add(number)
+        return Batch(start, labels.astype(np.int64), pred_probs)
+
+    def part(self, number: int) -> "Part":
+        """The same with the ids and the truth."""
+        ids = self.predictions.read_ids(number)
+        given, rows = self._given_of(ids)
         known = given.column("is_noisy").is_valid().to_numpy()[rows]
         is_noisy = given.column("is_noisy").fill_null(False).to_numpy()[rows]
-        return Part(batch, ids, is_noisy if known.all() else None)
+        return Part(self.batch(number), ids, is_noisy if known.all() else None)
+
+    def _given_of(self, ids: npt.NDArray[np.int64]) -> tuple[pa.Table, slice | npt.NDArray[np.intp]]:
+        """Parts of the labels with all `ids`, and the rows of those."""
+        parts = [self._given_part(int(part)) for part in self.given.parts_with(ids[0], ids[-1])]
+        table = pa.concat_tables(parts) if parts else self.given.nothing
+        found = column_array(table, "example_id")
+        # Where no id is left out, as is usual, the rows are a slice.
+        first = int(np.searchsorted(found, ids[0]))
+        together = slice(first, first + len(ids))
+        if np.array_equal(found[together], ids):
+            return table, together
+        return table, locate(found, ids, str(self.given.path))
 
 
 @dataclass(frozen=True)

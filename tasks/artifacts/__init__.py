@@ -2,7 +2,7 @@
 
 from tasks.artifacts.files import atomic_path, write_json, write_text
 from tasks.artifacts.rows import locate, rows_digest
-from tasks.artifacts.streams import TableReader, available_cores, map_in_order, write_stream
+from tasks.artifacts.streams import Scratch, TableReader, available_cores, map_in_order, write_stream
 from tasks.artifacts.tables import (
     EXAMPLES,
     FOLD_PRED_PROBS,
@@ -31,6 +31,7 @@ __all__ = [
     "TRAINING_SET",
     "Artifact",
     "DatasetFacts",
+    "Scratch",
     "TableReader",
     "atomic_path",
     "available_cores",

@@ -1,6 +1,10 @@
 """Tables larger than memory: the same files as `read_table` and `write_table`, row group by row group."""
 
 import os
+import shutil
+import tempfile
+import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -65,6 +69,7 @@ class TableReader:
                 are out of order and too many to sort.
         """
         existing(path, artifact)
+        self._files = threading.local()
         self.path, self._artifact, self._only = path, artifact, columns
         with damaged(path, artifact):
             with pq.ParquetFile(path) as file:
@@ -138,13 +143,23 @@ class TableReader:
         """The shape of one row of a tensor column."""
         return tuple(self._schema.field(column).type.shape)
 
+    def read_ids(self, part: int) -> npt.NDArray[np.int64]:
+        """The ids of one part."""
+        if self._sorted is not None:
+            return column_array(self.read(part), "example_id")
+        with damaged(self.path, self._artifact):
+            table = self._read_group(self._groups[part], ["example_id"], verify=False)
+        return column_array(table, "example_id")
+
     def _read_group(self, group: int, columns: Sequence[str], verify: bool) -> pa.Table:
-        # A file object of its own: one does not serve several threads.
-        file = pq.ParquetFile(
-            self.path, metadata=self._metadata, page_checksum_verification=verify, pre_buffer=False
-        )
-        with file:
-            return file.read_row_group(group, columns=list(columns), use_threads=False)
+        # One file object does not serve several threads.
+        files = self._files.__dict__
+        kind = "verifying" if verify else "plain"
+        if kind not in files:
+            files[kind] = pq.ParquetFile(
+                self.path, metadata=self._metadata, page_checksum_verification=verify, pre_buffer=False
+            )
+        return files[kind].read_row_group(group, columns=list(columns), use_threads=False)
 
     def _bytes_of(self, groups: Sequence[int]) -> int:
         total = 0
@@ -155,6 +170,47 @@ class TableReader:
                 if chunk.path_in_schema.split(".")[0] in self._columns:
                     total += chunk.total_uncompressed_size
         return total
+
+
+class Scratch:
+    """Rows of one array, (N, ...), in an unnamed file: written once, read back as often as wanted.
+
+    What is costly to decode is then read at the speed of memory, for as long as the system has memory to
+    spare for the file. The space is free again when the object is gone, or the process.
+    """
+
+    def __init__(self, folder: Path, row_shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+        """An empty file in `folder`."""
+        self._handle, name = tempfile.mkstemp(prefix=".scratch.", suffix=".tmp", dir=folder)
+        Path(name).unlink()
+        weakref.finalize(self, os.close, self._handle)
+        self._row_shape, self._dtype = row_shape, np.dtype(dtype)
+        self._row_bytes = int(np.prod(row_shape)) * self._dtype.itemsize
+
+    @staticmethod
+    def fits(folder: Path, n_bytes: int) -> bool:
+        """Whether the disk has twice that much free."""
+        return shutil.disk_usage(folder).free > 2 * n_bytes
+
+    def write(self, start: int, rows: npt.NDArray[Any]) -> None:
+        """Keep rows from number `start` on."""
+        content = np.ascontiguousarray(rows).data.cast("B")
+        offset = start * self._row_bytes
+        while content:
+            written = os.pwrite(self._handle, content, offset)
+            content, offset = content[written:], offset + written
+
+    def read(self, start: int, n_rows: int) -> npt.NDArray[Any]:
+        """Rows that were written."""
+        rows = np.empty((n_rows, *self._row_shape), dtype=self._dtype)
+        content = rows.data.cast("B")
+        offset = start * self._row_bytes
+        while content:
+            filled = os.preadv(self._handle, [content], offset)
+            if not filled:
+                raise OSError(f"the scratch file ends at byte {offset}")
+            content, offset = content[filled:], offset + filled
+        return rows
 
 
 def map_in_order(function: Callable[[int], Result], n_items: int, n_threads: int) -> Iterator[Result]:

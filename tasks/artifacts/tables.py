@@ -188,7 +188,8 @@ def column_array(table: pa.Table, name: str) -> npt.NDArray[Any]:
 
     A nullable integer column comes as it is when it holds no null, and raises `ArtifactError` when it does.
     """
-    column = table.column(name).combine_chunks()
+    column = table.column(name)
+    column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
     if isinstance(column.type, pa.FixedShapeTensorType):

@@ -16,7 +16,7 @@ from tasks.label_quality import confident_joint as cj
 from tasks.label_quality.noise_posterior import NoisePosterior, fit_noise_posterior, fit_rows
 from tasks.label_quality.rows import ArrayRows, Batch, Rows
 from tasks.label_quality.scores import Score, ranking_score
-from tasks.label_quality.selection import Candidates, LowestOfGroups
+from tasks.label_quality.selection import Candidates, LowestOfGroups, take
 
 Flags = npt.NDArray[np.bool_]
 
@@ -388,17 +388,22 @@ def _candidates(batch: Batch, score: Score, selectors: Mapping[str, Selector]) -
     for part in batch.cut(_PIECE_ENTRIES):
         piece = Piece(part.labels, part.pred_probs, *own_and_others(part.labels, part.pred_probs))
         chosen = {name: selector.candidates(piece) for name, selector in selectors.items()}
-        # A row may be a candidate many times over: score it once.
+        # A row may be a candidate many times over: look at it once.
         union = np.zeros(len(part.labels), dtype=bool)
         for rows, _, _ in chosen.values():
             union[rows] = True
         unique = np.flatnonzero(union)
         place = np.cumsum(union) - 1
         labels, probs = part.labels[unique], part.pred_probs[unique]
-        certain, scores = certain_of_given(labels, probs), score(labels, probs)
+        known: dict[str, npt.NDArray[Any]] = {
+            "certain": certain_of_given(labels, probs),
+            "score": score(labels, probs),
+        }
         for name, (rows, groups, keys) in chosen.items():
-            at = place[rows]
-            found[name].append(Candidates(groups, keys, part.start + rows, certain[at], scores[at]))
+            found[name].append(
+                {"group": groups.astype(np.int32), "key": keys, "row": part.start + rows}
+                | {column: values[place[rows]] for column, values in known.items()}
+            )
     return found
 
 
@@ -406,7 +411,7 @@ def _flagged(kept: Candidates | None, veto: bool) -> Flagged:
     if kept is None:
         return _joined([])
     if veto:
-        kept = kept.take(~kept.certain)
+        kept = take(kept, ~kept["certain"])
     # A row stands once for each pair of classes that chose it.
-    rows, first = np.unique(kept.row, return_index=True)
-    return Flagged(rows, kept.score[first])
+    rows, first = np.unique(kept["row"], return_index=True)
+    return Flagged(rows, kept["score"][first])

@@ -1,7 +1,7 @@
 """The rows with the lowest keys of each of many groups, from a stream, in memory for those rows alone."""
 
-from dataclasses import dataclass, fields
-from typing import Self
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,27 +16,14 @@ _SPARE = 2**17
 _LARGE_GROUP = 256
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Rows that may be among the lowest of their group; a row may stand in several groups.
+Candidates = Mapping[str, npt.NDArray[Any]]
+"""Rows that may be among the lowest of their group, as columns: `group`, `key` (finite), `row` (its number),
+and whatever else is to be known of the rows that stay. A row may stand in several groups."""
 
-    Attributes:
-        group: (M,) the group.
-        key: (M,) what is compared, finite.
-        row: (M,) the number of the row.
-        certain: (M,) see `filters.certain_of_given`.
-        score: (M,) the score that issues are ranked by.
-    """
 
-    group: Ints
-    key: Floats
-    row: Ints
-    certain: Flags
-    score: Floats
-
-    def take(self, chosen: npt.NDArray[np.bool_] | Ints) -> Self:
-        """The chosen ones."""
-        return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
+def take(columns: Candidates, chosen: Flags | Ints) -> Candidates:
+    """The chosen ones."""
+    return {name: values[chosen] for name, values in columns.items()}
 
 
 class LowestOfGroups:
@@ -56,12 +43,12 @@ class LowestOfGroups:
 
     def add(self, found: Candidates) -> None:
         """Consider the next rows."""
-        useful = found.key < self.cutoffs[found.group]
+        useful = found["key"] < self.cutoffs[found["group"]]
         if not useful.all():
-            found = found.take(useful)
-        if len(found.row):
+            found = take(found, useful)
+        if len(found["row"]):
             self._parts.append(found)
-            self._held += len(found.row)
+            self._held += len(found["row"])
         if self._held > self._limit:
             self.keep()
 
@@ -69,36 +56,36 @@ class LowestOfGroups:
         """Forget all but the lowest so far, lower the cutoffs, and return what is left, in order of rows."""
         if not self._parts:
             return None
-        columns = (field.name for field in fields(Candidates))
-        held = Candidates(
-            *(np.concatenate([getattr(part, name) for part in self._parts]) for name in columns)
-        )
-        counts = np.bincount(held.group, minlength=len(self.sizes))
+        held: Candidates = {
+            name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]
+        }
+        self._parts = []
+        counts = np.bincount(held["group"], minlength=len(self.sizes))
         if (counts > self.sizes).any():
-            large = len(held.row) > _LARGE_GROUP * len(self.sizes)
-            held = held.take(self._cut_each(held, counts) if large else self._sort_all(held, counts))
-        self._parts, self._held = [held], len(held.row)
+            large = len(held["row"]) > _LARGE_GROUP * len(self.sizes)
+            held = take(held, self._cut_each(held, counts) if large else self._sort_all(held, counts))
+        self._parts, self._held = [held], len(held["row"])
         return held
 
     def _sort_all(self, held: Candidates, counts: Ints) -> Ints:
         # The sort is stable, and candidates are held in order of rows.
-        order = np.lexsort((held.key, held.group))
+        order = np.lexsort((held["key"], held["group"]))
         starts = np.cumsum(counts) - counts
-        group = held.group[order]
+        group = held["group"][order]
         kept = np.arange(len(order)) - starts[group] < self.sizes[group]
         full = np.flatnonzero((counts >= self.sizes) & (self.sizes > 0))
-        self.cutoffs[full] = held.key[order[starts[full] + self.sizes[full] - 1]]
+        self.cutoffs[full] = held["key"][order[starts[full] + self.sizes[full] - 1]]
         return np.sort(order[kept])
 
     def _cut_each(self, held: Candidates, counts: Ints) -> Ints:
         # Radix sort, where the groups' numbers are short.
         small = np.uint16 if len(self.sizes) <= 2**16 else np.int64
-        order = np.argsort(held.group.astype(small), kind="stable")
+        order = np.argsort(held["group"].astype(small), kind="stable")
         kept = np.ones(len(order), dtype=bool)
         for group, members in enumerate(np.split(order, np.cumsum(counts)[:-1])):
             size = int(self.sizes[group])
             if 0 < size <= len(members):
-                keys = held.key[members]
+                keys = held["key"][members]
                 cutoff = np.partition(keys, size - 1)[size - 1]
                 below = keys < cutoff
                 below[np.flatnonzero(keys == cutoff)[: size - int(below.sum())]] = True

@@ -12,6 +12,7 @@ from tasks.artifacts import (
     FOLDS,
     PRED_PROBS,
     DatasetFacts,
+    Scratch,
     TableReader,
     column_array,
     make_table,
@@ -183,3 +184,17 @@ def test_results_come_in_order_from_few_threads_that_run_little_ahead():
 
     with pytest.raises(ValueError, match="four"):
         list(map_in_order(fail, 1000, 3))
+
+
+def test_scratch_gives_back_what_was_written_and_leaves_no_file(tmp_path):
+    rows = np.random.default_rng(0).random((100, 7), dtype=np.float32)
+    scratch = Scratch(tmp_path, (7,), np.float32)
+    for start in (60, 0, 30):
+        scratch.write(start, rows[start : start + (40 if start == 60 else 30)])
+    assert np.array_equal(scratch.read(0, 100), rows)
+    assert np.array_equal(scratch.read(29, 3), rows[29:32])
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(OSError, match="ends at byte"):
+        scratch.read(99, 2)
+    assert Scratch.fits(tmp_path, 1000)
+    assert not Scratch.fits(tmp_path, 2**60)

@@ -4,14 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.label_quality import selection
-from tasks.label_quality.selection import Candidates, LowestOfGroups
+from tasks.label_quality.selection import LowestOfGroups
 
 
 def candidates(groups, keys, rows):
-    n = len(rows)
-    return Candidates(
-        np.array(groups, np.int64), np.array(keys, float), np.array(rows), np.zeros(n, bool), np.zeros(n)
-    )
+    return {
+        "group": np.array(groups, np.int64),
+        "key": np.array(keys, float),
+        "row": np.array(rows, np.int64),
+    }
 
 
 @pytest.mark.parametrize("large_group", [0, 10**9])
@@ -35,10 +36,10 @@ def test_the_lowest_of_each_group_are_kept_and_ties_go_to_the_earlier_row(large_
     for group, size in enumerate(sizes):
         rows = sorted((keys[row], row) for row in range(len(drawn)) if groups[row] == group)
         expected |= {(group, row) for _, row in rows[: max(size, 0)]}
-    found = [] if kept is None else list(zip(kept.group.tolist(), kept.row.tolist(), strict=True))
+    found = [] if kept is None else list(zip(kept["group"].tolist(), kept["row"].tolist(), strict=True))
     assert set(found) == expected
     assert len(found) == len(expected)
-    assert kept is None or (np.diff(kept.row) >= 0).all()
+    assert kept is None or (np.diff(kept["row"]) >= 0).all()
 
 
 def test_memory_follows_the_rows_to_be_kept_not_those_seen():
@@ -52,4 +53,4 @@ def test_memory_follows_the_rows_to_be_kept_not_those_seen():
     assert lowest.cutoffs[1] == -np.inf
     kept = lowest.keep()
     assert kept is not None
-    assert len(kept.row) == 10
+    assert len(kept["row"]) == 10
