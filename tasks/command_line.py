@@ -19,12 +19,19 @@ _OPTIONS = {"train_fold": "fold", "retrain": "labels"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the stage that the command line names; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tasks", description="Run one stage here.")
-    parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["import-probs"]:
+        return _import_probs(given[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks", description="Run one stage here (or import-probs; it has a --help)."
+    )
+    parser.add_argument(
+        "stage", choices=STAGES, metavar="STAGE", help=", ".join((*STAGES, "or import-probs"))
+    )
     parser.add_argument("--fold", type=int, help="the fold to train (train_fold)")
     parser.add_argument("--labels", help="the label set to train on (retrain)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(given)
     options = {"fold": chosen.fold, "labels": chosen.labels}
     needed = _OPTIONS.get(chosen.stage)
     for name, value in options.items():
@@ -59,6 +66,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
     )
     return 0 if failure is None else 1
+
+
+def _import_probs(arguments: Sequence[str]) -> int:
+    """No stage: probabilities and labels from elsewhere take the places of two stages' outputs."""
+    from tasks.import_probs import import_probs
+
+    try:
+        import_probs(Path.cwd(), arguments)
+    except RelabelError as error:
+        print(f"import-probs: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _record(facts: dict[str, str | float | None]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.datasets import load_digits
 from small_runs import DVC, ENVIRONMENT, ROOT, run_pipeline, write_params
 
 from benchmarks.workspaces import make_workspace, set_params
-from tasks.artifacts import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET, column_array, read_table
+from tasks.artifacts import LABEL_ISSUES, TRAINING_SET, column_array, read_table
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -100,32 +101,33 @@ def test_the_training_set_keeps_the_given_label_of_every_row(own_run: tuple[Path
 
 
 @pytest.mark.slow
-def test_probabilities_from_elsewhere_are_pruned_without_training(tmp_path: Path) -> None:
-    # The shortcut of README: one's own labels and out-of-fold probabilities, written without this project.
+def test_probabilities_from_elsewhere_are_pruned_without_download_or_training(tmp_path: Path) -> None:
+    # As README says: two files of one's own, then `prune`.
     folder = tmp_path / "workspace"
-    make_workspace(folder, {"download.dataset": "digits"}, source=ROOT)
+    make_workspace(folder, {}, source=ROOT)
+    rng = np.random.default_rng(0)
+    true = rng.integers(3, size=300)
+    given = np.where(rng.random(300) < 0.1, (true + 1) % 3, true)
+    np.save(tmp_path / "probs.npy", np.where(np.eye(3)[true] > 0, 0.9, 0.05))
+    names = np.array(["ant", "bee", "cat"])
+    (tmp_path / "labels.csv").write_text("given_label\n" + "\n".join(names[given]) + "\n")
 
-    def dvc(*arguments: str) -> None:
+    def run(*command: str) -> str:
         done = subprocess.run(
-            [*DVC, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+            command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
-    dvc("repro", "inject_noise")
-    given = read_table(folder / "data" / "given_labels.parquet", GIVEN_LABELS)
-    train = column_array(given, "split") == "train"
-    ids, true = column_array(given, "example_id")[train], column_array(given, "true_label")[train]
-    probs = np.full((len(ids), 10), 0.01, dtype=np.float32)
-    probs[np.arange(len(ids)), true] = 0.91
-    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(probs)
-    own = pa.table(
-        {"example_id": ids, "fold": np.arange(len(ids), dtype=np.int16) % 5, "pred_probs": tensors}
-    )
-    pq.write_table(own, folder / "data" / "pred_probs.parquet")
-    dvc("repro", "--single-item", "prune")
-    dvc("repro", "--single-item", "pseudo_label")
+    files = ("--pred-probs", "../probs.npy", "--labels", "../labels.csv", "--class-names", "ant,bee,cat")
+    assert "dvc repro --single-item prune" in run(sys.executable, "-m", "tasks", "import-probs", *files)
+    run(*DVC, "repro", "--single-item", "prune")
+    run(*DVC, "repro", "--single-item", "pseudo_label")
+    status = run(*DVC, "status")
+    assert "inject_noise" in status
+    assert "prune:" not in status
     issues = read_table(folder / "data" / "label_issues.parquet", LABEL_ISSUES)
-    wrong = ids[column_array(given, "is_noisy")[train]]
-    assert set(column_array(issues, "example_id")[column_array(issues, "is_issue")]) == set(wrong)
+    flagged = column_array(issues, "example_id")[column_array(issues, "is_issue")]
+    assert set(flagged) == set(np.flatnonzero(given != true))
     repaired = read_table(folder / "data" / "training_set.parquet", TRAINING_SET)
     np.testing.assert_array_equal(column_array(repaired, "label"), true)

@@ -39,7 +39,7 @@ _PIECE_ENTRIES = 2**18
 
 @dataclass(frozen=True)
 class Flagged:
-    """The rows that a filter flags: `rows` (M,) ascending, and the score (M,) that ranks them."""
+    """The rows that a filter flags: `rows` (M,) ascending, and the score (M,) that ranks them, or 0."""
 
     rows: cj.Ints
     scores: cj.Floats
@@ -109,7 +109,7 @@ def find_issues(
     frac_noise: float = 1.0,
     min_examples_per_class: int = 1,
     filters: Sequence[str] = FILTERS,
-    rank_by: str = "self_confidence",
+    rank_by: str | None = "self_confidence",
     adjust_pred_probs: bool = False,
 ) -> IssueRows:
     """Run filters over rows in batches.
@@ -122,7 +122,7 @@ def find_issues(
         frac_noise: share of the estimated errors that the prune filters flag, in (0, 1].
         min_examples_per_class: classes with at most so many rows, or with one, are not pruned.
         filters: which to run.
-        rank_by: the score that comes with each flagged row (`scores.SCORES`).
+        rank_by: the score that comes with each flagged row (`scores.SCORES`), or none.
         adjust_pred_probs: whether that score is of probabilities less their class's threshold
             (`scores.adjust_pred_probs`).
 
@@ -131,7 +131,7 @@ def find_issues(
     """
     totals, sample = _first_pass(rows, with_sample="noise_posterior" in filters)
     thresholds = totals.thresholds()
-    score = ranking_score(rank_by, thresholds if adjust_pred_probs else None)
+    score = ranking_score(rank_by, thresholds if adjust_pred_probs else None) if rank_by else None
     fitted = fit_noise_posterior(*sample) if sample else None
     raw, by_row = _second_pass(rows, thresholds, fitted, score, filters)
     calibrated = cj.calibrate_joint(raw, totals.counts)
@@ -210,7 +210,7 @@ def _second_pass(
     rows: Rows,
     thresholds: cj.Floats,
     fitted: NoisePosterior | None,
-    score: Score,
+    score: Score | None,
     filters: Sequence[str],
 ) -> tuple[cj.Ints, dict[str, Flagged]]:
     n_classes = rows.n_classes
@@ -231,7 +231,8 @@ def _second_pass(
         }
         if fitted:
             flags["noise_posterior"] = fitted.posterior(labels, probs) < 0.5
-        return counts, batch.start + chosen, score(labels, probs), flags
+        scores = score(labels, probs) if score else np.zeros(len(chosen))
+        return counts, batch.start + chosen, scores, flags
 
     names = {"confident_learning", *(set(filters) & {"predicted_neq_given", "noise_posterior"})}
     total = np.zeros((n_classes, n_classes), dtype=np.int64)
@@ -370,7 +371,7 @@ class LowNormalizedMargin(LowSelfConfidence):
 Selector = ByClass | ByNoiseRate | LowSelfConfidence
 
 
-def _third_pass(rows: Rows, score: Score, selectors: Mapping[str, Selector]) -> dict[str, Flagged]:
+def _third_pass(rows: Rows, score: Score | None, selectors: Mapping[str, Selector]) -> dict[str, Flagged]:
     if not selectors:
         return {}
     for found in rows.map(lambda batch: _candidates(batch, score, selectors)):
@@ -383,7 +384,9 @@ def _third_pass(rows: Rows, score: Score, selectors: Mapping[str, Selector]) -> 
     }
 
 
-def _candidates(batch: Batch, score: Score, selectors: Mapping[str, Selector]) -> dict[str, list[Candidates]]:
+def _candidates(
+    batch: Batch, score: Score | None, selectors: Mapping[str, Selector]
+) -> dict[str, list[Candidates]]:
     found: dict[str, list[Candidates]] = {name: [] for name in selectors}
     for part in batch.cut(_PIECE_ENTRIES):
         piece = Piece(part.labels, part.pred_probs, *own_and_others(part.labels, part.pred_probs))
@@ -395,15 +398,17 @@ def _candidates(batch: Batch, score: Score, selectors: Mapping[str, Selector]) -
         unique = np.flatnonzero(union)
         place = np.cumsum(union) - 1
         labels, probs = part.labels[unique], part.pred_probs[unique]
-        known: dict[str, npt.NDArray[Any]] = {
-            "certain": certain_of_given(labels, probs),
-            "score": score(labels, probs),
-        }
+        known: dict[str, npt.NDArray[Any]] = {"certain": certain_of_given(labels, probs)}
+        if score:
+            known["score"] = score(labels, probs)
         for name, (rows, groups, keys) in chosen.items():
-            found[name].append(
-                {"group": groups.astype(np.int32), "key": keys, "row": part.start + rows}
-                | {column: values[place[rows]] for column, values in known.items()}
-            )
+            columns: dict[str, npt.NDArray[Any]] = {
+                "group": groups.astype(np.int32),
+                "key": keys,
+                "row": part.start + rows,
+            }
+            columns |= {column: values[place[rows]] for column, values in known.items()}
+            found[name].append(columns)
     return found
 
 
@@ -414,4 +419,4 @@ def _flagged(kept: Candidates | None, veto: bool) -> Flagged:
         kept = take(kept, ~kept["certain"])
     # A row stands once for each pair of classes that chose it.
     rows, first = np.unique(kept["row"], return_index=True)
-    return Flagged(rows, kept["score"][first])
+    return Flagged(rows, kept["score"][first] if "score" in kept else np.zeros(len(rows)))

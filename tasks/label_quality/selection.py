@@ -56,10 +56,11 @@ class LowestOfGroups:
         """Forget all but the lowest so far, lower the cutoffs, and return what is left, in order of rows."""
         if not self._parts:
             return None
+        # Column by column, so that not all is in memory twice.
+        parts, self._parts = [dict(part) for part in self._parts], []
         held: Candidates = {
-            name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]
+            name: np.concatenate([part.pop(name) for part in parts]) for name in tuple(parts[0])
         }
-        self._parts = []
         counts = np.bincount(held["group"], minlength=len(self.sizes))
         if (counts > self.sizes).any():
             large = len(held["row"]) > _LARGE_GROUP * len(self.sizes)
