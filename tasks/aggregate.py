@@ -13,9 +13,11 @@ from tasks.artifacts import (
     FOLD_PRED_PROBS,
     FOLDS,
     GIVEN_LABELS,
+    OUT_OF_FOLD,
     PRED_PROBS,
     atomic_path,
     column_array,
+    folds_digest,
     locate,
     make_table,
     read_facts,
@@ -50,7 +52,14 @@ def aggregate(params: Params, workspace: Path) -> None:
         name: np.concatenate([column_array(table, name) for table in tables])
         for name in ("example_id", "fold", "pred_probs", "embedding")
     }
-    write_table(data / "pred_probs.parquet", make_table(PRED_PROBS, facts, joined), PRED_PROBS)
+    # The proof travels with the table, so that `prune` can tell whether these rows and folds are the proved.
+    proof = folds_digest(joined["example_id"], joined["fold"])
+    write_table(
+        data / "pred_probs.parquet",
+        make_table(PRED_PROBS, facts, joined),
+        PRED_PROBS,
+        extra={OUT_OF_FOLD: proof},
+    )
 
     given = read_table(data / "given_labels.parquet", GIVEN_LABELS)
     rows = locate(column_array(given, "example_id"), joined["example_id"], str(data / "given_labels.parquet"))

@@ -22,7 +22,9 @@ from tasks import ArtifactError
 from tasks.artifacts import (
     GIVEN_LABELS,
     LABEL_ISSUES,
+    OUT_OF_FOLD,
     PRED_PROBS,
+    FoldsDigest,
     Scratch,
     TableReader,
     atomic_path,
@@ -34,6 +36,7 @@ from tasks.artifacts import (
     write_stream,
 )
 from tasks.label_quality.filters import PRUNE_FILTERS, IssueRows, find_issues
+from tasks.label_quality.in_sample import Surprise
 from tasks.label_quality.metrics import detection_of_counts, ranking_quality
 from tasks.label_quality.noise_posterior import fit_rows
 from tasks.label_quality.rows import Batch
@@ -64,7 +67,7 @@ def prune(params: Params, workspace: Path) -> None:
     section = params.prune
     data = workspace / "data"
     limit = section.memory_limit_mb * 2**20
-    predictions = TableReader(data / "pred_probs.parquet", PRED_PROBS, ["pred_probs"], limit)
+    predictions = TableReader(data / "pred_probs.parquet", PRED_PROBS, ["fold", "pred_probs"], limit)
     given = TableReader(data / "given_labels.parquet", GIVEN_LABELS, ["given_label", "is_noisy"], limit)
     facts = given.facts
     n_classes = predictions.shape_of("pred_probs")[0]
@@ -73,6 +76,7 @@ def prune(params: Params, workspace: Path) -> None:
             f"{predictions.path}: column `pred_probs` was expected with one probability for "
             f"each of {facts.n_classes} classes, found {n_classes}. Rebuild it with `dvc repro aggregate`."
         )
+    proved = check_proof(predictions)
     console = Console(stderr=True)
     n_threads = threads_within(limit, predictions)
     with progress_bar(console, predictions) as advance:
@@ -89,14 +93,47 @@ def prune(params: Params, workspace: Path) -> None:
             raise ArtifactError(
                 f"{predictions.path}: {error}. Rebuild it with `dvc repro aggregate`."
             ) from error
-        detection = write_issues(data / "label_issues.parquet", rows, issues, section)
+        detection, surprise = write_issues(
+            data / "label_issues.parquet", rows, issues, section, judge=not proved
+        )
     skipped = issues.skipped_classes if section.filter_by in PRUNE_FILTERS else ()
     for k in skipped:
         console.print(
             f"prune: class {facts.class_names[k]} has too few rows for the prune filters "
             f"(prune.min_examples_per_class = {section.min_examples_per_class}), which leave it as it is"
         )
+    if surprise.looks_in_sample:
+        console.print(
+            f"prune: {predictions.path} looks as if its models had learned from the labels that they judge: "
+            f"{surprise.agreement:.1%} of the given labels are predicted, with {surprise.ratio:.0%} of the "
+            "surprise that the probabilities expect. Wrong labels that a model has memorised are not found: "
+            "use out-of-fold probabilities. (docs/label_quality.md says how sure this warning is.)",
+            highlight=False,
+            soft_wrap=True,
+        )
     write_metrics(workspace, predictions.n_rows, issues, detection, section)
+
+
+def check_proof(predictions: TableReader) -> bool:
+    """Whether `aggregate` proved that each row was predicted by a model that never saw it.
+
+    Raises:
+        ArtifactError: it proved so of other rows, or of rows in other folds, than the table holds now.
+    """
+    proof = predictions.metadata(OUT_OF_FOLD)
+    if proof is None:
+        return False
+    digest = FoldsDigest()
+    for number in range(len(predictions)):
+        table = predictions.read_only(number, ["example_id", "fold"])
+        digest.add(column_array(table, "example_id"), column_array(table, "fold"))
+    if digest.hex() != proof:
+        raise ArtifactError(
+            f"{predictions.path}: expected the rows and folds that `aggregate` proved to be out-of-fold, "
+            "found others: a row may have been predicted by a model that learned from it. Rebuild the file with "
+            "`dvc repro --force --single-item aggregate`."
+        )
+    return True
 
 
 @dataclass(frozen=True)
@@ -176,7 +213,7 @@ class LabelledRows:
 
     def part(self, number: int) -> "Part":
         """The same with the ids and the truth."""
-        ids = self.predictions.read_ids(number)
+        ids = column_array(self.predictions.read_only(number, ["example_id"]), "example_id")
         given, rows = self._given_of(ids)
         known = given.column("is_noisy").is_valid().to_numpy()[rows]
         is_noisy = given.column("is_noisy").fill_null(False).to_numpy()[rows]
@@ -210,13 +247,22 @@ class Detection:
     ranking: dict[str, float]
 
 
-def write_issues(path: Path, rows: LabelledRows, issues: IssueRows, section: Section) -> Detection | None:
-    """Write data/label_issues.parquet; compare it with the truth, where that is known of every row."""
+def write_issues(
+    path: Path, rows: LabelledRows, issues: IssueRows, section: Section, judge: bool
+) -> tuple[Detection | None, Surprise]:
+    """Write data/label_issues.parquet.
+
+    Returns:
+        how the flags compare with the truth, where that is known of every row; and, where `judge`, what tells
+        whether the probabilities look in-sample.
+    """
     chosen = issues.flagged[section.filter_by]
     ranked = ranks(chosen.scores)
     suspicion = ranking_score(section.rank_by, issues.thresholds if section.adjust_pred_probs else None)
 
-    def describe(part: Part) -> tuple[dict[str, Any], npt.NDArray[np.bool_] | None, npt.NDArray[np.float64]]:
+    def describe(
+        part: Part,
+    ) -> tuple[dict[str, Any], npt.NDArray[np.bool_] | None, npt.NDArray[np.float64], Surprise]:
         batch = part.batch
         flags = {name: _flags(flagged.rows, batch) for name, flagged in issues.flagged.items()}
         rank = np.full(len(part.ids), -1, dtype=np.int64)
@@ -236,14 +282,19 @@ def write_issues(path: Path, rows: LabelledRows, issues: IssueRows, section: Sec
             "rank": pa.array(rank, pa.int64(), mask=rank < 0),
             **flags,
         }
-        return columns, part.is_noisy, _scores(suspicion, batch)
+        found = Surprise()
+        for piece in batch.cut(_PIECE_ENTRIES) if judge else ():
+            found += Surprise.of(piece.labels, piece.pred_probs)
+        return columns, part.is_noisy, _scores(suspicion, batch), found
 
     truth: list[npt.NDArray[np.bool_]] | None = []
     scores: list[npt.NDArray[np.float64]] = []
     n_hits = dict.fromkeys(issues.flagged, 0)
+    surprise = Surprise()
     with write_stream(path, LABEL_ISSUES, rows.given.facts) as append:
-        for columns, is_noisy, part_scores in rows.map_parts(describe):
+        for columns, is_noisy, part_scores, found in rows.map_parts(describe):
             append(columns)
+            surprise += found
             if is_noisy is None:
                 truth = None
             if truth is not None and is_noisy is not None:
@@ -252,17 +303,14 @@ def write_issues(path: Path, rows: LabelledRows, issues: IssueRows, section: Sec
                 for name in n_hits:
                     n_hits[name] += int((columns[name] & is_noisy).sum())
     if not truth:
-        return None
+        return None, surprise
     wrong = np.concatenate(truth)
     n_errors = int(wrong.sum())
-    return Detection(
-        n_errors,
-        {
-            name: detection_of_counts(n_errors, len(flagged.rows), n_hits[name])
-            for name, flagged in issues.flagged.items()
-        },
-        ranking_quality(wrong, 1 - np.concatenate(scores)),
-    )
+    by_filter = {
+        name: detection_of_counts(n_errors, len(flagged.rows), n_hits[name])
+        for name, flagged in issues.flagged.items()
+    }
+    return Detection(n_errors, by_filter, ranking_quality(wrong, 1 - np.concatenate(scores))), surprise
 
 
 def _flags(rows: npt.NDArray[np.int64], batch: Batch) -> npt.NDArray[np.bool_]:

@@ -10,10 +10,12 @@ from tasks import ArtifactError
 from tasks.artifacts import (
     GIVEN_LABELS,
     LABEL_ISSUES,
+    OUT_OF_FOLD,
     PRED_PROBS,
     DatasetFacts,
     Scratch,
     column_array,
+    folds_digest,
     make_table,
     read_facts,
     read_table,
@@ -285,3 +287,33 @@ def test_too_little_memory_is_one_error_that_says_how_much_it_takes(params, tmp_
     with pytest.raises(ArtifactError, match=r"takes about \d+ MB, found prune.memory_limit_mb = 16"):
         prune(choose(params, memory_limit_mb=16), tmp_path)
     assert not (tmp_path / "data" / "label_issues.parquet").exists()
+
+
+def test_probabilities_of_other_folds_than_those_proved_are_refused(params, tmp_path):
+    ids, _, _, probs = write_inputs(tmp_path)
+    path = tmp_path / "data" / "pred_probs.parquet"
+    fold = np.arange(80) % 2
+    table = make_table(PRED_PROBS, FACTS, {"example_id": ids, "fold": fold, "pred_probs": probs})
+    write_table(path, table, PRED_PROBS, extra={OUT_OF_FOLD: folds_digest(ids[::-1], fold[::-1])})
+    prune(params, tmp_path)
+    fold[17] = 1 - fold[17]
+    for proof in (folds_digest(ids, fold), folds_digest(ids[1:], fold[1:])):
+        write_table(path, table, PRED_PROBS, extra={OUT_OF_FOLD: proof})
+        with pytest.raises(ArtifactError, match=r"proved to be out-of-fold, found others.*aggregate"):
+            prune(params, tmp_path)
+
+
+def test_probabilities_without_proof_that_look_in_sample_are_warned_about(params, tmp_path, capsys):
+    write_inputs(tmp_path)
+    prune(params, tmp_path)
+    assert capsys.readouterr().err == ""
+    _, labels, _, _ = write_inputs(tmp_path)
+    memorised = np.where(np.eye(3)[labels] > 0, 0.9, 0.05).astype(np.float32)
+    ids, *_ = write_inputs(tmp_path, pred_probs=memorised)
+    prune(params, tmp_path)
+    assert "100.0% of the given labels are predicted, with 27% of the surprise" in capsys.readouterr().err
+    path = tmp_path / "data" / "pred_probs.parquet"
+    proof = folds_digest(ids, np.arange(80) % 2)
+    write_table(path, read_table(path, PRED_PROBS), PRED_PROBS, extra={OUT_OF_FOLD: proof})
+    prune(params, tmp_path)
+    assert capsys.readouterr().err == ""

@@ -130,6 +130,11 @@ class TableReader:
             self._verified.add(part)
         return table
 
+    def metadata(self, key: str) -> str | None:
+        """What the file's writer said of it under `key`; see `write_table`."""
+        value = (self._schema.metadata or {}).get(key.encode())
+        return None if value is None else value.decode(errors="replace")
+
     def parts_with(self, low: int, high: int) -> npt.NDArray[np.intp]:
         """The parts that may hold ids from `low` to `high`."""
         return np.flatnonzero((self.bounds[:, 1] >= low) & (self.bounds[:, 0] <= high))
@@ -143,13 +148,12 @@ class TableReader:
         """The shape of one row of a tensor column."""
         return tuple(self._schema.field(column).type.shape)
 
-    def read_ids(self, part: int) -> npt.NDArray[np.int64]:
-        """The ids of one part."""
+    def read_only(self, part: int, columns: Sequence[str]) -> pa.Table:
+        """Some columns of one part, unchecked but for damage: those that are cheap to read again."""
         if self._sorted is not None:
-            return column_array(self.read(part), "example_id")
+            return self.read(part).select(columns)
         with damaged(self.path, self._artifact):
-            table = self._read_group(self._groups[part], ["example_id"], verify=False)
-        return column_array(table, "example_id")
+            return self._read_group(self._groups[part], columns, verify=False)
 
     def _read_group(self, group: int, columns: Sequence[str], verify: bool) -> pa.Table:
         # One file object does not serve several threads.

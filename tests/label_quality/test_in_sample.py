@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import cross_val_predict
+
+from tasks.label_quality.in_sample import Surprise
+
+
+def test_calibrated_probabilities_are_as_surprised_as_they_expect():
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet([0.5, 0.5, 0.5], size=50_000)
+    labels = (rng.random(50_000)[:, None] >= probs.cumsum(axis=1)[:, :-1]).sum(axis=1)
+    assert Surprise.of(labels, probs).ratio == pytest.approx(1, abs=0.02)
+    assert Surprise.of(probs.argmax(axis=1), probs).ratio < 0.8
+    assert Surprise.of(probs.argmin(axis=1), probs).ratio > 2
+
+
+def test_batches_add(draw_label_case):
+    labels, probs = draw_label_case(8)
+    whole = Surprise.of(labels, probs)
+    parts = Surprise.of(labels[:10], probs[:10]) + Surprise.of(labels[10:], probs[10:])
+    assert (parts.n_rows, parts.n_agreed) == (whole.n_rows, whole.n_agreed)
+    assert parts.found == pytest.approx(whole.found)
+    assert parts.expected == pytest.approx(whole.expected)
+
+
+def test_no_rows_and_no_doubt_give_no_warning():
+    assert not Surprise().looks_in_sample
+    assert not Surprise.of(np.array([0, 1]), np.eye(2)).looks_in_sample
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_a_memorising_model_is_warned_about_on_its_own_rows_and_not_out_of_fold(noise):
+    digits = load_digits()
+    rng = np.random.default_rng(0)
+    wrong = rng.random(len(digits.target)) < noise
+    labels = np.where(wrong, rng.integers(10, size=len(wrong)), digits.target)
+    forest = RandomForestClassifier(30, random_state=0)
+    inside = forest.fit(digits.data, labels).predict_proba(digits.data)
+    outside = cross_val_predict(forest, digits.data, labels, cv=3, method="predict_proba")
+    assert Surprise.of(labels, inside).looks_in_sample
+    assert not Surprise.of(labels, outside).looks_in_sample
