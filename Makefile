@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help repro flow first-look test check accept bench bench-doors bench-scale chaos lock clean
+.PHONY: help repro flow first-look test check accept bench bench-prune bench-doors bench-scale chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +36,9 @@ accept: $(STAMP) ## the acceptance figures on real MNIST over 3 seeds, as a tabl
 
 bench: $(STAMP) ## time and accuracy beside the cleanlab tutorial's recipe, in one run, as a table
 	@python -m benchmarks.baseline
+
+bench-prune: $(STAMP) ## finding issues: time and memory beside cleanlab's, up to 1.28 million x 1,000 (an hour, 12 GB of disk)
+	@python -m benchmarks.prune
 
 bench-doors: $(STAMP) ## the flow beside dvc repro on MNIST, cold and with nothing to do (most of an hour)
 	@python -m benchmarks.doors

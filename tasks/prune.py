@@ -130,8 +130,8 @@ def check_proof(predictions: TableReader) -> bool:
     if digest.hex() != proof:
         raise ArtifactError(
             f"{predictions.path}: expected the rows and folds that `aggregate` proved to be out-of-fold, "
-            "found others: a row may have been predicted by a model that learned from it. Rebuild the file with "
-            "`dvc repro --force --single-item aggregate`."
+            "found others: a row may have been predicted by a model that learned from it. Rebuild the file "
+            "with `dvc repro --force --single-item aggregate`."
         )
     return True
 
