@@ -207,7 +207,11 @@ class LabelledRows:
             labels = column_array(given, "given_label")[rows]
             self._labels[start:stop] = labels
             if self._scratch:
-                self._scratch.write(start, pred_probs)
+                try:
+                    self._scratch.write(start, pred_probs)
+                except OSError:
+                    # A disk that fills up costs time, not the run.
+                    self._scratch = None
             self._kept.add(number)
         return Batch(start, labels.astype(np.int64), pred_probs)
 

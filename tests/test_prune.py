@@ -244,20 +244,26 @@ def test_predictions_need_no_embedding(params, tmp_path):
 
 def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
     files = {}
-    kinds = (("whole", 80, 1), ("few", 7, 1), ("threads", 11, 4), ("full disk", 9, 2))
+    kinds = (("whole", 80, 1), ("few", 7, 1), ("threads", 11, 4), ("full", 9, 2), ("filling", 9, 2))
+
+    def write_once(scratch, start, rows, write=Scratch.write):
+        if start:
+            raise OSError(28, "No space left on device")
+        write(scratch, start, rows)
+
     for name, rows_a_group, n_threads in kinds:
         write_inputs(tmp_path / name)
         for table in ("pred_probs", "given_labels"):
             path = tmp_path / name / "data" / f"{table}.parquet"
             pq.write_table(pq.read_table(path), path, row_group_size=rows_a_group)
         monkeypatch.setattr("tasks.prune.available_cores", lambda n_threads=n_threads: n_threads)
-        monkeypatch.setattr(Scratch, "fits", lambda *_, name=name: name != "full disk")
+        monkeypatch.setattr(Scratch, "fits", lambda *_, name=name: name != "full")
+        if name == "filling":
+            monkeypatch.setattr(Scratch, "write", write_once)
         prune(params, tmp_path / name)
         written = ("data/label_issues.parquet", "metrics/label_issues.json", "plots/filters.csv")
         files[name] = [(tmp_path / name / path).read_bytes() for path in written]
-    assert files["few"] == files["whole"]
-    assert files["threads"] == files["whole"]
-    assert files["full disk"] == files["whole"]
+    assert all(content == files["whole"] for content in files.values())
 
 
 def test_adjusted_probabilities_change_the_ranks_alone(params, tmp_path):
