@@ -1,0 +1,297 @@
+"""Importance: how much one row can matter to a model trained on its class, a bound on coreset sensitivity.
+
+For a row x of class c with sample weight w, a = [x, 1], D = d + 1, W_c the weight of the class and
+G_c = sum of w a a^T over the class:
+
+    leverage    h = w a^T (G_c + rho I)^-1 a,   rho = 1e-6 tr(G_c) / D
+    importance  s = (32 / lambda) (2 w / W_c + h) W_c,   lambda = 1
+
+s bounds the sensitivity of the row for logistic regression with an L2 penalty (Tukan, Maalouf, Feldman,
+"Coresets for Near-Convex Functions", NeurIPS 2020): the largest share of the loss that it can make up
+under any weights of the model. It is high for a row unlike its class, whatever the reason. `contrast` asks
+the other classes too: h under the given class minus the smallest h under any.
+
+G_c is a sum, so one pass over batches builds it (`ClassMoments`), parts of a data set merge, rows are
+appended and removed; a second pass scores. Memory is O(K D^2), never O(N D). All computation is in float64.
+
+Sums of floats depend on the order and the size of what is added, here by about 1e-15 of tr(G_c) a step:
+equal batches give equal bits, other batches almost equal ones. Who needs equal bits feeds `block_rows` rows
+at a time in one order.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_RIDGE = 1e-6
+_SENSITIVITY = 32.0
+# 64 MiB of float64: enough rows for the matrix products to run at full speed.
+_BLOCK_VALUES = 2**23
+
+
+def block_rows(n_features: int) -> int:
+    """Rows to take at a time: a function of the width alone, so that sums never depend on memory at hand."""
+    return max(_BLOCK_VALUES // (n_features + 1), 256)
+
+
+class ClassMoments:
+    """The sums over each class from which importance is computed.
+
+    Attributes:
+        gram: (K, D, D) sum of w a a^T over each class, a = [x, 1] and D = d + 1.
+        n_rows: (K,) rows in each class, those of weight 0 included.
+    """
+
+    gram: Floats
+    n_rows: Ints
+
+    def __init__(self, n_classes: int, n_features: int) -> None:
+        self.gram = np.zeros((n_classes, n_features + 1, n_features + 1))
+        self.n_rows = np.zeros(n_classes, dtype=np.int64)
+
+    @property
+    def n_classes(self) -> int:
+        """K."""
+        return len(self.gram)
+
+    @property
+    def n_features(self) -> int:
+        """The length d of a row."""
+        return int(self.gram.shape[1]) - 1
+
+    @property
+    def class_weights(self) -> Floats:
+        """(K,) the weight W_c of each class: the last entry of a is 1."""
+        return self.gram[:, -1, -1].copy()
+
+    def add(
+        self, features: npt.NDArray[Any], labels: npt.NDArray[Any], weights: Floats | None = None
+    ) -> None:
+        """Add rows.
+
+        Args:
+            features: (N, d), finite.
+            labels: (N,) class indices.
+            weights: (N,) sample weights, at least 0; 1 where None.
+
+        Raises:
+            ValueError: a shape, feature, label or weight that does not fit; names the row. Nothing is added.
+        """
+        self._check(features, labels, weights)
+        for k, scaled in self._by_class(features, labels, weights):
+            self.gram[k] += scaled.T @ scaled
+            self.n_rows[k] += len(scaled)
+
+    def remove(
+        self, features: npt.NDArray[Any], labels: npt.NDArray[Any], weights: Floats | None = None
+    ) -> None:
+        """Take rows away that were added, with the weights that they were added with.
+
+        A class that loses its last row is exactly as it was before its first. Otherwise the rounding of the
+        sums stays: about 1e-15 of the trace before the removal.
+
+        Raises:
+            ValueError: as `add`, and for more rows of a class than it has. Nothing is removed.
+        """
+        self._check(features, labels, weights)
+        counts = np.bincount(labels, minlength=self.n_classes)
+        short = np.flatnonzero(counts > self.n_rows)
+        if len(short):
+            k = int(short[0])
+            raise ValueError(f"class {k} has {self.n_rows[k]} rows, found {counts[k]} to be removed from it")
+        for k, scaled in self._by_class(features, labels, weights):
+            self.gram[k] -= scaled.T @ scaled
+            self.n_rows[k] -= len(scaled)
+            if not self.n_rows[k]:
+                self.gram[k] = 0
+
+    def merge(self, other: "ClassMoments") -> None:
+        """Add all rows of `other`, whose classes and features must be the same.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if other.gram.shape != self.gram.shape:
+            raise ValueError(
+                f"expected moments of {self.n_classes} classes and {self.n_features} features, found "
+                f"{other.n_classes} and {other.n_features}"
+            )
+        self.gram += other.gram
+        self.n_rows += other.n_rows
+
+    def _by_class(
+        self, features: npt.NDArray[Any], labels: npt.NDArray[Any], weights: Floats | None
+    ) -> list[tuple[int, Floats]]:
+        """Each class in the batch with its rows sqrt(w) a: the product with its transpose is symmetric."""
+        rows = extend(features)
+        if weights is not None:
+            rows *= np.sqrt(weights)[:, None]
+        return [(k, rows[members]) for k, members in _members(labels)]
+
+    def _check(
+        self, features: npt.NDArray[Any], labels: npt.NDArray[Any], weights: npt.NDArray[Any] | None
+    ) -> None:
+        check_rows(features, labels, weights, self.n_classes, self.n_features)
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """What is needed to score rows: made from `ClassMoments` by `whiten`.
+
+    Attributes:
+        factors: (K, D, D) F_c with F_c^T F_c = (G_c + rho I)^-1, so that h = w |F_c a|^2; 0 for a class
+            without weight.
+        class_weights: (K,) W_c.
+    """
+
+    factors: Floats
+    class_weights: Floats
+
+
+def whiten(moments: ClassMoments) -> Whitening:
+    """Factor the inverse of each class's second moments, one after the other."""
+    factors = np.zeros_like(moments.gram)
+    for k in np.flatnonzero(moments.class_weights > 0):
+        factors[k] = _inverse_root(moments.gram[k])
+    return Whitening(factors, moments.class_weights)
+
+
+def _inverse_root(gram: Floats) -> Floats:
+    """(D, D) F with F^T F = (gram + rho I)^-1."""
+    identity = np.eye(len(gram))
+    ridge = _RIDGE * np.trace(gram) / len(gram)
+    try:
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(gram + ridge * identity)))
+    except np.linalg.LinAlgError:
+        # Rows that outweighed the rest by 1e9 and more were removed, and rounding left a direction negative.
+        values, vectors = np.linalg.eigh(gram)
+        return np.asarray((vectors / np.sqrt(np.maximum(values, 0) + ridge)).T)
+
+
+def leverage_of_given(
+    whitening: Whitening,
+    features: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    weights: Floats | None = None,
+) -> Floats:
+    """(N,) h of each row under its given class: in [0, 1] where the row is part of the moments.
+
+    Raises:
+        ValueError: as `ClassMoments.add`, and for a row of positive weight whose class has none.
+    """
+    n_classes, width = whitening.factors.shape[:2]
+    check_rows(features, labels, weights, n_classes, width - 1)
+    rows = extend(features)
+    leverage = np.zeros(len(rows))
+    for k, members in _members(labels):
+        if whitening.class_weights[k] > 0:
+            leverage[members] = _squared_lengths(rows[members], whitening.factors[k])
+        elif weights is None or weights[members].any():
+            raise ValueError(f"class {k} has no weight in the moments, found rows of it to be scored")
+    return leverage if weights is None else leverage * weights
+
+
+def lowest_leverage(
+    whitening: Whitening, features: npt.NDArray[Any], weights: Floats | None = None
+) -> Floats:
+    """(N,) the smallest h over all classes that have weight; K times the work of `leverage_of_given`.
+
+    Infinite where no class has weight.
+    """
+    rows = extend(features)
+    lowest = np.full(len(rows), np.inf)
+    for k in np.flatnonzero(whitening.class_weights > 0):
+        np.minimum(lowest, _squared_lengths(rows, whitening.factors[k]), out=lowest)
+    return lowest if weights is None else np.where(weights > 0, lowest * weights, 0)
+
+
+def importance_of(
+    leverage: Floats,
+    labels: npt.NDArray[Any],
+    class_weights: Floats,
+    weights: Floats | None = None,
+    penalty: float = 1.0,
+) -> Floats:
+    """(N,) importance s from the leverage under the given class (N,); at least 0, and 0 for weight 0.
+
+    `class_weights` is (K,), `penalty` the lambda of the logistic regression.
+    """
+    own = np.ones(len(leverage)) if weights is None else weights
+    # (2 w / W + h) W, without the division.
+    return np.asarray(_SENSITIVITY / penalty * (2 * own + leverage * class_weights[labels]))
+
+
+def percentile_in_class(importance: Floats, labels: npt.NDArray[Any]) -> Floats:
+    """(N,) percentile of each row among those of its given class, in (0, 100]; 100 is the most important.
+
+    The share of the class at or below the row; rows that tie share the mean of their places.
+    """
+    percentile = np.zeros(len(importance))
+    for _, members in _members(labels):
+        values = np.sort(importance[members])
+        below = np.searchsorted(values, importance[members], side="left")
+        up_to = np.searchsorted(values, importance[members], side="right")
+        percentile[members] = 100 * (below + up_to + 1) / (2 * len(members))
+    return percentile
+
+
+def extend(features: npt.NDArray[Any]) -> Floats:
+    """(N, D) rows a = [x, 1] from (N, d)."""
+    rows: Floats = np.ones((len(features), features.shape[1] + 1))
+    rows[:, :-1] = features
+    return rows
+
+
+def check_rows(
+    features: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    weights: npt.NDArray[Any] | None,
+    n_classes: int,
+    n_features: int,
+) -> None:
+    """Check shapes and values.
+
+    Raises:
+        ValueError: says what was expected and found, and in which row.
+    """
+    n = len(features)
+    if features.ndim != 2 or features.shape[1] != n_features:
+        raise ValueError(f"features must be (N, {n_features}), found shape {features.shape}")
+    if labels.shape != (n,):
+        raise ValueError(f"labels must be ({n},) like features, found {labels.shape}")
+    wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
+    if len(wrong):
+        raise ValueError(f"labels must be in 0..{n_classes - 1}, found {labels[wrong[0]]} in row {wrong[0]}")
+    finite = np.isfinite(features)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise ValueError(
+            f"features must be finite, found {features[row, column]} in row {row}, column {column}"
+        )
+    if weights is not None:
+        if weights.shape != (n,):
+            raise ValueError(f"weights must be ({n},) like features, found {weights.shape}")
+        wrong = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
+        if len(wrong):
+            raise ValueError(
+                f"weights must be finite and at least 0, found {weights[wrong[0]]} in row {wrong[0]}"
+            )
+
+
+def _members(labels: npt.NDArray[Any]) -> list[tuple[int, npt.NDArray[np.intp]]]:
+    """Each class that occurs, with the positions of its rows in their order."""
+    order = np.argsort(labels, kind="stable")
+    classes, starts = np.unique(labels[order], return_index=True)
+    ends = np.append(starts[1:], len(order))
+    return [(int(k), order[a:b]) for k, a, b in zip(classes, starts, ends[: len(starts)], strict=True)]
+
+
+def _squared_lengths(rows: Floats, factor: Floats) -> Floats:
+    """(N,) |F a|^2."""
+    whitened = rows @ factor.T
+    return np.asarray(np.einsum("nd,nd->n", whitened, whitened))

@@ -1,0 +1,285 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import percentileofscore
+
+from tasks.label_quality.importance import (
+    ClassMoments,
+    block_rows,
+    importance_of,
+    leverage_of_given,
+    lowest_leverage,
+    percentile_in_class,
+    whiten,
+)
+
+N_CLASSES = 4
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """300 rows of 4 unequal classes, of which the last has none; correlated columns, one of them constant."""
+    rng = np.random.default_rng(0)
+    labels = rng.choice(3, size=300, p=[0.7, 0.25, 0.05])
+    features = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)) + labels[:, None]
+    features[:, 2] = 3.0
+    return features.astype(np.float32), labels, rng.uniform(0.2, 3, size=300)
+
+
+def moments_of(features, labels, weights=None, size=None):
+    """Moments from batches of `size` rows."""
+    moments = ClassMoments(N_CLASSES, features.shape[1])
+    size = size or max(len(features), 1)
+    for start in range(0, len(features), size):
+        part = slice(start, start + size)
+        moments.add(features[part], labels[part], None if weights is None else weights[part])
+    return moments
+
+
+def score(moments, features, labels, weights=None):
+    """Importance and contrast."""
+    whitening = whiten(moments)
+    leverage = leverage_of_given(whitening, features, labels, weights)
+    contrast = leverage - lowest_leverage(whitening, features, weights)
+    return importance_of(leverage, labels, whitening.class_weights, weights), contrast
+
+
+def slow_score(features, labels, weights):
+    """The definition, row by row."""
+    importance, contrast = [], []
+    extended = [np.append(x.astype(np.float64), 1.0) for x in features]
+    inverse, total = {}, {}
+    for c in np.unique(labels):
+        members = [i for i in range(len(labels)) if labels[i] == c]
+        total[c] = sum(weights[i] for i in members)
+        gram = sum(weights[i] * np.outer(extended[i], extended[i]) for i in members)
+        rho = 1e-6 * np.trace(gram) / len(gram)
+        inverse[c] = np.linalg.inv(gram + rho * np.eye(len(gram)))
+    for a, y, w in zip(extended, labels, weights, strict=True):
+        h = {c: w * a @ inverse[c] @ a for c in inverse}
+        importance.append(32 / 1.0 * (2 * w / total[y] + h[y]) * total[y])
+        contrast.append(h[y] - min(h.values()))
+    return np.array(importance), np.array(contrast)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_importance_and_contrast_are_those_of_the_definition(rows, weighted):
+    features, labels, weights = rows
+    weights = weights if weighted else np.ones(len(labels))
+    expected = slow_score(features, labels, weights)
+    moments = moments_of(features, labels, weights if weighted else None)
+    found = score(moments, features, labels, weights if weighted else None)
+    assert found[0] == pytest.approx(expected[0], rel=1e-8)
+    assert found[1] == pytest.approx(expected[1], rel=1e-6, abs=1e-9)
+    assert (found[1] >= 0).all()
+
+
+def test_the_leverages_of_a_class_are_in_0_to_1_and_sum_to_its_dimensions(rows):
+    features, labels, weights = rows
+    leverage = leverage_of_given(whiten(moments_of(features, labels, weights)), features, labels, weights)
+    assert leverage.min() >= 0
+    assert leverage.max() <= 1
+    # Six columns with the 1, of which the constant one adds no dimension.
+    assert leverage[labels == 0].sum() == pytest.approx(5, abs=1e-3)
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_batches_merging_and_removing_give_what_one_pass_gives(rows, data):
+    features, labels, weights = rows
+    whole = moments_of(features, labels, weights)
+    size = data.draw(st.integers(1, 300))
+    cut = data.draw(st.integers(0, 300))
+    batched = moments_of(features, labels, weights, size)
+
+    merged = moments_of(features[:cut], labels[:cut], weights[:cut])
+    merged.merge(moments_of(features[cut:], labels[cut:], weights[cut:]))
+
+    shifted = features + np.float32(data.draw(st.sampled_from([0, 5, -20])))
+    reduced = moments_of(np.concatenate([shifted, features]), np.tile(labels, 2), np.tile(weights, 2))
+    reduced.remove(shifted, labels, weights)
+
+    for moments in (batched, merged, reduced):
+        assert np.array_equal(moments.n_rows, whole.n_rows)
+        assert moments.gram == pytest.approx(whole.gram, rel=1e-9, abs=1e-8)
+        assert np.array_equal(moments.gram, moments.gram.transpose(0, 2, 1))
+        for found, expected in zip(
+            score(moments, features, labels, weights), score(whole, features, labels, weights), strict=True
+        ):
+            assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_appended_and_removed_rows_score_as_if_the_data_set_had_always_been_so(rows):
+    features, labels, _ = rows
+    moments = moments_of(features[:250], labels[:250])
+    moments.add(features[250:], labels[250:])
+    moments.remove(features[:100], labels[:100])
+    found = score(moments, features[100:], labels[100:])
+    expected = score(moments_of(features[100:], labels[100:]), features[100:], labels[100:])
+    assert found[0] == pytest.approx(expected[0], rel=1e-9)
+
+
+def test_equal_batches_give_equal_bits(rows):
+    features, labels, weights = rows
+    first, second = (score(moments_of(features, labels, weights, 64), features, labels) for _ in range(2))
+    assert first[0].tobytes() == second[0].tobytes()
+    assert first[1].tobytes() == second[1].tobytes()
+
+
+def test_the_order_of_the_columns_does_not_matter(rows):
+    features, labels, _ = rows
+    turned = features[:, [3, 0, 4, 1, 2]]
+    expected = score(moments_of(features, labels), features, labels)
+    found = score(moments_of(turned, labels), turned, labels)
+    assert found[0] == pytest.approx(expected[0], rel=1e-6)
+
+
+def test_a_class_that_loses_all_its_rows_is_as_new(rows):
+    features, labels, weights = rows
+    moments = moments_of(features, labels, weights)
+    rng = np.random.default_rng(1)
+    members = rng.permutation(np.flatnonzero(labels == 2))
+    for row in members:  # in another order and batches than they came in
+        moments.remove(features[[row]], labels[[row]], weights[[row]])
+    assert not moments.gram[2].any()
+    assert moments.class_weights[2] == 0
+    kept = labels != 2
+    contrast = score(moments, features[kept], labels[kept])[1]
+    assert np.isfinite(contrast).all()
+    with pytest.raises(ValueError, match="class 2 has no weight in the moments"):
+        score(moments, features, labels)
+
+
+def test_rounding_that_a_removal_leaves_does_not_break_the_scores():
+    rng = np.random.default_rng(0)
+    small = rng.normal(size=(40, 6))
+    labels = np.zeros(40, dtype=np.int64)
+    huge = 1e9 * rng.normal(size=(40, 6))
+    moments = moments_of(small, labels)
+    moments.add(huge, labels)
+    moments.remove(huge, labels)
+    importance, contrast = score(moments, small, labels)
+    assert np.isfinite(importance).all()
+    assert (importance > 0).all()
+    assert not contrast.any()
+
+
+def test_a_row_of_weight_0_has_no_importance_and_changes_none(rows):
+    features, labels, weights = rows
+    weights = weights.copy()
+    weights[:50] = 0
+    weights[labels == 2] = 0  # a whole class
+    importance, contrast = score(moments_of(features, labels, weights), features, labels, weights)
+    assert not importance[weights == 0].any()
+    assert not contrast[weights == 0].any()
+    kept = weights > 0
+    expected = score(moments_of(features[kept], labels[kept], weights[kept]), features[kept], labels[kept])
+    again = score(moments_of(features, labels, weights), features[kept], labels[kept])
+    assert again[0] == pytest.approx(expected[0], rel=1e-9)
+
+
+def test_a_row_of_weight_2_counts_as_two_rows(rows):
+    features, labels, _ = rows
+    doubled = np.concatenate([features, features[:30]])
+    weights = np.ones(300)
+    weights[:30] = 2
+    once = moments_of(features, labels, weights)
+    twice = moments_of(doubled, np.concatenate([labels, labels[:30]]))
+    assert once.gram == pytest.approx(twice.gram, rel=1e-9)
+    importance = score(once, features, labels, weights)[0]
+    assert importance[:30] == pytest.approx(2 * score(twice, features[:30], labels[:30])[0], rel=1e-9)
+
+
+def test_an_outlier_is_the_most_important_and_one_in_the_wrong_class_has_the_most_contrast():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 100)
+    features = rng.normal(size=(200, 3)) + 6 * labels[:, None]
+    features[0] = (-25, 0, 20)  # like neither class
+    labels[1] = 1  # like class 0
+    importance, contrast = score(moments_of(features, labels), features, labels)
+    assert importance.argmax() == 0
+    assert contrast.argmax() == 1
+
+
+def test_moments_can_be_kept_in_a_file_and_taken_up_again(rows, tmp_path):
+    features, labels, _ = rows
+    moments = moments_of(features[:200], labels[:200])
+    np.savez(tmp_path / "moments.npz", gram=moments.gram, n_rows=moments.n_rows)
+    again = ClassMoments(N_CLASSES, 5)
+    with np.load(tmp_path / "moments.npz") as kept:
+        again.gram[:], again.n_rows[:] = kept["gram"], kept["n_rows"]
+    again.add(features[200:], labels[200:])
+    moments.add(features[200:], labels[200:])
+    assert np.array_equal(again.gram, moments.gram)
+
+
+def test_the_penalty_divides_the_importance(rows):
+    features, labels, _ = rows
+    whitening = whiten(moments_of(features, labels))
+    leverage = leverage_of_given(whitening, features, labels)
+    expected = importance_of(leverage, labels, whitening.class_weights)
+    found = importance_of(leverage, labels, whitening.class_weights, penalty=4.0)
+    assert found == pytest.approx(expected / 4)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.5, 1.0, 2.0, 7.0])), min_size=1, max_size=40))
+def test_percentiles_are_scipys_within_each_class(drawn):
+    labels, importance = (np.array(values) for values in zip(*drawn, strict=True))
+    found = percentile_in_class(importance, labels)
+    for row, percentile in enumerate(found):
+        members = importance[labels == labels[row]]
+        assert percentile == pytest.approx(percentileofscore(members, importance[row], kind="rank"))
+    assert found.min() > 0
+    assert found.max() <= 100
+
+
+def test_percentiles_of_a_hand_made_class():
+    found = percentile_in_class(np.array([5.0, 1.0, 1.0, 3.0, 9.0]), np.array([0, 0, 0, 0, 2]))
+    assert found.tolist() == [100, 37.5, 37.5, 75, 100]
+    assert percentile_in_class(np.array([]), np.array([], dtype=np.int64)).tolist() == []
+
+
+def test_blocks_hold_64_mib_whatever_the_width():
+    assert block_rows(127) * 128 * 8 == 2**26
+    assert block_rows(10**6) == 256
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "weights", "message"),
+    [
+        ([1.0, 2.0], [0, 1], None, r"features must be \(N, 2\), found shape \(2,\)"),
+        ([[1.0, 2.0, 3.0]], [0], None, r"features must be \(N, 2\), found shape \(1, 3\)"),
+        ([[1.0, 2.0]], [0, 1], None, r"labels must be \(1,\)"),
+        ([[1.0, 2.0]], [4], None, r"labels must be in 0..3, found 4 in row 0"),
+        ([[1.0, 2.0]], [-1], None, "found -1 in row 0"),
+        ([[1.0, 2.0], [3.0, np.nan]], [0, 1], None, "found nan in row 1, column 1"),
+        ([[1.0, 2.0]], [0], [1.0, 1.0], r"weights must be \(1,\)"),
+        ([[1.0, 2.0], [1.0, 2.0]], [0, 0], [1.0, -1.0], "found -1.0 in row 1"),
+        ([[1.0, 2.0]], [0], [np.nan], "found nan in row 0"),
+        ([[1.0, 2.0]], [0], [np.inf], "found inf in row 0"),
+    ],
+)
+def test_unfit_rows_are_refused_and_change_nothing(features, labels, weights, message):
+    moments = ClassMoments(N_CLASSES, 2)
+    moments.add(np.ones((3, 2)), np.array([0, 0, 1]))
+    before = moments.gram.copy()
+    arguments = np.array(features), np.array(labels), None if weights is None else np.array(weights)
+    for change in (moments.add, moments.remove):
+        with pytest.raises(ValueError, match=message):
+            change(*arguments)
+    assert np.array_equal(moments.gram, before)
+    assert moments.n_rows.tolist() == [2, 1, 0, 0]
+
+
+def test_more_rows_than_a_class_has_cannot_be_removed():
+    moments = ClassMoments(N_CLASSES, 2)
+    moments.add(np.ones((3, 2)), np.array([0, 0, 1]))
+    with pytest.raises(ValueError, match="class 1 has 1 rows, found 2 to be removed"):
+        moments.remove(np.ones((3, 2)), np.array([0, 1, 1]))
+    assert moments.n_rows.tolist() == [2, 1, 0, 0]
+
+
+def test_moments_of_other_classes_or_features_do_not_merge():
+    with pytest.raises(ValueError, match="4 classes and 2 features, found 4 and 3"):
+        ClassMoments(4, 2).merge(ClassMoments(4, 3))
