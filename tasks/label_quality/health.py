@@ -1,0 +1,100 @@
+"""Health of the labels: by class, by pair of classes, and of the data set, from the calibrated joint.
+
+The numbers are those of `cleanlab.dataset` 2.9 (Northcutt, Jiang, Chuang, "Confident Learning", JAIR 70
+(2021)). `calibrated` is the (K, K) calibrated confident joint, counts indexed [given, true], whose sum is N.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClassHealth:
+    """What the calibrated joint says of each class.
+
+    Attributes:
+        label_issues: (K,) rows given the class that should have another label.
+        inverse_label_issues: (K,) rows of the class that were given another label.
+        label_noise: (K,) P(true is another | given the class), in [0, 1].
+        inverse_label_noise: (K,) P(given another | true is the class), in [0, 1].
+        label_quality: (K,) P(true is the class | given the class) = 1 - label_noise: the health score.
+    """
+
+    label_issues: Ints
+    inverse_label_issues: Ints
+    label_noise: Floats
+    inverse_label_noise: Floats
+    label_quality: Floats
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two classes that are given for one another, `first` < `second`.
+
+    Attributes:
+        first: class index.
+        second: class index.
+        n_rows: estimated rows given one that are truly the other, both ways.
+        share: `n_rows` as a share of the data set.
+    """
+
+    first: int
+    second: int
+    n_rows: int
+    share: float
+
+
+def class_health(calibrated: Ints) -> ClassHealth:
+    """Health of each class; a class that is never given (never true) has no noise (inverse noise)."""
+    diagonal = calibrated.diagonal()
+    given, true = calibrated.sum(axis=1), calibrated.sum(axis=0)
+    label_noise = (given - diagonal) / np.maximum(given, 1)
+    return ClassHealth(
+        label_issues=(given - diagonal).astype(np.int64),
+        inverse_label_issues=(true - diagonal).astype(np.int64),
+        label_noise=label_noise,
+        inverse_label_noise=(true - diagonal) / np.maximum(true, 1),
+        label_quality=1 - label_noise,
+    )
+
+
+def overlapping_classes(calibrated: Ints, n_pairs: int) -> list[Overlap]:
+    """The pairs with most rows given one class that are truly the other, the worst first.
+
+    Pairs that tie go by class index. Pairs without overlap are left out.
+    """
+    both_ways = np.triu(calibrated, 1) + np.tril(calibrated, -1).T
+    first, second = np.nonzero(both_ways)
+    n_rows = both_ways[first, second]
+    order = np.argsort(-n_rows, kind="stable")[:n_pairs]
+    total = int(calibrated.sum())
+    return [Overlap(int(first[i]), int(second[i]), int(n_rows[i]), int(n_rows[i]) / total) for i in order]
+
+
+def overall_label_health(n_confident_errors: int, n_rows: int) -> float:
+    """The share of labels thought right, in [0, 1].
+
+    `n_confident_errors` is the number of rows that the filter `confident_learning` flags.
+    """
+    return 1 - n_confident_errors / n_rows
+
+
+def mean_l1_error(estimated: Floats, truth: Floats, true_counts: npt.NDArray[np.int64]) -> float:
+    """How far an estimated noise matrix is from the truth, in [0, 2]; 0 is exact.
+
+    The L1 distance between the two distributions P(given | true = k), averaged over the classes that occur:
+    the relative error |T - T'|_1 / |T|_1 of the literature (Xia et al., "Are Anchor Points Really
+    Indispensable in Label-Noise Learning?", NeurIPS 2019).
+
+    Args:
+        estimated: (K, K) `noise_matrix[given, true]`.
+        truth: (K, K) the same of the noise that happened.
+        true_counts: (K,) rows of each true class; classes without rows have no truth to compare with.
+    """
+    distances = np.abs(estimated - truth).sum(axis=0)[true_counts > 0]
+    return float(distances.mean())

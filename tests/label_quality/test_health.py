@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from cleanlab import dataset
+
+from tasks.label_quality.confident_joint import estimate_joint, noise_matrix
+from tasks.label_quality.filters import find_label_issues
+from tasks.label_quality.health import (
+    Overlap,
+    class_health,
+    mean_l1_error,
+    overall_label_health,
+    overlapping_classes,
+)
+
+N_CASES = 200
+
+
+@pytest.fixture(scope="module")
+def cases(draw_label_case):
+    drawn = [draw_label_case(seed) for seed in range(N_CASES)]
+    accepted = [(labels, probs.astype(np.float64)) for labels, probs in drawn if len(np.unique(labels)) > 1]
+    print(f"{len(accepted)} cases compared with cleanlab.dataset")
+    assert len(accepted) > 0.9 * N_CASES
+    return accepted
+
+
+def test_class_health_equals_cleanlabs(cases, stable_argsort):
+    for labels, probs in cases:
+        with stable_argsort():
+            expected = dataset.rank_classes_by_label_quality(labels, probs).sort_values("Class Index")
+        found = class_health(estimate_joint(labels, probs)[1])
+        given = np.bincount(labels, minlength=probs.shape[1]) > 0
+        for name, column in {
+            "label_issues": "Label Issues",
+            "inverse_label_issues": "Inverse Label Issues",
+            "label_noise": "Label Noise",
+            "inverse_label_noise": "Inverse Label Noise",
+            "label_quality": "Label Quality Score",
+        }.items():
+            assert getattr(found, name) == pytest.approx(expected[column].to_numpy(), abs=1e-9), name
+        assert (found.label_quality[~given] == 1).all()
+
+
+def test_overlapping_classes_equal_cleanlabs(cases, stable_argsort):
+    for labels, probs in cases:
+        with stable_argsort():
+            expected = dataset.find_overlapping_classes(labels, probs)
+        expected = {(row[0], row[1]): (row[2], row[3]) for row in expected.itertuples(index=False) if row[2]}
+        found = overlapping_classes(estimate_joint(labels, probs)[1], n_pairs=10_000)
+        assert {(pair.first, pair.second) for pair in found} == set(expected)
+        for pair in found:
+            n_rows, share = expected[pair.first, pair.second]
+            assert pair.n_rows == n_rows
+            assert pair.share == pytest.approx(share)
+
+
+def test_overlaps_are_in_order_and_ties_go_by_class():
+    calibrated = np.array([[9, 1, 2], [2, 9, 0], [1, 2, 9]])
+    assert overlapping_classes(calibrated, 2) == [Overlap(0, 1, 3, 3 / 35), Overlap(0, 2, 3, 3 / 35)]
+    assert overlapping_classes(np.diag([3, 4]), 5) == []
+
+
+def test_overall_health_equals_cleanlabs(cases):
+    for labels, probs in cases:
+        flagged = int(find_label_issues(labels, probs).flags["confident_learning"].sum())
+        expected = dataset.overall_label_health_score(labels, probs, verbose=False)
+        assert overall_label_health(flagged, len(labels)) == pytest.approx(expected)
+
+
+def test_the_summary_holds_the_same_numbers(cases, stable_argsort):
+    labels, probs = cases[3]
+    with stable_argsort():
+        summary = dataset.health_summary(labels, probs, verbose=False)
+    calibrated = estimate_joint(labels, probs)[1]
+    assert calibrated / calibrated.sum() == pytest.approx(summary["joint"])
+
+
+def test_the_l1_error_is_the_mean_distance_over_true_classes_that_occur():
+    truth = noise_matrix(np.array([[8, 0, 0], [2, 10, 0], [0, 0, 0]]))
+    estimated = np.array([[0.7, 0.1, 0.3], [0.2, 0.9, 0.3], [0.1, 0.0, 0.4]])
+    assert mean_l1_error(estimated, truth, np.array([10, 10, 0])) == pytest.approx(0.2)
+    assert mean_l1_error(truth, truth, np.array([10, 10, 0])) == 0
+    swapped = truth[[1, 2, 0]]
+    assert mean_l1_error(swapped, truth, np.array([0, 10, 0])) == 2
+
+
+def test_the_estimates_of_a_known_noise_are_near_it():
+    rng = np.random.default_rng(0)
+    transition = np.array([[0.8, 0.15, 0.05], [0.0, 0.9, 0.1], [0.1, 0.1, 0.8]])
+    true = rng.integers(3, size=6000)
+    given = (rng.random(6000)[:, None] >= transition.cumsum(axis=1)[true, :-1]).sum(axis=1)
+    probs = 0.94 * np.eye(3)[true] + 0.02
+    issues = find_label_issues(given, probs)
+    counts = np.zeros((3, 3), dtype=np.int64)
+    np.add.at(counts, (given, true), 1)
+    truth, rows = noise_matrix(counts), np.bincount(true)
+    assert mean_l1_error(noise_matrix(issues.calibrated), truth, rows) < 0.01
+    assert mean_l1_error(issues.noise_posterior.transition_matrix.T, truth, rows) < 0.01
+    assert mean_l1_error(issues.noise_posterior.transition_matrix, truth, rows) > 0.1  # [true, given]
