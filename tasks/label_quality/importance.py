@@ -16,11 +16,13 @@ appended and removed; a second pass scores. Memory is O(K D^2), never O(N D). Al
 
 Sums of floats depend on the order and the size of what is added, here by about 1e-15 of tr(G_c) a step:
 equal batches give equal bits, other batches almost equal ones. Who needs equal bits feeds `block_rows` rows
-at a time in one order.
+at a time in one order, and holds NumPy's matrix products to one thread.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +30,25 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+class Each(Protocol):
+    """What `map` does; the `map` of a thread pool does it side by side."""
+
+    def __call__(
+        self, function: Callable[[Argument], Result], items: Iterable[Argument], /
+    ) -> Iterable[Result]:
+        """The results in the order of the items."""
+
+
 _RIDGE = 1e-6
 _SENSITIVITY = 32.0
-# 64 MiB of float64: enough rows for the matrix products to run at full speed.
-_BLOCK_VALUES = 2**23
+# 32 MiB of float64: enough rows for the matrix products to run at full speed.
+_BLOCK_VALUES = 2**22
+# Rows that one thread scores at a time.
+_PIECE_ROWS = 1024
 
 
 def block_rows(n_features: int) -> int:
@@ -70,7 +87,11 @@ class ClassMoments:
         return self.gram[:, -1, -1].copy()
 
     def add(
-        self, features: npt.NDArray[Any], labels: npt.NDArray[Any], weights: Floats | None = None
+        self,
+        features: npt.NDArray[Any],
+        labels: npt.NDArray[Any],
+        weights: Floats | None = None,
+        each: Each = map,
     ) -> None:
         """Add rows.
 
@@ -78,14 +99,20 @@ class ClassMoments:
             features: (N, d), finite.
             labels: (N,) class indices.
             weights: (N,) sample weights, at least 0; 1 where None.
+            each: how to go over the classes.
 
         Raises:
             ValueError: a shape, feature, label or weight that does not fit; names the row. Nothing is added.
         """
         self._check(features, labels, weights)
-        for k, scaled in self._by_class(features, labels, weights):
+
+        def add_class(item: tuple[int, Floats]) -> None:
+            k, scaled = item
             self.gram[k] += scaled.T @ scaled
             self.n_rows[k] += len(scaled)
+
+        for _ in each(add_class, self._by_class(features, labels, weights)):
+            pass
 
     def remove(
         self, features: npt.NDArray[Any], labels: npt.NDArray[Any], weights: Floats | None = None
@@ -126,12 +153,12 @@ class ClassMoments:
 
     def _by_class(
         self, features: npt.NDArray[Any], labels: npt.NDArray[Any], weights: Floats | None
-    ) -> list[tuple[int, Floats]]:
+    ) -> Iterator[tuple[int, Floats]]:
         """Each class in the batch with its rows sqrt(w) a: the product with its transpose is symmetric."""
         rows = extend(features)
         if weights is not None:
             rows *= np.sqrt(weights)[:, None]
-        return [(k, rows[members]) for k, members in _members(labels)]
+        return ((k, rows[members]) for k, members in _members(labels))
 
     def _check(
         self, features: npt.NDArray[Any], labels: npt.NDArray[Any], weights: npt.NDArray[Any] | None
@@ -152,12 +179,17 @@ class Whitening:
     factors: Floats
     class_weights: Floats
 
+    def part(self, first: int, last: int) -> "Whitening":
+        """The classes from `first` up to `last`."""
+        return Whitening(self.factors[first:last], self.class_weights[first:last])
 
-def whiten(moments: ClassMoments) -> Whitening:
-    """Factor the inverse of each class's second moments, one after the other."""
+
+def whiten(moments: ClassMoments, each: Each = map) -> Whitening:
+    """Factor the inverse of each class's second moments."""
     factors = np.zeros_like(moments.gram)
-    for k in np.flatnonzero(moments.class_weights > 0):
-        factors[k] = _inverse_root(moments.gram[k])
+    weighty = np.flatnonzero(moments.class_weights > 0)
+    for k, factor in zip(weighty, each(_inverse_root, (moments.gram[k] for k in weighty)), strict=True):
+        factors[k] = factor
     return Whitening(factors, moments.class_weights)
 
 
@@ -224,6 +256,111 @@ def importance_of(
     own = np.ones(len(leverage)) if weights is None else weights
     # (2 w / W + h) W, without the division.
     return np.asarray(_SENSITIVITY / penalty * (2 * own + leverage * class_weights[labels]))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows of a stream.
+
+    Attributes:
+        features: (n, d).
+        labels: (n,) given class indices.
+        space: (n,) which model made the features, from 0: those of different models have no common axes.
+    """
+
+    features: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+    space: npt.NDArray[Any]
+
+
+def score_stream(
+    read: Callable[[], Iterable[Block]],
+    n_rows: int,
+    n_classes: int,
+    n_spaces: int,
+    n_features: int,
+    *,
+    contrast: bool,
+    memory_bytes: int,
+    each: Each = map,
+) -> tuple[Floats, Floats | None]:
+    """Importance and contrast of rows that need not fit in memory, each space on its own.
+
+    The result depends on the blocks (see above), but neither on `memory_bytes` nor on `each`.
+
+    Args:
+        read: one pass over the rows; called twice, or more often where memory does not take the moments of
+            every class in every space at once.
+        n_rows: N.
+        n_classes: K.
+        n_spaces: how many models made the features.
+        n_features: d.
+        contrast: whether to compute it: K times the work of importance.
+        memory_bytes: what moments may take, at least those of one class.
+        each: how to go over classes, and over pieces of blocks.
+
+    Returns:
+        (N,) importance and (N,) contrast, or None where it was not asked for.
+
+    Raises:
+        ValueError: see `ClassMoments.add`; rows are counted within their block.
+    """
+    # A cell is a class in a space. Moments and factors take a matrix each.
+    n_cells, cell_bytes = n_spaces * n_classes, 2 * 8 * (n_features + 1) ** 2
+    at_once = min(max(memory_bytes // cell_bytes, 1), n_cells)
+    importance, own, lowest = np.zeros(n_rows), np.zeros(n_rows), np.full(n_rows, np.inf)
+    for first in range(0, n_cells, at_once):
+        cells = range(first, min(first + at_once, n_cells))
+        moments = ClassMoments(len(cells), n_features)
+        for block in read():
+            cell, inside = _cells_of(block, n_classes, cells)
+            moments.add(block.features[inside], cell[inside], each=each)
+        whitening = whiten(moments, each)
+        del moments
+        start = 0
+        for block in read():
+            cell, inside = _cells_of(block, n_classes, cells)
+            rows = start + np.flatnonzero(inside)
+            leverage = partial(_leverage_of_piece, whitening, block.features, cell)
+            own[rows] = np.concatenate([np.zeros(0), *each(leverage, _pieces(inside))])
+            importance[rows] = importance_of(own[rows], cell[inside], whitening.class_weights)
+            if contrast:
+                for space in range(cells.start // n_classes, (cells.stop - 1) // n_classes + 1):
+                    members = block.space == space
+                    rows = start + np.flatnonzero(members)
+                    low = max(space * n_classes - cells.start, 0)
+                    part = whitening.part(low, (space + 1) * n_classes - cells.start)
+                    found = each(partial(_lowest_of_piece, part, block.features), _pieces(members))
+                    lowest[rows] = np.minimum(lowest[rows], np.concatenate([np.zeros(0), *found]))
+            start += len(block.labels)
+    # Own and lowest may come from products of other shapes, which differ in the last bit.
+    return importance, np.maximum(own - lowest, 0) if contrast else None
+
+
+def _cells_of(block: Block, n_classes: int, cells: range) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """(n,) the cell of each row, counted from the first of `cells`, and (n,) whether it is one of `cells`."""
+    cell = block.space.astype(np.int64) * n_classes + block.labels - cells.start
+    return cell, (cell >= 0) & (cell < len(cells))
+
+
+def _pieces(chosen: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.intp]]:
+    """The chosen rows, in pieces.
+
+    Cut before choosing: a product of other rows may differ in the last bit, and what is chosen depends on
+    memory.
+    """
+    starts = range(0, len(chosen), _PIECE_ROWS)
+    return [first + np.flatnonzero(chosen[first : first + _PIECE_ROWS]) for first in starts]
+
+
+def _leverage_of_piece(
+    whitening: Whitening, features: npt.NDArray[Any], cell: Ints, rows: npt.NDArray[np.intp]
+) -> Floats:
+    return leverage_of_given(whitening, features[rows], cell[rows])
+
+
+def _lowest_of_piece(whitening: Whitening, features: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Floats:
+    return lowest_leverage(whitening, features[rows])
 
 
 def percentile_in_class(importance: Floats, labels: npt.NDArray[Any]) -> Floats:

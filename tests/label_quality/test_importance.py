@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,12 +7,14 @@ from hypothesis import strategies as st
 from scipy.stats import percentileofscore
 
 from tasks.label_quality.importance import (
+    Block,
     ClassMoments,
     block_rows,
     importance_of,
     leverage_of_given,
     lowest_leverage,
     percentile_in_class,
+    score_stream,
     whiten,
 )
 
@@ -223,6 +227,66 @@ def test_the_penalty_divides_the_importance(rows):
     assert found == pytest.approx(expected / 4)
 
 
+@pytest.fixture(scope="module")
+def stream(rows):
+    """The rows three times over, from three models: the same features on other axes."""
+    features, labels, _ = rows
+    rng = np.random.default_rng(2)
+    turned = [features @ rng.normal(size=(5, 5)) for _ in range(3)]
+    order = rng.permutation(900)
+    return Block(np.concatenate(turned)[order], np.tile(labels, 3)[order], np.repeat([0, 1, 2], 300)[order])
+
+
+def in_blocks(stream, size):
+    return [
+        Block(stream.features[part], stream.labels[part], stream.space[part])
+        for part in (slice(start, start + size) for start in range(0, 900, size))
+    ]
+
+
+def score_blocks(blocks, **options):
+    options = {"contrast": True, "memory_bytes": 2**30, **options}
+    return score_stream(lambda: iter(blocks), 900, N_CLASSES, 3, 5, **options)
+
+
+@pytest.mark.parametrize("size", [7, 300, 900])
+def test_a_stream_is_scored_in_the_space_of_each_model(rows, stream, size):
+    importance, contrast = score_blocks(in_blocks(stream, size))
+    for space in range(3):
+        members = stream.space == space
+        part = stream.features[members], stream.labels[members]
+        expected = score(moments_of(*part), *part)
+        assert importance[members] == pytest.approx(expected[0], rel=1e-9)
+        assert contrast[members] == pytest.approx(expected[1], rel=1e-6, abs=1e-9)
+    # No model's axes matter: the three see the same rows, and the ridge alone tells them apart.
+    by_row = np.sort(importance).reshape(300, 3)
+    assert by_row[:, 0] == pytest.approx(by_row[:, 2], rel=0.03)
+
+
+@pytest.mark.parametrize("n_cells", [1, 3, 4, 5, 11])
+def test_neither_memory_nor_threads_change_a_bit(n_cells):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(6000, 40))
+    labels, space = rng.integers(N_CLASSES, size=6000), rng.integers(3, size=6000)
+    blocks = [
+        Block(features[part], labels[part], space[part])
+        for part in (slice(start, start + 2500) for start in range(0, 6000, 2500))
+    ]
+
+    def run(**options):
+        found = score_stream(lambda: blocks, 6000, N_CLASSES, 3, 40, contrast=True, **options)
+        return [values.tobytes() for values in found]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert run(memory_bytes=n_cells * 2 * 8 * 41**2, each=pool.map) == run(memory_bytes=2**30)
+
+
+def test_contrast_is_left_out_on_request(stream):
+    importance, contrast = score_blocks(in_blocks(stream, 300), contrast=False)
+    assert contrast is None
+    assert np.array_equal(importance, score_blocks(in_blocks(stream, 300))[0])
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.5, 1.0, 2.0, 7.0])), min_size=1, max_size=40))
 def test_percentiles_are_scipys_within_each_class(drawn):
     labels, importance = (np.array(values) for values in zip(*drawn, strict=True))
@@ -240,8 +304,8 @@ def test_percentiles_of_a_hand_made_class():
     assert percentile_in_class(np.array([]), np.array([], dtype=np.int64)).tolist() == []
 
 
-def test_blocks_hold_64_mib_whatever_the_width():
-    assert block_rows(127) * 128 * 8 == 2**26
+def test_blocks_hold_32_mib_whatever_the_width():
+    assert block_rows(127) * 128 * 8 == 2**25
     assert block_rows(10**6) == 256
 
 
