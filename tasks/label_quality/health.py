@@ -4,10 +4,14 @@ The numbers are those of `cleanlab.dataset` 2.9 (Northcutt, Jiang, Chuang, "Conf
 (2021)). `calibrated` is the (K, K) calibrated confident joint, counts indexed [given, true], whose sum is N.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from tasks.label_quality.confusions import worst_confused
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -98,3 +102,47 @@ def mean_l1_error(estimated: Floats, truth: Floats, true_counts: npt.NDArray[np.
     """
     distances = np.abs(estimated - truth).sum(axis=0)[true_counts > 0]
     return float(distances.mean())
+
+
+def health_metrics(
+    calibrated: Ints,
+    n_confident_errors: int,
+    confusion: Ints,
+    class_names: Sequence[str],
+    n_pairs: int,
+) -> dict[str, Any]:
+    """All of the above by name, ready for JSON.
+
+    Args:
+        calibrated: (K, K) calibrated confident joint, [given, true].
+        n_confident_errors: rows that the filter `confident_learning` flags.
+        confusion: (K, K) counts of rows, [given label, predicted].
+        class_names: (K,).
+        n_pairs: how many overlapping and confused pairs to name.
+    """
+    by_class = class_health(calibrated)
+    return {
+        "label_health": overall_label_health(n_confident_errors, int(calibrated.sum())),
+        "classes": {
+            name: {
+                "label_quality": float(by_class.label_quality[k]),
+                "label_noise": float(by_class.label_noise[k]),
+                "inverse_label_noise": float(by_class.inverse_label_noise[k]),
+            }
+            for k, name in enumerate(class_names)
+        },
+        "overlapping": {
+            f"{class_names[pair.first]} and {class_names[pair.second]}": {
+                "n_rows": pair.n_rows,
+                "share": pair.share,
+            }
+            for pair in overlapping_classes(calibrated, n_pairs)
+        },
+        "confused": {
+            f"{class_names[pair.label]} as {class_names[pair.predicted]}": {
+                "n_rows": pair.n_rows,
+                "share": pair.share,
+            }
+            for pair in worst_confused(confusion, n_pairs)
+        },
+    }

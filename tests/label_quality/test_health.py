@@ -7,6 +7,7 @@ from tasks.label_quality.filters import find_label_issues
 from tasks.label_quality.health import (
     Overlap,
     class_health,
+    health_metrics,
     mean_l1_error,
     overall_label_health,
     overlapping_classes,
@@ -97,3 +98,23 @@ def test_the_estimates_of_a_known_noise_are_near_it():
     assert mean_l1_error(noise_matrix(issues.calibrated), truth, rows) < 0.01
     assert mean_l1_error(issues.noise_posterior.transition_matrix.T, truth, rows) < 0.01
     assert mean_l1_error(issues.noise_posterior.transition_matrix, truth, rows) > 0.1  # [true, given]
+
+
+def test_the_metrics_name_classes_and_pairs():
+    calibrated = np.array([[7, 1, 0], [2, 10, 0], [0, 0, 0]])
+    confusion = np.array([[6, 2, 0], [3, 9, 0], [0, 0, 0]])
+    found = health_metrics(calibrated, 5, confusion, ("ant", "bee", "cat"), n_pairs=1)
+    assert found == {
+        "label_health": 0.75,
+        "classes": {
+            "ant": pytest.approx(
+                {"label_quality": 7 / 8, "label_noise": 1 / 8, "inverse_label_noise": 2 / 9}
+            ),
+            "bee": pytest.approx(
+                {"label_quality": 10 / 12, "label_noise": 2 / 12, "inverse_label_noise": 1 / 11}
+            ),
+            "cat": {"label_quality": 1.0, "label_noise": 0.0, "inverse_label_noise": 0.0},
+        },
+        "overlapping": {"ant and bee": {"n_rows": 3, "share": 0.15}},
+        "confused": {"bee as ant": {"n_rows": 3, "share": 0.25}},
+    }
