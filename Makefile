@@ -7,11 +7,11 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help repro flow first-look test check accept bench bench-prune bench-doors bench-scale chaos lock clean
+.PHONY: help repro flow first-look test check accept bench bench-prune bench-importance bench-doors bench-scale chaos lock clean \
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 repro: $(STAMP) ## the main job: real MNIST, from raw labels to the proof of the repair
 	@python -m benchmarks.repro
@@ -45,6 +45,8 @@ bench-doors: $(STAMP) ## the flow beside dvc repro on MNIST, cold and with nothi
 
 bench-scale: $(STAMP) ## on paper: 1,000 folds on 200 machines, simulated from measured costs (docs/scale.md)
 	@python -m benchmarks.scale
+bench-importance: $(STAMP) ## which scores find wrong labels on MNIST, and what coresets are worth (half an hour)
+	@python -m benchmarks.importance
 
 chaos: $(STAMP) ## kill -9 at random moments, 20 times; each recovery must end with the same bytes
 	@python -m benchmarks.chaos

@@ -27,13 +27,13 @@ def settings(seed: int, rate: float) -> dict[str, Any]:
     return {**dict.fromkeys(names, seed), "inject_noise.kind": "symmetric", "inject_noise.rate": rate}
 
 
-def run(seed: int, rate: float) -> Path:
-    """One run, resumed where an earlier one stopped; returns its workspace."""
+def run(seed: int, rate: float, until: str | None = None) -> Path:
+    """One run, resumed where an earlier one stopped, to the end or `until` a stage; returns its workspace."""
     folder = FOLDER / f"noise_{rate:g}_seed_{seed}"
     if not folder.exists():
         make_workspace(folder, settings(seed, rate))
     with (folder / "log").open("w") as log:
-        command = [sys.executable, "-m", "dvc", "repro", *([] if rate == 0.1 else ["prune"])]
+        command = [sys.executable, "-m", "dvc", "repro", *([until] if until else [])]
         status = subprocess.run(
             command, cwd=folder, stdout=log, stderr=log, env=os.environ, check=False
         ).returncode
@@ -53,7 +53,9 @@ def read(folder: Path, name: str, *keys: str) -> float:
 def main() -> int:
     jobs = [(seed, rate) for rate in (0.1, 0.4) for seed in SEEDS]
     with ThreadPoolExecutor(2) as pool:
-        folders = dict(zip(jobs, pool.map(lambda job: run(*job), jobs), strict=True))
+        folders = dict(
+            zip(jobs, pool.map(lambda job: run(*job, None if job[1] == 0.1 else "prune"), jobs), strict=True)
+        )
     ten = [folders[seed, 0.1] for seed in SEEDS]
     forty = [folders[seed, 0.4] for seed in SEEDS]
     test = {

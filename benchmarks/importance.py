@@ -1,0 +1,213 @@
+"""`make bench-importance`: does importance find wrong labels, and what is a coreset worth? On real MNIST.
+
+Three seeds of the pipeline up to `prune`, with 10 % symmetric noise (the workspaces of `make accept`), and
+two tables:
+
+1. The share of wrong labels among the most suspect 1, 5 and 10 % of the rows by each score. Importance and
+   contrast come from the embeddings, once in each fold's own space and once as if the five models shared
+   one, and from the pixels. A linear map of a fold's embedding changes no linear model on top of it, so a
+   score should not change either: both are measured once more after a random map of each fold's.
+2. The accuracy of a logistic regression trained on a coreset or on a uniform sample. In each fold's space,
+   four fifths of its rows are trained on and the rest, with true labels, are the test: 3 seeds x 5 folds.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.accept import SEEDS, run
+from tasks.artifacts import (
+    EXAMPLES,
+    GIVEN_LABELS,
+    LABEL_ISSUES,
+    PRED_PROBS,
+    column_array,
+    locate,
+    read_table,
+)
+from tasks.label_quality.coreset import draw_coreset
+from tasks.label_quality.importance import (
+    ClassMoments,
+    importance_of,
+    leverage_of_given,
+    lowest_leverage,
+    percentile_in_class,
+    whiten,
+)
+
+Floats = npt.NDArray[np.float64]
+
+N_CLASSES = 10
+SHARES = (0.01, 0.05, 0.10)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The training rows of one run: labels and fold (N,), embedding (N, 64), pixels (N, 784), scores (N,)."""
+
+    given: npt.NDArray[Any]
+    true: npt.NDArray[Any]
+    repaired: npt.NDArray[Any]
+    fold: npt.NDArray[Any]
+    embedding: npt.NDArray[Any]
+    pixels: npt.NDArray[Any]
+    scores: dict[str, Floats]
+
+
+def read_rows(workspace: Path) -> Rows:
+    data = workspace / "data"
+    predictions = read_table(data / "pred_probs.parquet", PRED_PROBS, columns=["fold", "embedding"])
+    ids = column_array(predictions, "example_id")
+
+    def joined(name: str, artifact: Any, columns: list[str]) -> dict[str, npt.NDArray[Any]]:
+        table = read_table(data / f"{name}.parquet", artifact, columns=columns)
+        rows = locate(column_array(table, "example_id"), ids)
+        return {column: column_array(table, column)[rows] for column in columns}
+
+    labels = joined("given_labels", GIVEN_LABELS, ["given_label", "true_label"])
+    issues = joined(
+        "label_issues",
+        LABEL_ISSUES,
+        ["self_confidence", "normalized_margin", "suggested_label", "noise_posterior"],
+    )
+    given = labels["given_label"].astype(np.int64)
+    return Rows(
+        given=given,
+        true=labels["true_label"].astype(np.int64),
+        repaired=np.where(issues["noise_posterior"], issues["suggested_label"], given).astype(np.int64),
+        fold=column_array(predictions, "fold"),
+        embedding=column_array(predictions, "embedding"),
+        pixels=joined("examples", EXAMPLES, ["image"])["image"].reshape(len(ids), -1) / np.float32(255),
+        scores={name: issues[name] for name in ("self_confidence", "normalized_margin")},
+    )
+
+
+def importance_and_contrast(features: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[Floats, Floats]:
+    moments = ClassMoments(N_CLASSES, features.shape[1])
+    moments.add(features, labels)
+    whitening = whiten(moments)
+    leverage = leverage_of_given(whitening, features, labels)
+    contrast = leverage - lowest_leverage(whitening, features)
+    return importance_of(leverage, labels, whitening.class_weights), contrast
+
+
+def by_fold(features: npt.NDArray[Any], rows: Rows) -> tuple[Floats, Floats]:
+    importance, contrast = np.zeros(len(features)), np.zeros(len(features))
+    for fold in np.unique(rows.fold):
+        members = rows.fold == fold
+        importance[members], contrast[members] = importance_and_contrast(
+            features[members], rows.given[members]
+        )
+    return importance, contrast
+
+
+def mapped(rows: Rows, rng: np.random.Generator) -> npt.NDArray[Any]:
+    """The embedding after a rotation and a scaling of its axes, of each fold's own."""
+    width = rows.embedding.shape[1]
+    found = np.zeros(rows.embedding.shape)
+    for fold in np.unique(rows.fold):
+        rotation = np.linalg.qr(rng.normal(size=(width, width)))[0]
+        scale = np.exp(rng.normal(size=width))
+        found[rows.fold == fold] = rows.embedding[rows.fold == fold] @ (rotation * scale)
+    return found
+
+
+def suspicions(rows: Rows, rng: np.random.Generator) -> dict[str, Floats]:
+    """Scores (N,), high = suspect."""
+    found: dict[str, Floats] = {f"{name} (low)": -score for name, score in rows.scores.items()}
+    moved = mapped(rows, rng)
+    for where, (importance, contrast) in {
+        "embedding, by fold": by_fold(rows.embedding, rows),
+        "embedding, by fold, mapped": by_fold(moved, rows),
+        "embedding, folds as one": importance_and_contrast(rows.embedding, rows.given),
+        "embedding, folds as one, mapped": importance_and_contrast(moved, rows.given),
+        "pixels": importance_and_contrast(rows.pixels, rows.given),
+    }.items():
+        found[f"importance: {where}"] = importance
+        found[f"percentile: {where}"] = percentile_in_class(importance, rows.given)
+        found[f"contrast: {where}"] = contrast
+    return found
+
+
+def precision_at(suspicion: Floats, is_noisy: npt.NDArray[np.bool_], share: float) -> float:
+    top = np.argsort(-suspicion, kind="stable")[: round(share * len(suspicion))]
+    return float(is_noisy[top].mean())
+
+
+def sampled_accuracy(rows: Rows, labels: npt.NDArray[Any], fold: int, seed: int) -> dict[str, list[float]]:
+    """Test accuracy by kind of sample, for each share of the rows; the last of `all rows` repeats."""
+    rng = np.random.default_rng([seed, fold])
+    members = rng.permutation(np.flatnonzero(rows.fold == fold))
+    test, train = np.split(members, [len(members) // 5])
+    features, labels = rows.embedding.astype(np.float64), labels.astype(np.int64)
+    importance = importance_and_contrast(features[train], labels[train])[0]
+
+    def accuracy(chosen: npt.NDArray[Any], weights: Floats | None) -> float:
+        model = LogisticRegression(max_iter=1000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(features[train[chosen]], labels[train[chosen]], sample_weight=weights)
+        return float((model.predict(features[test]) == rows.true[test]).mean())
+
+    everything = accuracy(np.arange(len(train)), None)
+    found: dict[str, list[float]] = {"uniform": [], "coreset": [], "all rows": []}
+    for share in SHARES:
+        n_draws = round(share * len(train))
+        uniform = rng.choice(len(train), n_draws, replace=False)
+        found["uniform"].append(accuracy(uniform, np.full(n_draws, 1 / share)))
+        found["coreset"].append(accuracy(*draw_coreset(importance, n_draws, rng)))
+        found["all rows"].append(everything)
+    return found
+
+
+def print_table(title: str, heading: str, figures: dict[str, list[list[float]]]) -> None:
+    """A row a name: mean and standard deviation over runs of each share's figure."""
+    table = Table(title=title)
+    for column in (heading, *(f"{share:.0%}" for share in SHARES)):
+        table.add_column(column, justify="left" if column == heading else "right")
+    for name, values in figures.items():
+        mean, spread = np.mean(values, axis=0), np.std(values, axis=0, ddof=1)
+        table.add_row(name, *(f"{m:.4f} ± {s:.4f}" for m, s in zip(mean, spread, strict=True)))
+    Console(width=130).print(table)
+
+
+def main() -> int:
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda seed: run(seed, 0.1, "prune"), SEEDS))
+    found: dict[str, list[list[float]]] = {}
+    accuracies: dict[str, list[list[float]]] = {}
+    kinds: dict[str, Callable[[Rows], npt.NDArray[Any]]] = {
+        "given": lambda rows: rows.given,
+        "repaired": lambda rows: rows.repaired,
+    }
+    for seed, folder in zip(SEEDS, folders, strict=True):
+        rows = read_rows(folder)
+        is_noisy = rows.given != rows.true
+        for name, suspicion in suspicions(rows, np.random.default_rng(seed)).items():
+            found.setdefault(name, []).append([precision_at(suspicion, is_noisy, share) for share in SHARES])
+        for kind, labels_of in kinds.items():
+            for fold in np.unique(rows.fold).tolist():
+                for sample, values in sampled_accuracy(rows, labels_of(rows), fold, seed).items():
+                    accuracies.setdefault(f"{kind} labels, {sample}", []).append(values)
+    print_table(f"Share of wrong labels among the most suspect rows (n = {len(SEEDS)} seeds)", "score", found)
+    print_table(
+        f"Test accuracy of a logistic regression by share of rows (n = {len(SEEDS)} seeds x 5 folds)",
+        "trained on",
+        accuracies,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
