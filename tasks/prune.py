@@ -2,10 +2,12 @@
 
 The rows are passed over part by part, four times: thresholds, confident joint, selection, and once more to
 write. Beside the parts at work, memory holds what `label_quality.filters.find_issues` holds, the labels (two
-bytes a row), and, where the truth is known, the score that rows are ranked by.
+bytes a row), and, where the truth is known, the score that rows are ranked by. Embeddings, where there are
+any, are read twice before the last pass, and leave three numbers a row: importance, its percentile, contrast.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +26,7 @@ from tasks.artifacts import (
     LABEL_ISSUES,
     OUT_OF_FOLD,
     PRED_PROBS,
+    DatasetFacts,
     FoldsDigest,
     Scratch,
     TableReader,
@@ -35,7 +38,11 @@ from tasks.artifacts import (
     write_json,
     write_stream,
 )
+from tasks.label_quality.confident_joint import noise_matrix
+from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.filters import PRUNE_FILTERS, IssueRows, find_issues
+from tasks.label_quality.health import health_metrics, mean_l1_error
+from tasks.label_quality.importance import Block, block_rows, percentile_in_class, score_stream
 from tasks.label_quality.in_sample import Surprise
 from tasks.label_quality.metrics import detection_of_counts, ranking_quality
 from tasks.label_quality.noise_posterior import fit_rows
@@ -56,10 +63,14 @@ _MATRICES = 8
 _FIT_BYTES = 28
 # Scores are computed in pieces that stay in the processor's cache.
 _PIECE_ENTRIES = 2**18
+# A block of embeddings takes so many times its size in float64 while it is put together and worked on.
+_BLOCK_COPIES = 4
+# Overlapping and confused pairs that metrics/health.json names.
+_PAIRS = 10
 
 
 def prune(params: Params, workspace: Path) -> None:
-    """Write data/label_issues.parquet, metrics/label_issues.json and plots/filters.csv.
+    """Write data/label_issues.parquet, metrics/label_issues.json, metrics/health.json and plots of both.
 
     Raises:
         ArtifactError: an input is missing or not what it should be, or the memory allowed is too little.
@@ -68,7 +79,9 @@ def prune(params: Params, workspace: Path) -> None:
     data = workspace / "data"
     limit = section.memory_limit_mb * 2**20
     predictions = TableReader(data / "pred_probs.parquet", PRED_PROBS, ["fold", "pred_probs"], limit)
-    given = TableReader(data / "given_labels.parquet", GIVEN_LABELS, ["given_label", "is_noisy"], limit)
+    given = TableReader(
+        data / "given_labels.parquet", GIVEN_LABELS, ["given_label", "true_label", "is_noisy"], limit
+    )
     facts = given.facts
     n_classes = predictions.shape_of("pred_probs")[0]
     if n_classes != facts.n_classes:
@@ -93,8 +106,11 @@ def prune(params: Params, workspace: Path) -> None:
             raise ArtifactError(
                 f"{predictions.path}: {error}. Rebuild it with `dvc repro aggregate`."
             ) from error
-        detection, surprise = write_issues(
-            data / "label_issues.parquet", rows, issues, section, judge=not proved
+        importance = None
+        if section.importance != "none":
+            importance = measure_importance(rows, limit, section.importance == "all_classes")
+        counts, detection, surprise = write_issues(
+            data / "label_issues.parquet", rows, issues, importance, section, judge=not proved
         )
     skipped = issues.skipped_classes if section.filter_by in PRUNE_FILTERS else ()
     for k in skipped:
@@ -112,6 +128,7 @@ def prune(params: Params, workspace: Path) -> None:
             soft_wrap=True,
         )
     write_metrics(workspace, predictions.n_rows, issues, detection, section)
+    write_health(workspace, facts, issues, counts)
 
 
 def check_proof(predictions: TableReader) -> bool:
@@ -138,10 +155,14 @@ def check_proof(predictions: TableReader) -> bool:
 
 @dataclass(frozen=True)
 class Part:
-    """Consecutive rows with their ids (n,) and, where the truth is known, whether they are noisy (n,)."""
+    """Consecutive rows with their ids (n,).
+
+    Where the truth is known of each, their true labels (n,) and whether they are noisy (n,).
+    """
 
     batch: Batch
     ids: npt.NDArray[np.int64]
+    true: npt.NDArray[np.int64] | None
     is_noisy: npt.NDArray[np.bool_] | None
 
 
@@ -219,9 +240,14 @@ class LabelledRows:
         """The same with the ids and the truth."""
         ids = column_array(self.predictions.read_only(number, ["example_id"]), "example_id")
         given, rows = self._given_of(ids)
-        known = given.column("is_noisy").is_valid().to_numpy()[rows]
-        is_noisy = given.column("is_noisy").fill_null(False).to_numpy()[rows]
-        return Part(self.batch(number), ids, is_noisy if known.all() else None)
+        true = _known(given.column("true_label"), 0, rows)
+        is_noisy = _known(given.column("is_noisy"), False, rows)
+        return Part(self.batch(number), ids, None if true is None else true.astype(np.int64), is_noisy)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """(N,) all given labels, once a pass has been made."""
+        return self._labels.astype(np.int64)
 
     def _given_of(self, ids: npt.NDArray[np.int64]) -> tuple[pa.Table, slice | npt.NDArray[np.intp]]:
         """Parts of the labels with all `ids`, and the rows of those."""
@@ -234,6 +260,108 @@ class LabelledRows:
         if np.array_equal(found[together], ids):
             return table, together
         return table, locate(found, ids, str(self.given.path))
+
+
+def _known(
+    column: pa.ChunkedArray, filler: Any, rows: slice | npt.NDArray[np.intp]
+) -> npt.NDArray[Any] | None:
+    """(n,) the values of some rows, if none of them is null."""
+    known = column.is_valid().to_numpy()[rows]
+    return np.asarray(column.fill_null(filler).to_numpy()[rows]) if known.all() else None
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Of every row, in order of `example_id`: see `label_quality.importance`.
+
+    Attributes:
+        importance: (N,).
+        percentile: (N,) of the importance in the class, in (0, 100].
+        contrast: (N,), if it was asked for.
+    """
+
+    importance: npt.NDArray[np.float64]
+    percentile: npt.NDArray[np.float64]
+    contrast: npt.NDArray[np.float64] | None
+
+
+def measure_importance(rows: LabelledRows, limit: int, contrast: bool) -> Importance | None:
+    """Importance from the embeddings, those of each fold on their own; none where there are none.
+
+    Folds are predicted by different models, whose embeddings have no axes in common.
+
+    Raises:
+        ArtifactError: `limit`, in bytes, is too little, or an embedding is not finite.
+    """
+    path = rows.predictions.path
+    if "embedding" not in rows.predictions.names:
+        return None
+    # Imported here, where it is needed: the number of threads in a matrix product moves its last bits.
+    from threadpoolctl import threadpool_limits
+
+    embeddings = TableReader(path, PRED_PROBS, ["embedding"], limit)
+    n_features = embeddings.shape_of("embedding")[0]
+    block_bytes = 8 * (n_features + 1) * min(block_rows(n_features), embeddings.n_rows)
+    fixed = _BLOCK_COPIES * block_bytes + _PART_COPIES * embeddings.part_bytes
+    needed = fixed + 16 * (n_features + 1) ** 2
+    if needed > limit:
+        raise ArtifactError(
+            f"{path}: importance from embeddings of {n_features} numbers takes about "
+            f"{needed / 2**20:,.0f} MB, found prune.memory_limit_mb = {limit // 2**20}. Raise it in "
+            "params.yaml, or set prune.importance to none."
+        )
+    labels, (space, n_spaces) = rows.labels, which_model(rows, limit)
+
+    def read() -> Iterator[Block]:
+        start = 0
+        for features in in_blocks(embeddings, block_rows(n_features)):
+            part = slice(start, start + len(features))
+            yield Block(features, labels[part], space[part])
+            start += len(features)
+
+    try:
+        with threadpool_limits(1), ThreadPoolExecutor(rows.n_threads) as pool:
+            importance, compared = score_stream(
+                read,
+                embeddings.n_rows,
+                rows.n_classes,
+                n_spaces,
+                n_features,
+                contrast=contrast,
+                memory_bytes=limit - fixed,
+                each=pool.map,
+            )
+    except ValueError as error:
+        raise ArtifactError(
+            f"{path}: column `embedding`: {error}. Rebuild it with `dvc repro aggregate`."
+        ) from error
+    return Importance(importance, percentile_in_class(importance, labels), compared)
+
+
+def which_model(rows: LabelledRows, limit: int) -> tuple[npt.NDArray[np.intp], int]:
+    """(N,) which fold's model made the embedding of each row, from 0, and how many such there are."""
+    reader = TableReader(rows.predictions.path, PRED_PROBS, ["fold"], limit)
+    fold = np.concatenate([column_array(reader.read(number), "fold") for number in range(len(reader))])
+    folds, space = np.unique(fold, return_inverse=True)
+    return space, len(folds)
+
+
+def in_blocks(embeddings: TableReader, n_rows: int) -> Iterator[npt.NDArray[np.float32]]:
+    """The embeddings `n_rows` at a time, whatever the row groups of the file: sums depend on it."""
+    held: list[npt.NDArray[np.float32]] = []
+    n_held = 0
+    parts = map_in_order(
+        lambda number: column_array(embeddings.read(number), "embedding"), len(embeddings), n_threads=2
+    )
+    for part in parts:
+        held.append(part)
+        n_held += len(part)
+        while n_held >= n_rows:
+            joined = np.concatenate(held)
+            yield joined[:n_rows]
+            held, n_held = [joined[n_rows:]], n_held - n_rows
+    if n_held:
+        yield np.concatenate(held)
 
 
 @dataclass(frozen=True)
@@ -251,37 +379,51 @@ class Detection:
     ranking: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Rows by pair of classes.
+
+    Attributes:
+        suggested: (K, K) rows indexed [given, suggested].
+        true: (K, K) rows indexed [given, true], where the truth is known of every row.
+    """
+
+    suggested: npt.NDArray[np.int64]
+    true: npt.NDArray[np.int64] | None
+
+
 def write_issues(
-    path: Path, rows: LabelledRows, issues: IssueRows, section: Section, judge: bool
-) -> tuple[Detection | None, Surprise]:
+    path: Path,
+    rows: LabelledRows,
+    issues: IssueRows,
+    importance: Importance | None,
+    section: Section,
+    judge: bool,
+) -> tuple[Counts, Detection | None, Surprise]:
     """Write data/label_issues.parquet.
 
     Returns:
-        how the flags compare with the truth, where that is known of every row; and, where `judge`, what tells
-        whether the probabilities look in-sample.
+        rows by pair of classes; how the flags compare with the truth, where that is known of every row; and,
+        where `judge`, what tells whether the probabilities look in-sample.
     """
     chosen = issues.flagged[section.filter_by]
     ranked = ranks(chosen.scores)
     suspicion = ranking_score(section.rank_by, issues.thresholds if section.adjust_pred_probs else None)
 
-    def describe(
-        part: Part,
-    ) -> tuple[dict[str, Any], npt.NDArray[np.bool_] | None, npt.NDArray[np.float64], Surprise]:
+    def describe(part: Part) -> tuple[Part, dict[str, Any], npt.NDArray[np.float64], Surprise]:
         batch = part.batch
         flags = {name: _flags(flagged.rows, batch) for name, flagged in issues.flagged.items()}
         rank = np.full(len(part.ids), -1, dtype=np.int64)
         first, last = np.searchsorted(chosen.rows, (batch.start, batch.stop))
         rank[chosen.rows[first:last] - batch.start] = ranked[first:last]
         suggested = batch.pred_probs.argmax(axis=1)
-        nothing = pa.nulls(len(part.ids), pa.float64())
         columns = {
             "example_id": part.ids,
             "given_label": batch.labels,
             "suggested_label": suggested,
             "suggested_prob": batch.pred_probs[np.arange(len(suggested)), suggested],
             **{name: _scores(score, batch) for name, score in SCORES.items()},
-            "importance": nothing,
-            "importance_percentile": nothing,
+            **_importance(importance, batch),
             "is_issue": flags[section.filter_by],
             "rank": pa.array(rank, pa.int64(), mask=rank < 0),
             **flags,
@@ -289,16 +431,25 @@ def write_issues(
         found = Surprise()
         for piece in batch.cut(_PIECE_ENTRIES) if judge else ():
             found += Surprise.of(piece.labels, piece.pred_probs)
-        return columns, part.is_noisy, _scores(suspicion, batch), found
+        return part, columns, _scores(suspicion, batch), found
 
     truth: list[npt.NDArray[np.bool_]] | None = []
     scores: list[npt.NDArray[np.float64]] = []
     n_hits = dict.fromkeys(issues.flagged, 0)
+    n_classes = rows.n_classes
+    suggested_counts: npt.NDArray[np.int64] = np.zeros((n_classes, n_classes), dtype=np.int64)
+    true_counts: npt.NDArray[np.int64] | None = np.zeros_like(suggested_counts)
     surprise = Surprise()
     with write_stream(path, LABEL_ISSUES, rows.given.facts) as append:
-        for columns, is_noisy, part_scores, found in rows.map_parts(describe):
+        for part, columns, part_scores, found in rows.map_parts(describe):
             append(columns)
             surprise += found
+            labels, is_noisy = part.batch.labels, part.is_noisy
+            suggested_counts += count_confusions(labels, columns["suggested_label"], n_classes)
+            if part.true is None or true_counts is None:
+                true_counts = None
+            else:
+                true_counts += count_confusions(labels, part.true, n_classes)
             if is_noisy is None:
                 truth = None
             if truth is not None and is_noisy is not None:
@@ -306,15 +457,30 @@ def write_issues(
                 scores.append(part_scores)
                 for name in n_hits:
                     n_hits[name] += int((columns[name] & is_noisy).sum())
+    counts = Counts(suggested_counts, true_counts)
     if not truth:
-        return None, surprise
+        return counts, None, surprise
     wrong = np.concatenate(truth)
     n_errors = int(wrong.sum())
     by_filter = {
         name: detection_of_counts(n_errors, len(flagged.rows), n_hits[name])
         for name, flagged in issues.flagged.items()
     }
-    return Detection(n_errors, by_filter, ranking_quality(wrong, 1 - np.concatenate(scores))), surprise
+    detection = Detection(n_errors, by_filter, ranking_quality(wrong, 1 - np.concatenate(scores)))
+    return counts, detection, surprise
+
+
+def _importance(importance: Importance | None, batch: Batch) -> dict[str, Any]:
+    """The columns of a batch; nulls for what was not measured."""
+    rows = slice(batch.start, batch.stop)
+    nothing = pa.nulls(batch.stop - batch.start, pa.float64())
+    if importance is None:
+        return dict.fromkeys(("importance", "importance_percentile", "contrast"), nothing)
+    return {
+        "importance": importance.importance[rows],
+        "importance_percentile": importance.percentile[rows],
+        "contrast": nothing if importance.contrast is None else importance.contrast[rows],
+    }
 
 
 def _flags(rows: npt.NDArray[np.int64], batch: Batch) -> npt.NDArray[np.bool_]:
@@ -347,6 +513,31 @@ def write_metrics(
         columns |= {name: [entry[name] for entry in quality] for name in ("precision", "recall", "f1")}
     write_json(workspace / "metrics" / "label_issues.json", metrics)
     with atomic_path(workspace / "plots" / "filters.csv") as temporary:
+        pacsv.write_csv(pa.table(columns), temporary)
+
+
+def write_health(workspace: Path, facts: DatasetFacts, issues: IssueRows, counts: Counts) -> None:
+    """Write metrics/health.json and, entry by entry, plots/noise_matrices.csv."""
+    metrics = health_metrics(
+        issues.calibrated, issues.n_off_diagonal, counts.suggested, facts.class_names, _PAIRS
+    )
+    matrices = {"confident_joint": noise_matrix(issues.calibrated)}
+    if issues.noise_posterior:
+        matrices["noise_posterior"] = issues.noise_posterior.transition_matrix.T
+    if counts.true is not None:
+        injected, true_counts = noise_matrix(counts.true), counts.true.sum(axis=0)
+        metrics["noise_matrix_l1_error"] = {
+            name: mean_l1_error(estimated, injected, true_counts) for name, estimated in matrices.items()
+        }
+        matrices["injected"] = injected
+    write_json(workspace / "metrics" / "health.json", metrics)
+    # The noise model leaves a trace in every entry; those that the counts leave out would only be long.
+    counted = [matrix > 0 for name, matrix in matrices.items() if name != "noise_posterior"]
+    given, true = np.nonzero(np.any(counted, axis=0))
+    names = np.array(facts.class_names)
+    columns = {"given": names[given], "true": names[true]}
+    columns |= {name: matrix[given, true] for name, matrix in matrices.items()}
+    with atomic_path(workspace / "plots" / "noise_matrices.csv") as temporary:
         pacsv.write_csv(pa.table(columns), temporary)
 
 

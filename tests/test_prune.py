@@ -14,6 +14,7 @@ from tasks.artifacts import (
     PRED_PROBS,
     DatasetFacts,
     Scratch,
+    TableReader,
     column_array,
     folds_digest,
     make_table,
@@ -22,11 +23,22 @@ from tasks.artifacts import (
     write_table,
 )
 from tasks.artifacts.tables import FILTER_COLUMNS
+from tasks.label_quality.confident_joint import noise_matrix
+from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.filters import find_label_issues
+from tasks.label_quality.health import health_metrics, mean_l1_error
+from tasks.label_quality.importance import (
+    ClassMoments,
+    importance_of,
+    leverage_of_given,
+    lowest_leverage,
+    percentile_in_class,
+    whiten,
+)
 from tasks.label_quality.metrics import detection_quality, ranking_quality
 from tasks.label_quality.scores import SCORES
 from tasks.params import load_params
-from tasks.prune import prune
+from tasks.prune import in_blocks, prune
 
 FACTS = DatasetFacts("toy", ("ant", "bee", "cat"), "features", (2,))
 
@@ -41,7 +53,7 @@ def choose(params, **values):
     return params.model_copy(update={"prune": params.prune.model_copy(update=values)})
 
 
-def write_inputs(workspace, *, known=True, shuffled=False, pred_probs=None):
+def write_inputs(workspace, *, known=True, shuffled=False, pred_probs=None, embedded=False):
     """80 training rows, a fifth noisy, and 10 test rows; returns ids, labels, truth and pred_probs."""
     rng = np.random.default_rng(0)
     ids = np.sort(rng.choice(1000, size=90, replace=False)).astype(np.int64)
@@ -62,17 +74,23 @@ def write_inputs(workspace, *, known=True, shuffled=False, pred_probs=None):
             "is_noisy": pa.array(given != true, pa.bool_(), mask=np.full(90, not known)),
         },
     )
-    probs_table = make_table(
-        PRED_PROBS,
-        FACTS,
-        {"example_id": ids[:80], "fold": np.arange(80) % 2, "pred_probs": pred_probs},
-    )
+    columns = {"example_id": ids[:80], "fold": np.arange(80) % 2, "pred_probs": pred_probs}
+    if embedded:
+        columns["embedding"] = embeddings(true[:80])
+    probs_table = make_table(PRED_PROBS, FACTS, columns)
     if shuffled:
         labels_table = labels_table.take(pa.array(rng.permutation(90)))
         probs_table = probs_table.take(pa.array(rng.permutation(80)))
     write_table(workspace / "data" / "given_labels.parquet", labels_table, GIVEN_LABELS)
     write_table(workspace / "data" / "pred_probs.parquet", probs_table, PRED_PROBS)
     return ids[:80], given[:80], true[:80], pred_probs
+
+
+def embeddings(true):
+    """(80, 4), each fold's from a model of its own."""
+    rng = np.random.default_rng(1)
+    seen = 4 * np.eye(4)[true] + rng.normal(size=(80, 4))
+    return np.where((np.arange(80) % 2 == 0)[:, None], seen, seen @ rng.normal(size=(4, 4)))
 
 
 def read_issues(workspace):
@@ -185,7 +203,7 @@ def test_without_the_truth_there_is_no_precision(params, tmp_path):
 
 def test_rows_are_joined_by_id_whatever_their_order(params, tmp_path):
     for name in ("sorted", "shuffled"):
-        write_inputs(tmp_path / name, shuffled=name == "shuffled")
+        write_inputs(tmp_path / name, shuffled=name == "shuffled", embedded=True)
         prune(params, tmp_path / name)
     assert read_issues(tmp_path / "shuffled").equals(read_issues(tmp_path / "sorted"))
     assert read_metrics(tmp_path / "shuffled") == read_metrics(tmp_path / "sorted")
@@ -239,7 +257,113 @@ def test_predictions_need_no_embedding(params, tmp_path):
     write_inputs(tmp_path)
     assert "embedding" not in pq.read_schema(tmp_path / "data" / "pred_probs.parquet").names
     prune(params, tmp_path)
-    assert read_issues(tmp_path).num_rows == 80
+    issues = read_issues(tmp_path)
+    assert issues.num_rows == 80
+    for name in ("importance", "importance_percentile", "contrast"):
+        assert issues.column(name).null_count == 80
+
+
+def test_importance_is_measured_in_the_space_of_each_folds_model(params, tmp_path):
+    _, labels, true, _ = write_inputs(tmp_path, embedded=True)
+    prune(params, tmp_path)
+    issues = read_issues(tmp_path)
+    importance = column_array(issues, "importance")
+    features = embeddings(true).astype(np.float32)
+    for fold in (0, 1):
+        rows = np.arange(80) % 2 == fold
+        moments = ClassMoments(3, 4)
+        moments.add(features[rows], labels[rows])
+        whitening = whiten(moments)
+        leverage = leverage_of_given(whitening, features[rows], labels[rows])
+        expected = importance_of(leverage, labels[rows], whitening.class_weights)
+        assert importance[rows] == pytest.approx(expected)
+        contrast = leverage - lowest_leverage(whitening, features[rows])
+        assert column_array(issues, "contrast")[rows] == pytest.approx(contrast, abs=1e-12)
+    percentile = column_array(issues, "importance_percentile")
+    assert np.array_equal(percentile, percentile_in_class(importance, labels))
+    wrong = labels != true
+    assert column_array(issues, "contrast")[wrong].mean() > column_array(issues, "contrast")[~wrong].mean()
+
+
+@pytest.mark.parametrize("n_rows", [1, 13, 80])
+def test_embeddings_are_taken_in_blocks_of_one_size_whatever_the_row_groups(tmp_path, n_rows):
+    *_, true, _ = write_inputs(tmp_path, embedded=True)
+    path = tmp_path / "data" / "pred_probs.parquet"
+    pq.write_table(pq.read_table(path), path, row_group_size=9)
+    blocks = list(in_blocks(TableReader(path, PRED_PROBS, ["embedding"]), n_rows))
+    assert [len(block) for block in blocks] == [n_rows] * (80 // n_rows) + [80 % n_rows] * (80 % n_rows > 0)
+    assert np.array_equal(np.concatenate(blocks), embeddings(true).astype(np.float32))
+
+
+def test_contrast_and_importance_are_left_out_on_request(params, tmp_path):
+    write_inputs(tmp_path, embedded=True)
+    nulls = {}
+    for choice in ("all_classes", "given_class", "none"):
+        prune(choose(params, importance=choice), tmp_path)
+        issues = read_issues(tmp_path)
+        nulls[choice] = [issues.column(name).null_count for name in ("importance", "contrast")]
+    assert nulls == {"all_classes": [0, 0], "given_class": [0, 80], "none": [80, 80]}
+
+
+def test_memory_for_the_embeddings_is_part_of_the_limit(params, tmp_path, monkeypatch):
+    write_inputs(tmp_path, embedded=True)
+    monkeypatch.setattr("tasks.prune._BLOCK_COPIES", 2**20)
+    with pytest.raises(ArtifactError, match=r"embeddings of 4 numbers .* set prune.importance to none"):
+        prune(params, tmp_path)
+    assert not (tmp_path / "data" / "label_issues.parquet").exists()
+
+
+def test_an_embedding_that_is_not_finite_is_an_error_that_names_the_file(params, tmp_path):
+    write_inputs(tmp_path, embedded=True)
+    path = tmp_path / "data" / "pred_probs.parquet"
+    table = read_table(path, PRED_PROBS)
+    columns = {name: column_array(table, name) for name in table.column_names}
+    columns["embedding"] = columns["embedding"].copy()
+    columns["embedding"][5, 2] = np.nan
+    write_table(path, make_table(PRED_PROBS, FACTS, columns), PRED_PROBS)
+    with pytest.raises(ArtifactError, match=r"pred_probs\.parquet: column `embedding`: .*found nan"):
+        prune(params, tmp_path)
+
+
+def test_health_is_that_of_the_joint_and_of_the_table(params, tmp_path):
+    _, labels, true, probs = write_inputs(tmp_path)
+    prune(params, tmp_path)
+    found = json.loads((tmp_path / "metrics" / "health.json").read_text())
+    issues = find_label_issues(labels, probs)
+    injected = noise_matrix(count_confusions(labels, true, 3))
+    n_true = np.bincount(true)
+    errors = found.pop("noise_matrix_l1_error")
+    assert errors == pytest.approx(
+        {
+            "confident_joint": mean_l1_error(noise_matrix(issues.calibrated), injected, n_true),
+            "noise_posterior": mean_l1_error(issues.noise_posterior.transition_matrix.T, injected, n_true),
+        }
+    )
+    assert all(0 < error < 0.4 for error in errors.values())
+    confusion = count_confusions(labels, probs.argmax(axis=1), 3)
+    n_off = int(issues.flags["confident_learning"].sum())
+    assert found == health_metrics(issues.calibrated, n_off, confusion, FACTS.class_names, 10)
+
+
+def test_the_noise_matrices_stand_beside_each_other(params, tmp_path):
+    _, labels, true, _ = write_inputs(tmp_path)
+    prune(params, tmp_path)
+    rows = pacsv.read_csv(tmp_path / "plots" / "noise_matrices.csv").to_pylist()
+    assert list(rows[0]) == ["given", "true", "confident_joint", "noise_posterior", "injected"]
+    injected = {(row["given"], row["true"]): row["injected"] for row in rows}
+    for k, name in enumerate(FACTS.class_names):
+        following = FACTS.class_names[(k + 1) % 3]
+        assert injected[following, name] == pytest.approx((labels[true == k] == (k + 1) % 3).mean())
+        for matrix in ("confident_joint", "noise_posterior", "injected"):
+            assert sum(row[matrix] for row in rows if row["true"] == name) == pytest.approx(1, abs=1e-6)
+
+
+def test_without_the_truth_nothing_is_compared_with_it(params, tmp_path):
+    write_inputs(tmp_path, known=False)
+    prune(params, tmp_path)
+    assert "noise_matrix_l1_error" not in json.loads((tmp_path / "metrics" / "health.json").read_text())
+    columns = pacsv.read_csv(tmp_path / "plots" / "noise_matrices.csv").column_names
+    assert columns == ["given", "true", "confident_joint", "noise_posterior"]
 
 
 def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
@@ -252,7 +376,7 @@ def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
         write(scratch, start, rows)
 
     for name, rows_a_group, n_threads in kinds:
-        write_inputs(tmp_path / name)
+        write_inputs(tmp_path / name, embedded=True)
         for table in ("pred_probs", "given_labels"):
             path = tmp_path / name / "data" / f"{table}.parquet"
             pq.write_table(pq.read_table(path), path, row_group_size=rows_a_group)
@@ -261,7 +385,10 @@ def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
         if name == "filling":
             monkeypatch.setattr(Scratch, "write", write_once)
         prune(params, tmp_path / name)
-        written = ("data/label_issues.parquet", "metrics/label_issues.json", "plots/filters.csv")
+        written = [
+            *("data/label_issues.parquet", "metrics/label_issues.json", "plots/filters.csv"),
+            *("metrics/health.json", "plots/noise_matrices.csv"),
+        ]
         files[name] = [(tmp_path / name / path).read_bytes() for path in written]
     assert all(content == files["whole"] for content in files.values())
 

@@ -144,6 +144,11 @@ class TableReader:
         """A part without rows."""
         return self._schema.empty_table().select(self._columns)
 
+    @property
+    def names(self) -> list[str]:
+        """All columns of the file, those that are not read included."""
+        return list(self._schema.names)
+
     def shape_of(self, column: str) -> tuple[int, ...]:
         """The shape of one row of a tensor column."""
         return tuple(self._schema.field(column).type.shape)

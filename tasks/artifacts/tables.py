@@ -147,6 +147,7 @@ LABEL_ISSUES = Artifact(
         Column("confidence_weighted_entropy", pa.float64()),
         Column("importance", pa.float64(), nullable=True),
         Column("importance_percentile", pa.float64(), nullable=True),
+        Column("contrast", pa.float64(), nullable=True),
         Column("is_issue", pa.bool_()),
         Column("rank", pa.int64(), nullable=True),
         *(Column(name, pa.bool_()) for name in FILTER_COLUMNS),
