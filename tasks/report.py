@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tasks.artifacts import (
     GIVEN_LABELS,
     LABEL_ISSUES,
     TRAINING_SET,
+    DatasetFacts,
     atomic_path,
     column_array,
     locate,
@@ -29,8 +31,14 @@ from tasks.artifacts import (
     write_json,
     write_text,
 )
+from tasks.label_quality.confusions import count_confusions, most_and_least_important, worst_confused
 from tasks.params import Params
 
+# What the page shows of the worst-confused classes: so many pairs, and rows at each end of importance.
+_PAIRS = 3
+_SAMPLES = 6
+# Classes above which a table by class would be longer than anyone reads; the files have them all.
+_MOST_CLASSES = 20
 _CURVES = ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy")
 
 
@@ -47,6 +55,7 @@ def report(params: Params, workspace: Path) -> None:
     given = read_table(data / "given_labels.parquet", GIVEN_LABELS, columns=["true_label", "is_noisy"])
     cross_validation = _read_json(workspace / "metrics" / "cross_validation.json")
     detection = _read_json(workspace / "metrics" / "label_issues.json")
+    health = _read_json(workspace / "metrics" / "health.json")
     repair = _read_json(workspace / "metrics" / "training_set.json")
     runs: dict[str, dict[str, Any]] = {
         name: _read_json(workspace / "metrics" / f"retrain_{name}.json") for name in params.retrain.label_sets
@@ -54,14 +63,15 @@ def report(params: Params, workspace: Path) -> None:
 
     gain = summarise_gain({name: run["test"]["accuracy"] for name, run in runs.items() if "test" in run})
     write_json(workspace / "metrics" / "report.json", gain)
-    confusion = confusion_counts(
+    confusion = count_confusions(
         column_array(issues, "given_label"), column_array(issues, "suggested_label"), facts.n_classes
     )
     write_plots(workspace / "plots", facts.class_names, issues, repair, params)
     curves = learning_curves(workspace / "plots", params)
 
     examples = read_table(data / "examples.parquet", EXAMPLES, columns=[facts.content])
-    top = top_issues(issues, training_set, given, examples, facts.content, params.report.top_issues)
+    pictures = Pictures(issues, given, examples, facts)
+    top = top_issues(issues, training_set, pictures, params.report.top_issues)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -71,6 +81,7 @@ def report(params: Params, workspace: Path) -> None:
     )
     with (workspace / "plots" / "filters.csv").open(encoding="utf-8", newline="") as file:
         filters = list(csv.DictReader(file))
+    matrices = noise_matrices(workspace / "plots" / "noise_matrices.csv", facts.class_names)
     page = environment.get_template("report.html").render(
         facts=facts,
         params=params,
@@ -81,9 +92,14 @@ def report(params: Params, workspace: Path) -> None:
         gain=gain,
         filters=filters,
         confusion=confusion.tolist(),
-        off_diagonal_max=int(max(1, (confusion - np.diag(confusion.diagonal())).max())),
+        off_diagonal_max=int(max(1, _off_diagonal_max(confusion))),
         curves=curves,
         top=top,
+        health=health,
+        worst_classes=worst_classes(health["classes"]),
+        confused=confused_pairs(issues, confusion, pictures),
+        matrices=matrices,
+        most_noise=max([_off_diagonal_max(np.array(matrix)) for matrix in matrices.values()], default=0),
     )
     write_text(workspace / "report" / "index.html", page)
     print_summary(Console(), facts.dataset, params, cross_validation, detection, repair, runs, gain)
@@ -105,12 +121,55 @@ def summarise_gain(accuracy: dict[str, float]) -> dict[str, float]:
     return found
 
 
-def confusion_counts(
-    given: npt.NDArray[Any], suggested: npt.NDArray[Any], n_classes: int
-) -> npt.NDArray[np.int64]:
-    """(K, K) counts of rows, indexed [given, suggested]."""
-    flat = given.astype(np.int64) * n_classes + suggested
-    return np.bincount(flat, minlength=n_classes**2).reshape(n_classes, n_classes)
+def worst_classes(classes: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:
+    """The classes of lowest label quality, the worst first, as many as the page has room for."""
+    return sorted(classes.items(), key=lambda item: item[1]["label_quality"])[:_MOST_CLASSES]
+
+
+def noise_matrices(path: Path, class_names: tuple[str, ...]) -> dict[str, list[list[float]]]:
+    """The noise matrices by name, each (K, K) [given][true]; none where they are too large for the page."""
+    if len(class_names) > _MOST_CLASSES:
+        return {}
+    index = {name: k for k, name in enumerate(class_names)}
+    matrices: dict[str, npt.NDArray[np.float64]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            given, true = index[row.pop("given")], index[row.pop("true")]
+            for name, value in row.items():
+                matrix = matrices.setdefault(name, np.zeros((len(index), len(index))))
+                matrix[given, true] = float(value)
+    return {name: matrix.tolist() for name, matrix in matrices.items()}
+
+
+def confused_pairs(
+    issues: pa.Table, confusion: npt.NDArray[np.int64], pictures: "Pictures"
+) -> list[dict[str, Any]]:
+    """The worst-confused pairs, with the most and the least important rows given the class predicted.
+
+    Rows are shown once, with the first pair that leads to their class, and only where they have importance.
+    """
+    importance = issues.column("importance").fill_null(0).to_numpy()
+    measured = issues.column("importance").is_valid().to_numpy()
+    given = column_array(issues, "given_label")
+    names = read_facts(issues).class_names
+    seen: set[int] = set()
+    found = []
+    for pair in worst_confused(confusion, _PAIRS):
+        of_class = measured & (given == pair.predicted)
+        members = np.flatnonzero(of_class) if pair.predicted not in seen else np.arange(0)
+        seen.add(pair.predicted)
+        most, least = most_and_least_important(importance, members, _SAMPLES)
+        found.append(
+            {
+                "label": names[pair.label],
+                "predicted": names[pair.predicted],
+                "n_rows": pair.n_rows,
+                "share": pair.share,
+                "most": pictures.describe(most),
+                "least": pictures.describe(least),
+            }
+        )
+    return found
 
 
 def write_plots(
@@ -160,24 +219,44 @@ def learning_curves(folder: Path, params: Params) -> dict[str, Any]:
     return {"lines": lines, "low": np.floor(lowest * 20) / 20, "epochs": params.train_fold.epochs}
 
 
-def top_issues(
-    issues: pa.Table,
-    training_set: pa.Table,
-    given: pa.Table,
-    examples: pa.Table,
-    content: str,
-    n: int,
-) -> list[dict[str, Any]]:
-    """The `n` most suspect issues: ids, labels, probability, what was done, and a picture as a data URI."""
-    facts = read_facts(issues)
+@dataclass(frozen=True)
+class Pictures:
+    """What the page says of single rows of `issues`, with the truth and the content joined by id."""
+
+    issues: pa.Table
+    given: pa.Table
+    examples: pa.Table
+    facts: DatasetFacts
+
+    def describe(self, rows: npt.NDArray[np.intp]) -> list[dict[str, Any]]:
+        """Of each row its id, labels, probability, and a picture as a data URI where it is one."""
+        columns = {
+            name: column_array(self.issues, name)[rows]
+            for name in ("example_id", "given_label", "suggested_label", "suggested_prob")
+        }
+        ids = columns["example_id"]
+        truth = self.given.column("true_label").take(locate(column_array(self.given, "example_id"), ids))
+        places = locate(column_array(self.examples, "example_id"), ids)
+        images = column_array(self.examples.take(places), "image") if self.facts.content == "image" else None
+        names = self.facts.class_names
+        return [
+            {
+                "example_id": int(ids[place]),
+                "given": names[columns["given_label"][place]],
+                "suggested": names[columns["suggested_label"][place]],
+                "suggested_prob": float(columns["suggested_prob"][place]),
+                "true": None if true is None else names[true],
+                "picture": None if images is None else picture_uri(images[place]),
+            }
+            for place, true in enumerate(truth.to_pylist())
+        ]
+
+
+def top_issues(issues: pa.Table, training_set: pa.Table, pictures: Pictures, n: int) -> list[dict[str, Any]]:
+    """The `n` most suspect issues: see `Pictures.describe`, and what was done."""
     rank = issues.column("rank").fill_null(-1).to_numpy()
     chosen = np.flatnonzero((rank >= 0) & (rank < n))
-    chosen = chosen[np.argsort(rank[chosen])]
-    ids = column_array(issues, "example_id")[chosen]
-    columns = {name: column_array(issues, name)[chosen] for name in ("given_label", "suggested_label")}
-    columns["suggested_prob"] = column_array(issues, "suggested_prob")[chosen]
-    truth = given.column("true_label").to_pylist()
-    true_rows = locate(column_array(given, "example_id"), ids)
+    found = pictures.describe(chosen[np.argsort(rank[chosen])])
     kept_label = dict(
         zip(
             column_array(training_set, "example_id").tolist(),
@@ -185,22 +264,9 @@ def top_issues(
             strict=True,
         )
     )
-    pictures = column_array(examples, content)[locate(column_array(examples, "example_id"), ids)]
-    found = []
-    for place, example_id in enumerate(ids.tolist()):
-        true = truth[true_rows[place]]
-        label = kept_label.get(example_id)
-        found.append(
-            {
-                "example_id": example_id,
-                "given": facts.class_names[columns["given_label"][place]],
-                "suggested": facts.class_names[columns["suggested_label"][place]],
-                "suggested_prob": float(columns["suggested_prob"][place]),
-                "true": None if true is None else facts.class_names[true],
-                "now": "dropped" if label is None else facts.class_names[label],
-                "picture": picture_uri(pictures[place]) if content == "image" else None,
-            }
-        )
+    for issue in found:
+        label = kept_label.get(issue["example_id"])
+        issue["now"] = "dropped" if label is None else pictures.facts.class_names[label]
     return found
 
 
@@ -257,6 +323,10 @@ def print_summary(
         table.add_row("worth of the repair", line)
     console.print(table)
     console.print("The whole story: report/index.html")
+
+
+def _off_diagonal_max(matrix: npt.NDArray[Any]) -> float:
+    return float((matrix - np.diag(matrix.diagonal())).max())
 
 
 def _cross_validated(metrics: dict[str, Any]) -> str:

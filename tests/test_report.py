@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from tasks import ArtifactError
+from tasks.artifacts import LABEL_ISSUES, read_facts, read_table
+from tasks.label_quality.confusions import count_confusions, worst_confused
 from tasks.params import load_params
-from tasks.report import confusion_counts, picture_uri, report, summarise_gain
+from tasks.prune import prune
+from tasks.report import noise_matrices, picture_uri, report, summarise_gain
 
 
 def test_the_page_is_self_contained_and_well_formed(finished_run: Path) -> None:
@@ -43,9 +46,63 @@ def test_the_page_shows_the_figures_of_the_metrics(finished_run: Path) -> None:
     found = json.loads((finished_run / "metrics" / "label_issues.json").read_text())
     assert f"{found['n_issues']:,}" in page
     assert f"F1 {found['f1']:.4f}" in page
-    assert page.count("data:image/png;base64,") == min(25, found["n_issues"])
+    top = page[page.index("most suspect labels") : page.index("Health of the labels")]
+    assert top.count("data:image/png;base64,") == min(25, found["n_issues"])
     gain = json.loads((finished_run / "metrics" / "report.json").read_text())
     assert f"{gain['gain'] * 100:+.2f} points" in page
+
+
+def test_the_page_shows_health_and_noise_as_measured(finished_run: Path) -> None:
+    page = (finished_run / "report" / "index.html").read_text()
+    health = json.loads((finished_run / "metrics" / "health.json").read_text())
+    assert f"{health['label_health'] * 100:.2f} % of the labels look right" in page
+    worst = min(health["classes"], key=lambda name: health["classes"][name]["label_quality"])
+    section = page[page.index("Health of the labels") : page.index("Worst-confused classes")]
+    assert re.search(r"<tr><td>(.*?)</td>", section)[1] == worst
+    for name, error in health["noise_matrix_l1_error"].items():
+        assert f"{name} {error:.4f}" in page
+    noise = page[page.index("estimated beside injected") : page.index("Given against suggested")]
+    assert noise.count('<table class="heat">') == 3
+
+
+def test_the_worst_confused_classes_show_the_most_and_the_least_important_rows(finished_run: Path) -> None:
+    page = (finished_run / "report" / "index.html").read_text()
+    section = page[page.index("Worst-confused classes") : page.index("Noise: P(given")]
+    issues = read_table(finished_run / "data" / "label_issues.parquet", LABEL_ISSUES).to_pandas()
+    facts = read_facts(read_table(finished_run / "data" / "label_issues.parquet", LABEL_ISSUES))
+    counts = count_confusions(issues.given_label.to_numpy(), issues.suggested_label.to_numpy(), 10)
+    pairs = worst_confused(counts, 3)
+    expected = []
+    seen = set()
+    for pair in pairs:
+        names = facts.class_names[pair.label], facts.class_names[pair.predicted]
+        assert "<b>{}</b> predicted as <b>{}</b>".format(*names) in section
+        if pair.predicted not in seen:
+            members = issues[issues.given_label == pair.predicted].sort_values("importance")
+            expected += [*members.example_id[::-1][:6], *members.example_id[:6]]
+        seen.add(pair.predicted)
+    assert [int(found) for found in re.findall(r"<figcaption>#(\d+)", section)] == expected
+    assert section.count("data:image/png;base64,") == len(expected)
+
+
+def test_without_importance_the_confused_classes_are_named_all_the_same(workspace_copy: Path) -> None:
+    params = load_params(workspace_copy / "params.yaml")
+    without = params.model_copy(update={"prune": params.prune.model_copy(update={"importance": "none"})})
+    prune(without, workspace_copy)
+    report(without, workspace_copy)
+    page = (workspace_copy / "report" / "index.html").read_text()
+    section = page[page.index("Worst-confused classes") : page.index("Noise: P(given")]
+    assert "predicted as" in section
+    assert "data:image" not in section
+
+
+def test_matrices_too_large_for_the_page_are_left_to_their_file(tmp_path: Path) -> None:
+    names = tuple(f"class {k}" for k in range(21))
+    assert noise_matrices(tmp_path / "noise_matrices.csv", names) == {}
+    (tmp_path / "noise_matrices.csv").write_text('"given","true","estimated"\n"class 2","class 0",0.25\n')
+    assert noise_matrices(tmp_path / "noise_matrices.csv", names[:3]) == {
+        "estimated": [[0, 0, 0], [0, 0, 0], [0.25, 0, 0]]
+    }
 
 
 def test_the_same_inputs_give_the_same_page(workspace_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,11 +142,6 @@ def test_the_share_of_the_gap_is_gain_over_gap() -> None:
     assert found == pytest.approx({"gain": 0.04, "gap": 0.05, "gap_recovered": 0.8})
     assert math.isnan(summarise_gain({"given": 0.9, "cleaned": 0.9, "true": 0.9})["gap_recovered"])
     assert summarise_gain({"given": 0.9}) == {}
-
-
-def test_confusion_counts_pairs() -> None:
-    counts = confusion_counts(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
-    np.testing.assert_array_equal(counts, [[1, 1], [0, 1]])
 
 
 def test_a_grey_picture_is_ink_on_paper() -> None:
