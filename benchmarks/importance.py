@@ -5,8 +5,8 @@ two tables:
 
 1. The share of wrong labels among the most suspect 1, 5 and 10 % of the rows by each score. Importance and
    contrast come from the embeddings, once in each fold's own space and once as if the five models shared
-   one, and from the pixels. A linear map of a fold's embedding changes no linear model on top of it, so a
-   score should not change either: both are measured once more after a random map of each fold's.
+   one, and from the pixels. A linear map of a fold's embedding changes no linear model on top of it, so the
+   scores should not change either: how many of the top 1 % stay after a random map of each fold's is printed.
 2. The accuracy of a logistic regression trained on a coreset or on a uniform sample. In each fold's space,
    four fifths of its rows are trained on and the rest, with true labels, are the test: 3 seeds x 5 folds.
 """
@@ -123,15 +123,29 @@ def mapped(rows: Rows, rng: np.random.Generator) -> npt.NDArray[Any]:
     return found
 
 
-def suspicions(rows: Rows, rng: np.random.Generator) -> dict[str, Floats]:
+def top_rows_kept(rows: Rows, rng: np.random.Generator) -> dict[str, float]:
+    """By score and way of pooling: the share of the top 1 % that is there after a map too."""
+    after = mapped(rows, rng)
+    scores = {
+        "by fold": (by_fold(rows.embedding, rows), by_fold(after, rows)),
+        "folds as one": (
+            importance_and_contrast(rows.embedding, rows.given),
+            importance_and_contrast(after, rows.given),
+        ),
+    }
+    return {
+        f"{name}, {way}": len(np.intersect1d(top(old, 0.01), top(new, 0.01))) / len(top(old, 0.01))
+        for way, (before, moved) in scores.items()
+        for name, old, new in zip(("importance", "contrast"), before, moved, strict=True)
+    }
+
+
+def suspicions(rows: Rows) -> dict[str, Floats]:
     """Scores (N,), high = suspect."""
     found: dict[str, Floats] = {f"{name} (low)": -score for name, score in rows.scores.items()}
-    moved = mapped(rows, rng)
     for where, (importance, contrast) in {
         "embedding, by fold": by_fold(rows.embedding, rows),
-        "embedding, by fold, mapped": by_fold(moved, rows),
         "embedding, folds as one": importance_and_contrast(rows.embedding, rows.given),
-        "embedding, folds as one, mapped": importance_and_contrast(moved, rows.given),
         "pixels": importance_and_contrast(rows.pixels, rows.given),
     }.items():
         found[f"importance: {where}"] = importance
@@ -140,9 +154,8 @@ def suspicions(rows: Rows, rng: np.random.Generator) -> dict[str, Floats]:
     return found
 
 
-def precision_at(suspicion: Floats, is_noisy: npt.NDArray[np.bool_], share: float) -> float:
-    top = np.argsort(-suspicion, kind="stable")[: round(share * len(suspicion))]
-    return float(is_noisy[top].mean())
+def top(suspicion: Floats, share: float) -> npt.NDArray[np.intp]:
+    return np.argsort(-suspicion, kind="stable")[: round(share * len(suspicion))]
 
 
 def sampled_accuracy(rows: Rows, labels: npt.NDArray[Any], fold: int, seed: int) -> dict[str, list[float]]:
@@ -187,6 +200,7 @@ def main() -> int:
         folders = list(pool.map(lambda seed: run(seed, 0.1, "prune"), SEEDS))
     found: dict[str, list[list[float]]] = {}
     accuracies: dict[str, list[list[float]]] = {}
+    kept: dict[str, list[float]] = {}
     kinds: dict[str, Callable[[Rows], npt.NDArray[Any]]] = {
         "given": lambda rows: rows.given,
         "repaired": lambda rows: rows.repaired,
@@ -194,13 +208,20 @@ def main() -> int:
     for seed, folder in zip(SEEDS, folders, strict=True):
         rows = read_rows(folder)
         is_noisy = rows.given != rows.true
-        for name, suspicion in suspicions(rows, np.random.default_rng(seed)).items():
-            found.setdefault(name, []).append([precision_at(suspicion, is_noisy, share) for share in SHARES])
+        for name, suspicion in suspicions(rows).items():
+            found.setdefault(name, []).append(
+                [float(is_noisy[top(suspicion, share)].mean()) for share in SHARES]
+            )
+        for name, share in top_rows_kept(rows, np.random.default_rng(seed)).items():
+            kept.setdefault(name, []).append(share)
         for kind, labels_of in kinds.items():
             for fold in np.unique(rows.fold).tolist():
                 for sample, values in sampled_accuracy(rows, labels_of(rows), fold, seed).items():
                     accuracies.setdefault(f"{kind} labels, {sample}", []).append(values)
     print_table(f"Share of wrong labels among the most suspect rows (n = {len(SEEDS)} seeds)", "score", found)
+    for name, shares in kept.items():
+        each = ", ".join(f"{share:.3f}" for share in shares)
+        print(f"Share of the top 1 % that a map of the embeddings leaves there: {name}: {each}")
     print_table(
         f"Test accuracy of a logistic regression by share of rows (n = {len(SEEDS)} seeds x 5 folds)",
         "trained on",

@@ -65,6 +65,8 @@ _FIT_BYTES = 28
 _PIECE_ENTRIES = 2**18
 # A block of embeddings takes so many times its size in float64 while it is put together and worked on.
 _BLOCK_COPIES = 4
+# What importance keeps of each row: five numbers in float64, its label and its fold.
+_IMPORTANCE_BYTES = 56
 # Overlapping and confused pairs that metrics/health.json names.
 _PAIRS = 10
 
@@ -303,6 +305,7 @@ def measure_importance(rows: LabelledRows, limit: int, contrast: bool) -> Import
     n_features = embeddings.shape_of("embedding")[0]
     block_bytes = 8 * (n_features + 1) * min(block_rows(n_features), embeddings.n_rows)
     fixed = _BLOCK_COPIES * block_bytes + _PART_COPIES * embeddings.part_bytes
+    fixed += _IMPORTANCE_BYTES * embeddings.n_rows
     needed = fixed + 16 * (n_features + 1) ** 2
     if needed > limit:
         raise ArtifactError(

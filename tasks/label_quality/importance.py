@@ -45,8 +45,8 @@ class Each(Protocol):
 
 _RIDGE = 1e-6
 _SENSITIVITY = 32.0
-# 32 MiB of float64: enough rows for the matrix products to run at full speed.
-_BLOCK_VALUES = 2**22
+# 16 MiB of float64: enough rows for the matrix products to run at full speed.
+_BLOCK_VALUES = 2**21
 # Rows that one thread scores at a time.
 _PIECE_ROWS = 1024
 

@@ -304,8 +304,8 @@ def test_percentiles_of_a_hand_made_class():
     assert percentile_in_class(np.array([]), np.array([], dtype=np.int64)).tolist() == []
 
 
-def test_blocks_hold_32_mib_whatever_the_width():
-    assert block_rows(127) * 128 * 8 == 2**25
+def test_blocks_hold_16_mib_whatever_the_width():
+    assert block_rows(127) * 128 * 8 == 2**24
     assert block_rows(10**6) == 256
 
 
