@@ -7,7 +7,8 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help repro flow first-look test check accept bench bench-prune bench-importance bench-doors bench-scale chaos lock clean \
+.PHONY: help repro flow first-look test check accept bench bench-prune bench-importance bench-doors bench-scale \
+  chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
