@@ -301,6 +301,10 @@ def clean_labels(
                     share = 100 * len(outcomes) / len(graph)
                     show(update_progress_artifact, artifact_id=bar, progress=share)
             show(update_progress_artifact, artifact_id=bar, progress=100 * len(outcomes) / len(graph))
+            ended = {name: outcomes.get(name, "Failed") for name in graph if name in seconds}
+            ran = [(name, outcome, seconds[name]) for name, outcome in ended.items() if outcome != "Cached"]
+            if ran:
+                progress.summary(ran)
         pipeline.order_lock(folder, locked, list(graph))
         left = [name for name in graph if name not in outcomes and name not in failures]
         summary = summarise(graph, outcomes, failures, seconds)
@@ -318,8 +322,7 @@ def clean_labels(
         waiting = f" {len(left)} stages wait for it." if left else ""
         advice = "Mend it and run again: what is done is kept."
         return Failed(message=f"{next(iter(failures.values()))}{more}{waiting} {advice}", data=result)
-    ran = sum(outcome != "Cached" for outcome in outcomes.values())
-    message = f"{ran} of {len(graph)} stages were out of date." if ran else UP_TO_DATE
+    message = f"{len(ran)} of {len(graph)} stages were out of date." if ran else UP_TO_DATE
     return Completed(message=f"{message} {kept or ''}".strip(), data=result)
 
 

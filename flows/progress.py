@@ -3,8 +3,10 @@
 import re
 from collections.abc import Collection
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
 
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)")
 
@@ -50,6 +52,13 @@ class RunProgress:
             self.console.print(
                 f"{stage.ljust(self.width)}  {line}", highlight=False, markup=False, soft_wrap=True
             )
+
+    def summary(self, rows: Collection[tuple[str, str, float]]) -> None:
+        """A table of what ran: stage, outcome and seconds."""
+        table = Table("stage", "outcome", Column("seconds", justify="right"), box=SIMPLE_HEAD)
+        for stage, outcome, seconds in rows:
+            table.add_row(stage, outcome, f"{seconds:.1f}")
+        self.console.print(table)
 
     def ended(self, stage: str, outcome: str) -> None:
         """A stage is over."""

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -39,6 +40,10 @@ def test_a_cold_flow_writes_the_lock_that_dvc_repro_writes(
 ) -> None:
     door, log = cold
     assert outcomes(log, "Completed") == set(pipeline.stage_graph(door.folder))
+    # The table at the end has their times.
+    assert set(re.findall(r"^ +(\S+) +Completed +\d+\.\d *$", log, flags=re.MULTILINE)) == outcomes(
+        log, "Completed"
+    )
     assert door.lock() == (repositories[1] / "dvc.lock").read_bytes()
     assert "up to date" in door.dvc("status")
     assert "up to date" in door.dvc("repro")
