@@ -197,10 +197,14 @@ def class_priors(joint: npt.NDArray[Any], class_counts: Ints) -> Floats:
     """(K,) P(true): the share of each true class, sums to 1.
 
     The ratio of confident counts by true and by given class, times the share of rows given the class
-    (`class_counts` (K,)): cleanlab's "cnt", robust where the off-diagonal counts are few.
+    (`class_counts` (K,)): cleanlab's "cnt", robust where the off-diagonal counts are few. A class whose rows
+    are all given other labels keeps its share here; cleanlab, which divides by the diagonal, gives it none.
     """
     shares = class_counts / class_counts.sum()
-    priors = joint.sum(axis=0) / np.maximum(joint.sum(axis=1), 1) * shares
+    by_true = joint.sum(axis=0)
+    priors = by_true / np.maximum(joint.sum(axis=1), 1) * shares
+    # No class that is given is ever true: what is left are the counts themselves.
+    priors = priors if priors.any() else by_true
     return np.asarray(priors / priors.sum())
 
 

@@ -1,6 +1,11 @@
 import numpy as np
 import pytest
-from cleanlab.count import compute_confident_joint, get_confident_thresholds, num_label_issues
+from cleanlab.count import (
+    compute_confident_joint,
+    estimate_latent,
+    get_confident_thresholds,
+    num_label_issues,
+)
 from cleanlab.internal.util import round_preserving_sum
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,11 +13,13 @@ from hypothesis import strategies as st
 from tasks.label_quality.confident_joint import (
     calibrate_joint,
     check_inputs,
+    class_priors,
     confident_classes,
     confident_thresholds,
     count_confident,
     estimate_joint,
     estimate_n_errors,
+    inverse_noise_matrix,
     noise_matrix,
     prune_counts,
     raw_confident_joint,
@@ -156,6 +163,54 @@ def test_the_noise_matrix_has_columns_that_sum_to_1_or_0_for_a_class_never_true(
     shares = noise_matrix(np.array([[6, 0, 1], [2, 0, 0], [0, 0, 3]]))
     assert shares == pytest.approx(np.array([[0.75, 0, 0.25], [0.25, 0, 0], [0, 0, 0.75]]))
     assert shares.sum(axis=0).tolist() == [1, 0, 1]
+
+
+def latent_estimates(cases):
+    """Of each case, from the raw and from the calibrated joint: the joint, class counts, cleanlab's three."""
+    for labels, probs in cases[:100]:
+        raw, calibrated, _ = estimate_joint(labels, probs)
+        counts = np.bincount(labels, minlength=len(raw))
+        for joint in (raw, calibrated):
+            yield joint, counts, estimate_latent(joint, labels)
+
+
+def test_the_noise_matrix_and_its_inverse_equal_cleanlabs(cases):
+    for joint, _, (_, expected, expected_inverse) in latent_estimates(cases):
+        np.testing.assert_allclose(noise_matrix(joint), expected, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(inverse_noise_matrix(joint), expected_inverse, rtol=0, atol=1e-15)
+
+
+def test_the_class_priors_equal_cleanlabs_where_its_diagonal_is_not_0(cases):
+    whole = part = 0
+    for joint, counts, (expected, _, _) in latent_estimates(cases):
+        priors = class_priors(joint, counts)
+        assert priors.sum() == pytest.approx(1)
+        assert (priors[joint.sum(axis=0) == 0] == 0).all()
+        # cleanlab divides by the diagonal, so that a class without a count there gets no share, and then
+        # raises every share to at least 1e-6: the other classes must stand in the same proportions.
+        shared = (joint.diagonal() > 0) & (priors > 2e-6)
+        part += 1
+        if not shared.any():
+            continue
+        ours, theirs = priors[shared] / priors[shared].sum(), expected[shared] / expected[shared].sum()
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+        assert expected[~shared].max(initial=0) < 1e-5
+        whole += priors[~shared].max(initial=0) < 1e-5
+    print(f"class priors of {whole} joints of {part} are cleanlab's, of the others but for empty diagonals")
+    assert whole > 0.7 * part
+
+
+def test_class_priors_by_hand():
+    joint = np.array([[40, 0], [10, 20]])  # [given, true]
+    # 50 / 40 of a share of 0.4 and 20 / 30 of 0.6 are 0.5 and 0.4, to be scaled.
+    assert class_priors(joint, np.array([40, 60])) == pytest.approx([5 / 9, 4 / 9])
+    assert inverse_noise_matrix(joint) == pytest.approx(np.array([[1, 1 / 3], [0, 2 / 3]]))
+
+
+def test_class_priors_where_no_class_that_is_given_is_ever_true():
+    # The ratios are all 0 then: the shares are those of the joint.
+    joint = np.array([[0, 0, 3], [0, 0, 0], [0, 0, 0]])
+    assert class_priors(joint, np.array([3, 0, 0])).tolist() == [0, 0, 1]
 
 
 def test_prune_counts_keep_rows_on_the_diagonal_and_scale_the_rest():
