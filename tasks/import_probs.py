@@ -5,14 +5,16 @@ stage: `dvc repro --single-item prune` comes next. Files are read in portions, s
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
@@ -25,7 +27,7 @@ NO_FOLD = -1
 """The fold of a row whose model's training rows are not known."""
 _RANGE_TOLERANCE = 1e-6
 _PORTION_ENTRIES = 2**22
-_ID, _FOLD, _PROBS, _LABEL = "example_id", "fold", "pred_probs", "given_label"
+_ID, _FOLD, _GIVEN, _TRUE = "example_id", "fold", "given_label", "true_label"
 
 Array = npt.NDArray[Any]
 
@@ -40,18 +42,16 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
     parser.add_argument("--pred-probs", type=Path, required=True, help="Parquet, CSV or .npy, N x K")
     parser.add_argument("--labels", type=Path, required=True, help="Parquet, CSV or .npy, N given labels")
     parser.add_argument("--class-names", help="names by class index: a,b,c or a text file, one a line")
+    parser.add_argument("--embeddings", type=Path, help="Parquet, CSV or .npy, N x d, for importance")
     chosen = parser.parse_args(arguments)
-    predictions = open_predictions(chosen.pred_probs)
+    predictions = open_vectors(chosen.pred_probs, PROBABILITIES)
+    embeddings = open_vectors(chosen.embeddings, EMBEDDINGS) if chosen.embeddings else None
     names = class_names(chosen.class_names, predictions)
-    ids, labels = read_labels(chosen.labels, names)
-    if predictions.has_ids != (ids is not None):
-        one, other = (chosen.pred_probs, chosen.labels)[:: 1 if predictions.has_ids else -1]
-        raise DatasetError(
-            f"{other}: expected the column {_ID}, since {one} has it, found none; give it to both files or "
-            "to neither (then rows go by their order)."
-        )
-    if predictions.n_rows is not None and predictions.n_rows != len(labels):
-        raise _lengths(chosen, predictions.n_rows, len(labels))
+    given = read_labels(chosen.labels, names, _GIVEN)
+    check_same_rows(predictions, given)
+    if embeddings:
+        check_same_rows(predictions, embeddings)
+    step = max(_PORTION_ENTRIES // max(predictions.width, embeddings.width if embeddings else 0), 1)
     facts = DatasetFacts(chosen.pred_probs.stem, names, "features", (0,))
     data = workspace / "data"
     done = 0
@@ -59,81 +59,115 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
         write_stream(data / "pred_probs.parquet", PRED_PROBS, facts) as append_probs,
         write_stream(data / "given_labels.parquet", GIVEN_LABELS, facts) as append_labels,
     ):
-        for portion in predictions.portions():
-            check_probabilities(portion.pred_probs, done, predictions.path)
-            n = len(portion.pred_probs)
-            if done + n > len(labels):
-                raise _lengths(chosen, done + n, len(labels))
-            here = np.arange(done, done + n) if portion.ids is None else portion.ids
-            if ids is None:
-                given = labels[done : done + n]
-            else:
-                given = labels[_places(ids, here, chosen.labels)]
-            fold = np.full(n, NO_FOLD) if portion.fold is None else portion.fold
-            append_probs({_ID: here, _FOLD: fold, _PROBS: portion.pred_probs})
+        for portion, vectors in in_step(predictions, embeddings, step):
+            n = len(portion.values)
+            check_probabilities(portion.values, done, predictions.path)
+            if done + n > given.n_rows:
+                raise _lengths(predictions, _count(done, n, step), given, f"{given.n_rows:,}")
+            rows = slice(done, done + n)
+            ids = np.arange(done, done + n) if portion.ids is None else portion.ids
+            columns = {
+                _ID: ids,
+                _FOLD: np.full(n, NO_FOLD) if portion.fold is None else portion.fold,
+                "pred_probs": portion.values,
+            }
+            if embeddings and vectors:
+                columns["embedding"] = finite_vectors(vectors.values, done, embeddings.path)
+            append_probs(columns)
             append_labels(
                 {
-                    _ID: here,
+                    _ID: ids,
                     "split": np.full(n, "train"),
-                    _LABEL: given,
-                    "true_label": pa.nulls(n, pa.int16()),
+                    _GIVEN: given.of(ids, rows),
+                    _TRUE: pa.nulls(n, pa.int16()),
                     "is_noisy": pa.nulls(n, pa.bool_()),
                 }
             )
             done += n
-        if done != len(labels):
-            raise _lengths(chosen, done, len(labels))
+        if done != given.n_rows:
+            raise _lengths(predictions, f"{done:,}", given, f"{given.n_rows:,}")
     print(
-        f"data/pred_probs.parquet and data/given_labels.parquet hold {done:,} rows of {len(names)} classes.\n"
+        f"data/pred_probs.parquet and data/given_labels.parquet hold {done:,} rows of {len(names)} classes"
+        f"{f', with embeddings of {embeddings.width} numbers' if embeddings else ''}.\n"
         "Next: dvc repro --single-item prune\n"
         "`dvc status` lists inject_noise and aggregate from now on, since their outputs are yours, not\n"
         "theirs; a plain `dvc repro` would make their own again."
     )
 
 
-# -- Probabilities.
+# -- Probabilities and embeddings: files with a vector in every row.
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the vectors of a file are: which numbers, and `columns` that may hold them as lists."""
+
+    columns: tuple[str, ...]
+    noun: str
+    shape: str
+    least: int
+    integers: bool
+
+    def holds(self, found: pa.DataType | None) -> bool:
+        """Whether a value of type `found` is a number of this kind."""
+        return found is not None and bool(
+            pa.types.is_floating(found) or (self.integers and pa.types.is_integer(found))
+        )
+
+
+PROBABILITIES = Content(("pred_probs",), "float probabilities", "(N, K) with K >= 2", 2, integers=False)
+EMBEDDINGS = Content(("embedding", "features"), "numbers", "(N, d)", 1, integers=True)
 
 
 @dataclass(frozen=True)
 class Portion:
-    """Consecutive rows: `pred_probs` (n, K) and, where the file has them, `ids` (n,) and `fold` (n,)."""
+    """Consecutive rows: `values` (n, width) and, where the file has them, `ids` (n,) and `fold` (n,)."""
 
-    pred_probs: Array
+    values: Array
     ids: Array | None = None
     fold: Array | None = None
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """A file of probabilities: what is known before it is read, and its rows in portions.
+class Vectors:
+    """A file of N vectors: what is known before it is read, and its rows in portions.
 
-    `class_names` are the headings of the columns, where each class has one; `n_rows` is not known of CSV.
+    `columns` is one column of lists, or one of numbers for each of the `width` entries; `n_rows` is not known
+    of CSV.
     """
 
     path: Path
     kind: str
-    n_classes: int
+    width: int
     n_rows: int | None
-    has_ids: bool
-    class_names: tuple[str, ...] | None
+    has_ids: bool = False
+    has_folds: bool = False
+    columns: tuple[str, ...] = ()
+    in_lists: bool = False
 
-    def portions(self) -> Iterator[Portion]:
-        """The rows, a few megabytes at a time."""
-        step = max(_PORTION_ENTRIES // self.n_classes, 1)
+    def portions(self, n_rows: int) -> Iterator[Portion]:
+        """The rows, `n_rows` at a time; fewer in the last portion alone."""
         if self.kind == "npy":
             array = _load(self.path)
-            for start in range(0, len(array), step):
-                yield Portion(np.array(array[start : start + step]))
+            for start in range(0, len(array), n_rows):
+                yield Portion(np.array(array[start : start + n_rows]))
             return
-        if self.kind == "csv":
-            batches: Any = pacsv.open_csv(self.path)
-        else:
-            batches = pq.ParquetFile(self.path, pre_buffer=False).iter_batches(step)
         try:
-            for batch in batches:
-                yield self._portion(pa.table(batch))
+            for table in _regrouped(self._batches(n_rows), n_rows):
+                yield self._portion(table)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{self.path}: expected readable rows ({error}).") from error
+
+    def _batches(self, n_rows: int) -> Iterator[pa.RecordBatch]:
+        if self.kind == "csv":
+            # Types are inferred from the first block, where fractions may look like integers.
+            numbers = pacsv.ConvertOptions(column_types=dict.fromkeys(self.columns, pa.float64()))
+            with pacsv.open_csv(self.path, convert_options=numbers) as reader:
+                yield from reader
+        else:
+            wanted = [*self.columns, *([_ID] if self.has_ids else []), *([_FOLD] if self.has_folds else [])]
+            with pq.ParquetFile(self.path, pre_buffer=False) as file:
+                yield from file.iter_batches(n_rows, columns=wanted)
 
     def _portion(self, table: pa.Table) -> Portion:
         for name in table.column_names:
@@ -141,72 +175,149 @@ class Predictions:
                 raise DatasetError(
                     f"{self.path}: expected a value in every row of column {name}, found none."
                 )
-        if self.class_names is None:
-            column = table.column(_PROBS).combine_chunks()
-            column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-            storage = column.storage if isinstance(column, pa.ExtensionArray) else column
-            flat = storage.flatten().to_numpy(zero_copy_only=False)
-            if len(flat) != self.n_classes * table.num_rows:
-                raise DatasetError(
-                    f"{self.path}: expected {self.n_classes} probabilities in every row of column {_PROBS}, "
-                    "found rows of other lengths."
-                )
-            probs = flat.reshape(-1, self.n_classes)
-        else:
-            probs = np.column_stack([table.column(name).to_numpy() for name in self.class_names])
-        fold = table.column(_FOLD).to_numpy() if _FOLD in table.column_names else None
+        fold = table.column(_FOLD).to_numpy() if self.has_folds else None
         ids = _ids(table, self.path) if self.has_ids else None
-        return Portion(probs, ids, fold)
+        return Portion(self._values(table), ids, fold)
+
+    def _values(self, table: pa.Table) -> Array:
+        if not self.in_lists:
+            return np.column_stack([table.column(name).to_numpy() for name in self.columns])
+        column = table.column(self.columns[0]).combine_chunks()
+        column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+        storage = column.storage if isinstance(column, pa.ExtensionArray) else column
+        lengths = pc.list_value_length(storage).to_numpy()
+        other = np.flatnonzero(lengths != self.width)
+        if len(other):
+            raise DatasetError(
+                f"{self.path}: expected {self.width} numbers in every row of column {self.columns[0]}, "
+                f"found {lengths[other[0]]} in one."
+            )
+        return np.asarray(storage.flatten().to_numpy(zero_copy_only=False)).reshape(-1, self.width)
 
 
-def open_predictions(path: Path) -> Predictions:
-    """Look at a file of probabilities without reading its rows.
+def _regrouped(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.Table]:
+    waiting: pa.Table | None = None
+    for batch in batches:
+        table = pa.table(batch)
+        waiting = table if waiting is None else pa.concat_tables([waiting, table])
+        while waiting.num_rows >= n_rows:
+            yield waiting.slice(0, n_rows)
+            waiting = waiting.slice(n_rows)
+    if waiting is not None and waiting.num_rows:
+        yield waiting
+
+
+def open_vectors(path: Path, content: Content) -> Vectors:
+    """Look at a file of vectors without reading its rows.
 
     Raises:
-        DatasetError: the file is missing, not readable, or has no probabilities.
+        DatasetError: the file is missing, not readable, or has no such vectors.
     """
     kind = _kind(path)
     if kind == "npy":
         array = _load(path)
-        if array.ndim != 2 or array.shape[1] < 2 or array.dtype.kind != "f":
+        kinds = "fiu" if content.integers else "f"
+        if array.ndim != 2 or array.shape[1] < content.least or array.dtype.kind not in kinds:
             raise DatasetError(
-                f"{path}: expected float probabilities of shape (N, K) with K >= 2, found {array.dtype} of "
-                f"shape {array.shape}."
+                f"{path}: expected {content.noun} of shape {content.shape}, found {array.dtype} of shape "
+                f"{array.shape}."
             )
-        return Predictions(path, kind, array.shape[1], len(array), False, None)
+        return Vectors(path, kind, array.shape[1], len(array))
     try:
         if kind == "csv":
             with pacsv.open_csv(path) as reader:
-                schema, n_rows, first = reader.schema, None, None
+                schema, n_rows = reader.schema, None
         else:
             with pq.ParquetFile(path) as file:
                 schema, n_rows = file.schema_arrow, file.metadata.num_rows
-                first = next(file.iter_batches(1), None)
-    except (pa.ArrowException, OSError, StopIteration) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DatasetError(f"{path}: expected a readable {kind} file ({error}).") from error
-    if _PROBS in schema.names and kind == "parquet":
-        kinds = (pa.FixedShapeTensorType, pa.ListType, pa.LargeListType, pa.FixedSizeListType)
-        value = getattr(schema.field(_PROBS).type, "value_type", None)
-        if not isinstance(schema.field(_PROBS).type, kinds) or not pa.types.is_floating(value):
-            raise DatasetError(
-                f"{path}: expected column {_PROBS} to hold lists of float, found {schema.field(_PROBS).type}."
-            )
-        n_classes = len(first.column(_PROBS)[0].as_py()) if first is not None and first.num_rows else 0
-        if isinstance(schema.field(_PROBS).type, pa.FixedShapeTensorType):
-            n_classes = schema.field(_PROBS).type.shape[0]
-        names = None
+    if len(set(schema.names)) != len(schema.names):
+        raise DatasetError(f"{path}: expected a name of its own for each column, found one that repeats.")
+    listed = [name for name in content.columns if name in schema.names] if kind == "parquet" else []
+    if listed:
+        columns = (listed[0],)
+        width = _list_length(path, content, schema.field(listed[0]))
     else:
-        names = tuple(name for name in schema.names if name not in (_ID, _FOLD))
-        for name in names:
+        # One file may hold everything: labels are no entries.
+        columns = tuple(name for name in schema.names if name not in (_ID, _FOLD, _GIVEN, _TRUE))
+        width = len(columns)
+        for name in columns:
             found = schema.field(name).type
-            if not (pa.types.is_floating(found) or (kind == "csv" and pa.types.is_integer(found))):
+            if not (content.holds(found) or (kind == "csv" and pa.types.is_integer(found))):
+                raise DatasetError(f"{path}: expected only columns of {content.noun}, found {name}: {found}.")
+    if width < content.least:
+        raise DatasetError(
+            f"{path}: expected {content.noun} of shape {content.shape}, found {width} in a row."
+        )
+    has_folds = content is PROBABILITIES and _FOLD in schema.names
+    return Vectors(path, kind, width, n_rows, _ID in schema.names, has_folds, columns, bool(listed))
+
+
+def _list_length(path: Path, content: Content, field: pa.Field) -> int:
+    """How many numbers the first row of a column of lists holds, 0 where there is no row."""
+    kinds = (pa.FixedShapeTensorType, pa.ListType, pa.LargeListType, pa.FixedSizeListType)
+    flat = not isinstance(field.type, pa.FixedShapeTensorType) or len(field.type.shape) == 1
+    if not (isinstance(field.type, kinds) and flat and content.holds(field.type.value_type)):
+        raise DatasetError(
+            f"{path}: expected column {field.name} to hold lists of {content.noun}, found {field.type}."
+        )
+    if isinstance(field.type, pa.FixedShapeTensorType):
+        return int(field.type.shape[0])
+    try:
+        with pq.ParquetFile(path) as file:
+            first = next(file.iter_batches(1, columns=[field.name]), None)
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{path}: expected a readable parquet file ({error}).") from error
+    row = first.column(0)[0].as_py() if first is not None and first.num_rows else None
+    return len(row or ())
+
+
+def in_step(
+    predictions: Vectors, embeddings: Vectors | None, n_rows: int
+) -> Iterator[tuple[Portion, Portion | None]]:
+    """The rows of both files side by side, `n_rows` at a time.
+
+    Raises:
+        DatasetError: one ends before the other, or their ids differ.
+    """
+    if embeddings is None:
+        yield from ((portion, None) for portion in predictions.portions(n_rows))
+        return
+    done = 0
+    for portion, vectors in zip_longest(predictions.portions(n_rows), embeddings.portions(n_rows)):
+        n, n_vectors = (0 if part is None else len(part.values) for part in (portion, vectors))
+        if n != n_vectors:
+            counts = (_count(done, length, n_rows) for length in (n, n_vectors))
+            raise _lengths(predictions, next(counts), embeddings, next(counts))
+        if portion.ids is not None and vectors.ids is not None:
+            differing = np.flatnonzero(portion.ids != vectors.ids)
+            if len(differing):
+                row = differing[0]
                 raise DatasetError(
-                    f"{path}: expected numbers in column {name}, one column a class, found {found}."
+                    f"{embeddings.path}: expected each {_ID} of {predictions.path}, in its order, found "
+                    f"{vectors.ids[row]} in row {done + row} instead of {portion.ids[row]}."
                 )
-        n_classes = len(names)
-    if n_classes < 2:
-        raise DatasetError(f"{path}: expected probabilities of at least 2 classes, found {n_classes}.")
-    return Predictions(path, kind, n_classes, n_rows, _ID in schema.names, names)
+        yield portion, vectors
+        done += n
+
+
+def finite_vectors(values: Array, first_row: int, path: Path) -> npt.NDArray[np.float32]:
+    """The vectors in float32.
+
+    Raises:
+        DatasetError: a number is not finite in float32; names the row.
+    """
+    with np.errstate(over="ignore"):
+        vectors = values.astype(np.float32)
+    finite = np.isfinite(vectors)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise DatasetError(
+            f"{path}: expected numbers that are finite in float32, found {values[row, column]} in row "
+            f"{first_row + row}, column {column}."
+        )
+    return vectors
 
 
 def check_probabilities(pred_probs: Array, first_row: int, path: Path) -> None:
@@ -235,29 +346,65 @@ def check_probabilities(pred_probs: Array, first_row: int, path: Path) -> None:
 # -- Labels and names.
 
 
-def class_names(chosen: str | None, predictions: Predictions) -> tuple[str, ...]:
+def class_names(chosen: str | None, predictions: Vectors) -> tuple[str, ...]:
     """Names by class index: those chosen, the headings of the probabilities' columns, or 0, 1, 2, ...
 
     Raises:
         DatasetError: their number is not that of the classes, or one repeats.
     """
     if chosen is None:
-        return predictions.class_names or tuple(map(str, range(predictions.n_classes)))
+        named = predictions.columns and not predictions.in_lists
+        return predictions.columns if named else tuple(map(str, range(predictions.width)))
     path = Path(chosen)
     if "," not in chosen and path.is_file():
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     else:
         names = tuple(name.strip() for name in chosen.split(","))
-    if len(names) != predictions.n_classes or len(set(names)) != len(names):
+    if len(names) != predictions.width or len(set(names)) != len(names):
         raise DatasetError(
-            f"--class-names: expected {predictions.n_classes} different names, found {len(names)}: "
+            f"--class-names: expected {predictions.width} different names, found {len(names)}: "
             f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."
         )
     return names
 
 
-def read_labels(path: Path, names: Sequence[str]) -> tuple[Array | None, Array]:
-    """The ids (N,), where the file has them, and the given labels (N,) as class indices.
+@dataclass(frozen=True)
+class Labels:
+    """Class indices (N,) and, where the file has them, the ids (N,) of their rows, ascending."""
+
+    path: Path
+    indices: npt.NDArray[np.int16]
+    ids: Array | None
+
+    @property
+    def n_rows(self) -> int:
+        """N."""
+        return len(self.indices)
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether the file has them."""
+        return self.ids is not None
+
+    def of(self, ids: Array, rows: slice) -> npt.NDArray[np.int16]:
+        """The labels of `ids`, or of `rows` where the file has no ids.
+
+        Raises:
+            DatasetError: an id has no label.
+        """
+        if self.ids is None:
+            return self.indices[rows]
+        places = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        missing = np.flatnonzero(self.ids[places] != ids)
+        if len(missing):
+            raise DatasetError(
+                f"{self.path}: expected a label for every {_ID}, found none for {ids[missing[0]]}."
+            )
+        return self.indices[places]
+
+
+def read_labels(path: Path, names: Sequence[str], name: str) -> Labels:
+    """The labels in column `name`, as class indices; a .npy file holds nothing else.
 
     Raises:
         DatasetError: the file is missing or not readable, or a label is no class.
@@ -276,16 +423,16 @@ def read_labels(path: Path, names: Sequence[str]) -> tuple[Array | None, Array]:
             table = pacsv.read_csv(path) if kind == "csv" else pq.read_table(path)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{path}: expected a readable {kind} file ({error}).") from error
-        if _LABEL not in table.column_names:
+        if name not in table.column_names:
             raise DatasetError(
-                f"{path}: expected the column {_LABEL}, found only {', '.join(table.column_names)}."
+                f"{path}: expected the column {name}, found only {', '.join(table.column_names)}."
             )
-        column = table.column(_LABEL)
+        column = table.column(name)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if column.null_count or not (pa.types.is_integer(column.type) or _is_text(column.type)):
             raise DatasetError(
-                f"{path}: expected a class index or name in every row of column {_LABEL}, found "
+                f"{path}: expected a class index or name in every row of column {name}, found "
                 f"{column.type} with {column.null_count} empty."
             )
         labels = column.to_numpy()
@@ -306,7 +453,41 @@ def read_labels(path: Path, names: Sequence[str]) -> tuple[Array | None, Array]:
             f"{', ...' if len(names) > 5 else ''} or their indices, found {labels[wrong[0]]} in row "
             f"{wrong[0]}."
         )
-    return ids, indices.astype(np.int16)
+    indices = indices.astype(np.int16)
+    if ids is None:
+        return Labels(path, indices, None)
+    order = np.argsort(ids)
+    return Labels(path, indices[order], ids[order])
+
+
+# -- What files have in common.
+
+
+def check_same_rows(one: Vectors | Labels, other: Vectors | Labels) -> None:
+    """Check what is known of the rows of two files before they are read.
+
+    Raises:
+        DatasetError: one has ids and the other has none, or their lengths differ.
+    """
+    if one.has_ids != other.has_ids:
+        having, lacking = (one, other) if one.has_ids else (other, one)
+        raise DatasetError(
+            f"{lacking.path}: expected the column {_ID}, since {having.path} has it, found none; give it to "
+            "every file or to none (then rows go by their order)."
+        )
+    if None not in (one.n_rows, other.n_rows) and one.n_rows != other.n_rows:
+        raise _lengths(one, f"{one.n_rows:,}", other, f"{other.n_rows:,}")
+
+
+def _count(done: int, n: int, step: int) -> str:
+    """How many rows a file has, as far as is known after a portion of `n` where `step` were asked for."""
+    return f"{done + n:,}{' or more' if n == step else ''}"
+
+
+def _lengths(one: Vectors | Labels, n_rows: str, other: Vectors | Labels, n_other: str) -> DatasetError:
+    return DatasetError(
+        f"{other.path}: expected as many rows as {one.path} has, found {n_other} for {n_rows}."
+    )
 
 
 def _ids(table: pa.Table, path: Path) -> Array:
@@ -314,23 +495,6 @@ def _ids(table: pa.Table, path: Path) -> Array:
     if not pa.types.is_integer(column.type) or column.null_count:
         raise DatasetError(f"{path}: expected an integer {_ID} in every row, found {column.type}.")
     return np.asarray(column.to_numpy()).astype(np.int64)
-
-
-def _places(ids: Array, wanted: Array, path: Path) -> Array:
-    order = np.argsort(ids, kind="stable")
-    places = np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)
-    found = order[places]
-    missing = np.flatnonzero(ids[found] != wanted)
-    if len(missing):
-        raise DatasetError(f"{path}: expected a label for every {_ID}, found none for {wanted[missing[0]]}.")
-    return found
-
-
-def _lengths(chosen: argparse.Namespace, n_probs: int, n_labels: int) -> DatasetError:
-    return DatasetError(
-        f"{chosen.labels}: expected as many labels as {chosen.pred_probs} has rows, found {n_labels:,} for "
-        f"{n_probs:,} or more."
-    )
 
 
 def _is_text(found: pa.DataType) -> bool:

@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import import_probs as module
-from tasks.artifacts import GIVEN_LABELS, PRED_PROBS, column_array, read_facts, read_table
+from tasks.artifacts import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, column_array, read_facts, read_table
 from tasks.command_line import main
+from tasks.label_quality.importance import ClassMoments, importance_of, leverage_of_given, whiten
 
 NAMES = ("ant", "bee", "cat")
 
@@ -171,3 +172,155 @@ def test_ids_without_label_or_out_of_order_are_named(rows, workspace, capsys):
     assert run(write_probs(workspace, "lists", probs[::-1], ids[::-1]), workspace / "l.csv") == 1
     assert "ascending order of `example_id`" in capsys.readouterr().err
     assert not list((workspace / "data").iterdir())
+
+
+def save_vectors(path, form, vectors, named=None):
+    """As `write_probs`, for vectors of any kind."""
+    named = named or {}
+    if form == "npy":
+        np.save(path.with_suffix(".npy"), vectors)
+        return path.with_suffix(".npy")
+    path = path.with_suffix(".csv" if form == "csv" else ".parquet")
+    if form in ("csv", "wide"):
+        write(path, named | {f"e{k}": vectors[:, k] for k in range(vectors.shape[1])})
+    else:
+        named = named | {"note": [None] * len(vectors)}
+        write(path, named | {form: pa.array(list(vectors), pa.list_(pa.from_numpy_dtype(vectors.dtype)))})
+    return path
+
+
+@pytest.fixture
+def labels_file(rows, workspace):
+    path = workspace / "labels.npy"
+    np.save(path, rows[1])
+    return path
+
+
+@pytest.mark.parametrize("form", ["npy", "csv", "wide", "embedding", "features"])
+@pytest.mark.parametrize(("kind", "width"), [(np.float64, 40), (np.float32, 2), (np.int64, 1)])
+def test_embeddings_of_every_format_are_written_beside_the_probabilities(
+    rows, workspace, labels_file, form, kind, width, capsys
+):
+    vectors = np.random.default_rng(2).normal(scale=9, size=(200, width)).astype(kind)
+    path = save_vectors(workspace / "e", form, vectors)
+    assert run(write_probs(workspace, "csv", rows[2]), labels_file, "--embeddings", str(path)) == 0
+    table = read_table(workspace / "data" / "pred_probs.parquet", PRED_PROBS)
+    assert np.array_equal(column_array(table, "embedding"), vectors.astype(np.float32))
+    assert np.array_equal(column_array(table, "pred_probs"), rows[2].astype(np.float32))
+    assert f"3 classes, with embeddings of {width} numbers" in capsys.readouterr().out
+
+
+def test_one_file_may_hold_everything(rows, workspace):
+    ids, labels, probs = rows
+    path = workspace / "all.parquet"
+    vectors = np.random.default_rng(2).normal(size=(200, 5))
+    columns = {"example_id": ids, "given_label": labels, "true_label": labels, "embedding": list(vectors)}
+    pq.write_table(pa.table(columns | {"pred_probs": list(probs)}), path, row_group_size=7)
+    assert run(path, path, "--embeddings", str(path)) == 0
+    table = read_table(workspace / "data" / "pred_probs.parquet", PRED_PROBS)
+    assert np.array_equal(column_array(table, "example_id"), ids)
+    assert np.array_equal(column_array(table, "embedding"), vectors.astype(np.float32))
+    wide = workspace / "all.csv"
+    write(wide, {"example_id": ids, "given_label": labels} | dict(zip(NAMES, probs.T, strict=True)))
+    assert run(wide, wide) == 0
+    assert read_facts(read_table(workspace / "data" / "pred_probs.parquet", PRED_PROBS)).class_names == NAMES
+
+
+def test_prune_measures_with_what_was_brought(rows, workspace, pytestconfig):
+    ids, true, _ = rows
+    rng = np.random.default_rng(3)
+    given = np.where(rng.random(200) < 0.15, (true + 1) % 3, true)
+    vectors = (np.eye(3)[true] + rng.normal(scale=0.3, size=(200, 3))).astype(np.float32)
+    probs = np.where(np.eye(3)[true] > 0, 0.8, 0.1)
+    write(workspace / "l.csv", {"example_id": ids, "given_label": given})
+    embeddings = save_vectors(workspace / "e", "csv", vectors, {"example_id": ids})
+    more = ("--embeddings", str(embeddings))
+    assert run(write_probs(workspace, "wide", probs, ids), workspace / "l.csv", *more) == 0
+    (workspace / "params.yaml").write_text((pytestconfig.rootpath / "params.yaml").read_text())
+    assert main(["prune"]) == 0
+
+    issues = read_table(workspace / "data" / "label_issues.parquet", LABEL_ISSUES)
+    moments = ClassMoments(3, 3)
+    moments.add(vectors, given)
+    whitening = whiten(moments)
+    expected = importance_of(leverage_of_given(whitening, vectors, given), given, whitening.class_weights)
+    assert column_array(issues, "importance") == pytest.approx(expected)
+    assert issues.column("contrast").null_count == 0
+
+
+@pytest.mark.parametrize(
+    ("form", "change", "message"),
+    [
+        ("npy", lambda e: spoiled(e, 150, np.nan), "expected numbers that are finite in float32, found nan"),
+        ("wide", lambda e: spoiled(e, 150, np.inf), "found inf in row 150, column 0"),
+        ("embedding", lambda e: spoiled(e, 150, 1e39), "found 1e+39 in row 150, column 0"),
+        ("csv", lambda e: spoiled(e, 150, np.nan), "a value in every row of column e0"),
+        ("csv", lambda e: np.full(e.shape, "x"), "expected only columns of numbers, found e0: string"),
+        ("wide", lambda e: e.astype(str), "expected only columns of numbers, found e0: string"),
+        ("embedding", lambda e: e.astype(str), "column embedding to hold lists of numbers"),
+        ("npy", lambda e: e > 0, "expected numbers of shape (N, d), found bool"),
+        ("npy", lambda e: e[:, 0], "found float64 of shape (200,)"),
+        ("npy", lambda e: e[:, :0], "found float64 of shape (200, 0)"),
+        ("embedding", lambda e: e[:, :0], "found 0 in a row"),
+        ("npy", lambda e: e[:199], "e.npy: expected as many rows as"),
+        ("features", lambda e: e[:199], "found 199 for 200"),
+        ("csv", lambda e: e[:190], "found 190 for 198 or more"),
+        ("csv", lambda e: e[:100], "found 100 for 132 or more"),
+        ("csv", lambda e: np.vstack([e, e[:1]]), "found 201 for 200"),
+        ("csv", lambda e: np.vstack([e, e]), "found 231 or more for 200"),
+    ],
+)
+def test_embeddings_that_are_none_are_one_sentence_and_nothing_is_written(
+    rows, workspace, labels_file, form, change, message, capsys
+):
+    vectors = change(np.random.default_rng(2).normal(size=(200, 3)))
+    path = save_vectors(workspace / "e", form, vectors)
+    probs = write_probs(workspace, "npy", rows[2])
+    assert run(probs, labels_file, "--embeddings", str(path)) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list((workspace / "data").iterdir()) if (workspace / "data").exists() else True
+
+
+def test_embeddings_of_other_rows_are_refused(rows, workspace, capsys):
+    ids, labels, probs = rows
+    write(workspace / "l.csv", {"example_id": ids, "given_label": labels})
+    path = write_probs(workspace, "csv", probs, ids)
+    swapped = ids.copy()
+    swapped[[150, 151]] = ids[[151, 150]]
+    vectors = save_vectors(workspace / "e", "embedding", probs, {"example_id": swapped})
+    assert run(path, workspace / "l.csv", "--embeddings", str(vectors)) == 1
+    assert f"in its order, found {ids[151]} in row 150 instead of {ids[150]}" in capsys.readouterr().err
+    vectors = save_vectors(workspace / "e", "npy", probs)
+    assert run(path, workspace / "l.csv", "--embeddings", str(vectors)) == 1
+    assert f"e.npy: expected the column example_id, since {path} has it" in capsys.readouterr().err
+    assert not list((workspace / "data").iterdir())
+
+
+def test_numbers_in_csv_that_begin_like_integers_are_read(rows, workspace, labels_file, monkeypatch):
+    # pyarrow infers types from the first megabyte.
+    probs = np.repeat([[1.0, 0, 0], [0.25, 0.5, 0.25]], 100, axis=0)
+    open_csv = pacsv.open_csv
+    small = pacsv.ReadOptions(block_size=100)
+    monkeypatch.setattr(pacsv, "open_csv", lambda path, **more: open_csv(path, read_options=small, **more))
+    path = workspace / "p.csv"
+    path.write_text("ant,bee,cat\n" + "\n".join(",".join(f"{p:g}" for p in row) for row in probs))
+    assert run(path, labels_file) == 0
+    table = read_table(workspace / "data" / "pred_probs.parquet", PRED_PROBS)
+    assert np.array_equal(column_array(table, "pred_probs"), probs)
+
+
+def test_lists_of_other_lengths_are_refused_though_their_numbers_add_up(rows, workspace, labels_file, capsys):
+    lists = [[0.5, 0.25, 0.25], [0.5, 0.5], [0.25] * 4, *[[1.0, 0.0, 0.0]] * 197]
+    write(workspace / "p.parquet", {"pred_probs": lists})
+    assert run(workspace / "p.parquet", labels_file) == 1
+    assert "expected 3 numbers in every row of column pred_probs, found 2 in one" in capsys.readouterr().err
+
+
+def test_a_csv_without_headings_is_refused_where_its_first_row_repeats_a_number(
+    workspace, labels_file, capsys
+):
+    (workspace / "p.csv").write_text("1,0,0\n" * 201)
+    assert run(workspace / "p.csv", labels_file) == 1
+    assert "a name of its own for each column" in capsys.readouterr().err
