@@ -43,12 +43,16 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
     parser.add_argument("--labels", type=Path, required=True, help="Parquet, CSV or .npy, N given labels")
     parser.add_argument("--class-names", help="names by class index: a,b,c or a text file, one a line")
     parser.add_argument("--embeddings", type=Path, help="Parquet, CSV or .npy, N x d, for importance")
+    parser.add_argument("--true-labels", type=Path, help="Parquet, CSV or .npy, N labels to measure against")
     chosen = parser.parse_args(arguments)
     predictions = open_vectors(chosen.pred_probs, PROBABILITIES)
     embeddings = open_vectors(chosen.embeddings, EMBEDDINGS) if chosen.embeddings else None
     names = class_names(chosen.class_names, predictions)
     given = read_labels(chosen.labels, names, _GIVEN)
+    true = read_labels(chosen.true_labels, names, _TRUE) if chosen.true_labels else None
     check_same_rows(predictions, given)
+    if true:
+        check_same_rows(given, true)
     if embeddings:
         check_same_rows(predictions, embeddings)
     step = max(_PORTION_ENTRIES // max(predictions.width, embeddings.width if embeddings else 0), 1)
@@ -74,13 +78,14 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
             if embeddings and vectors:
                 columns["embedding"] = finite_vectors(vectors.values, done, embeddings.path)
             append_probs(columns)
+            labels, truth = given.of(ids, rows), true.of(ids, rows) if true else None
             append_labels(
                 {
                     _ID: ids,
                     "split": np.full(n, "train"),
-                    _GIVEN: given.of(ids, rows),
-                    _TRUE: pa.nulls(n, pa.int16()),
-                    "is_noisy": pa.nulls(n, pa.bool_()),
+                    _GIVEN: labels,
+                    _TRUE: pa.nulls(n, pa.int16()) if truth is None else truth,
+                    "is_noisy": pa.nulls(n, pa.bool_()) if truth is None else labels != truth,
                 }
             )
             done += n

@@ -1,5 +1,7 @@
 """Probabilities and labels from elsewhere: three formats in, two checked tables out, or one sentence."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -216,7 +218,7 @@ def test_one_file_may_hold_everything(rows, workspace):
     vectors = np.random.default_rng(2).normal(size=(200, 5))
     columns = {"example_id": ids, "given_label": labels, "true_label": labels, "embedding": list(vectors)}
     pq.write_table(pa.table(columns | {"pred_probs": list(probs)}), path, row_group_size=7)
-    assert run(path, path, "--embeddings", str(path)) == 0
+    assert run(path, path, "--embeddings", str(path), "--true-labels", str(path)) == 0
     table = read_table(workspace / "data" / "pred_probs.parquet", PRED_PROBS)
     assert np.array_equal(column_array(table, "example_id"), ids)
     assert np.array_equal(column_array(table, "embedding"), vectors.astype(np.float32))
@@ -232,9 +234,11 @@ def test_prune_measures_with_what_was_brought(rows, workspace, pytestconfig):
     given = np.where(rng.random(200) < 0.15, (true + 1) % 3, true)
     vectors = (np.eye(3)[true] + rng.normal(scale=0.3, size=(200, 3))).astype(np.float32)
     probs = np.where(np.eye(3)[true] > 0, 0.8, 0.1)
+    order = rng.permutation(200)
     write(workspace / "l.csv", {"example_id": ids, "given_label": given})
+    write(workspace / "t.parquet", {"example_id": ids[order], "true_label": np.array(NAMES)[true[order]]})
     embeddings = save_vectors(workspace / "e", "csv", vectors, {"example_id": ids})
-    more = ("--embeddings", str(embeddings))
+    more = ("--embeddings", str(embeddings), "--true-labels", str(workspace / "t.parquet"))
     assert run(write_probs(workspace, "wide", probs, ids), workspace / "l.csv", *more) == 0
     (workspace / "params.yaml").write_text((pytestconfig.rootpath / "params.yaml").read_text())
     assert main(["prune"]) == 0
@@ -246,6 +250,14 @@ def test_prune_measures_with_what_was_brought(rows, workspace, pytestconfig):
     expected = importance_of(leverage_of_given(whitening, vectors, given), given, whitening.class_weights)
     assert column_array(issues, "importance") == pytest.approx(expected)
     assert issues.column("contrast").null_count == 0
+
+    found = json.loads((workspace / "metrics" / "label_issues.json").read_text())
+    wrong, flagged = given != true, column_array(issues, "is_issue")
+    assert found["n_errors"] == wrong.sum()
+    assert found["precision"] == (wrong & flagged).sum() / flagged.sum()
+    assert found["recall"] == (wrong & flagged).sum() / wrong.sum()
+    health = json.loads((workspace / "metrics" / "health.json").read_text())
+    assert health["noise_matrix_l1_error"]["confident_joint"] < 0.1
 
 
 @pytest.mark.parametrize(
@@ -296,6 +308,23 @@ def test_embeddings_of_other_rows_are_refused(rows, workspace, capsys):
     assert run(path, workspace / "l.csv", "--embeddings", str(vectors)) == 1
     assert f"e.npy: expected the column example_id, since {path} has it" in capsys.readouterr().err
     assert not list((workspace / "data").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"given_label": [0] * 200}, "expected the column true_label"),
+        ({"true_label": [3] * 200}, "found 3 in row 0"),
+        ({"true_label": [0] * 199}, "found 199 for 200"),
+        ({"true_label": [0] * 200, "example_id": range(200)}, "expected the column example_id"),
+    ],
+)
+def test_true_labels_that_do_not_fit_are_one_sentence(rows, workspace, labels_file, content, message, capsys):
+    write(workspace / "t.csv", content)
+    probs = write_probs(workspace, "csv", rows[2])
+    assert run(probs, labels_file, "--true-labels", str(workspace / "t.csv")) == 1
+    assert message in capsys.readouterr().err
+    assert not (workspace / "data").exists()
 
 
 def test_numbers_in_csv_that_begin_like_integers_are_read(rows, workspace, labels_file, monkeypatch):
