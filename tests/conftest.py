@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -96,15 +97,21 @@ def workspace_copy(finished_run: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two fresh repositories in which `dvc repro` ran, side by side. Change the first; copy the second."""
-    folders = tuple(tmp_path_factory.mktemp("pipeline") / name for name in ("first", "second"))
-    for folder in folders:
-        make_workspace(folder, SETTINGS, source=ROOT)
-    running = [
-        subprocess.Popen([*DVC, "repro"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-        for folder in folders
-    ]
-    assert [process.wait() for process in running] == [0, 0]
-    return folders[0], folders[1]
+    # One pair for all workers of the test run: the first that needs it makes it.
+    shared = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else None
+    base = (shared or tmp_path_factory.mktemp("pipeline")) / "repositories"
+    folders = base / "first", base / "second"
+    with (base.parent / "repositories.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not base.exists():
+            for folder in folders:
+                make_workspace(folder, SETTINGS, source=ROOT)
+            running = [
+                subprocess.Popen([*DVC, "repro"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+                for folder in folders
+            ]
+            assert [process.wait() for process in running] == [0, 0]
+    return folders
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,7 @@ def write_inputs(workspace, *, known=True, order=slice(None), is_issue=IS_ISSUE)
                 "confidence_weighted_entropy": scores,
                 "importance": pa.nulls(6, pa.float64()),
                 "importance_percentile": pa.nulls(6, pa.float64()),
+                "contrast": pa.nulls(6, pa.float64()),
                 "is_issue": is_issue,
                 "rank": pa.nulls(6, pa.int64()),
                 **dict.fromkeys(FILTER_COLUMNS, is_issue),
