@@ -88,7 +88,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     clean_labels.serve(
         name=chosen.name,
         schedule=schedule,
-        limit=1,
         global_limit=one,
         entrypoint_type=EntrypointType.MODULE_PATH,
         parameters={

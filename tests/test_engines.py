@@ -60,8 +60,9 @@ def dask_address(environment: dict[str, str], tmp_path_factory: pytest.TempPathF
 def test_a_local_cluster_that_loses_a_worker_gives_the_bytes_of_a_local_run(done: Door, engine: str) -> None:
     before = done.lock()
     process = done.start("--engine", engine, "--workers", "2", "--force", "train_fold")
-    killed = int(read_until(process, ON_WORKER)[1])
     other = int(read_until(process, ON_WORKER)[1])
+    # The one that started last has not trained yet, however quick the other was.
+    killed = int(read_until(process, ON_WORKER)[1])
     assert killed != other
     os.kill(killed, signal.SIGKILL)
     log, _ = process.communicate(timeout=120)

@@ -188,22 +188,23 @@ def test_a_worker_runs_what_prefect_yaml_deploys(done: Door, prefect: SyncPrefec
 def test_fifty_runs_of_five_parallel_folds_lock_no_database(
     environment: dict[str, str], server_log: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "five"
-    make_workspace(folder, SETTINGS, source=ROOT)
-    stages = {"fold": {"matrix": {"fold": [0, 1, 2, 3, 4]}, "cmd": "echo ${item.fold}"}}
-    with (folder / "dvc.yaml").open("w") as file:
-        YAML().dump({"stages": stages}, file)
-    door = Door(folder, environment)
-    door.dvc("repro")
+    folders = tmp_path / "one", tmp_path / "two"
+    fold = {"cmd": "echo > fold_${item.fold}", "outs": ["fold_${item.fold}"]}
+    stages = {"fold": {"matrix": {"fold": [0, 1, 2, 3, 4]}, **fold}}
     # Two flows at a time, each with its five tasks at a time.
-    code = (
-        "from flows.clean_labels import clean_labels\n"
-        "for _ in range(25): assert clean_labels(wait=True, return_state=True).is_completed()"
-    )
-    running = [door.start("-c", code, command=[sys.executable]) for _ in range(2)]
+    code = "from flows.clean_labels import main\nfor _ in range(25): assert main(['--workers', '5']) == 0"
+    running = []
+    for folder in folders:
+        make_workspace(folder, SETTINGS, source=ROOT)
+        with (folder / "dvc.yaml").open("w") as file:
+            YAML().dump({"stages": stages}, file)
+        door = Door(folder, environment)
+        door.dvc("repro")
+        running.append(door.start("-c", code, command=[sys.executable]))
     for process in running:
         log, _ = process.communicate(timeout=300)
         assert process.returncode == 0, log
+        assert log.count("Everything is up to date.") == 25
     assert "database is locked" not in server_log.read_text()
 
 
