@@ -19,7 +19,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from tasks import DatasetError
-from tasks.artifacts import GIVEN_LABELS, PRED_PROBS, DatasetFacts, write_stream
+from tasks.artifacts import GIVEN_LABELS, PRED_PROBS, DatasetFacts, atomic_path, stream_to
 
 SUM_TOLERANCE = 1e-3
 """How far from 1 the probabilities of a row may sum: float16 and printed decimals stay within."""
@@ -57,11 +57,16 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
         check_same_rows(predictions, embeddings)
     step = max(_PORTION_ENTRIES // max(predictions.width, embeddings.width if embeddings else 0), 1)
     facts = DatasetFacts(chosen.pred_probs.stem, names, "features", (0,))
-    data = workspace / "data"
+    probs_path, labels_path = (
+        workspace / "data" / f"{name}.parquet" for name in ("pred_probs", "given_labels")
+    )
     done = 0
+    # Both are whole before either appears: probabilities beside other labels would look like a data set.
     with (
-        write_stream(data / "pred_probs.parquet", PRED_PROBS, facts) as append_probs,
-        write_stream(data / "given_labels.parquet", GIVEN_LABELS, facts) as append_labels,
+        atomic_path(probs_path) as new_probs,
+        atomic_path(labels_path) as new_labels,
+        stream_to(new_probs, probs_path, PRED_PROBS, facts) as append_probs,
+        stream_to(new_labels, labels_path, GIVEN_LABELS, facts) as append_labels,
     ):
         for portion, vectors in in_step(predictions, embeddings, step):
             n = len(portion.values)
@@ -362,7 +367,13 @@ def class_names(chosen: str | None, predictions: Vectors) -> tuple[str, ...]:
         return predictions.columns if named else tuple(map(str, range(predictions.width)))
     path = Path(chosen)
     if "," not in chosen and path.is_file():
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise DatasetError(
+                f"{path}: expected text in UTF-8, found other bytes ({error.reason})."
+            ) from error
+        names = tuple(line.strip() for line in lines if line.strip())
     else:
         names = tuple(name.strip() for name in chosen.split(","))
     if len(names) != predictions.width or len(set(names)) != len(names):

@@ -94,6 +94,7 @@ def prune(params: Params, workspace: Path) -> None:
     proved = check_proof(predictions)
     console = Console(stderr=True)
     n_threads = threads_within(limit, predictions)
+    embeddings = None if section.importance == "none" else open_embeddings(predictions, limit)
     with progress_bar(console, predictions) as advance:
         rows = LabelledRows(predictions, given, n_threads, advance)
         try:
@@ -109,8 +110,9 @@ def prune(params: Params, workspace: Path) -> None:
                 f"{predictions.path}: {error}. Rebuild it with `dvc repro aggregate`."
             ) from error
         importance = None
-        if section.importance != "none":
-            importance = measure_importance(rows, limit, section.importance == "all_classes")
+        if embeddings is not None:
+            contrast = section.importance == "all_classes"
+            importance = measure_importance(rows, embeddings, limit, contrast)
         counts, detection, surprise = write_issues(
             data / "label_issues.parquet", rows, issues, importance, section, judge=not proved
         )
@@ -287,32 +289,49 @@ class Importance:
     contrast: npt.NDArray[np.float64] | None
 
 
-def measure_importance(rows: LabelledRows, limit: int, contrast: bool) -> Importance | None:
-    """Importance from the embeddings, those of each fold on their own; none where there are none.
-
-    Folds are predicted by different models, whose embeddings have no axes in common.
+def open_embeddings(predictions: TableReader, limit: int) -> TableReader | None:
+    """The embeddings of data/pred_probs.parquet, if it has them.
 
     Raises:
-        ArtifactError: `limit`, in bytes, is too little, or an embedding is not finite.
+        ArtifactError: `limit`, in bytes, is too little to measure importance by them.
     """
-    path = rows.predictions.path
-    if "embedding" not in rows.predictions.names:
+    path = predictions.path
+    if "embedding" not in predictions.names:
         return None
-    # Imported here, where it is needed: the number of threads in a matrix product moves its last bits.
-    from threadpoolctl import threadpool_limits
-
     embeddings = TableReader(path, PRED_PROBS, ["embedding"], limit)
     n_features = embeddings.shape_of("embedding")[0]
-    block_bytes = 8 * (n_features + 1) * min(block_rows(n_features), embeddings.n_rows)
-    fixed = _BLOCK_COPIES * block_bytes + _PART_COPIES * embeddings.part_bytes
-    fixed += _IMPORTANCE_BYTES * embeddings.n_rows
-    needed = fixed + 16 * (n_features + 1) ** 2
+    needed = _importance_bytes(embeddings) + 16 * (n_features + 1) ** 2
     if needed > limit:
         raise ArtifactError(
             f"{path}: importance from embeddings of {n_features} numbers takes about "
             f"{needed / 2**20:,.0f} MB, found prune.memory_limit_mb = {limit // 2**20}. Raise it in "
             "params.yaml, or set prune.importance to none."
         )
+    return embeddings
+
+
+def _importance_bytes(embeddings: TableReader) -> int:
+    """What importance takes beside its matrices."""
+    n_features = embeddings.shape_of("embedding")[0]
+    block_bytes = 8 * (n_features + 1) * min(block_rows(n_features), embeddings.n_rows)
+    parts = _BLOCK_COPIES * block_bytes + _PART_COPIES * embeddings.part_bytes
+    return parts + _IMPORTANCE_BYTES * embeddings.n_rows
+
+
+def measure_importance(rows: LabelledRows, embeddings: TableReader, limit: int, contrast: bool) -> Importance:
+    """Importance from the embeddings, those of each fold on their own.
+
+    Folds are predicted by different models, whose embeddings have no axes in common.
+
+    Raises:
+        ArtifactError: an embedding is not finite.
+    """
+    # Imported here, where it is needed: the number of threads in a matrix product moves its last bits.
+    from threadpoolctl import threadpool_limits
+
+    path = embeddings.path
+    n_features = embeddings.shape_of("embedding")[0]
+    fixed = _importance_bytes(embeddings)
     labels, (space, n_spaces) = rows.labels, which_model(rows, limit)
 
     def read() -> Iterator[Block]:

@@ -9,7 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import import_probs as module
-from tasks.artifacts import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, column_array, read_facts, read_table
+from tasks.artifacts import (
+    GIVEN_LABELS,
+    LABEL_ISSUES,
+    PRED_PROBS,
+    column_array,
+    read_facts,
+    read_table,
+    streams,
+)
 from tasks.command_line import main
 from tasks.label_quality.importance import ClassMoments, importance_of, leverage_of_given, whiten
 
@@ -174,6 +182,25 @@ def test_ids_without_label_or_out_of_order_are_named(rows, workspace, capsys):
     assert run(write_probs(workspace, "lists", probs[::-1], ids[::-1]), workspace / "l.csv") == 1
     assert "ascending order of `example_id`" in capsys.readouterr().err
     assert not list((workspace / "data").iterdir())
+
+
+def test_a_full_disk_leaves_the_tables_of_before(rows, workspace, monkeypatch):
+    _, labels, probs = rows
+    write(workspace / "l.csv", {"given_label": labels})
+    assert run(write_probs(workspace, "lists", probs), workspace / "l.csv") == 0
+    before = {path: path.read_bytes() for path in (workspace / "data").iterdir()}
+    finish = streams._Stream.finish
+
+    def fail_for_probabilities(stream):
+        if stream._where.endswith("pred_probs.parquet"):
+            raise OSError("No space left on device")
+        finish(stream)
+
+    monkeypatch.setattr(streams._Stream, "finish", fail_for_probabilities)
+    write(workspace / "l.csv", {"given_label": labels[::-1]})
+    with pytest.raises(OSError, match="No space left"):
+        run(workspace / "p.parquet", workspace / "l.csv")
+    assert {path: path.read_bytes() for path in (workspace / "data").iterdir()} == before
 
 
 def save_vectors(path, form, vectors, named=None):

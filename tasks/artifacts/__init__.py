@@ -2,7 +2,14 @@
 
 from tasks.artifacts.files import atomic_path, write_json, write_text
 from tasks.artifacts.rows import OUT_OF_FOLD, FoldsDigest, folds_digest, locate, rows_digest
-from tasks.artifacts.streams import Scratch, TableReader, available_cores, map_in_order, write_stream
+from tasks.artifacts.streams import (
+    Scratch,
+    TableReader,
+    available_cores,
+    map_in_order,
+    stream_to,
+    write_stream,
+)
 from tasks.artifacts.tables import (
     EXAMPLES,
     FOLD_PRED_PROBS,
@@ -45,6 +52,7 @@ __all__ = [
     "read_facts",
     "read_table",
     "rows_digest",
+    "stream_to",
     "tensor_column",
     "write_json",
     "write_stream",

@@ -257,13 +257,25 @@ def write_stream(
     Raises:
         ArtifactError: rows do not fit the artifact, come out of order, or there is none.
     """
-    with atomic_path(path) as temporary:
-        stream = _Stream(temporary, str(path), extra)
-        try:
-            yield lambda columns: stream.append(make_table(artifact, facts, columns))
-            stream.finish()
-        finally:
-            stream.close()
+    with atomic_path(path) as temporary, stream_to(temporary, path, artifact, facts, extra) as append:
+        yield append
+
+
+@contextmanager
+def stream_to(
+    temporary: Path,
+    path: Path,
+    artifact: Artifact,
+    facts: DatasetFacts,
+    extra: Mapping[str, str] | None = None,
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """`write_stream` to an `atomic_path` of `path`: for files that are to appear together."""
+    stream = _Stream(temporary, str(path), extra)
+    try:
+        yield lambda columns: stream.append(make_table(artifact, facts, columns))
+        stream.finish()
+    finally:
+        stream.close()
 
 
 class _Stream:
