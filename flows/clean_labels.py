@@ -20,14 +20,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import httpx
 
 from flows import FlowError, engines, pipeline
 from flows.progress import RunProgress
-from flows.record import Record, check_push, push_version, save_version
+from flows.record import Record, check_record, push_version, save_version
 from tasks import RelabelError
 from tasks.params import load_params
 
@@ -57,7 +57,7 @@ class Page:
             return None
         try:
             return publish(**content)
-        except httpx.TransportError:
+        except httpx.HTTPError:
             self._lost = True
             return None
 
@@ -257,16 +257,20 @@ def clean_labels(
         engine: where the stages that dvc.yaml fans out do their work: here, or on workers of Dask or Ray.
         address: of a cluster; without it `engine` is a cluster of `workers` processes on this machine.
     """
+    check_options(workers, timeout_s)
     folder = Path(root).resolve()
+    if push or record != "none":
+        check_record(folder, record, push)
     with pipeline.only_flow(folder, wait):
         engines.recover(folder)
         if if_new_data:
             update(folder)
             new = pipeline.new_inputs(folder)
-            if not new:
+            if not new and not pipeline.begun(folder).exists():
                 return Completed(message="No new data in inputs/: nothing to do.")
             if pipeline.written_within(folder, new, _SETTLE_S):
                 return Completed(message=f"{', '.join(new)}: still being written; the next run looks again.")
+            pipeline.begun(folder).touch()
         if overrides:
             pipeline.set_params(folder, overrides)
         if pull:
@@ -309,6 +313,8 @@ def clean_labels(
         left = [name for name in graph if name not in outcomes and name not in failures]
         summary = summarise(graph, outcomes, failures, seconds)
         show(create_markdown_artifact, key="summary", markdown=summary, description="Stages")
+        if not failures and not left and until is None:
+            pipeline.begun(folder).unlink(missing_ok=True)
         changed = any(outcome != "Cached" for outcome in outcomes.values())
         kept = None
         if changed and not failures:
@@ -319,7 +325,7 @@ def clean_labels(
     result = {"outcomes": outcomes, "failures": failures, "left": left, "seconds": seconds}
     if failures:
         more = f" {len(failures) - 1} more failed." if len(failures) > 1 else ""
-        waiting = f" {len(left)} stages wait for it." if left else ""
+        waiting = f" {len(left)} stage(s) wait for it." if left else ""
         advice = "Mend it and run again: what is done is kept."
         return Failed(message=f"{next(iter(failures.values()))}{more}{waiting} {advice}", data=result)
     message = f"{len(ran)} of {len(graph)} stages were out of date." if ran else UP_TO_DATE
@@ -366,6 +372,18 @@ def run_all(
             yield name, state.name or "Completed", state.message or "", time.monotonic() - started[name]
         else:
             yield name, "Failed", state.message or str(state), time.monotonic() - started[name]
+
+
+def check_options(workers: int | None, timeout_s: float | None) -> None:
+    """Check what a flow or a sweep may be asked.
+
+    Raises:
+        FlowError: a value is out of range.
+    """
+    if workers is not None and workers < 1:
+        raise FlowError(f"--workers: expected at least 1, found {workers}.")
+    if timeout_s is not None and timeout_s <= 0:
+        raise FlowError(f"--timeout-s: expected more than 0 seconds, found {timeout_s:g}.")
 
 
 def critical_path(graph: Mapping[str, Sequence[str]]) -> dict[str, int]:
@@ -421,6 +439,18 @@ def summarise(
     return "\n".join([*lines, "", *(f"**{name}**: {message}" for name, message in failures.items())])
 
 
+def end_without_server(program: str, url: str | None) -> NoReturn:
+    """End this process, whose Prefect server is gone, at once."""
+    print(
+        f"{program}: the Prefect server at {url} stopped answering. What is done is kept; run again, "
+        "with the server or without it.",
+        file=sys.stderr,
+        flush=True,
+    )
+    # An orderly end would try for minutes to tell the server what happened, event by event.
+    os._exit(1)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow once from the command line; return the exit status."""
     parser = argparse.ArgumentParser(
@@ -442,8 +472,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--address", help="of a Dask or Ray cluster (default: one on this machine)")
     chosen = parser.parse_args(arguments)
     try:
-        if chosen.workers is not None and chosen.workers < 1:
-            raise FlowError(f"--workers: expected at least 1, found {chosen.workers}.")
+        check_options(chosen.workers, chosen.timeout_s)
         # What is wrong with the workspace or the options is said before Prefect starts.
         engines.check(chosen.engine, chosen.address)
         graph, fresh = pipeline.plan(Path.cwd(), chosen.until)
@@ -451,14 +480,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             pipeline.matching(graph, name)
         if chosen.pull:
             pipeline.check_remote(Path.cwd(), "--pull")
-        if chosen.push:
-            check_push(Path.cwd(), chosen.record)
+        check_record(Path.cwd(), chosen.record, chosen.push)
         url, answers = PREFECT_API_URL.value(), server_answers()
         # A server that does not answer costs its record of this run, not the run.
         if url and not answers:
             print(f"No Prefect server answers at {url}; this run does without.", file=sys.stderr)
         # Without a server Prefect starts one of its own, which takes far longer than to find nothing to do.
-        if not answers and fresh.issuperset(graph) and not chosen.force and not chosen.overrides:
+        asked = chosen.force or chosen.overrides or chosen.if_new_data
+        if not answers and fresh.issuperset(graph) and not asked:
             print(UP_TO_DATE)
             return 0
         with temporary_settings(
@@ -473,15 +502,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RelabelError as error:
         print(f"clean_labels: {error}", file=sys.stderr)
         return 1
-    except httpx.TransportError:
-        print(
-            f"clean_labels: the Prefect server at {url} stopped answering. What is done is kept; run again, "
-            "with the server or without it.",
-            file=sys.stderr,
-            flush=True,
-        )
-        # An orderly end would try for minutes to tell the server what happened, event by event.
-        os._exit(1)
+    except httpx.HTTPError:
+        end_without_server("clean_labels", url)
     if state.is_completed():
         print(state.message)
         return 0

@@ -128,8 +128,19 @@ def new_inputs(root: Path) -> list[str]:
 def written_within(root: Path, folders: Iterable[str], seconds: float) -> bool:
     """Whether a file in the folders changed in the last `seconds`: somebody may still be writing."""
     files = [path for folder in folders for path in (root / folder).rglob("*")]
-    # `dvc update` writes its .dvc file anew each time.
-    return any(time.time() - path.stat().st_mtime < seconds for path in files if path.suffix != ".dvc")
+    for path in files:
+        # `dvc update` writes its .dvc file anew each time. What rsync renames is gone a moment later.
+        with suppress(FileNotFoundError):
+            if path.suffix != ".dvc" and 0 <= time.time() - path.lstat().st_mtime < seconds:
+                return True
+    return False
+
+
+def begun(root: Path) -> Path:
+    """The file that stands while a run for new data is not done: dvc.lock knows the data after one stage."""
+    path = root / ".dvc" / "tmp" / "relabel" / "new_data"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def update_imports(root: Path) -> None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from flows import FlowError
 from flows.pipeline import check_remote
@@ -47,12 +47,17 @@ def save_version(root: Path, how: Record, name: str) -> str | None:
     return f"Kept as commit {_run(root, 'git', 'rev-parse', '--short', 'HEAD')}."
 
 
-def check_push(root: Path, how: Record) -> None:
-    """Check that there is something to send and somewhere to send it, before a run that is to end so.
+def check_record(root: Path, how: Record, push: bool) -> None:
+    """Check what a run is to keep and where it is to send that, before it runs.
 
     Raises:
-        FlowError: nothing is to be kept, or git has no `origin` or DVC no default remote.
+        FlowError: `how` is no way to keep a version; or, with `push`, nothing is to be kept, git has no
+            `origin`, or DVC no default remote.
     """
+    if how not in get_args(Record):
+        raise FlowError(f"--record: expected one of {', '.join(get_args(Record))}, found {how!r}.")
+    if not push:
+        return
     if how == "none":
         raise FlowError("--push: expected --record experiment or commit with it, found --record none.")
     if "origin" not in _run(root, "git", "remote").split():

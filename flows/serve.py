@@ -9,8 +9,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
 from flows import FlowError, pipeline
-from flows.clean_labels import clean_labels, server_answers
-from flows.record import check_push
+from flows.clean_labels import check_options, clean_labels, server_answers
+from flows.record import check_record
 from tasks import RelabelError
 
 from prefect.client.schemas.objects import (  # isort: skip  # after flows, which sets Prefect's settings
@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         schedule = parse_schedule(chosen.cron, chosen.every, chosen.timezone)
         root = Path.cwd()
         pipeline.stage_graph(root)
-        if chosen.push:
-            check_push(root, chosen.record)
+        check_options(chosen.workers, chosen.timeout_s)
+        check_record(root, chosen.record, chosen.push)
         if not server_answers():
             url = PREFECT_API_URL.value() or "PREFECT_API_URL, which is not set"
             raise FlowError(

@@ -21,10 +21,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 from rich.console import Console
 
 from flows import FlowError, pipeline
-from flows.clean_labels import StageRunner, run_all, server_answers
+from flows.clean_labels import StageRunner, check_options, end_without_server, run_all, server_answers
 from flows.pipeline import PlannedStage
 from flows.progress import RunProgress
 from flows.record import experiments, keep_experiment, read_committed
@@ -53,6 +54,7 @@ from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed
 
+PLOTS = (".png", ".svg", ".pdf")
 _FOLDER = Path(".dvc", "tmp", "relabel", "sweep")
 _SAVE = "save"
 
@@ -310,7 +312,8 @@ def run_points(
             finally:
                 runner.end()
         rows = summarise(read_runs(root, everyone, columns), columns)
-        create_markdown_artifact(key="sweep", markdown=markdown_table(rows, columns), description="Sweep")
+        table = markdown_table(rows, columns)
+        runner.page.show(create_markdown_artifact, key="sweep", markdown=table, description="Sweep")
         if failures:
             return Failed(message=f"{len(failures)} of {len(graph)} tasks failed.")
         return Completed(message=f"{len(points)} points ran.")
@@ -503,8 +506,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     root = Path.cwd().resolve()
     try:
-        if chosen.workers is not None and chosen.workers < 1:
-            raise FlowError(f"--workers: expected at least 1, found {chosen.workers}.")
+        check_options(chosen.workers, chosen.timeout_s)
+        if chosen.plot and chosen.plot.suffix not in PLOTS:
+            raise FlowError(f"--plot: expected a file name in {', '.join(PLOTS)}, found {chosen.plot}.")
         pipeline.stage_graph(root, chosen.until)
         with pipeline.only_flow(root, what="sweep"), _folder(root) as folder:
             base = folder / "base"
@@ -532,6 +536,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RelabelError as error:
         print(f"sweep: {error}", file=sys.stderr)
         return 1
+    except httpx.HTTPError:
+        end_without_server("sweep", PREFECT_API_URL.value())
     if failures:
         for line in explain(waiting, failures):
             print(f"sweep: {line}", file=sys.stderr)

@@ -134,7 +134,11 @@ def test_new_data_alone_starts_a_run_that_asks_for_it(done: Door, tmp_path: Path
     assert "still being written" in done.flow("--if-new-data")
     assert copy.read_text() == source.read_text()
     os.utime(copy, (0, 0))
-    assert outcomes(done.flow("--if-new-data"), "Completed") == {"inject_noise", "report"}
+    # Killed after the one stage that reads the data, the run is taken up again.
+    done.flow("--until", "inject_noise")
+    pipeline.begun(done.folder).touch()
+    assert outcomes(done.flow("--if-new-data"), "Completed") == {"report"}
+    assert "No new data in inputs/: nothing to do." in done.flow("--if-new-data")
     assert "up to date" in done.dvc("status")
 
 
@@ -294,6 +298,7 @@ def test_the_flow_asks_dvc_only_while_nobody_rewrites_the_lock_file(done: Door, 
         (["--until", "polish"], "polish"),
         (["--force", "polish"], "Stage 'polish': expected one of download, inject_noise,"),
         (["--workers", "0"], "--workers: expected at least 1, found 0."),
+        (["--timeout-s", "0"], "--timeout-s: expected more than 0 seconds, found 0."),
         (["--pull"], "--pull: expected a default DVC remote, found none."),
     ],
 )

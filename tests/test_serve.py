@@ -19,6 +19,7 @@ from small_runs import ROOT, SETTINGS
 from benchmarks.chaos import processes
 from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError
+from flows.clean_labels import clean_labels
 from flows.record import experiments, read_committed, save_version
 from flows.serve import main, parse_schedule
 
@@ -54,6 +55,23 @@ def test_cron_and_interval_carry_their_time_zone() -> None:
 def test_a_schedule_that_does_not_parse_is_one_sentence(cron, every, timezone, said) -> None:
     with pytest.raises(FlowError) as found:
         parse_schedule(cron, every, timezone)
+    assert said in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"workers": -1}, "--workers: expected at least 1, found -1."),
+        (
+            {"record": "experiments"},
+            "--record: expected one of none, experiment, commit, found 'experiments'.",
+        ),
+        ({"push": True}, "--push: expected --record experiment or commit with it"),
+    ],
+)
+def test_what_a_deployment_asks_is_checked_in_the_flow(asked, said, tmp_path: Path) -> None:
+    with pytest.raises(FlowError) as found:
+        clean_labels.fn(root=str(tmp_path), **asked)
     assert said in str(found.value)
 
 
