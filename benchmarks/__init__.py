@@ -1,1 +1,1 @@
-"""Claims about speed and accuracy, each a command that prints a table: `make repro`, `accept`, `bench`."""
+"""Claims about speed and accuracy, each a command that prints what it measured; `make help` lists them."""

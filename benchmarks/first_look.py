@@ -26,7 +26,8 @@ def main() -> int:
     status = subprocess.run(
         [sys.executable, "-m", "dvc", "repro"], cwd=folder, env=os.environ, check=False
     ).returncode
-    print(f"The report: {folder}/report/index.html")
+    if status == 0:
+        print(f"The report: {folder}/report/index.html")
     return status
 
 

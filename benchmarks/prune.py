@@ -278,7 +278,8 @@ def compare(size: str, n_runs: int, filters: tuple[str, ...], console: Any) -> N
             table.add_column(column, justify="left" if column == "filter" else "right")
         for name in filters:
             ours, theirs = measure("Relabel", name, folder), measure(exact, name, folder)
-            same = "the same" if ours.digest == theirs.digest else theirs.failure or difference(folder)
+            failure = ours.failure or theirs.failure
+            same = failure or ("the same" if ours.digest == theirs.digest else difference(folder))
             table.add_row(name, f"{ours.n_issues:,}", f"{theirs.n_issues:,}", same)
         console.print(table)
 
