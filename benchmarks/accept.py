@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.workspaces import make_workspace
+from benchmarks.workspaces import code_digest, make_workspace
 
 FOLDER = Path(".cache/accept")
 SEEDS = (0, 1, 2)
@@ -29,7 +29,7 @@ def settings(seed: int, rate: float) -> dict[str, Any]:
 
 def run(seed: int, rate: float, until: str | None = None) -> Path:
     """One run, resumed where an earlier one stopped, to the end or `until` a stage; returns its workspace."""
-    folder = FOLDER / f"noise_{rate:g}_seed_{seed}"
+    folder = FOLDER / f"noise_{rate:g}_seed_{seed}_{code_digest()}"
     if not folder.exists():
         make_workspace(folder, settings(seed, rate))
     with (folder / "log").open("w") as log:

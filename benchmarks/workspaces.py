@@ -1,5 +1,6 @@
 """A workspace of its own for a run with other parameters: the pipeline copied to a new git repository."""
 
+import hashlib
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ _PARTS = ("flows", "tasks", "inputs", "dvc.yaml", "params.yaml", "pyproject.toml
 
 def make_workspace(folder: Path, settings: Mapping[str, Any], source: Path = Path()) -> None:
     """Copy the pipeline from `source` to the new `folder`, with `settings` ("section.name": value)."""
+    whole, folder = folder, folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for part in _PARTS:
         origin = source / part
@@ -32,6 +35,14 @@ def make_workspace(folder: Path, settings: Mapping[str, Any], source: Path = Pat
         [*author, "commit", "--quiet", "--no-gpg-sign", "-m", "Start"],
     ):
         subprocess.run(["git", *command], cwd=folder, check=True)
+    folder.rename(whole)
+
+
+def code_digest(source: Path = Path()) -> str:
+    """Eight digits that change with the pipeline's code and parameters."""
+    parts = (source / part for part in ("tasks", "dvc.yaml", "params.yaml"))
+    files = sorted(file for part in parts for file in ([part] if part.is_file() else part.rglob("*.py")))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
 
 def set_params(path: Path, settings: Mapping[str, Any]) -> None:
