@@ -162,7 +162,8 @@ def test_a_failed_fold_lets_its_sibling_finish_and_the_next_run_does_the_rest(do
     (done.folder / "broken").touch()
     log = done.flow(status=1)
     assert (
-        "clean_labels: Fold 1 is broken: mend it. 5 stages wait for it. Mend it and run again: what is" in log
+        "clean_labels: Fold 1 is broken: mend it. 5 stage(s) wait for it. Mend it and run again: what is"
+        in log
     )
     assert outcomes(log, "Failed") == {"train_fold@1"}
     assert outcomes(log, "Completed") == {"train_fold@0"}

@@ -454,7 +454,8 @@ def test_a_sweep_that_is_interrupted_or_killed_goes_on_and_leaves_nothing(done: 
     assert third.returncode == 0, log
     # What either run had finished is not trained again.
     trained = {name for name in outcomes(log, "Restored") if "train_fold" in name}
-    assert {name.split("/")[0] for name in trained} == {"seed=0", "seed=1"}
+    kept = {"seed=0"} if "2 points, 1 of them kept already" in log else set()
+    assert {name.split("/")[0] for name in trained} | kept == {"seed=0", "seed=1"}
     assert "2 of 2 points" in log
     assert not workspaces(done.folder)
     done.assert_no_orphans()
