@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from doors import Door
+from playwright.sync_api import Browser, sync_playwright
 from small_runs import DVC, ENVIRONMENT, ROOT, SETTINGS, run_pipeline, write_params
 
 from benchmarks.doors import prefect_server
@@ -133,3 +134,16 @@ def done(repositories: tuple[Path, Path], environment: dict[str, str], tmp_path:
     folder = tmp_path / "workspace"
     shutil.copytree(repositories[1], folder, symlinks=True)
     return Door(folder, environment)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The machine's own Chromium, without a window. A module's, as it holds the thread's event loop."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("there is no Chromium on this machine (Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        # Inside a container, as root, Chromium's own sandbox does not start.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
