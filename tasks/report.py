@@ -1,14 +1,11 @@
 """Stage `report`: the proof of the repair, as one self-contained page, as plots, and on the terminal."""
 
-import base64
 import csv
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -18,20 +15,18 @@ from rich.table import Table
 
 from tasks import ArtifactError
 from tasks.artifacts import (
-    EXAMPLES,
     GIVEN_LABELS,
     LABEL_ISSUES,
     TRAINING_SET,
-    DatasetFacts,
     atomic_path,
     column_array,
-    locate,
     read_facts,
     read_table,
     write_json,
     write_text,
 )
 from tasks.label_quality.confusions import count_confusions, most_and_least_important, worst_confused
+from tasks.page import Card, describe_rows, environment
 from tasks.params import Params
 
 # What the page shows of the worst-confused classes: so many pairs, and rows at each end of importance.
@@ -69,37 +64,33 @@ def report(params: Params, workspace: Path) -> None:
     write_plots(workspace / "plots", facts.class_names, issues, repair, params)
     curves = learning_curves(workspace / "plots", params)
 
-    examples = read_table(data / "examples.parquet", EXAMPLES, columns=[facts.content])
-    pictures = Pictures(issues, given, examples, facts)
+    pictures = Pictures(issues, given, data / "examples.parquet")
     top = top_issues(issues, training_set, pictures, params.report.top_issues)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     with (workspace / "plots" / "filters.csv").open(encoding="utf-8", newline="") as file:
         filters = list(csv.DictReader(file))
     matrices = noise_matrices(workspace / "plots" / "noise_matrices.csv", facts.class_names)
-    page = environment.get_template("report.html").render(
-        facts=facts,
-        params=params,
-        cross_validation=cross_validation,
-        detection=detection,
-        repair=repair,
-        runs=runs,
-        gain=gain,
-        filters=filters,
-        confusion=confusion.tolist(),
-        off_diagonal_max=int(max(1, _off_diagonal_max(confusion))),
-        curves=curves,
-        top=top,
-        health=health,
-        worst_classes=worst_classes(health["classes"]),
-        confused=confused_pairs(issues, confusion, pictures),
-        matrices=matrices,
-        most_noise=max([_off_diagonal_max(np.array(matrix)) for matrix in matrices.values()], default=0),
+    page = (
+        environment(Path(__file__).parent / "templates")
+        .get_template("report.html")
+        .render(
+            facts=facts,
+            params=params,
+            cross_validation=cross_validation,
+            detection=detection,
+            repair=repair,
+            runs=runs,
+            gain=gain,
+            filters=filters,
+            confusion=confusion.tolist(),
+            off_diagonal_max=int(max(1, _off_diagonal_max(confusion))),
+            curves=curves,
+            top=top,
+            health=health,
+            worst_classes=worst_classes(health["classes"]),
+            confused=confused_pairs(issues, confusion, pictures),
+            matrices=matrices,
+            most_noise=max([_off_diagonal_max(np.array(matrix)) for matrix in matrices.values()], default=0),
+        )
     )
     write_text(workspace / "report" / "index.html", page)
     print_summary(Console(), facts.dataset, params, cross_validation, detection, repair, runs, gain)
@@ -221,35 +212,15 @@ def learning_curves(folder: Path, params: Params) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What the page says of single rows of `issues`, with the truth and the content joined by id."""
+    """Rows of `issues` with the truth and the content joined by id."""
 
     issues: pa.Table
     given: pa.Table
-    examples: pa.Table
-    facts: DatasetFacts
+    examples: Path
 
-    def describe(self, rows: npt.NDArray[np.intp]) -> list[dict[str, Any]]:
-        """Of each row its id, labels, probability, and a picture as a data URI where it is one."""
-        columns = {
-            name: column_array(self.issues, name)[rows]
-            for name in ("example_id", "given_label", "suggested_label", "suggested_prob")
-        }
-        ids = columns["example_id"]
-        truth = self.given.column("true_label").take(locate(column_array(self.given, "example_id"), ids))
-        places = locate(column_array(self.examples, "example_id"), ids)
-        images = column_array(self.examples.take(places), "image") if self.facts.content == "image" else None
-        names = self.facts.class_names
-        return [
-            {
-                "example_id": int(ids[place]),
-                "given": names[columns["given_label"][place]],
-                "suggested": names[columns["suggested_label"][place]],
-                "suggested_prob": float(columns["suggested_prob"][place]),
-                "true": None if true is None else names[true],
-                "picture": None if images is None else picture_uri(images[place]),
-            }
-            for place, true in enumerate(truth.to_pylist())
-        ]
+    def describe(self, rows: npt.NDArray[np.intp]) -> list[Card]:
+        """See `tasks.page.describe_rows`."""
+        return describe_rows(self.issues, self.given, self.examples, rows)
 
 
 def top_issues(issues: pa.Table, training_set: pa.Table, pictures: Pictures, n: int) -> list[dict[str, Any]]:
@@ -264,20 +235,12 @@ def top_issues(issues: pa.Table, training_set: pa.Table, pictures: Pictures, n: 
             strict=True,
         )
     )
-    for issue in found:
-        label = kept_label.get(issue["example_id"])
-        issue["now"] = "dropped" if label is None else pictures.facts.class_names[label]
-    return found
-
-
-def picture_uri(image: npt.NDArray[np.uint8]) -> str:
-    """A uint8 image, (H, W) or (H, W, 3), as a PNG data URI; grey images as ink on paper."""
-    from PIL import Image
-
-    pixels = 255 - image if image.ndim == 2 else image
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    names = read_facts(issues).class_names
+    now = [kept_label.get(card.example_id) for card in found]
+    return [
+        {"card": card, "now": "dropped" if label is None else names[label]}
+        for card, label in zip(found, now, strict=True)
+    ]
 
 
 def print_summary(

@@ -1,0 +1,42 @@
+"""The Jinja environment of every page."""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+_HERE = Path(__file__).parent
+_DASH = "\N{EN DASH}"
+
+
+def environment(folder: Path) -> jinja2.Environment:
+    """An environment for the templates in `folder`, which may extend base.html and import macros.html.
+
+    Values are escaped, and a name that is not given is an error. Filters: `count` (1,234), `percent`
+    (12.34 %) and `decimals` (0.1234), each of which shows a number that is missing as a dash.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, _HERE]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(count=_count, percent=_percent, decimals=_decimals)
+    return environment
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value != value  # NaN alone differs from itself
+
+
+def _count(value: Any) -> str:
+    return _DASH if _missing(value) else f"{value:,}"
+
+
+def _percent(share: Any, places: int = 2) -> str:
+    return _DASH if _missing(share) else f"{share * 100:.{places}f} %"
+
+
+def _decimals(value: Any, places: int = 4) -> str:
+    return _DASH if _missing(value) else f"{value:.{places}f}"

@@ -1,0 +1,47 @@
+"""Charts: axes are round and hold their values, and shapes lie where the numbers are."""
+
+import re
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from tasks.page.charts import BOTTOM, LEFT, RIGHT, TOP, Line, axis, histogram, line_chart, log_axis
+
+numbers = st.floats(-1e9, 1e9)
+
+
+@given(numbers, numbers)
+def test_an_axis_holds_its_values_between_a_few_round_ticks(one: float, other: float) -> None:
+    low, high = min(one, other), max(one, other)
+    found = axis("x", low, high)
+    slack = 1e-6 * (found.high - found.low)
+    assert found.low <= low + slack
+    assert high <= found.high + slack
+    assert 2 <= len(found.values) <= 8
+    assert 0 <= found.share(low) <= found.share(high) <= 1
+
+
+@given(st.floats(1e-9, 1e9), st.floats(1, 1e9))
+def test_a_logarithmic_axis_has_powers_of_ten(low: float, factor: float) -> None:
+    found = log_axis("x", low, low * factor)
+    assert 0 <= found.share(low) <= found.share(low * factor) <= 1
+    assert 2 <= len(found.values) <= 8
+    assert found.share(-1) == 0
+
+
+def test_a_line_runs_from_corner_to_corner_and_leaves_out_what_is_missing() -> None:
+    chart = line_chart(
+        axis("x", 0, 10), axis("y", 0, 1), [Line("a", [0, 5, 10], [0, float("nan"), 1])], marks=[(5, "half")]
+    )
+    assert chart.shapes[0].points == f"{LEFT:.1f},{BOTTOM:.1f} {RIGHT:.1f},{TOP:.1f}"
+    assert chart.marks[0].at == pytest.approx((LEFT + RIGHT) / 2)
+    assert [tick.text for tick in chart.y.ticks] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+
+
+def test_stacks_stand_on_one_another() -> None:
+    chart = histogram(
+        axis("x", 0, 1), axis("rows", 0, 4), [0, 0.5, 1], [("a", "tint", [1, 0]), ("b", "bad", [3, 2])]
+    )
+    heights = [[float(y) for y in re.findall(r"V([\d.]+)", shape.path)] for shape in chart.shapes]
+    assert heights == [[BOTTOM - (BOTTOM - TOP) / 4], [TOP, BOTTOM - (BOTTOM - TOP) / 2]]
