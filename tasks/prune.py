@@ -40,7 +40,7 @@ from tasks.artifacts import (
 )
 from tasks.label_quality.confident_joint import noise_matrix
 from tasks.label_quality.confusions import count_confusions
-from tasks.label_quality.filters import PRUNE_FILTERS, IssueRows, find_issues
+from tasks.label_quality.filters import PRUNE_FILTERS, IssueRows, find_issues, margin_steps
 from tasks.label_quality.health import health_metrics, mean_l1_error
 from tasks.label_quality.importance import Block, block_rows, percentile_in_class, score_stream
 from tasks.label_quality.in_sample import Surprise
@@ -570,7 +570,8 @@ def threads_within(limit: int, predictions: TableReader) -> int:
         ArtifactError: not even one.
     """
     n_classes = predictions.shape_of("pred_probs")[0]
-    fixed = 8 * n_classes**2 * _MATRICES
+    # The counted margins, and twice as much while cutoffs are read from them.
+    fixed = 8 * n_classes**2 * (_MATRICES + 3 * margin_steps(n_classes))
     a_thread = _PART_COPIES * predictions.part_bytes + 8 * n_classes**2
     # The fit comes between two passes, when no part is at work.
     fit = fixed + _FIT_BYTES * n_classes * len(fit_rows(predictions.n_rows, n_classes))

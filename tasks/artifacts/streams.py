@@ -79,7 +79,12 @@ class TableReader:
             self.facts = read_facts(self._schema.empty_table(), str(path))
             n_groups = self._metadata.num_row_groups
             self._groups = [group for group in range(n_groups) if self._metadata.row_group(group).num_rows]
-            found = [self._bounds_of(group) for group in self._groups]
+            # Ids alone take little memory, whatever `max_bytes`.
+            found = list(
+                map_in_order(
+                    lambda place: self._bounds_of(self._groups[place]), len(self._groups), available_cores()
+                )
+            )
         self._sorted: pa.Table | None = None
         self._verified: set[int] = set()
         bounds = [ends for ends in found if ends is not None]

@@ -35,6 +35,9 @@ PRUNE_FILTERS = ("prune_by_class", "prune_by_noise_rate", "both")
 
 # Batches are worked on in pieces that stay in the processor's cache.
 _PIECE_ENTRIES = 2**18
+# Margins are counted in so many equal steps at most, a power of two, and in so many counters over all pairs.
+_MARGIN_STEPS = 256
+_MARGIN_COUNTERS = 2**22
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def find_issues(
     thresholds = totals.thresholds()
     score = ranking_score(rank_by, thresholds if adjust_pred_probs else None) if rank_by else None
     fitted = fit_noise_posterior(*sample) if sample else None
-    raw, by_row = _second_pass(rows, thresholds, fitted, score, filters)
+    raw, by_row, margins = _second_pass(rows, thresholds, fitted, score, filters)
     calibrated = cj.calibrate_joint(raw, totals.counts)
     # Like the reference, a class's only row is never pruned, whatever the minimum; and counts come after
     # the veto.
@@ -144,7 +147,7 @@ def find_issues(
     if {"prune_by_class", "both"} & set(filters):
         selectors["prune_by_class"] = ByClass(counts, totals.counts, prunable)
     if {"prune_by_noise_rate", "both"} & set(filters):
-        selectors["prune_by_noise_rate"] = ByNoiseRate(counts, prunable)
+        selectors["prune_by_noise_rate"] = ByNoiseRate(counts, prunable, margins)
     if "low_normalized_margin" in filters:
         selectors["low_normalized_margin"] = LowNormalizedMargin(n_off_diagonal)
     if "low_self_confidence" in filters:
@@ -203,7 +206,7 @@ def _first_pass(
     return totals, (labels, pred_probs) if with_sample and pred_probs is not None else None
 
 
-# -- Second pass: the confident joint, and the filters that look at one row alone.
+# -- Second pass: the confident joint, the filters that look at one row alone, and counts of margins.
 
 
 def _second_pass(
@@ -212,10 +215,13 @@ def _second_pass(
     fitted: NoisePosterior | None,
     score: Score | None,
     filters: Sequence[str],
-) -> tuple[cj.Ints, dict[str, Flagged]]:
+) -> tuple[cj.Ints, dict[str, Flagged], cj.Ints | None]:
     n_classes = rows.n_classes
+    by_pair = {"prune_by_noise_rate", "both"} & set(filters)
+    n_steps = margin_steps(n_classes)
+    margins = np.zeros((n_classes, n_classes, n_steps), dtype=np.int64) if by_pair else None
 
-    def look_at(batch: Batch) -> tuple[cj.Ints, cj.Ints, cj.Floats, dict[str, Flags]]:
+    def look_at(batch: Batch) -> tuple[cj.Ints, cj.Ints, cj.Floats, dict[str, Flags], cj.Ints | None]:
         confident, doubtful = [], []
         for piece in batch.cut(_PIECE_ENTRIES):
             confident.append(cj.confident_classes(piece.pred_probs, thresholds))
@@ -232,16 +238,39 @@ def _second_pass(
         if fitted:
             flags["noise_posterior"] = fitted.posterior(labels, probs) < 0.5
         scores = score(labels, probs) if score else np.zeros(len(chosen))
-        return counts, batch.start + chosen, scores, flags
+        counters = margin_counters(labels, probs, n_steps) if by_pair else None
+        return counts, batch.start + chosen, scores, flags, counters
 
     names = {"confident_learning", *(set(filters) & {"predicted_neq_given", "noise_posterior"})}
     total = np.zeros((n_classes, n_classes), dtype=np.int64)
     found: dict[str, list[Flagged]] = {name: [] for name in sorted(names)}
-    for counts, chosen, scores, flags in rows.map(look_at):
+    for counts, chosen, scores, flags, counters in rows.map(look_at):
         total += counts
+        if margins is not None and counters is not None:
+            np.add.at(margins.reshape(-1), counters, 1)
         for name, parts in found.items():
             parts.append(Flagged(chosen[flags[name]], scores[flags[name]]))
-    return cj.raw_confident_joint(total), {name: _joined(parts) for name, parts in found.items()}
+    return cj.raw_confident_joint(total), {name: _joined(parts) for name, parts in found.items()}, margins
+
+
+def margin_steps(n_classes: int) -> int:
+    """Steps that margins in (0, 1] are counted in: a power of two, fewer where there are many pairs."""
+    steps = min(_MARGIN_STEPS, max(_MARGIN_COUNTERS // n_classes**2, 1))
+    return 1 << (steps.bit_length() - 1)
+
+
+def margin_counters(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], n_steps: int) -> cj.Ints:
+    """(M,) for each row (given k) and class j with P_j > P_k, where to count it in (K, K, n_steps), flat.
+
+    Step s of pair [k, j] holds the rows whose margin P_j - P_k is at least s / n_steps.
+    """
+    n_classes = pred_probs.shape[1]
+    own = pred_probs[np.arange(len(labels)), labels]
+    rows, others = np.divmod(np.flatnonzero(pred_probs > own[:, None]), n_classes)
+    margins = pred_probs[rows, others].astype(np.float64) - own[rows]
+    # Times a power of two is exact, so that no row counts for more than its margin.
+    step = np.minimum((margins * n_steps).astype(np.int64), n_steps - 1)
+    return np.asarray((labels[rows] * n_classes + others) * n_steps + step)
 
 
 def _joined(parts: Sequence[Flagged]) -> Flagged:
@@ -287,12 +316,18 @@ def own_and_others(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> tu
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of a batch with what every selector needs: see `own_and_others`."""
+    """A piece of a batch, and the probability of each row's given label."""
 
     labels: cj.Ints
     pred_probs: npt.NDArray[Any]
     own: cj.Floats
-    others: cj.Floats
+
+    def margins(self, bounds: npt.NDArray[Any] | np.floating[Any]) -> tuple[cj.Ints, cj.Floats]:
+        """Rows, among them all whose margin over the other classes is below their bound, and the margins."""
+        # No class has more than 1, give or take what `check_inputs` allows: most rows are sure to be above.
+        rows = np.flatnonzero(self.own < bounds + 1.00001)
+        own, others = own_and_others(self.labels[rows], self.pred_probs[rows])
+        return rows, own - others
 
 
 class ByClass(LowestOfGroups):
@@ -308,9 +343,14 @@ class ByClass(LowestOfGroups):
 
 
 class ByNoiseRate(LowestOfGroups):
-    """`prune_by_noise_rate`: of given k and each other j, counts[j, k] rows with the largest P_j - P_k."""
+    """`prune_by_noise_rate`: of given k and each other j, counts[j, k] rows with the largest P_j - P_k.
 
-    def __init__(self, counts: cj.Ints, prunable: Flags) -> None:
+    `margins` (K, K, steps) counts rows by P_j - P_k, as `margin_counters` has it: where enough rows have a
+    margin at least so large, no other is looked at. Without it every row would be a candidate for every
+    class until the first cutoffs are known.
+    """
+
+    def __init__(self, counts: cj.Ints, prunable: Flags, margins: cj.Ints | None = None) -> None:
         pairs = counts.T * prunable[:, None]  # [given k, other j]
         np.fill_diagonal(pairs, 0)
         given, self._others = np.nonzero(pairs > 0)
@@ -318,6 +358,13 @@ class ByNoiseRate(LowestOfGroups):
         self._n_pairs, self._first = n_pairs, np.cumsum(n_pairs) - n_pairs
         self._given = given
         super().__init__(pairs[given, self._others])
+        if margins is not None:
+            n_steps = margins.shape[2]
+            at_least = np.cumsum(margins[given, self._others][:, ::-1], axis=1)
+            n_sure = (at_least >= self.sizes[:, None]).sum(axis=1)
+            sure = np.flatnonzero(n_sure)
+            # Keys up to the cutoff itself are let through, hence the next number.
+            self.cutoffs[sure] = np.nextafter((1 - n_sure[sure]) / n_steps, np.inf)
         self._lower_reach()
 
     def keep(self) -> Candidates | None:
@@ -334,7 +381,8 @@ class ByNoiseRate(LowestOfGroups):
 
     def candidates(self, piece: Piece) -> tuple[cj.Ints, cj.Ints, cj.Floats]:
         """See `ByClass.candidates`; here a row comes once for each of its pairs."""
-        near = np.flatnonzero(piece.own - piece.others < self._reach[piece.labels])
+        rows, margins = piece.margins(self._reach[piece.labels])
+        near = rows[margins < self._reach[piece.labels[rows]]]
         given = piece.labels[near]
         n_pairs = self._n_pairs[given]
         rows = np.repeat(near, n_pairs)
@@ -353,11 +401,11 @@ class LowSelfConfidence(LowestOfGroups):
 
     def candidates(self, piece: Piece) -> tuple[cj.Ints, cj.Ints, cj.Floats]:
         """See `ByClass.candidates`."""
-        return self._below(piece.own)
+        return self._below(np.arange(len(piece.own)), piece.own)
 
-    def _below(self, keys: cj.Floats) -> tuple[cj.Ints, cj.Ints, cj.Floats]:
-        rows = np.flatnonzero(keys < self.cutoffs[0])
-        return rows, np.zeros(len(rows), dtype=np.int64), keys[rows]
+    def _below(self, rows: cj.Ints, keys: cj.Floats) -> tuple[cj.Ints, cj.Ints, cj.Floats]:
+        useful = np.flatnonzero(keys < self.cutoffs[0])
+        return rows[useful], np.zeros(len(useful), dtype=np.int64), keys[useful]
 
 
 class LowNormalizedMargin(LowSelfConfidence):
@@ -365,7 +413,8 @@ class LowNormalizedMargin(LowSelfConfidence):
 
     def candidates(self, piece: Piece) -> tuple[cj.Ints, cj.Ints, cj.Floats]:
         """See `ByClass.candidates`."""
-        return self._below((piece.own - piece.others + 1) / 2)
+        rows, margins = piece.margins(2 * self.cutoffs[0] - 1)
+        return self._below(rows, (margins + 1) / 2)
 
 
 Selector = ByClass | ByNoiseRate | LowSelfConfidence
@@ -389,7 +438,8 @@ def _candidates(
 ) -> dict[str, list[Candidates]]:
     found: dict[str, list[Candidates]] = {name: [] for name in selectors}
     for part in batch.cut(_PIECE_ENTRIES):
-        piece = Piece(part.labels, part.pred_probs, *own_and_others(part.labels, part.pred_probs))
+        own = part.pred_probs[np.arange(len(part.labels)), part.labels].astype(np.float64)
+        piece = Piece(part.labels, part.pred_probs, own)
         chosen = {name: selector.candidates(piece) for name, selector in selectors.items()}
         # A row may be a candidate many times over: look at it once.
         union = np.zeros(len(part.labels), dtype=bool)

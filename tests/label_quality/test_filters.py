@@ -8,7 +8,15 @@ from cleanlab.count import compute_confident_joint
 
 from tasks.label_quality import confident_joint as cj
 from tasks.label_quality import selection
-from tasks.label_quality.filters import FILTERS, certain_of_given, find_issues, find_label_issues
+from tasks.label_quality.filters import (
+    FILTERS,
+    ByNoiseRate,
+    certain_of_given,
+    find_issues,
+    find_label_issues,
+    margin_counters,
+    margin_steps,
+)
 from tasks.label_quality.rows import ArrayRows
 from tasks.label_quality.scores import SCORES, normalized_margin, self_confidence
 
@@ -261,6 +269,41 @@ def test_batches_change_nothing_at_all(draw_label_case, monkeypatch):
         for batch_rows in (1, 7) if len(labels) < 200 else (64,):
             parts = find_label_issues(labels, probs, frac_noise=0.7, filters=filters, batch_rows=batch_rows)
             assert same_result(whole, parts)
+
+
+def test_margins_are_counted_in_steps_that_no_row_falls_short_of(draw_label_case):
+    for seed in range(20):
+        labels, probs = draw_label_case(seed, most_classes=8, most_rows=100)
+        n_classes = probs.shape[1]
+        counted = np.bincount(margin_counters(labels, probs, 4), minlength=n_classes**2 * 4)
+        for place, number in enumerate(counted):
+            pair, step = divmod(place, 4)
+            k, j = divmod(pair, n_classes)
+            margins = probs[labels == k, j].astype(np.float64) - probs[labels == k, k].astype(np.float64)
+            upper = np.inf if step == 3 else (step + 1) / 4
+            assert number == ((margins > 0) & (margins >= step / 4) & (margins < upper)).sum()
+
+
+def test_steps_of_margins_are_fewer_where_there_are_many_classes():
+    assert [margin_steps(k) for k in (2, 10, 200, 1000, 5000)] == [256, 256, 64, 4, 1]
+
+
+def test_counted_margins_give_cutoffs_from_the_start_that_lose_no_row():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=3000)
+    probs = rng.dirichlet(np.ones(3), size=3000)
+    probs[:50] = probs[0]  # ties
+    counts = np.array([[0, 40, 0], [25, 0, 300], [1, 60, 0]])  # [other, given]
+    margins = np.bincount(margin_counters(labels, probs, 64), minlength=9 * 64).reshape(3, 3, 64)
+    bounded = ByNoiseRate(counts, np.ones(3, dtype=bool), margins)
+    assert np.all(bounded.cutoffs < 0)
+    places = np.arange(len(labels))
+    for given, other, size, cutoff in zip(
+        bounded._given, bounded._others, bounded.sizes, bounded.cutoffs, strict=True
+    ):
+        keys = (probs[places, labels] - probs[places, other])[labels == given]
+        # Enough rows are let through; a step less would be too few.
+        assert (keys < cutoff - 1 / 64).sum() < size <= (keys < cutoff).sum()
 
 
 def test_a_filter_alone_flags_what_it_flags_among_all(draw_label_case):
