@@ -26,12 +26,12 @@ from tasks.artifacts import (
     write_json,
     write_table,
 )
-from tasks.label_quality.metrics import prediction_quality
+from tasks.label_quality.metrics import prediction_quality, reliability
 from tasks.params import Params
 
 
 def aggregate(params: Params, workspace: Path) -> None:
-    """Write data/pred_probs.parquet, metrics/cross_validation.json and plots/per_class.csv.
+    """Write data/pred_probs.parquet, metrics/cross_validation.json, and plots by class and by confidence.
 
     Raises:
         ArtifactError: a row has no or more than one prediction, or one from a model that may have seen it.
@@ -74,6 +74,19 @@ def aggregate(params: Params, workspace: Path) -> None:
     if known.all():
         metrics["true"] = prediction_quality(truth, joined["pred_probs"], n_bins)
     write_json(workspace / "metrics" / "cross_validation.json", metrics)
+    by_confidence = {"given": reliability(labels, joined["pred_probs"], n_bins)}
+    if known.all():
+        by_confidence["true"] = reliability(truth, joined["pred_probs"], n_bins)
+    with atomic_path(workspace / "plots" / "reliability" / "out_of_fold.csv") as temporary:
+        pacsv.write_csv(
+            pa.concat_tables(
+                [
+                    pa.table({"labels": [name] * len(bins["rows"]), **bins})
+                    for name, bins in by_confidence.items()
+                ]
+            ),
+            temporary,
+        )
     table = per_class_table(labels, truth if known.all() else None, joined["pred_probs"], facts.class_names)
     with atomic_path(workspace / "plots" / "per_class.csv") as temporary:
         pacsv.write_csv(table, temporary)

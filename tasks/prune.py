@@ -539,7 +539,7 @@ def write_metrics(
 
 
 def write_health(workspace: Path, facts: DatasetFacts, issues: IssueRows, counts: Counts) -> None:
-    """Write metrics/health.json and, entry by entry, plots/noise_matrices.csv."""
+    """Write metrics/health.json and, entry by entry, plots/noise_matrices.csv and plots/joints.csv."""
     metrics = health_metrics(
         issues.calibrated, issues.n_off_diagonal, counts.suggested, facts.class_names, _PAIRS
     )
@@ -558,9 +558,13 @@ def write_health(workspace: Path, facts: DatasetFacts, issues: IssueRows, counts
     given, true = np.nonzero(np.any(counted, axis=0))
     names = np.array(facts.class_names)
     columns = {"given": names[given], "true": names[true]}
-    columns |= {name: matrix[given, true] for name, matrix in matrices.items()}
-    with atomic_path(workspace / "plots" / "noise_matrices.csv") as temporary:
-        pacsv.write_csv(pa.table(columns), temporary)
+    joints = {"confident_joint": issues.calibrated}
+    if counts.true is not None:
+        joints["injected"] = counts.true
+    for file, tables in ("noise_matrices.csv", matrices), ("joints.csv", joints):
+        entries = columns | {name: table[given, true] for name, table in tables.items()}
+        with atomic_path(workspace / "plots" / file) as temporary:
+            pacsv.write_csv(pa.table(entries), temporary)
 
 
 def threads_within(limit: int, predictions: TableReader) -> int:

@@ -5,29 +5,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
 
 from tasks import DatasetError, ParamsError
 from tasks.artifacts import (
     EXAMPLES,
     GIVEN_LABELS,
     TRAINING_SET,
+    atomic_path,
     column_array,
     locate,
     read_facts,
     read_table,
     write_json,
 )
-from tasks.label_quality.metrics import prediction_quality
+from tasks.label_quality.metrics import prediction_quality, reliability
 from tasks.params import LabelSetName, Params
 
 # Test rows that draw the learning curve each epoch; they choose nothing, and all are measured at the end.
 _CURVE_ROWS = 2_000
+# Bins of confidence: those that `prediction_quality` takes by default.
+_BINS = 15
 
 
 def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
-    """Write the checkpoint, metrics/retrain_LABELS.json and the learning curves of one label set.
+    """Write the checkpoint, metrics/retrain_LABELS.json and the plots of one label set.
 
-    Without a test split (`download.pool_test`) the metrics hold no test figures.
+    Without a test split (`download.pool_test`) the metrics hold no test figures, and the reliability diagram
+    no bins.
 
     Returns:
         Seconds spent on fitting and predicting, imports and files left out.
@@ -98,6 +104,9 @@ def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
     )
     metrics: dict[str, Any] = {"n_rows": len(rows), "n_test_rows": len(test_labels)}
     if predictions is not None:
-        metrics["test"] = prediction_quality(test_labels, predictions.pred_probs)
+        metrics["test"] = prediction_quality(test_labels, predictions.pred_probs, _BINS)
+    test_probs = np.zeros((0, facts.n_classes)) if predictions is None else predictions.pred_probs
+    with atomic_path(workspace / "plots" / "reliability" / f"retrain_{labels}.csv") as temporary:
+        pacsv.write_csv(pa.table(reliability(test_labels, test_probs, _BINS)), temporary)
     write_json(workspace / "metrics" / f"retrain_{labels}.json", metrics)
     return training_s

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
@@ -40,6 +41,16 @@ def test_metrics_equal_those_computed_from_the_tables(finished_run: Path) -> Non
         labels = column_array(given, f"{name}_label")[train]
         assert metrics[name]["accuracy"] == pytest.approx(np.mean(predicted == labels))
     assert metrics["true"]["accuracy"] > metrics["given"]["accuracy"] > 0.5
+
+
+def test_the_reliability_diagram_is_that_of_the_calibration_error(finished_run: Path) -> None:
+    rows = pacsv.read_csv(finished_run / "plots" / "reliability" / "out_of_fold.csv").to_pylist()
+    metrics = json.loads((finished_run / "metrics" / "cross_validation.json").read_text())
+    for labels in ("given", "true"):
+        bins = [row for row in rows if row["labels"] == labels]
+        assert sum(row["rows"] for row in bins) == 1438
+        error = sum(row["rows"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / 1438
+        assert error == pytest.approx(metrics[labels]["expected_calibration_error"])
 
 
 def test_the_per_class_table_counts_every_row_once(finished_run: Path) -> None:

@@ -358,6 +358,19 @@ def test_the_noise_matrices_stand_beside_each_other(params, tmp_path):
             assert sum(row[matrix] for row in rows if row["true"] == name) == pytest.approx(1, abs=1e-6)
 
 
+def test_the_confident_joint_stands_beside_the_rows_that_are_so(params, tmp_path):
+    _, labels, true, probs = write_inputs(tmp_path)
+    prune(params, tmp_path)
+    rows = pacsv.read_csv(tmp_path / "plots" / "joints.csv").to_pylist()
+    assert list(rows[0]) == ["given", "true", "confident_joint", "injected"]
+    calibrated = find_label_issues(labels, probs).calibrated
+    place = {name: k for k, name in enumerate(FACTS.class_names)}
+    found = np.zeros((2, 3, 3), dtype=np.int64)
+    for row in rows:
+        found[:, place[row["given"]], place[row["true"]]] = row["confident_joint"], row["injected"]
+    np.testing.assert_array_equal(found, [calibrated, count_confusions(labels, true, 3)])
+
+
 def test_without_the_truth_nothing_is_compared_with_it(params, tmp_path):
     write_inputs(tmp_path, known=False)
     prune(params, tmp_path)
@@ -387,7 +400,7 @@ def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
         prune(params, tmp_path / name)
         written = [
             *("data/label_issues.parquet", "metrics/label_issues.json", "plots/filters.csv"),
-            *("metrics/health.json", "plots/noise_matrices.csv"),
+            *("metrics/health.json", "plots/noise_matrices.csv", "plots/joints.csv"),
         ]
         files[name] = [(tmp_path / name / path).read_bytes() for path in written]
     assert all(content == files["whole"] for content in files.values())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 from small_runs import write_params
@@ -26,6 +27,15 @@ def test_metrics_are_those_of_the_checkpoint_on_the_true_test_labels(finished_ru
     metrics = json.loads((finished_run / "metrics" / "retrain_cleaned.json").read_text())
     assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
     assert metrics["n_test_rows"] == test.sum() == 359
+
+
+def test_the_reliability_diagram_is_that_of_the_test_rows(finished_run: Path) -> None:
+    for name in ("given", "cleaned", "true"):
+        bins = pacsv.read_csv(finished_run / "plots" / "reliability" / f"retrain_{name}.csv").to_pylist()
+        metrics = json.loads((finished_run / "metrics" / f"retrain_{name}.json").read_text())
+        assert sum(row["rows"] for row in bins) == metrics["n_test_rows"]
+        right = sum(row["rows"] * row["accuracy"] for row in bins) / metrics["n_test_rows"]
+        assert right == pytest.approx(metrics["test"]["accuracy"])
 
 
 def test_each_label_set_trains_on_its_own_labels(finished_run: Path) -> None:
@@ -62,3 +72,6 @@ def test_without_a_test_split_there_are_no_test_figures(workspace_copy: Path) ->
     retrain(load_params(workspace_copy / "params.yaml"), workspace_copy, labels="given")
     metrics = json.loads((workspace_copy / "metrics" / "retrain_given.json").read_text())
     assert metrics == {"n_rows": 1438, "n_test_rows": 0}
+    bins = pacsv.read_csv(workspace_copy / "plots" / "reliability" / "retrain_given.csv")
+    assert bins.column_names == ["low", "high", "rows", "confidence", "accuracy"]
+    assert bins.num_rows == 0

@@ -24,12 +24,48 @@ def expected_calibration_error(labels: npt.NDArray[Any], pred_probs: npt.NDArray
 
     Bins of equal width over confidence, the upper edge belonging to the bin.
     """
+    confidence, correct, bins = _binned(labels, pred_probs, n_bins)
+    gap = np.bincount(bins, weights=correct - confidence, minlength=n_bins)
+    return float(np.abs(gap).sum() / len(labels))
+
+
+def reliability(
+    labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], n_bins: int
+) -> dict[str, npt.NDArray[Any]]:
+    """The reliability diagram of the predicted class (Guo et al. 2017, figure 1), bin by bin.
+
+    The bins are those of `expected_calibration_error`, which is the mean of |accuracy - confidence| over
+    them, weighted by rows. Bins without rows are left out.
+
+    Args:
+        labels: (N,) class indices.
+        pred_probs: (N, K) probabilities.
+        n_bins: how many bins [0, 1] is cut into.
+
+    Returns:
+        (B,) by name: `low` and `high`, the edges of the bin; its number of `rows`; their mean `confidence`;
+        and their `accuracy`.
+    """
+    confidence, correct, bins = _binned(labels, pred_probs, n_bins)
+    rows = np.bincount(bins, minlength=n_bins)
+    used = np.flatnonzero(rows)
+    return {
+        "low": used / n_bins,
+        "high": (used + 1) / n_bins,
+        "rows": rows[used],
+        "confidence": np.bincount(bins, weights=confidence, minlength=n_bins)[used] / rows[used],
+        "accuracy": np.bincount(bins, weights=correct, minlength=n_bins)[used] / rows[used],
+    }
+
+
+def _binned(
+    labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], n_bins: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
+    """Of each row its confidence, whether it is predicted right, and its bin."""
     confidence = pred_probs.max(axis=1).astype(np.float64)
     correct = pred_probs.argmax(axis=1) == labels
     # Compared with the edges, not multiplied by n_bins, whose rounding would lift a value off its edge.
-    bins = np.searchsorted(np.arange(1, n_bins) / n_bins, confidence, side="left")
-    gap = np.bincount(bins, weights=correct - confidence, minlength=n_bins)
-    return float(np.abs(gap).sum() / len(labels))
+    return confidence, correct, np.searchsorted(np.arange(1, n_bins) / n_bins, confidence, side="left")
 
 
 def detection_quality(is_noisy: npt.NDArray[np.bool_], is_issue: npt.NDArray[np.bool_]) -> dict[str, float]:

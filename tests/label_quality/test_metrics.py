@@ -19,6 +19,7 @@ from tasks.label_quality.metrics import (
     expected_calibration_error,
     prediction_quality,
     ranking_quality,
+    reliability,
 )
 
 bool_pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60).map(
@@ -92,6 +93,25 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below(upper, n_bins):
     probs = np.array([[edge, 1 - edge], [inside, 1 - inside]])
     labels = np.array([0, 1])
     assert expected_calibration_error(labels, probs, n_bins) == pytest.approx(abs(edge + inside - 1) / 2)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 80))
+def test_the_reliability_diagram_holds_every_row_and_the_calibration_error(seed, n_bins, n_rows):
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet(np.full(3, 0.5), size=n_rows)
+    labels = rng.integers(3, size=n_rows)
+    bins = reliability(labels, probs, n_bins)
+    assert bins["rows"].sum() == n_rows
+    assert np.all(bins["rows"] > 0)
+    assert np.all((bins["low"] < bins["confidence"] + 1e-12) & (bins["confidence"] <= bins["high"] + 1e-12))
+    assert bins["accuracy"] @ bins["rows"] == pytest.approx((probs.argmax(axis=1) == labels).sum())
+    error = np.abs(bins["accuracy"] - bins["confidence"]) @ bins["rows"] / n_rows
+    assert error == pytest.approx(expected_calibration_error(labels, probs, n_bins))
+
+
+def test_without_rows_the_reliability_diagram_has_no_bins():
+    bins = reliability(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), 15)
+    assert {name: len(values) for name, values in bins.items()} == dict.fromkeys(bins, 0)
 
 
 def test_a_certain_and_right_classifier_is_perfectly_calibrated():
