@@ -18,82 +18,153 @@ from tasks.artifacts import (
     GIVEN_LABELS,
     LABEL_ISSUES,
     TRAINING_SET,
+    DatasetFacts,
     atomic_path,
     column_array,
+    locate,
     read_facts,
     read_table,
     write_json,
     write_text,
 )
 from tasks.label_quality.confusions import count_confusions, most_and_least_important, worst_confused
+from tasks.label_quality.review_budget import Budget, review_budgets, round_sizes
 from tasks.page import Card, describe_rows, environment
+from tasks.page.charts import Chart
 from tasks.params import Params
+from tasks.reporting.figures import (
+    ScoreHistogram,
+    budget_chart,
+    curves_chart,
+    reliability_chart,
+    score_histogram,
+)
+from tasks.reporting.matrices import MOST_CLASSES, heat_maps, issue_pairs, read_entries, worst_classes
+from tasks.reporting.provenance import fingerprints, package_versions
+from tasks.reporting.suspects import confident_suspects, of_each_pair, suspects
 
+# The grid of the most suspect labels: 3 rows of 5.
+_MOST_SUSPECT = 15
+# Issues that the page embeds to be filtered by class pair: with MNIST's pictures about half a megabyte.
+_BY_PAIR = 400
 # What the page shows of the worst-confused classes: so many pairs, and rows at each end of importance.
 _PAIRS = 3
 _SAMPLES = 6
-# Classes above which a table by class would be longer than anyone reads; the files have them all.
-_MOST_CLASSES = 20
+# Points of the curve over review budgets.
+_BUDGET_POINTS = 120
 _CURVES = ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy")
+_INPUTS = (
+    "data/given_labels.parquet",
+    "data/label_issues.parquet",
+    "metrics/cross_validation.json",
+    "metrics/training_set.json",
+)
 
 
 def report(params: Params, workspace: Path) -> None:
-    """Write report/index.html, metrics/report.json and the plots, and print the summary.
+    """Write report/index.html, report/top_issues.csv, metrics/report.json and the plots; print the summary.
 
     Raises:
         ArtifactError: an input is missing or not what it should be.
     """
-    data = workspace / "data"
-    issues = read_table(data / "label_issues.parquet", LABEL_ISSUES)
+    data, plots = workspace / "data", workspace / "plots"
+    issues = read_table(
+        data / "label_issues.parquet",
+        LABEL_ISSUES,
+        columns=[
+            *("given_label", "suggested_label", "suggested_prob", "self_confidence"),
+            *("importance", "is_issue", "rank"),
+        ],
+    )
     facts = read_facts(issues, str(data / "label_issues.parquet"))
     training_set = read_table(data / "training_set.parquet", TRAINING_SET, columns=["label", "source"])
     given = read_table(data / "given_labels.parquet", GIVEN_LABELS, columns=["true_label", "is_noisy"])
-    cross_validation = _read_json(workspace / "metrics" / "cross_validation.json")
-    detection = _read_json(workspace / "metrics" / "label_issues.json")
-    health = _read_json(workspace / "metrics" / "health.json")
-    repair = _read_json(workspace / "metrics" / "training_set.json")
+    metrics = {
+        name: _read_json(workspace / "metrics" / f"{name}.json")
+        for name in ("cross_validation", "label_issues", "health", "training_set")
+    }
+    detection, health, repair = metrics["label_issues"], metrics["health"], metrics["training_set"]
     runs: dict[str, dict[str, Any]] = {
         name: _read_json(workspace / "metrics" / f"retrain_{name}.json") for name in params.retrain.label_sets
     }
 
     gain = summarise_gain({name: run["test"]["accuracy"] for name, run in runs.items() if "test" in run})
     write_json(workspace / "metrics" / "report.json", gain)
+    write_plots(plots, facts.class_names, issues, repair, params)
+
+    found = suspects(issues)
     confusion = count_confusions(
         column_array(issues, "given_label"), column_array(issues, "suggested_label"), facts.n_classes
     )
-    write_plots(workspace / "plots", facts.class_names, issues, repair, params)
-    curves = learning_curves(workspace / "plots", params)
+    confused = confused_pairs(issues, confusion)
+    shown = {
+        "suspect": found[:_MOST_SUSPECT],
+        "confident": confident_suspects(issues, found, params.report.top_issues),
+        "by_pair": of_each_pair(issues, found, _BY_PAIR),
+    }
+    # One pass over the examples for all that the page shows.
+    rows = np.unique(np.concatenate([*shown.values(), *(pair.rows for pair in confused)]))
+    cards = dict(
+        zip(rows.tolist(), describe_rows(issues, given, data / "examples.parquet", rows), strict=True)
+    )
+    now = dict(zip(rows.tolist(), labels_now(issues, training_set, facts, rows), strict=True))
+    write_top_issues(
+        workspace / "report" / "top_issues.csv",
+        [(cards[row], now[row]) for row in shown["suspect"].tolist()],
+    )
 
-    pictures = Pictures(issues, given, data / "examples.parquet")
-    top = top_issues(issues, training_set, pictures, params.report.top_issues)
-    with (workspace / "plots" / "filters.csv").open(encoding="utf-8", newline="") as file:
-        filters = list(csv.DictReader(file))
-    matrices = noise_matrices(workspace / "plots" / "noise_matrices.csv", facts.class_names)
+    wrong = known_wrong(issues, given, found) if "n_errors" in detection else None
+    joints = read_entries(plots / "joints.csv", facts.class_names)
+    matrices = read_entries(plots / "noise_matrices.csv", facts.class_names)
+    classes = worst_classes(joints["confident_joint"])
+    confused_classes = worst_classes(confusion)
     page = (
         environment(Path(__file__).parent / "templates")
         .get_template("report.html")
         .render(
             facts=facts,
             params=params,
-            cross_validation=cross_validation,
+            cross_validation=metrics["cross_validation"],
             detection=detection,
             repair=repair,
+            health=health,
             runs=runs,
             gain=gain,
-            filters=filters,
-            confusion=confusion.tolist(),
-            off_diagonal_max=int(max(1, _off_diagonal_max(confusion))),
-            curves=curves,
-            top=top,
-            health=health,
-            worst_classes=worst_classes(health["classes"]),
-            confused=confused_pairs(issues, confusion, pictures),
-            matrices=matrices,
-            most_noise=max([_off_diagonal_max(np.array(matrix)) for matrix in matrices.values()], default=0),
+            worth=before_and_after(repair, runs),
+            filters=_read_csv(plots / "filters.csv"),
+            cards=cards,
+            now=now,
+            shown=shown,
+            shown_given={cards[row].given for row in shown["by_pair"].tolist()},
+            shown_suggested={cards[row].suggested for row in shown["by_pair"].tolist()},
+            pairs=issue_pairs(
+                column_array(issues, "given_label")[found],
+                column_array(issues, "suggested_label")[found],
+                wrong,
+                facts.class_names,
+                MOST_CLASSES,
+            ),
+            histograms=histograms(issues),
+            budget=review_budget(issues, found, wrong, detection),
+            worst_classes=sorted(health["classes"].items(), key=lambda item: item[1]["label_quality"])[
+                :MOST_CLASSES
+            ],
+            confused=confused,
+            classes=[facts.class_names[k] for k in classes],
+            joints=heat_maps(joints, classes),
+            matrices=heat_maps(matrices, classes),
+            confused_classes=[facts.class_names[k] for k in confused_classes],
+            confusion=heat_maps({"given against suggested": confusion}, confused_classes)[0],
+            reliability=reliability_charts(plots / "reliability", params),
+            curves=learning_curves(plots, params),
+            versions=package_versions(),
+            fingerprints=fingerprints(workspace, _INPUTS),
         )
     )
     write_text(workspace / "report" / "index.html", page)
-    print_summary(Console(), facts.dataset, params, cross_validation, detection, repair, runs, gain)
+    print_summary(
+        Console(), facts.dataset, params, metrics["cross_validation"], detection, repair, runs, gain
+    )
 
 
 def summarise_gain(accuracy: dict[str, float]) -> dict[str, float]:
@@ -112,29 +183,76 @@ def summarise_gain(accuracy: dict[str, float]) -> dict[str, float]:
     return found
 
 
-def worst_classes(classes: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:
-    """The classes of lowest label quality, the worst first, as many as the page has room for."""
-    return sorted(classes.items(), key=lambda item: item[1]["label_quality"])[:_MOST_CLASSES]
+@dataclass(frozen=True)
+class Measure:
+    """One line of the table before and after.
+
+    `before` is what the given labels give, `after` the cleaned ones, `bound` the true ones; None where there
+    is no such figure. `unit` is `share`, `number` or `rows`. A change upwards is good, unless `lower` is.
+    """
+
+    name: str
+    before: float | None
+    after: float | None
+    bound: float | None
+    unit: str
+    lower: bool = False
+
+    @property
+    def change(self) -> float | None:
+        """After minus before."""
+        return None if self.before is None or self.after is None else self.after - self.before
 
 
-def noise_matrices(path: Path, class_names: tuple[str, ...]) -> dict[str, list[list[float]]]:
-    """The noise matrices by name, each (K, K) [given][true]; none where they are too large for the page."""
-    if len(class_names) > _MOST_CLASSES:
-        return {}
-    index = {name: k for k, name in enumerate(class_names)}
-    matrices: dict[str, npt.NDArray[np.float64]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            given, true = index[row.pop("given")], index[row.pop("true")]
-            for name, value in row.items():
-                matrix = matrices.setdefault(name, np.zeros((len(index), len(index))))
-                matrix[given, true] = float(value)
-    return {name: matrix.tolist() for name, matrix in matrices.items()}
+def before_and_after(repair: dict[str, Any], runs: dict[str, dict[str, Any]]) -> list[Measure]:
+    """What the repair changed: right labels, rows, and the test figures of the same recipe."""
+    measures = []
+    if "label_accuracy" in repair:
+        accuracy = repair["label_accuracy"]
+        measures.append(Measure("right labels", accuracy["before"], accuracy["after"], 1.0, "share"))
+
+    def of_each(*path: str) -> tuple[float | None, float | None, float | None]:
+        figures = []
+        for name in ("given", "cleaned", "true"):
+            value: Any = runs.get(name, {})
+            for key in path:
+                value = value.get(key, {})
+            figures.append(None if value == {} else value)
+        return figures[0], figures[1], figures[2]
+
+    measures.append(Measure("training rows", *of_each("n_rows"), unit="rows"))
+    if any("test" in run for run in runs.values()):
+        measures += [
+            Measure("test accuracy", *of_each("test", "accuracy"), unit="share"),
+            Measure("test log-loss (nats)", *of_each("test", "log_loss"), unit="number", lower=True),
+            Measure(
+                "test calibration error",
+                *of_each("test", "expected_calibration_error"),
+                unit="number",
+                lower=True,
+            ),
+        ]
+    return measures
 
 
-def confused_pairs(
-    issues: pa.Table, confusion: npt.NDArray[np.int64], pictures: "Pictures"
-) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Confused:
+    """A worst-confused pair of classes, and positions of rows given the class predicted."""
+
+    label: str
+    predicted: str
+    n_rows: int
+    share: float
+    most: npt.NDArray[np.int64]
+    least: npt.NDArray[np.int64]
+
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """All of these rows."""
+        return np.concatenate([self.most, self.least])
+
+
+def confused_pairs(issues: pa.Table, confusion: npt.NDArray[np.int64]) -> list[Confused]:
     """The worst-confused pairs, with the most and the least important rows given the class predicted.
 
     Rows are shown once, with the first pair that leads to their class, and only where they have importance.
@@ -150,17 +268,124 @@ def confused_pairs(
         members = np.flatnonzero(of_class) if pair.predicted not in seen else np.arange(0)
         seen.add(pair.predicted)
         most, least = most_and_least_important(importance, members, _SAMPLES)
-        found.append(
-            {
-                "label": names[pair.label],
-                "predicted": names[pair.predicted],
-                "n_rows": pair.n_rows,
-                "share": pair.share,
-                "most": pictures.describe(most),
-                "least": pictures.describe(least),
-            }
-        )
+        found.append(Confused(names[pair.label], names[pair.predicted], pair.n_rows, pair.share, most, least))
     return found
+
+
+def labels_now(
+    issues: pa.Table, training_set: pa.Table, facts: DatasetFacts, rows: npt.NDArray[np.intp]
+) -> list[str]:
+    """What became of each of some rows of `issues`: the name of its label now, or `dropped`."""
+    ids = column_array(issues, "example_id")[rows]
+    kept = column_array(training_set, "example_id")
+    is_kept = np.isin(ids, kept)
+    places = locate(kept, ids[is_kept])
+    labels = iter(column_array(training_set, "label")[places].tolist())
+    sources = iter(training_set.column("source").take(places).to_pylist())
+    return [_with_source(facts.class_names[next(labels)], next(sources)) if k else "dropped" for k in is_kept]
+
+
+def _with_source(label: str, source: str) -> str:
+    return f"{label} (reviewed)" if source == "reviewed" else label
+
+
+def known_wrong(
+    issues: pa.Table, given: pa.Table, rows: npt.NDArray[np.intp]
+) -> npt.NDArray[np.bool_] | None:
+    """(M,) whether the labels of some rows are wrong, if that is known of all of them."""
+    places = locate(column_array(given, "example_id"), column_array(issues, "example_id")[rows])
+    wrong = given.column("is_noisy").take(places)
+    return None if wrong.null_count else wrong.to_numpy().astype(bool)
+
+
+@dataclass(frozen=True)
+class ReviewBudget:
+    """What looking at the issues finds; `measured` against the truth, or estimated.
+
+    Attributes:
+        measured: whether the truth is known.
+        n_errors: wrong labels in all.
+        table: some budgets.
+        example: the one to name in a sentence.
+        chart: all of them.
+    """
+
+    measured: bool
+    n_errors: int
+    table: list[Budget]
+    example: Budget
+    chart: Chart
+
+
+def review_budget(
+    issues: pa.Table,
+    found: npt.NDArray[np.intp],
+    wrong: npt.NDArray[np.bool_] | None,
+    detection: dict[str, Any],
+) -> ReviewBudget | None:
+    """Precision and recall by review budget, or the errors expected; None where there is nothing to review.
+
+    An estimate takes the out-of-fold probabilities at their word: a row is wrong with the probability that
+    its given label does not have.
+    """
+    if not len(found):
+        return None
+    n_errors = detection["n_errors_estimated"] if wrong is None else detection["n_errors"]
+    likely = 1 - column_array(issues, "self_confidence")[found] if wrong is None else wrong
+    table = review_budgets(likely, n_errors, round_sizes(len(found)))
+    points = np.unique(np.linspace(1, len(found), min(_BUDGET_POINTS, len(found))).astype(np.int64))
+    return ReviewBudget(
+        measured=wrong is not None,
+        n_errors=n_errors,
+        table=table,
+        example=next((budget for budget in table if budget.n_rows >= 200), table[-1]),
+        chart=budget_chart(review_budgets(likely, n_errors, points), wrong is not None),
+    )
+
+
+def histograms(issues: pa.Table) -> dict[str, ScoreHistogram]:
+    """The histogram of each score that the table has."""
+    is_issue = column_array(issues, "is_issue")
+    found = {}
+    if issues.num_rows:
+        label = "self-confidence: probability of the given label"
+        found["self_confidence"] = score_histogram(label, column_array(issues, "self_confidence"), is_issue)
+    measured = issues.column("importance").is_valid().to_numpy()
+    if measured.any():
+        values = issues.column("importance").fill_null(0).to_numpy()[measured]
+        found["importance"] = score_histogram("importance (sensitivity bound)", values, is_issue[measured])
+    return found
+
+
+def reliability_charts(folder: Path, params: Params) -> dict[str, Chart]:
+    """The reliability diagrams: on test rows by label set, and out-of-fold against given and true labels."""
+    out_of_fold: dict[str, dict[str, list[float]]] = {}
+    for row in _read_csv(folder / "out_of_fold.csv"):
+        bins = out_of_fold.setdefault(row["labels"], {"confidence": [], "accuracy": []})
+        for name, values in bins.items():
+            values.append(float(row[name]))
+    test = {}
+    for label_set in params.retrain.label_sets:
+        rows = _read_csv(folder / f"retrain_{label_set}.csv")
+        if rows:
+            test[str(label_set)] = {
+                name: [float(row[name]) for row in rows] for name in ("confidence", "accuracy")
+            }
+    charts = {"out_of_fold": reliability_chart(out_of_fold)}
+    return charts | ({"test": reliability_chart(test)} if test else {})
+
+
+def write_top_issues(path: Path, rows: list[tuple[Card, str]]) -> None:
+    """Write the most suspect labels as a table: what was given and suggested, and what became of them."""
+    columns: dict[str, list[Any]] = {
+        "example_id": [card.example_id for card, _ in rows],
+        "given": [card.given for card, _ in rows],
+        "suggested": [card.suggested for card, _ in rows],
+        "suggested_prob": [card.suggested_prob for card, _ in rows],
+        "true": [card.true for card, _ in rows],
+        "now": [now for _, now in rows],
+    }
+    _write_csv(path, columns)
 
 
 def write_plots(
@@ -171,11 +396,9 @@ def write_plots(
     params: Params,
 ) -> None:
     """Write the data of `dvc plots`: confusion.csv, funnel.csv and learning_curves.csv."""
-    names = np.array(class_names)
-    given, suggested = column_array(issues, "given_label"), column_array(issues, "suggested_label")
-    _write_csv(
-        folder / "confusion.csv", {"given": names[given].tolist(), "suggested": names[suggested].tolist()}
-    )
+    names = pa.array(class_names)
+    labels = {name: names.take(issues.column(f"{name}_label")) for name in ("given", "suggested")}
+    _write_csv(folder / "confusion.csv", labels)
     steps = {
         "training rows": issues.num_rows,
         "label issues": int(column_array(issues, "is_issue").sum()),
@@ -193,54 +416,13 @@ def write_plots(
     )
 
 
-def learning_curves(folder: Path, params: Params) -> dict[str, Any]:
-    """The accuracy of every run by epoch, laid out for the page's line chart."""
-    runs = {f"fold {k}": _read_curves(folder / "train_fold" / f"fold_{k}") for k in params.train_fold.folds}
-    runs |= {
-        f"retrained on {name} labels": _read_curves(folder / "retrain" / name)
-        for name in params.retrain.label_sets
+def learning_curves(folder: Path, params: Params) -> Chart | None:
+    """The chart of accuracy by epoch, of every training that left it."""
+    folds = {f"fold {k}": _read_curves(folder / "train_fold" / f"fold_{k}") for k in params.train_fold.folds}
+    retrained = {
+        f"{name} labels": _read_curves(folder / "retrain" / name) for name in params.retrain.label_sets
     }
-    lines = [
-        {"name": name, "kind": kind, "values": values[f"{kind}/accuracy"]}
-        for name, values in runs.items()
-        for kind in ("train", "validation")
-        if f"{kind}/accuracy" in values
-    ]
-    lowest = min(min(line["values"]) for line in lines)
-    return {"lines": lines, "low": np.floor(lowest * 20) / 20, "epochs": params.train_fold.epochs}
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Rows of `issues` with the truth and the content joined by id."""
-
-    issues: pa.Table
-    given: pa.Table
-    examples: Path
-
-    def describe(self, rows: npt.NDArray[np.intp]) -> list[Card]:
-        """See `tasks.page.describe_rows`."""
-        return describe_rows(self.issues, self.given, self.examples, rows)
-
-
-def top_issues(issues: pa.Table, training_set: pa.Table, pictures: Pictures, n: int) -> list[dict[str, Any]]:
-    """The `n` most suspect issues: see `Pictures.describe`, and what was done."""
-    rank = issues.column("rank").fill_null(-1).to_numpy()
-    chosen = np.flatnonzero((rank >= 0) & (rank < n))
-    found = pictures.describe(chosen[np.argsort(rank[chosen])])
-    kept_label = dict(
-        zip(
-            column_array(training_set, "example_id").tolist(),
-            column_array(training_set, "label").tolist(),
-            strict=True,
-        )
-    )
-    names = read_facts(issues).class_names
-    now = [kept_label.get(card.example_id) for card in found]
-    return [
-        {"card": card, "now": "dropped" if label is None else names[label]}
-        for card, label in zip(found, now, strict=True)
-    ]
+    return curves_chart(folds, retrained)
 
 
 def print_summary(
@@ -288,10 +470,6 @@ def print_summary(
     console.print("The whole story: report/index.html")
 
 
-def _off_diagonal_max(matrix: npt.NDArray[Any]) -> float:
-    return float((matrix - np.diag(matrix.diagonal())).max())
-
-
 def _cross_validated(metrics: dict[str, Any]) -> str:
     line = f"{metrics['given']['accuracy']:.2%} against given labels"
     return line + (f", {metrics['true']['accuracy']:.2%} against true" if "true" in metrics else "")
@@ -319,6 +497,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _write_csv(path: Path, columns: dict[str, list[Any]]) -> None:
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: expected the plot of an earlier stage ({error}). Rebuild it with `dvc repro`."
+        ) from error
+
+
+def _write_csv(path: Path, columns: dict[str, Any]) -> None:
     with atomic_path(path) as temporary:
         pacsv.write_csv(pa.table(columns), temporary)

@@ -39,6 +39,15 @@ def test_two_fresh_repositories_end_with_the_same_lock(repositories: tuple[Path,
     assert {name.split("@")[0] for name in stages} == set(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
 
 
+def test_the_report_names_its_inputs_as_the_lock_does(repositories: tuple[Path, Path]) -> None:
+    folder = repositories[1]
+    page, lock = (folder / "report" / "index.html").read_text(), (folder / "dvc.lock").read_text()
+    named = dict(re.findall(r"<tr><td>(\S+)</td><td><code>([0-9a-f]{32})</code>", page))
+    assert "data/label_issues.parquet" in named
+    for name, md5 in named.items():
+        assert re.search(rf"path: {re.escape(name)}\n +hash: md5\n +md5: {md5}\n", lock)
+
+
 def test_a_second_run_does_nothing_and_says_so(repository: Path) -> None:
     log = dvc(repository, "repro")
     assert stages_run(log) == []

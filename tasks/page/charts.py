@@ -9,7 +9,7 @@ Colour = Literal["tint", "soft", "bad", "good", "third", "ink", "line"]
 
 # Units of the drawing; a page shows it at up to 1.3 times as many pixels.
 WIDTH, HEIGHT = 420, 250
-LEFT, RIGHT, TOP, BOTTOM = 58, WIDTH - 12, 18, HEIGHT - 38
+LEFT, RIGHT, TOP, BOTTOM = 58, WIDTH - 24, 18, HEIGHT - 38
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Axis:
 
 def axis(label: str, low: float, high: float, shown: str = ".4g", most_ticks: int = 6) -> Axis:
     """An axis from round number to round number, with the whole of [low, high] on it."""
-    if not high > low:
+    # What rounding alone tells apart is one value.
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-300):
         low, high = low - 0.5 * (abs(low) or 1), low + 0.5 * (abs(low) or 1)
     raw = (high - low) / max(most_ticks - 1, 1)
     magnitude = 10.0 ** math.floor(math.log10(raw))
@@ -49,13 +50,21 @@ def axis(label: str, low: float, high: float, shown: str = ".4g", most_ticks: in
     return Axis(label, values[0], values[-1], values, shown)
 
 
-def log_axis(label: str, low: float, high: float, shown: str = ",.4g") -> Axis:
+def log_axis(label: str, low: float, high: float, shown: str = ",.10g") -> Axis:
     """A logarithmic axis over powers of ten, with the whole of [low, high], which are positive, on it."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     last = max(last, first + 1)
     step = max(1, (last - first + 5) // 6)
     values = tuple(10.0**power for power in range(first, last + 1, step))
     return Axis(label, 10.0**first, 10.0**last, values, shown, log=True)
+
+
+def count_axis(label: str, most: int) -> Axis:
+    """A logarithmic axis for counts up to `most`, on which a single one is still seen."""
+    powers = math.ceil(math.log10(max(most, 2)))
+    step = max(1, (powers + 5) // 6)
+    values = tuple(10.0**power for power in range(0, powers + 1, step))
+    return Axis(label, 0.5, 10.0**powers, values, ",.0f", log=True)
 
 
 @dataclass(frozen=True)
@@ -137,22 +146,29 @@ def histogram(
     x: Axis,
     y: Axis,
     edges: Sequence[float],
-    stacks: Sequence[tuple[str, Colour, Sequence[float]]],
+    layers: Sequence[tuple[str, Colour, Sequence[float]]],
     marks: Sequence[tuple[float, str]] = (),
 ) -> Chart:
-    """Counts by bin, the stacks one upon the other; `edges` (B + 1,) are values of x."""
-    floor = [0.0] * (len(edges) - 1)
+    """Counts by bin, each layer before the last and all of them from the axis up.
+
+    Layers, unlike stacks, may be read off a logarithmic axis too: draw all rows first, then some of them.
+
+    Args:
+        x: the axis of the values.
+        y: the axis of the counts.
+        edges: (B + 1,) values of x.
+        layers: name, colour and (B,) counts of each.
+        marks: vertical lines at values of x, with a word each.
+    """
     shapes = []
-    for name, colour, counts in stacks:
+    for name, colour, counts in layers:
         path = ""
-        for place, count in enumerate(counts):
+        for left, right, count in zip(edges, edges[1:], counts, strict=False):
             if count:
-                left, right = _across(x, edges[place]), _across(x, edges[place + 1])
-                low, high = _up(y, floor[place]), _up(y, floor[place] + count)
-                path += f"M{left + 0.3:.1f} {low:.1f}H{right - 0.3:.1f}V{high:.1f}H{left + 0.3:.1f}Z"
-                floor[place] += count
+                start, end = _across(x, left) + 0.3, _across(x, right) - 0.3
+                path += f"M{start:.1f} {BOTTOM}H{end:.1f}V{_up(y, count):.1f}H{start:.1f}Z"
         shapes.append(Shape(name, colour, path=path))
-    legend = tuple((name, colour) for name, colour, _ in stacks)
+    legend = tuple((name, colour) for name, colour, _ in layers)
     return Chart(_placed_x(x), _placed_y(y), tuple(shapes), legend, _marks(x, marks))
 
 

@@ -13,7 +13,8 @@ def environment(folder: Path) -> jinja2.Environment:
     """An environment for the templates in `folder`, which may extend base.html and import macros.html.
 
     Values are escaped, and a name that is not given is an error. Filters: `count` (1,234), `percent`
-    (12.34 %) and `decimals` (0.1234), each of which shows a number that is missing as a dash.
+    (12.34 %), `decimals` (0.1234), each of which shows a number that is missing as a dash; `significant` for
+    scores of any size; and, for the cells of a matrix, `rows` (1,234) and `bare_percent` (12.3).
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, _HERE]),
@@ -22,7 +23,14 @@ def environment(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=_count, percent=_percent, decimals=_decimals)
+    environment.filters.update(
+        count=_count,
+        percent=_percent,
+        decimals=_decimals,
+        significant=_significant,
+        rows=_rows,
+        bare_percent=_bare_percent,
+    )
     return environment
 
 
@@ -40,3 +48,15 @@ def _percent(share: Any, places: int = 2) -> str:
 
 def _decimals(value: Any, places: int = 4) -> str:
     return _DASH if _missing(value) else f"{value:.{places}f}"
+
+
+def _significant(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+
+
+def _rows(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _bare_percent(share: float) -> str:
+    return f"{share * 100:.1f}"

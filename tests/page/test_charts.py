@@ -6,7 +6,18 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from tasks.page.charts import BOTTOM, LEFT, RIGHT, TOP, Line, axis, histogram, line_chart, log_axis
+from tasks.page.charts import (
+    BOTTOM,
+    LEFT,
+    RIGHT,
+    TOP,
+    Line,
+    axis,
+    count_axis,
+    histogram,
+    line_chart,
+    log_axis,
+)
 
 numbers = st.floats(-1e9, 1e9)
 
@@ -39,9 +50,17 @@ def test_a_line_runs_from_corner_to_corner_and_leaves_out_what_is_missing() -> N
     assert [tick.text for tick in chart.y.ticks] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
 
 
-def test_stacks_stand_on_one_another() -> None:
-    chart = histogram(
-        axis("x", 0, 1), axis("rows", 0, 4), [0, 0.5, 1], [("a", "tint", [1, 0]), ("b", "bad", [3, 2])]
-    )
+def test_layers_stand_on_the_axis_and_a_bin_without_rows_is_not_drawn() -> None:
+    layers = [("all", "line", [1, 4]), ("some", "bad", [0, 2])]
+    chart = histogram(axis("x", 0, 1), axis("rows", 0, 4), [0, 0.5, 1], layers)
     heights = [[float(y) for y in re.findall(r"V([\d.]+)", shape.path)] for shape in chart.shapes]
-    assert heights == [[BOTTOM - (BOTTOM - TOP) / 4], [TOP, BOTTOM - (BOTTOM - TOP) / 2]]
+    assert heights == [[BOTTOM - (BOTTOM - TOP) / 4, TOP], [BOTTOM - (BOTTOM - TOP) / 2]]
+    assert chart.legend == (("all", "line"), ("some", "bad"))
+
+
+@given(st.integers(1, 10**9))
+def test_on_an_axis_of_counts_one_row_is_seen(most: int) -> None:
+    found = count_axis("rows", most)
+    assert 0 < found.share(1) <= found.share(most) <= 1
+    assert found.values[0] == 1
+    assert len(found.values) <= 7

@@ -1,0 +1,161 @@
+"""The report's charts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.label_quality.review_budget import Budget
+from tasks.page.charts import Axis, Chart, Colour, Line, axis, count_axis, histogram, line_chart, log_axis
+
+_BINS = 40
+# A score that spans more than so many times its lowest value gets a logarithmic axis.
+_WIDE = 20
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The lowest and the highest score of some rows."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ScoreHistogram:
+    """How a score is spread over all rows and over the flagged ones.
+
+    Attributes:
+        chart: the picture.
+        cut: the score at which flagged rows end, where one number parts them from the others.
+        flagged: where the flagged rows lie, if there are any.
+        others: where the others lie, if there are any.
+    """
+
+    chart: Chart
+    cut: float | None
+    flagged: Ends | None
+    others: Ends | None
+
+
+def score_histogram(
+    label: str, scores: npt.NDArray[np.float64], is_issue: npt.NDArray[np.bool_]
+) -> ScoreHistogram:
+    """The histogram of `scores` (N,), of which there is at least one, with flagged rows before all rows."""
+    low, high = float(scores.min()), float(scores.max())
+    x: Axis
+    if low > 0 and high > _WIDE * low:
+        x = log_axis(label, low, high)
+        edges = np.geomspace(x.low, x.high, _BINS + 1)
+    else:
+        x = axis(label, low, high)
+        edges = np.linspace(x.low, x.high, _BINS + 1)
+    # Rounding may leave an end a last bit inside of the values.
+    edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)
+    of_all, _ = np.histogram(scores, edges)
+    of_issues, _ = np.histogram(scores[is_issue], edges)
+    cut = single_cut(scores, is_issue)
+    chart = histogram(
+        x,
+        count_axis("training rows", int(of_all.max())),
+        edges.tolist(),
+        [("all rows", "soft", of_all.tolist()), ("label issues", "bad", of_issues.tolist())],
+        marks=[] if cut is None else [(cut, f"cut {cut:.4g}")],
+    )
+    return ScoreHistogram(chart, cut, _ends(scores[is_issue]), _ends(scores[~is_issue]))
+
+
+def single_cut(scores: npt.NDArray[np.float64], is_issue: npt.NDArray[np.bool_]) -> float | None:
+    """The last flagged score (N,), if all flagged rows lie on one side of it and all others on the other."""
+    flagged, others = _ends(scores[is_issue]), _ends(scores[~is_issue])
+    if flagged is None or others is None:
+        return None
+    if flagged.high <= others.low:
+        return flagged.high
+    return flagged.low if flagged.low >= others.high else None
+
+
+def _ends(scores: npt.NDArray[np.float64]) -> Ends | None:
+    return Ends(float(scores.min()), float(scores.max())) if len(scores) else None
+
+
+_RELIABILITY_COLOURS: Mapping[str, Colour] = {"given": "bad", "cleaned": "good", "true": "tint"}
+
+
+def reliability_chart(bins: Mapping[str, Mapping[str, Sequence[float]]]) -> Chart:
+    """Accuracy over confidence, by name of the labels, beside the diagonal of perfect calibration.
+
+    Args:
+        bins: see `label_quality.metrics.reliability`.
+    """
+    lines = [Line("perfectly calibrated", [0, 1], [0, 1], "soft", dashed=True)]
+    lines += [
+        Line(f"{name} labels", found["confidence"], found["accuracy"], _RELIABILITY_COLOURS[name])
+        for name, found in bins.items()
+    ]
+    low = min((min(found["confidence"], default=1.0) for found in bins.values()), default=0.0)
+    return line_chart(
+        axis("confidence: probability of the predicted class", min(low, 0.9), 1, ".0%"),
+        axis("share predicted right", 0, 1, ".0%"),
+        lines,
+    )
+
+
+def budget_chart(budgets: Sequence[Budget], measured: bool) -> Chart:
+    """Precision and recall over rows looked at; where the truth is not known, the errors expected."""
+    sizes = [budget.n_rows for budget in budgets]
+    x = axis("label issues looked at, the most suspect first", 0, sizes[-1], ",.0f")
+    if not measured:
+        counts = [budget.n_errors for budget in budgets]
+        y = axis("wrong labels found, estimated", 0, max(counts), ",.0f")
+        return line_chart(x, y, [Line("estimated", [0, *sizes], [0, *counts])])
+    return line_chart(
+        x,
+        axis("share", 0, 1, ".0%"),
+        [
+            Line("precision: wrong labels among the rows looked at", sizes, [b.precision for b in budgets]),
+            Line(
+                "recall: wrong labels found, of all",
+                [0, *sizes],
+                [0, *(b.recall for b in budgets)],
+                "bad",
+                True,
+            ),
+        ],
+    )
+
+
+def curves_chart(
+    folds: Mapping[str, Mapping[str, Sequence[float]]],
+    retrained: Mapping[str, Mapping[str, Sequence[float]]],
+) -> Chart | None:
+    """The accuracy of every training by epoch: of the folds, and of the retrainings; None without values.
+
+    Args:
+        folds: DVCLive's values by metric name (`train/accuracy`), of each fold.
+        retrained: the same of each label set.
+    """
+    colours: dict[tuple[str, bool], Colour] = {
+        ("train", False): "soft",
+        ("validation", False): "tint",
+        ("train", True): "good",
+        ("validation", True): "third",
+    }
+    words = {"train": "training rows", "validation": "held-out rows"}
+    lines, legend = [], {}
+    for again, runs in (False, folds), (True, retrained):
+        for name, values in runs.items():
+            for kind, word in words.items():
+                found: Sequence[Any] = values.get(f"{kind}/accuracy", ())
+                if found:
+                    colour = colours[kind, again]
+                    epochs = list(range(1, len(found) + 1))
+                    lines.append(Line(f"{name}, {word}", epochs, found, colour, dashed=kind == "train"))
+                    legend[f"{'retrainings' if again else 'folds'}, {word}"] = colour
+    finite = [value for line in lines for value in line.y if np.isfinite(value)]
+    if not finite:
+        return None
+    x = axis("epoch", 1, max(len(line.x) for line in lines), ",.3g", most_ticks=9)
+    return line_chart(x, axis("accuracy", min(finite), max(finite), ".4g"), lines, list(legend.items()))

@@ -1,0 +1,109 @@
+"""Matrices by pair of classes, and the classes that a page has room for."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks import ArtifactError
+
+Matrix = npt.NDArray[Any]
+
+MOST_CLASSES = 20
+"""Classes above which a table by class would be longer than anyone reads; the files have them all."""
+
+
+def read_entries(path: Path, class_names: Sequence[str]) -> dict[str, Matrix]:
+    """The matrices of a plots file by name, each (K, K) [given, true]; entries that it leaves out are 0.
+
+    Raises:
+        ArtifactError: there is no such file.
+    """
+    if not path.exists():
+        raise ArtifactError(f"{path}: this file of stage `prune` is missing. Rebuild it with `dvc repro`.")
+    index = {name: k for k, name in enumerate(class_names)}
+    matrices: dict[str, Matrix] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        for name in (reader.fieldnames or ())[2:]:
+            matrices[name] = np.zeros((len(index), len(index)))
+        for row in reader:
+            given, true = index[row["given"]], index[row["true"]]
+            for name, matrix in matrices.items():
+                matrix[given, true] = float(row[name])
+    return matrices
+
+
+def worst_classes(counts: Matrix) -> npt.NDArray[np.intp]:
+    """The classes with most rows off the diagonal of `counts` (K, K), at most 20, in order of index."""
+    off = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    return np.sort(np.argsort(-off, kind="stable")[:MOST_CLASSES])
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """One matrix as the page shows it: its rows as lists, and the number that gets the full tint."""
+
+    title: str
+    rows: list[list[float]]
+    most: float
+
+
+def heat_maps(matrices: dict[str, Matrix], classes: npt.NDArray[np.intp]) -> list[HeatMap]:
+    """The matrices, of some classes alone, with one scale for all: the largest number off the diagonals."""
+    parts = {name: matrix[np.ix_(classes, classes)] for name, matrix in matrices.items()}
+    most = max(
+        (float((part - np.diag(part.diagonal())).max(initial=0)) for part in parts.values()), default=0.0
+    )
+    return [HeatMap(name.replace("_", " "), part.tolist(), most) for name, part in parts.items()]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Label issues of one given and one suggested class.
+
+    Attributes:
+        given: the class's name.
+        suggested: the class's name.
+        n_issues: how many.
+        n_wrong: how many of them are truly wrong; None where the truth is not known.
+    """
+
+    given: str
+    suggested: str
+    n_issues: int
+    n_wrong: int | None
+
+
+def issue_pairs(
+    given: npt.NDArray[Any],
+    suggested: npt.NDArray[Any],
+    wrong: npt.NDArray[np.bool_] | None,
+    class_names: Sequence[str],
+    n: int,
+) -> list[Pair]:
+    """The `n` pairs of classes with most issues, the most first; ties go by class index.
+
+    Args:
+        given: (M,) class indices of the issues.
+        suggested: (M,) likewise.
+        wrong: (M,) whether the given label is wrong, where that is known of all.
+        class_names: (K,).
+        n: how many pairs at most.
+    """
+    flat = given.astype(np.int64) * len(class_names) + suggested
+    pairs, place, counts = np.unique(flat, return_inverse=True, return_counts=True)
+    n_wrong = None if wrong is None else np.bincount(place, weights=wrong, minlength=len(pairs))
+    return [
+        Pair(
+            class_names[pairs[i] // len(class_names)],
+            class_names[pairs[i] % len(class_names)],
+            int(counts[i]),
+            None if n_wrong is None else int(n_wrong[i]),
+        )
+        for i in np.argsort(-counts, kind="stable")[:n]
+    ]

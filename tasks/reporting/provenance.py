@@ -1,0 +1,43 @@
+"""What made a report, in words that are the same whenever it is made again from the same inputs."""
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "scikit-learn",
+    "numpy",
+    "pyarrow",
+    "dvc",
+    "dvclive",
+    "prefect",
+)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on; nothing is imported."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # prefect is not needed to run stages
+            continue
+    return found
+
+
+def fingerprints(workspace: Path, inputs: Iterable[str]) -> dict[str, str]:
+    """md5 of each of some files, as dvc.lock names them.
+
+    A commit or a time would differ between two runs of the same; by these a person finds the commit:
+    `git log --all -S MD5 -- dvc.lock`.
+    """
+    found = {}
+    for name in inputs:
+        with (workspace / name).open("rb") as file:
+            found[name] = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return found

@@ -1,0 +1,58 @@
+"""Which issues the report shows."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tasks.artifacts import column_array
+
+Rows = npt.NDArray[np.intp]
+
+# The issues with the most probable suggestions, among which those of the larger grid are drawn.
+_CONFIDENT = 5_000
+
+
+def suspects(issues: pa.Table) -> Rows:
+    """(M,) positions of the issues in data/label_issues.parquet, the most suspect first."""
+    rank = issues.column("rank").fill_null(-1).to_numpy()
+    found = np.flatnonzero(rank >= 0)
+    return found[np.argsort(rank[found], kind="stable")]
+
+
+def confident_suspects(issues: pa.Table, found: Rows, n: int) -> Rows:
+    """(n,) issues drawn evenly from the 5,000 whose suggestion is most probable, the most probable first.
+
+    These are the ones that a model would relabel without asking; few of them should look right as given.
+
+    Args:
+        issues: data/label_issues.parquet.
+        found: (M,) see `suspects`.
+        n: how many; fewer where there are fewer.
+    """
+    prob = column_array(issues, "suggested_prob")[found]
+    differs = column_array(issues, "suggested_label")[found] != column_array(issues, "given_label")[found]
+    order = np.argsort(-prob, kind="stable")
+    pool: Rows = found[order[differs[order]]][:_CONFIDENT]
+    places = np.linspace(0, len(pool) - 1, min(n, len(pool))).round().astype(np.intp)
+    return np.asarray(pool[places])
+
+
+def of_each_pair(issues: pa.Table, found: Rows, n: int) -> Rows:
+    """(n,) issues by class pair (given, suggested): the most suspect of each, then the second, and so on.
+
+    Args:
+        issues: data/label_issues.parquet.
+        found: (M,) see `suspects`.
+        n: how many; fewer where there are fewer.
+
+    Returns:
+        positions in the order of `found`.
+    """
+    given = column_array(issues, "given_label")[found].astype(np.int64)
+    pair = given * 2**16 + column_array(issues, "suggested_label")[found]
+    order = np.argsort(pair, kind="stable")
+    place = np.arange(len(found))
+    first = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    turn = np.empty(len(found), dtype=np.int64)
+    turn[order] = place - np.repeat(first, np.diff(first, append=len(found)))
+    return found[np.sort(np.lexsort((place, turn))[:n])]

@@ -1,0 +1,160 @@
+"""The report in a real browser: pictures, keys, filters, tables, two colour schemes, a phone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hand_made import write_run
+from playwright.sync_api import Browser, Page
+
+from tasks.artifacts import LABEL_ISSUES, read_table
+from tasks.report import report
+
+# Contrast (WCAG 2.2, success criterion 1.4.3) of each element that holds words: the colour of the text on all
+# the backgrounds behind it.
+CONTRAST = """() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+  const rgba = (css) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = css; canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
+  const found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const words = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    const style = getComputedStyle(element);
+    const skipped = ["OPTION", "SELECT", "SCRIPT", "STYLE", "title"].includes(element.tagName);
+    if (!words || skipped || !element.getClientRects().length) continue;
+    const behind = [];
+    for (let at = element; at; at = at.parentElement) behind.push(rgba(getComputedStyle(at).backgroundColor));
+    const paper = behind.reverse().reduce((below, top) => over(top, below), [255, 255, 255, 1]);
+    const ink = over(rgba(element instanceof SVGElement ? style.fill : style.color), paper);
+    const [a, b] = [light(ink), light(paper)].sort((x, y) => y - x);
+    found.push([(a + 0.05) / (b + 0.05), element.tagName, element.textContent.slice(0, 40)]);
+  }
+  return found.sort((x, y) => x[0] - y[0]);
+}"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a report on coloured pictures."""
+    folder = tmp_path_factory.mktemp("report")
+    images = np.random.default_rng(1).integers(0, 256, (240, 12, 9, 3), dtype=np.uint8)
+    report(write_run(folder, images, sureness=2), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def faults() -> list[str]:
+    """What no page may do: ask for anything but itself, or complain."""
+    return []
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def page(browser: Browser, run: Path, faults: list[str], request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The report, opened as a file."""
+    address = (run / "report" / "index.html").as_uri()
+    page = browser.new_page(color_scheme=request.param)
+    page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+
+    def only_itself(route) -> None:
+        url = route.request.url
+        if url.split("#")[0] == address or url.startswith("data:"):
+            route.continue_()
+        else:
+            faults.append(url)
+            route.abort()
+
+    page.route("**/*", only_itself)
+    page.goto(address)
+    yield page
+    page.close()
+
+
+def test_every_picture_loads_and_nothing_remote_is_asked_for(page: Page, faults: list[str]) -> None:
+    widths = page.eval_on_selector_all("img", "all => all.map((one) => one.complete && one.naturalWidth)")
+    assert len(widths) > 50
+    assert set(widths) == {9}
+    assert faults == []
+
+
+def test_a_picture_is_enlarged_and_put_back_by_key(page: Page) -> None:
+    picture = page.locator("figure .zoom").first
+    dialog = page.locator("dialog#zoom")
+    assert not dialog.is_visible()
+    picture.focus()
+    page.keyboard.press("Enter")
+    assert dialog.is_visible()
+    small, large = picture.locator("img"), dialog.locator("img")
+    assert large.get_attribute("src") == small.get_attribute("src")
+    assert large.bounding_box()["width"] > 2 * small.bounding_box()["width"]
+    assert "given" in dialog.inner_text()
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    picture.click()
+    assert dialog.is_visible()
+    page.keyboard.press("Enter")  # on the button that closes it
+    assert not dialog.is_visible()
+
+
+def test_the_pickers_show_one_pair_of_classes(page: Page, run: Path) -> None:
+    issues = read_table(run / "data" / "label_issues.parquet", LABEL_ISSUES).to_pandas()
+    issues = issues[issues.is_issue]
+    names = np.array(["cat", "dog", "horse"])
+    pairs = list(zip(names[issues.given_label], names[issues.suggested_label], strict=True))
+    given, suggested = pairs[0]
+    figures = page.locator("#gallery figure:visible")
+    assert figures.count() == len(pairs)
+    page.select_option("#pick-given", given)
+    assert figures.count() == sum(pair[0] == given for pair in pairs) < len(pairs)
+    page.select_option("#pick-suggested", suggested)
+    expected = pairs.count((given, suggested))
+    assert figures.count() == expected
+    assert page.locator("#picked").inner_text() == f"{expected} shown"
+    assert set(figures.evaluate_all("all => all.map((one) => one.dataset.given)")) == {given}
+    page.select_option("#pick-given", "")
+    page.select_option("#pick-suggested", "")
+    assert figures.count() == len(pairs)
+
+
+def test_a_table_sorts_by_numbers_and_by_words(page: Page) -> None:
+    table = page.locator("#filters + .scroll table")
+    head = table.locator("th").nth(1)
+    cells = table.locator("tbody td:nth-child(2)")
+    before = cells.all_inner_texts()
+    assert len(set(before)) > 3
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert cells.all_inner_texts() == sorted(before, key=int, reverse=True)
+    head.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert cells.all_inner_texts() == sorted(before, key=int)
+    names = table.locator("tbody td:nth-child(1)")
+    table.locator("th").first.locator("button").click()
+    assert names.all_inner_texts() == sorted(names.all_inner_texts(), reverse=True)
+    assert head.get_attribute("aria-sort") is None
+
+
+def test_a_phone_shows_the_whole_width(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    smallest = page.eval_on_selector_all(
+        "svg text", "all => Math.min(...all.map((one) => one.getBoundingClientRect().height))"
+    )
+    assert smallest >= 9
+    page.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_all_text_stands_out_from_its_background(page: Page) -> None:
+    found = page.evaluate(CONTRAST)
+    assert len(found) > 300
+    assert found[0][0] >= 4.5, found[:5]
