@@ -28,11 +28,17 @@ import httpx
 from flows import FlowError, engines, pipeline
 from flows.progress import RunProgress
 from flows.record import Record, check_record, push_version, save_version
+from flows.results import REPORT, describe_results
 from tasks import RelabelError
 from tasks.params import load_params
 
 from prefect import flow, task  # isort: skip  # after flows, which sets Prefect's settings
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
@@ -313,6 +319,13 @@ def clean_labels(
         left = [name for name in graph if name not in outcomes and name not in failures]
         summary = summarise(graph, outcomes, failures, seconds)
         show(create_markdown_artifact, key="summary", markdown=summary, description="Stages")
+        if outcomes.get("report", "Cached") != "Cached":
+            results = describe_results(folder)
+            show(create_markdown_artifact, key="results", markdown=results, description="What was found")
+            page = {"link": (folder / REPORT).as_uri(), "link_text": str(REPORT)}
+            show(
+                create_link_artifact, key="report", description="The report, on the machine that ran", **page
+            )
         if not failures and not left and until is None:
             pipeline.begun(folder).unlink(missing_ok=True)
         changed = any(outcome != "Cached" for outcome in outcomes.values())

@@ -1,7 +1,9 @@
 """Two doors, one cache: the Prefect flow beside `dvc repro` on real repositories, with a real server."""
 
+import csv
 import functools
 import http.server
+import json
 import os
 import re
 import signal
@@ -61,6 +63,32 @@ def test_prefect_shows_one_task_a_stage_named_after_it(cold: tuple[Door, str]) -
     shown = door.start("-c", code, command=[sys.executable]).communicate()[0]
     lines = {tuple(line.split(" ", 1)) for line in shown.splitlines()}
     assert {(name, "Completed") for name in pipeline.stage_graph(door.folder)} <= lines
+
+
+def test_prefect_shows_what_was_found_and_where_the_report_is(cold: tuple[Door, str]) -> None:
+    door, _ = cold
+    code = (
+        "from prefect.client.orchestration import get_client\n"
+        "from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey\n"
+        "wanted = ArtifactFilter(key=ArtifactFilterKey(any_=['results', 'report']))\n"
+        "with get_client(sync_client=True) as client:\n"
+        "    for found in client.read_artifacts(artifact_filter=wanted):\n"
+        "        print(found.key, found.type, found.data, sep='\\n', end='\\f')\n"
+    )
+    shown = door.start("-c", code, command=[sys.executable]).communicate()[0]
+    artifacts = [tuple(text.strip().split("\n", 2)) for text in shown.split("\f") if text.strip()]
+    (results,) = [data for key, _, data in artifacts if key == "results" and str(door.folder) in data]
+    with (door.folder / "report" / "top_issues.csv").open(newline="") as file:
+        issues = list(csv.DictReader(file))
+    lines = [line.strip("| ").split(" | ") for line in results.splitlines() if line.startswith("| ")]
+    assert [line[0] for line in lines[-len(issues) :]] == [issue["example_id"] for issue in issues]
+    for line, issue in zip(lines[-len(issues) :], issues, strict=True):
+        probability = f"{float(issue['suggested_prob']):.2%}"
+        assert line[1:] == [issue["given"], issue["suggested"], probability, issue["now"]]
+    found = json.loads((door.folder / "metrics" / "label_issues.json").read_text())
+    assert ["label issues", f"{found['n_issues']:,}"] in lines
+    links = [data for key, kind, data in artifacts if (key, kind) == ("report", "markdown")]
+    assert any((door.folder / "report" / "index.html").as_uri() in link for link in links)
 
 
 def test_after_dvc_repro_the_flow_finds_every_stage_cached(done: Door) -> None:

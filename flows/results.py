@@ -1,0 +1,63 @@
+"""What a run found, as markdown for its page: figures before and after, and the most suspect labels."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+REPORT = Path("report", "index.html")
+
+
+def describe_results(root: Path) -> str:
+    """The markdown of the report of a workspace in which every stage ran: figures, and the top issues."""
+    found = json.loads((root / "metrics" / "label_issues.json").read_text(encoding="utf-8"))
+    repair = json.loads((root / "metrics" / "training_set.json").read_text(encoding="utf-8"))
+    rows = [
+        ("training rows", f"{found['n_rows']:,}"),
+        (
+            "wrong labels",
+            f"{found['n_errors']:,}" if "n_errors" in found else f"about {found['n_errors_estimated']:,}",
+        ),
+        ("label issues", f"{found['n_issues']:,}"),
+        *((name.title() if name == "f1" else name, f"{found[name]:.4f}") for name in _known(found)),
+        *((f"labels {name}", f"{count:,}") for name, count in repair["actions"].items() if count),
+    ]
+    for path in sorted((root / "metrics").glob("retrain_*.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if "test" in run:
+            name = path.stem.removeprefix("retrain_")
+            rows.append((f"test accuracy, trained on {name} labels", f"{run['test']['accuracy']:.2%}"))
+    with (root / "report" / "top_issues.csv").open(encoding="utf-8", newline="") as file:
+        issues = [
+            (
+                issue["example_id"],
+                issue["given"],
+                issue["suggested"],
+                f"{float(issue['suggested_prob']):.2%}",
+                issue["now"],
+            )
+            for issue in csv.DictReader(file)
+        ]
+    parts = [
+        _table(("what", "figure"), rows),
+        f"The whole report: `{root / REPORT}`",
+        "The most suspect labels:" if issues else "No label issues were found.",
+        _table(("example_id", "given", "suggested", "probability", "now"), issues) if issues else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _known(found: dict[str, Any]) -> list[str]:
+    return [name for name in ("precision", "recall", "f1") if found.get(name) is not None]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([_plain(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """A name as it is, whatever markdown would make of it."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~!])", r"\\\1", " ".join(text.split()))

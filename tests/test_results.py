@@ -1,0 +1,29 @@
+"""What a run found, as markdown: without truth and issues too, and names stay names."""
+
+import json
+from pathlib import Path
+
+from hand_made import write_run
+
+from flows.results import describe_results
+from tasks.report import report
+
+
+def test_without_truth_test_split_and_issues_the_page_says_what_it_can(tmp_path: Path) -> None:
+    texts = ["a text"] * 60
+    report(write_run(tmp_path, texts, noise=0, known=False, test_split=False, embedded=False), tmp_path)
+    found = describe_results(tmp_path)
+    assert "No label issues were found." in found
+    assert "| wrong labels | about" in found
+    assert "precision" not in found
+    assert "test accuracy" not in found
+
+
+def test_names_of_classes_are_no_markdown(tmp_path: Path) -> None:
+    report(write_run(tmp_path, ["a text"] * 60, ("a|b", "<i>*x*</i>", "# c")), tmp_path)
+    found = describe_results(tmp_path)
+    for name in (r"a\|b", r"\<i\>\*x\*\</i\>", r"\# c"):
+        assert f"| {name} |" in found
+    metrics = json.loads((tmp_path / "metrics" / "retrain_cleaned.json").read_text())
+    assert f"| test accuracy, trained on cleaned labels | {metrics['test']['accuracy']:.2%} |" in found
+    assert str(tmp_path / "report" / "index.html") in found
