@@ -237,7 +237,11 @@ def before_and_after(repair: dict[str, Any], runs: dict[str, dict[str, Any]]) ->
 
 @dataclass(frozen=True)
 class Confused:
-    """A worst-confused pair of classes, and positions of rows given the class predicted."""
+    """A worst-confused pair of classes, and rows given the class predicted.
+
+    `most` and `least` are positions of its most and least important rows; `spread` is the histogram of the
+    importance of all of them, None where that was not measured or is shown with an earlier pair.
+    """
 
     label: str
     predicted: str
@@ -245,6 +249,7 @@ class Confused:
     share: float
     most: npt.NDArray[np.int64]
     least: npt.NDArray[np.int64]
+    spread: ScoreHistogram | None
 
     @property
     def rows(self) -> npt.NDArray[np.int64]:
@@ -259,7 +264,7 @@ def confused_pairs(issues: pa.Table, confusion: npt.NDArray[np.int64]) -> list[C
     """
     importance = issues.column("importance").fill_null(0).to_numpy()
     measured = issues.column("importance").is_valid().to_numpy()
-    given = column_array(issues, "given_label")
+    given, is_issue = column_array(issues, "given_label"), column_array(issues, "is_issue")
     names = read_facts(issues).class_names
     seen: set[int] = set()
     found = []
@@ -268,7 +273,10 @@ def confused_pairs(issues: pa.Table, confusion: npt.NDArray[np.int64]) -> list[C
         members = np.flatnonzero(of_class) if pair.predicted not in seen else np.arange(0)
         seen.add(pair.predicted)
         most, least = most_and_least_important(importance, members, _SAMPLES)
-        found.append(Confused(names[pair.label], names[pair.predicted], pair.n_rows, pair.share, most, least))
+        label = f"importance of the rows given {names[pair.predicted]}"
+        spread = score_histogram(label, importance[members], is_issue[members]) if len(members) else None
+        classes = names[pair.label], names[pair.predicted]
+        found.append(Confused(*classes, pair.n_rows, pair.share, most, least, spread))
     return found
 
 

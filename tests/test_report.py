@@ -150,6 +150,8 @@ def test_the_worst_confused_classes_show_the_most_and_the_least_important_rows(f
         seen.add(pair.predicted)
     assert [int(found) for found in re.findall(r"<figcaption>#(\d+)", part)] == expected
     assert part.count("data:image/png;base64,") == len(expected)
+    for predicted in seen:
+        assert f">importance of the rows given {facts.class_names[predicted]}</text>" in part
 
 
 def test_without_importance_the_confused_classes_are_named_all_the_same(workspace_copy: Path) -> None:
