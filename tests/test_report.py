@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from hand_made import write_run
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks import ArtifactError
 from tasks.artifacts import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET, read_facts, read_table
@@ -18,6 +20,7 @@ from tasks.label_quality.confusions import count_confusions, worst_confused
 from tasks.params import load_params
 from tasks.prune import prune
 from tasks.report import report, summarise_gain
+from tasks.reporting.figures import score_histogram
 from tasks.reporting.matrices import heat_maps, read_entries, worst_classes
 from tasks.reporting.suspects import of_each_pair
 
@@ -259,6 +262,30 @@ def test_the_gallery_takes_the_most_suspect_of_each_pair_in_turn(tmp_path: Path)
     assert of_each_pair(issues, order, 5).tolist() == [3, 1, 2, 5, 4]
     assert of_each_pair(issues, order, 99).tolist() == order.tolist()
     assert of_each_pair(issues, order[:0], 99).tolist() == []
+
+
+SCORES = st.lists(st.floats(0, 1) | st.floats(0, 1e6) | st.just(0.5), min_size=1, max_size=30)
+
+
+@given(SCORES, st.data())
+def test_a_histogram_takes_any_scores_and_its_cut_parts_them(
+    values: list[float], data: st.DataObject
+) -> None:
+    scores = np.array(values)
+    is_issue = np.array(data.draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values))))
+    found = score_histogram("score", scores, is_issue)
+    assert len(found.chart.shapes) == 2
+    assert "nan" not in found.chart.shapes[0].path
+    if found.cut is not None:
+        below, above = scores <= found.cut, scores >= found.cut
+        assert (
+            (np.all(below[is_issue])
+            and np.all(above[~is_issue]))
+            or (np.all(above[is_issue]) and np.all(below[~is_issue]))
+        )
+    elif is_issue.any() and not is_issue.all():
+        assert scores[is_issue].max() > scores[~is_issue].min()
+        assert scores[is_issue].min() < scores[~is_issue].max()
 
 
 def test_a_matrix_without_a_file_is_one_error(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def axis(label: str, low: float, high: float, shown: str = ".4g", most_ticks: in
     """An axis from round number to round number, with the whole of [low, high] on it."""
     # What rounding alone tells apart is one value.
     if high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-300):
-        low, high = low - 0.5 * (abs(low) or 1), low + 0.5 * (abs(low) or 1)
+        half = 0.5 * abs(low) if abs(low) > 1e-300 else 0.5
+        low, high = low - half, low + half
     raw = (high - low) / max(most_ticks - 1, 1)
     magnitude = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw * (1 - 1e-9))

@@ -11,8 +11,8 @@ from tasks.label_quality.review_budget import Budget
 from tasks.page.charts import Axis, Chart, Colour, Line, axis, count_axis, histogram, line_chart, log_axis
 
 _BINS = 40
-# A score that spans more than so many times its lowest value gets a logarithmic axis.
-_WIDE = 20
+# A score that spans more than so many times its lowest, if that is not almost 0, gets a logarithmic axis.
+_WIDE, _LOWEST = 20, 1e-300
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def score_histogram(
     """The histogram of `scores` (N,), of which there is at least one, with flagged rows before all rows."""
     low, high = float(scores.min()), float(scores.max())
     x: Axis
-    if low > 0 and high > _WIDE * low:
+    if low > _LOWEST and high > _WIDE * low:
         x = log_axis(label, low, high)
         edges = np.geomspace(x.low, x.high, _BINS + 1)
     else:
