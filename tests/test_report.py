@@ -278,10 +278,8 @@ def test_a_histogram_takes_any_scores_and_its_cut_parts_them(
     assert "nan" not in found.chart.shapes[0].path
     if found.cut is not None:
         below, above = scores <= found.cut, scores >= found.cut
-        assert (
-            (np.all(below[is_issue])
-            and np.all(above[~is_issue]))
-            or (np.all(above[is_issue]) and np.all(below[~is_issue]))
+        assert (np.all(below[is_issue]) and np.all(above[~is_issue])) or (
+            np.all(above[is_issue]) and np.all(below[~is_issue])
         )
     elif is_issue.any() and not is_issue.all():
         assert scores[is_issue].max() > scores[~is_issue].min()

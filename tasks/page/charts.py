@@ -37,7 +37,7 @@ class Axis:
         return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
-def axis(label: str, low: float, high: float, shown: str = ".4g", most_ticks: int = 6) -> Axis:
+def axis(label: str, low: float, high: float, shown: str = ",.6g", most_ticks: int = 6) -> Axis:
     """An axis from round number to round number, with the whole of [low, high] on it."""
     # What rounding alone tells apart is one value.
     if high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-300):
