@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import ArtifactError
-from tasks.artifacts import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET, read_facts, read_table
+from tasks.artifacts import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET, read_facts, read_table, write_table
 from tasks.label_quality.confusions import count_confusions, worst_confused
 from tasks.params import load_params
 from tasks.prune import prune
@@ -106,6 +106,17 @@ def test_the_page_says_what_became_of_each_issue(finished_run: Path) -> None:
         assert float(row["suggested_prob"]) == pytest.approx(issue.suggested_prob)
         kept = now.get(int(row["example_id"]))
         assert row["now"] == ("dropped" if kept is None else str(kept))
+
+
+def test_a_label_that_a_person_gave_says_so(tmp_path: Path) -> None:
+    params = write_run(tmp_path, ["a text"] * 60)
+    path = tmp_path / "data" / "training_set.parquet"
+    table = read_table(path, TRAINING_SET)
+    sources = pa.array(["reviewed"] * table.num_rows)
+    place = table.column_names.index("source")
+    write_table(path, table.set_column(place, table.schema.field("source"), sources), TRAINING_SET)
+    report(params, tmp_path)
+    assert re.search(r"now <b>(cat|dog|horse) \(reviewed\)</b>", read_page(tmp_path))
 
 
 def test_the_review_budget_is_counted_from_the_truth(finished_run: Path) -> None:
