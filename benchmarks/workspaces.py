@@ -9,6 +9,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from tasks.pseudo_labels.decisions import HEADER, PATH
+
 _PARTS = ("flows", "tasks", "inputs", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvcignore", ".gitignore")
 
 
@@ -26,6 +28,9 @@ def make_workspace(folder: Path, settings: Mapping[str, Any], source: Path = Pat
     (folder / ".dvc").mkdir()
     for name in ("config", ".gitignore"):
         shutil.copy(source / ".dvc" / name, folder / ".dvc" / name)
+    # What people decided about labels here says nothing of a run with other noise.
+    (folder / PATH).parent.mkdir()
+    (folder / PATH).write_text(",".join(HEADER) + "\n", encoding="utf-8")
     set_params(folder / "params.yaml", settings)
     # DVCLive asks for the commit that a run starts from.
     author = ["-c", "user.name=relabel", "-c", "user.email=relabel@localhost"]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 
 from tasks.artifacts import (
     GIVEN_LABELS,
@@ -20,16 +21,25 @@ from tasks.artifacts import (
     write_table,
 )
 from tasks.params import Params
+from tasks.pseudo_labels.decisions import PATH, read_decisions, standing
+from tasks.pseudo_labels.review import Verdicts, apply_decisions, match_decisions
 from tasks.pseudo_labels.selection import repair_labels
+
+# So many of the decisions that are not applied are named.
+_NAMED = 5
 
 
 def pseudo_label(params: Params, workspace: Path) -> None:
     """Write data/training_set.parquet (dropped rows are not in it) and metrics/training_set.json.
 
+    What people decided in reviews/decisions.csv outranks the model. Decisions that no longer fit their row
+    are counted and printed, not applied.
+
     Raises:
         ArtifactError: an input is missing or not what it should be.
     """
     section = params.pseudo_label
+    decisions = standing(read_decisions(workspace / PATH))
     data = workspace / "data"
     issues = read_table(data / "label_issues.parquet", LABEL_ISSUES, columns=["given_label", "is_issue"])
     predictions = read_table(data / "pred_probs.parquet", PRED_PROBS, columns=["pred_probs"])
@@ -45,6 +55,8 @@ def pseudo_label(params: Params, workspace: Path) -> None:
         section.min_confidence,
         section.otherwise,
     )
+    verdicts = match_decisions(decisions, ids, labels, facts.class_names)
+    repair = apply_decisions(repair, verdicts)
     keep = repair.keep
     table = make_table(
         TRAINING_SET,
@@ -54,7 +66,9 @@ def pseudo_label(params: Params, workspace: Path) -> None:
             "label": repair.label[keep],
             "soft_label": repair.soft_label[keep],
             "weight": np.ones(int(keep.sum()), dtype=np.float32),
-            "source": np.where(repair.is_pseudo, "pseudo", "given")[keep],
+            "source": np.select(
+                [repair.action == "reviewed", repair.is_pseudo], ["reviewed", "pseudo"], "given"
+            )[keep],
             "given_label": labels[keep],
         },
     )
@@ -66,7 +80,16 @@ def pseudo_label(params: Params, workspace: Path) -> None:
         "n_rows_before": len(ids),
         "n_rows_after": int(keep.sum()),
         "actions": {
-            name: found.get(name, 0) for name in ("trusted", "relabelled", "softened", "kept", "dropped")
+            name: found.get(name, 0)
+            for name in ("trusted", "relabelled", "softened", "kept", "dropped", "reviewed")
+        },
+        "decisions": {
+            **verdicts.counts(),
+            "not_applied": len(verdicts.refused),
+            "not_applied_first": [
+                {"example_id": decision.example_id, "reason": reason}
+                for decision, reason in verdicts.refused[:_NAMED]
+            ],
         },
     }
     true_label = given.column("true_label")
@@ -79,6 +102,15 @@ def pseudo_label(params: Params, workspace: Path) -> None:
             "of_pseudo_labels": _accuracy(repair.label[pseudo], truth[pseudo]),
         }
     write_json(workspace / "metrics" / "training_set.json", metrics)
+    _say_refused(verdicts)
+
+
+def _say_refused(verdicts: Verdicts) -> None:
+    console = Console(markup=False, highlight=False)
+    if verdicts.refused:
+        console.print(f"{PATH}: {len(verdicts.refused)} decision(s) not applied:")
+    for decision, reason in verdicts.refused[:_NAMED]:
+        console.print(f"  example {decision.example_id} ({decision.decision}, {decision.reviewer}): {reason}")
 
 
 def _accuracy(labels: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:

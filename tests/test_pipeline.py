@@ -13,6 +13,9 @@ from ruamel.yaml import YAML
 from small_runs import DVC, ENVIRONMENT, ROOT
 
 from benchmarks.workspaces import set_params
+from flows import pipeline
+from tasks.artifacts import LABEL_ISSUES, TRAINING_SET, column_array, read_facts, read_table
+from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +91,31 @@ def test_one_changed_value_reruns_only_what_depends_on_it(repository: Path) -> N
     # And back again comes from the cache of runs: no stage has to compute.
     log = dvc(repository, "repro")
     assert "Stage 'retrain@cleaned' is cached" in log
+
+
+def test_a_decision_reruns_from_pseudo_label_and_removing_its_line_restores_the_label(
+    repository: Path,
+) -> None:
+    path = repository / "data" / "training_set.parquet"
+    before = path.read_bytes(), (repository / "dvc.lock").read_bytes()
+    issues = read_table(repository / "data" / "label_issues.parquet", LABEL_ISSUES)
+    row = int(column_array(issues, "is_issue").argmax())
+    example_id = int(column_array(issues, "example_id")[row])
+    given = read_facts(issues).class_names[column_array(issues, "given_label")[row]]
+    decisions = repository / PATH
+    header = decisions.read_bytes()
+    append_decisions(
+        decisions, [Decision(example_id, "keep", "", given, "anna", "2026-01-31T12:00:00Z", "none")]
+    )
+    graph, fresh = pipeline.plan(repository)
+    rerun = ["pseudo_label", "retrain@cleaned", "report"]
+    assert [name for name in graph if name not in fresh] == rerun
+    assert stages_run(dvc(repository, "repro")) == rerun
+    table = read_table(path, TRAINING_SET)
+    assert column_array(table, "example_id")[column_array(table, "source") == "reviewed"] == [example_id]
+    decisions.write_bytes(header)
+    assert stages_run(dvc(repository, "repro")) == []  # all of it is in DVC's cache of runs
+    assert (path.read_bytes(), (repository / "dvc.lock").read_bytes()) == before
 
 
 def test_a_run_killed_in_training_recovers_to_the_same_bytes(repository: Path) -> None:

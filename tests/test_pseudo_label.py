@@ -20,6 +20,7 @@ from tasks.artifacts import (
 from tasks.artifacts.tables import FILTER_COLUMNS
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
+from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions
 
 FACTS = DatasetFacts("toy", ("ant", "bee"), "features", (2,))
 IDS = np.array([3, 5, 8, 13, 21, 34])
@@ -108,7 +109,14 @@ def test_drop_relabels_confident_issues_and_leaves_doubtful_ones_out(params, tmp
     assert np.array_equal(column_array(table, "soft_label"), np.eye(2)[[0, 1, 1, 0, 0]])
     assert metrics["n_rows_before"] == 6
     assert metrics["n_rows_after"] == 5
-    assert metrics["actions"] == {"trusted": 3, "relabelled": 2, "softened": 0, "kept": 0, "dropped": 1}
+    assert metrics["actions"] == {
+        "trusted": 3,
+        "relabelled": 2,
+        "softened": 0,
+        "kept": 0,
+        "dropped": 1,
+        "reviewed": 0,
+    }
     assert metrics["label_accuracy"] == pytest.approx(
         {"before": 4 / 6, "after": 4 / 5, "of_pseudo_labels": 1 / 2}
     )
@@ -120,7 +128,14 @@ def test_keep_leaves_doubtful_issues_as_given(params, tmp_path):
     assert column_array(table, "example_id").tolist() == IDS.tolist()
     assert column_array(table, "label").tolist() == [0, 1, 1, 1, 0, 0]
     assert column_array(table, "source")[3] == "given"
-    assert metrics["actions"] == {"trusted": 3, "relabelled": 2, "softened": 0, "kept": 1, "dropped": 0}
+    assert metrics["actions"] == {
+        "trusted": 3,
+        "relabelled": 2,
+        "softened": 0,
+        "kept": 1,
+        "dropped": 0,
+        "reviewed": 0,
+    }
     assert metrics["label_accuracy"]["after"] == pytest.approx(4 / 6)
 
 
@@ -155,7 +170,7 @@ def test_without_issues_the_training_set_is_what_was_given(params, tmp_path):
 def test_without_the_truth_there_is_no_accuracy(params, tmp_path):
     write_inputs(tmp_path, known=False)
     _, metrics = run(params, tmp_path)
-    assert set(metrics) == {"n_rows_before", "n_rows_after", "actions"}
+    assert set(metrics) == {"n_rows_before", "n_rows_after", "actions", "decisions"}
 
 
 def test_rows_are_joined_by_id_whatever_their_order(params, tmp_path):
@@ -188,3 +203,69 @@ def test_where_every_row_is_dropped_the_accuracy_after_is_unknown(params, tmp_pa
     assert table.num_rows == 0
     assert metrics["n_rows_after"] == 0
     assert metrics["label_accuracy"]["after"] is None
+
+
+def decide(workspace, *decisions):
+    """Append decisions: (example_id, decision, label, given_label)."""
+    lines = [Decision(*values, "anna", "2026-01-31T12:00:00Z", "none") for values in decisions]
+    append_decisions(workspace / PATH, lines)
+
+
+def test_what_a_person_decided_outranks_the_model(params, tmp_path):
+    write_inputs(tmp_path)
+    decide(tmp_path, (8, "keep", "", "ant"), (13, "accept", "ant", "bee"), (3, "drop", "", "ant"))
+    decide(tmp_path, (21, "choose", "bee", "bee"), (34, "unsure", "", "ant"))
+    table, metrics = run(choose(params, min_confidence=0.7, otherwise="drop"), tmp_path)
+    assert column_array(table, "example_id").tolist() == [5, 8, 13, 21, 34]
+    assert column_array(table, "label").tolist() == [1, 0, 0, 1, 0]
+    assert column_array(table, "source").tolist() == ["given", "reviewed", "reviewed", "reviewed", "given"]
+    assert column_array(table, "weight").tolist() == [1] * 5
+    assert np.array_equal(column_array(table, "soft_label"), np.eye(2)[[1, 0, 0, 1, 0]])
+    assert metrics["actions"] == {
+        "trusted": 2, "relabelled": 0, "softened": 0, "kept": 0, "dropped": 1, "reviewed": 3
+    }  # fmt: skip
+    assert metrics["decisions"] == {
+        "keep": 1, "accept": 1, "choose": 1, "drop": 1, "unsure": 1, "not_applied": 0,
+        "not_applied_first": [],
+    }  # fmt: skip
+    assert metrics["label_accuracy"]["of_pseudo_labels"] is None
+
+
+def test_an_undone_decision_leaves_the_same_bytes_as_none(params, tmp_path):
+    write_inputs(tmp_path)
+    run(params, tmp_path)
+    path = tmp_path / "data" / "training_set.parquet"
+    before = path.read_bytes()
+    decide(tmp_path, (8, "keep", "", "ant"))
+    run(params, tmp_path)
+    assert path.read_bytes() != before
+    decide(tmp_path, (8, "undo", "", "ant"))
+    run(params, tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_decision_about_another_given_label_is_reported_not_applied(params, tmp_path, capsys):
+    write_inputs(tmp_path)
+    expected, _ = run(params, tmp_path)
+    decide(tmp_path, (8, "keep", "", "bee"), (99, "drop", "", "ant"), (3, "choose", "cat", "ant"))
+    capsys.readouterr()
+    table, metrics = run(params, tmp_path)
+    assert table.equals(expected)
+    assert metrics["decisions"]["not_applied"] == 3
+    assert metrics["decisions"]["not_applied_first"][0] == {
+        "example_id": 8,
+        "reason": "its given label was bee then and is ant now",
+    }
+    said = capsys.readouterr().out
+    assert "3 decision(s) not applied" in said
+    assert "example 99 (drop, anna): no training row has this id" in said
+
+
+def test_a_broken_line_of_a_decision_stops_the_stage_and_changes_nothing(params, tmp_path):
+    write_inputs(tmp_path)
+    decide(tmp_path, (8, "keep", "", "ant"))
+    with (tmp_path / PATH).open("a") as file:
+        file.write("8,kep,,ant,anna,2026-01-31T12:00:00Z,none\n")
+    with pytest.raises(ArtifactError, match=r"decisions\.csv, line 3: expected a decision .*found 'kep'"):
+        pseudo_label(params, tmp_path)
+    assert not (tmp_path / "data" / "training_set.parquet").exists()

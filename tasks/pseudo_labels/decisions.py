@@ -1,0 +1,246 @@
+"""reviews/decisions.csv: what people decided about labels, one line a decision, in git.
+
+The file is only ever appended to. The latest line of an example stands; a line `undo` withdraws the one that
+stands, and so does removing that line by hand.
+"""
+
+import csv
+import fcntl
+import io
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from tasks import ArtifactError
+
+PATH = Path("reviews", "decisions.csv")
+DECISIONS = ("keep", "accept", "choose", "drop", "unsure", "undo")
+# Those that say which label is right, other than the given one.
+RELABELLING = ("accept", "choose")
+
+_ID = re.compile(r"-?[0-9]{1,18}")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_REVISION = re.compile(r"[0-9a-f]{12}(-dirty)?|none")
+_QUOTED = re.compile(r'[",\r\n]')
+
+Outcome = Literal["stands", "replaced", "withdrawn", "undo"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One line.
+
+    Attributes:
+        example_id: of the row that it is about.
+        decision: one of `DECISIONS`.
+        label: the name of the class that `accept` (the suggestion of that time) or `choose` says is right;
+            empty for all others.
+        given_label: the name of the row's given class, as the reviewer saw it.
+        reviewer: who decided.
+        time: when, in UTC: 2026-01-31T12:00:00Z.
+        revision: what the reviewer looked at: 12 digits of the git commit, with `-dirty` where dvc.lock was
+            not the commit's; `none` outside git.
+    """
+
+    example_id: int
+    decision: str
+    label: str
+    given_label: str
+    reviewer: str
+    time: str
+    revision: str
+
+
+HEADER = tuple(field.name for field in fields(Decision))
+
+
+def outcomes(decisions: Iterable[Decision]) -> list[Outcome]:
+    """What became of each line: it stands, a later one replaced it, or an undo withdrew it."""
+    found: list[Outcome] = []
+    stacks: dict[int, list[int]] = {}
+    for place, decision in enumerate(decisions):
+        stack = stacks.setdefault(decision.example_id, [])
+        if decision.decision == "undo":
+            found.append("undo")
+            if stack:
+                found[stack.pop()] = "withdrawn"
+        else:
+            found.append("stands")
+            stack.append(place)
+        if stack[:-1]:
+            found[stack[-2]] = "replaced"
+        if stack:
+            found[stack[-1]] = "stands"
+    return found
+
+
+def standing(decisions: Sequence[Decision]) -> list[Decision]:
+    """The decisions that stand, at most one an example, in their order."""
+    ends = outcomes(decisions)
+    return [decision for decision, end in zip(decisions, ends, strict=True) if end == "stands"]
+
+
+def read_decisions(path: Path) -> list[Decision]:
+    """All lines, in their order; none where there is no file.
+
+    Raises:
+        ArtifactError: a line is broken; says which, what was expected and what was found.
+    """
+    try:
+        with path.open("rb") as file:
+            # A writer in another process has its lines in whole, or not at all.
+            fcntl.flock(file, fcntl.LOCK_SH)
+            content = file.read()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ArtifactError(f"{path}: expected a readable file ({error}).") from error
+    return parse_decisions(content, path)
+
+
+def parse_decisions(content: bytes, path: Path) -> list[Decision]:
+    """The lines in `content`, with which the file `path` begins.
+
+    Raises:
+        ArtifactError: see `read_decisions`.
+    """
+    if not content:
+        return []
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _broken(path, line, "UTF-8 text", f"the byte {content[error.start]:#04x}") from error
+    records = _records(text, path)
+    _, header = next(records, (1, []))
+    if tuple(header) != HEADER:
+        raise _broken(path, 1, f"the header {','.join(HEADER)}", ",".join(header))
+    return [_decision(record, path, line) for line, record in records if record]
+
+
+def format_decisions(decisions: Iterable[Decision]) -> str:
+    """The lines of `decisions`, each with its newline; fields are quoted where they must be."""
+    return "".join(",".join(map(_field, astuple(decision))) + "\n" for decision in decisions)
+
+
+def append_decisions(
+    path: Path, decisions: Sequence[Decision], check: Callable[[bytes], None] | None = None
+) -> None:
+    """Append lines, all or none, and return when they are on the disk.
+
+    Other processes that append wait meanwhile; nothing in the file is overwritten. A last line without its
+    newline, as some editors leave it, gets one.
+
+    Args:
+        path: the file; it is made, with its header, where there is none.
+        decisions: what to append.
+        check: takes what the file holds, while no other process can append, and may refuse by raising.
+
+    Raises:
+        ArtifactError: the last line is broken, or the disk takes no more.
+    """
+    lines = format_decisions(decisions).encode()
+    if parse_decisions(_HEADER_LINE + lines, path) != list(decisions):
+        raise ValueError(f"decisions that do not read back as themselves: {decisions}")
+    with _locked(path) as file:
+        content = b"".join(iter(lambda: os.read(file, 1 << 24), b""))
+        if check:
+            check(content)
+        if not content:
+            lines = _HEADER_LINE + lines
+        elif not content.endswith(b"\n"):
+            parse_decisions(content, path)
+            lines = b"\n" + lines
+        try:
+            written = os.write(file, lines)
+            if written != len(lines):
+                raise OSError(f"{written} of {len(lines)} bytes written")
+            os.fsync(file)
+        except OSError as error:
+            os.ftruncate(file, len(content))
+            raise ArtifactError(
+                f"{path}: expected room for {len(decisions)} more line(s), found: {error}. Nothing was "
+                "added; free some space and decide again."
+            ) from error
+
+
+_HEADER_LINE = (",".join(HEADER) + "\n").encode()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """The open file, to be appended to, while no other process appends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Git and most editors replace a file: what was opened may no longer be the one of this name.
+            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+                yield file
+                return
+        finally:
+            os.close(file)
+
+
+def _records(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Each record with the number of its first line; a quoted name may hold a newline."""
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = rows.line_num + 1
+        try:
+            record = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            found = text.splitlines()[line - 1] if line <= len(text.splitlines()) else ""
+            raise _broken(path, line, f"{len(HEADER)} fields", f"{found!r} ({error})") from error
+        yield line, record
+
+
+def _decision(record: list[str], path: Path, line: int) -> Decision:
+    if len(record) != len(HEADER):
+        found = f"{len(record)}: {','.join(record)}"
+        raise _broken(path, line, f"{len(HEADER)} fields ({', '.join(HEADER)})", found)
+    example_id, decision, label, given_label, reviewer, time, revision = record
+    if not _ID.fullmatch(example_id):
+        raise _broken(path, line, "a whole number as example_id", repr(example_id))
+    if decision not in DECISIONS:
+        raise _broken(path, line, f"a decision ({', '.join(DECISIONS)})", repr(decision))
+    if (decision in RELABELLING) != bool(label):
+        wanted = "the name of a class as label of" if decision in RELABELLING else "no label for"
+        raise _broken(path, line, f"{wanted} `{decision}`", repr(label))
+    if not given_label or not reviewer:
+        missing = "reviewer" if given_label else "given_label"
+        raise _broken(path, line, f"a {missing}", "none")
+    if not _is_time(time):
+        raise _broken(path, line, "a time in UTC as 2026-01-31T12:00:00Z", repr(time))
+    if not _REVISION.fullmatch(revision):
+        raise _broken(
+            path, line, "a revision (12 digits of a commit, -dirty or not; or none)", repr(revision)
+        )
+    return Decision(int(example_id), decision, label, given_label, reviewer, time, revision)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return bool(_TIME.fullmatch(text) and datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def _field(value: str | int) -> str:
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+
+def _broken(path: Path, line: int, expected: str, found: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path}, line {line}: expected {expected}, found {found or 'nothing'}. Mend or remove this line; "
+        "nothing was changed."
+    )

@@ -1,0 +1,225 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_runs import ROOT
+
+from tasks import ArtifactError
+from tasks.pseudo_labels.decisions import (
+    DECISIONS,
+    HEADER,
+    RELABELLING,
+    Decision,
+    append_decisions,
+    format_decisions,
+    outcomes,
+    parse_decisions,
+    read_decisions,
+    standing,
+)
+
+PATH = Path("reviews", "decisions.csv")
+FIRST = ",".join(HEADER) + "\n"
+NAMES = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(",\"\n\r ;'#"), min_size=1)
+DECIDED = st.builds(
+    lambda decision, label, **others: Decision(
+        decision=decision, label=label if decision in RELABELLING else "", **others
+    ),
+    example_id=st.integers(-(10**17), 10**17),
+    decision=st.sampled_from(DECISIONS),
+    label=NAMES,
+    given_label=NAMES,
+    reviewer=NAMES,
+    time=st.datetimes().map(lambda time: f"{time:%Y-%m-%dT%H:%M:%SZ}".zfill(20)),
+    revision=st.sampled_from(["0123456789ab", "0123456789ab-dirty", "none"]),
+)
+
+
+def decide(example_id: int, decision: str, label: str = "", reviewer: str = "anna") -> Decision:
+    return Decision(example_id, decision, label, "cat", reviewer, "2026-01-31T12:00:00Z", "0123456789ab")
+
+
+def test_the_shipped_file_holds_no_decision() -> None:
+    assert (ROOT / PATH).read_text() == FIRST
+    assert read_decisions(ROOT / PATH) == []
+
+
+@given(st.lists(DECIDED, max_size=5))
+def test_what_is_written_reads_back(decisions: list[Decision]) -> None:
+    content = (FIRST + format_decisions(decisions)).encode()
+    assert parse_decisions(content, PATH) == decisions
+    # As some editors leave it, and as Windows' do.
+    assert parse_decisions(content.removesuffix(b"\n"), PATH) == decisions
+    if b'"' not in content:
+        assert parse_decisions(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"), PATH) == decisions
+
+
+@given(st.lists(DECIDED, min_size=1, max_size=4), st.data())
+def test_a_file_cut_anywhere_is_refused_or_lacks_only_its_end(
+    decisions: list[Decision], data: st.DataObject
+) -> None:
+    content = (FIRST + format_decisions(decisions)).encode()
+    cut = data.draw(st.integers(0, len(content)))
+    try:
+        found = parse_decisions(content[:cut], PATH)
+    except ArtifactError:
+        return
+    # The one cut that cannot be seen is the one before `-dirty`.
+    whole = [decision == cut_one for decision, cut_one in zip(decisions, found, strict=False)]
+    assert all(whole[:-1])
+    assert all(whole) or content[cut:].startswith(b"-dirty")
+
+
+@given(st.lists(DECIDED, max_size=4), st.lists(DECIDED, max_size=4), st.booleans())
+def test_appending_adds_to_what_is_there(
+    tmp_path_factory: pytest.TempPathFactory, before: list[Decision], after: list[Decision], ended: bool
+) -> None:
+    path = tmp_path_factory.mktemp("append") / "reviews" / "decisions.csv"
+    append_decisions(path, before)
+    if not ended:
+        path.write_bytes(path.read_bytes().removesuffix(b"\n"))
+    append_decisions(path, after)
+    assert read_decisions(path) == [*before, *after]
+
+
+def test_of_several_decisions_the_latest_stands_and_undo_brings_back_the_one_before() -> None:
+    lines = [decide(1, "keep"), decide(2, "drop"), decide(1, "accept", "dog"), decide(1, "unsure")]
+    assert outcomes(lines) == ["replaced", "stands", "replaced", "stands"]
+    lines.append(decide(1, "undo", reviewer="ben"))
+    assert outcomes(lines) == ["replaced", "stands", "stands", "withdrawn", "undo"]
+    assert standing(lines) == [lines[1], lines[2]]
+    lines += [decide(1, "undo"), decide(1, "undo"), decide(1, "undo")]
+    assert outcomes(lines) == ["withdrawn", "stands", "withdrawn", "withdrawn", *["undo"] * 4]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["keep", "drop", "undo"]))))
+def test_what_stands_is_what_taking_out_undone_lines_by_hand_leaves(steps: list[tuple[int, str]]) -> None:
+    by_hand: list[Decision] = []
+    lines = [decide(example_id, decision) for example_id, decision in steps]
+    for line in lines:
+        if line.decision != "undo":
+            by_hand.append(line)
+            continue
+        for place in reversed(range(len(by_hand))):
+            if by_hand[place].example_id == line.example_id:
+                del by_hand[place]
+                break
+    assert standing(lines) == standing(by_hand)
+    assert len({decision.example_id for decision in standing(lines)}) == len(standing(lines))
+
+
+GOOD = "7,keep,,cat,anna,2026-01-31T12:00:00Z,0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("7,keep,,cat,anna,2026-01-31T12:00:00Z", "expected 7 fields"),
+        (GOOD + ",more", "expected 7 fields"),
+        ("seven" + GOOD[1:], "expected a whole number as example_id, found 'seven'"),
+        (GOOD.replace("keep", "kep"), "expected a decision .*, found 'kep'"),
+        (GOOD.replace("keep,", "keep,dog"), "expected no label for `keep`, found 'dog'"),
+        (GOOD.replace("keep", "choose"), "expected the name of a class as label of `choose`"),
+        (GOOD.replace("cat", ""), "expected a given_label, found none"),
+        (GOOD.replace("anna", ""), "expected a reviewer, found none"),
+        (GOOD.replace("01-31", "02-31"), "expected a time in UTC"),
+        (GOOD.replace("Z", ""), "expected a time in UTC"),
+        (GOOD[:-1], "expected a revision"),
+        (GOOD.replace("cat", '"cat'), "expected 7 fields"),
+        ("<<<<<<< HEAD", "expected 7 fields"),
+    ],
+)
+def test_a_broken_line_is_one_sentence_with_its_number(tmp_path: Path, line: str, expected: str) -> None:
+    path = tmp_path / "decisions.csv"
+    content = f"{FIRST}{GOOD}\n\n{GOOD}\n{line}\n{GOOD}\n"
+    path.write_text(content)
+    with pytest.raises(ArtifactError, match=f"line 5: {expected}"):
+        read_decisions(path)
+    assert path.read_text() == content
+
+
+def test_another_header_and_another_encoding_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.csv"
+    path.write_text("id,decision\n")
+    with pytest.raises(ArtifactError, match="line 1: expected the header example_id,decision,label,"):
+        read_decisions(path)
+    path.write_bytes(f"{FIRST}{GOOD}\n".encode() + GOOD.replace("cat", "Käfer").encode("latin-1"))
+    with pytest.raises(ArtifactError, match="line 3: expected UTF-8 text, found the byte 0xe4"):
+        read_decisions(path)
+
+
+def test_nothing_is_appended_to_a_torn_line_or_by_who_objects(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.csv"
+    path.write_text(f"{FIRST}{GOOD}\n{GOOD[:20]}")
+    before = path.read_bytes()
+    with pytest.raises(ArtifactError, match="line 3: expected 7 fields"):
+        append_decisions(path, [decide(1, "keep")])
+
+    def object_to(content: bytes) -> None:
+        assert content == before
+        raise ArtifactError("Somebody decided since.")
+
+    with pytest.raises(ArtifactError, match="Somebody"):
+        append_decisions(path, [decide(1, "keep")], check=object_to)
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "decisions.csv"
+    append_decisions(path, [decide(1, "keep")])
+    before = path.read_bytes()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:9]))
+    with pytest.raises(ArtifactError, match="expected room for 1 more line"):
+        append_decisions(path, [decide(2, "keep")])
+    assert path.read_bytes() == before
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tasks.pseudo_labels.decisions import Decision, append_decisions
+for number in range(int(sys.argv[3])):
+    rows = [Decision(number * 3 + k, "keep", "", "cat", sys.argv[2], "2026-01-31T12:00:00Z", "none")
+            for k in range(3)]
+    append_decisions(Path(sys.argv[1]), rows)
+    print(number, flush=True)
+"""
+
+
+def write(path: Path, name: str, n: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(path), name, str(n)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_append_side_by_side_and_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.csv"
+    writers = [write(path, name, 100) for name in ("anna", "ben")]
+    for writer in writers:
+        writer.communicate()
+        assert writer.returncode == 0
+    found = read_decisions(path)
+    for name in ("anna", "ben"):
+        assert [line.example_id for line in found if line.reviewer == name] == list(range(300))
+    # Batches stay together.
+    assert all(len({line.reviewer for line in found[k : k + 3]}) == 1 for k in range(0, 600, 3))
+
+
+def test_what_was_appended_outlives_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.csv"
+    for attempt in range(3):
+        with write(path, f"anna{attempt}", 100_000) as writer:
+            assert writer.stdout is not None
+            said = [writer.stdout.readline() for _ in range(5)]
+            time.sleep(0.01 * attempt)
+            writer.send_signal(signal.SIGKILL)
+            said += writer.stdout.read().splitlines()
+        found = [line.example_id for line in read_decisions(path) if line.reviewer == f"anna{attempt}"]
+        assert found == list(range(len(found)))
+        assert len(found) >= 3 * len(said) >= 15

@@ -1,0 +1,98 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.pseudo_labels.decisions import Decision
+from tasks.pseudo_labels.review import apply_decisions, match_decisions
+from tasks.pseudo_labels.selection import repair_labels
+
+CLASSES = ("ant", "bee", "cat")
+IDS = np.array([3, 5, 8, 13])
+LABELS = np.array([0, 0, 1, 2], dtype=np.int16)
+PRED_PROBS = np.array(
+    [[0.1, 0.8, 0.1], [0.75, 0.25, 0], [0, 0.25, 0.75], [0.5, 0.25, 0.25]], dtype=np.float32
+)
+IS_ISSUE = np.array([False, False, True, True])
+
+
+def decide(example_id, decision, label="", given_label="ant"):
+    return Decision(example_id, decision, label, given_label, "anna", "2026-01-31T12:00:00Z", "none")
+
+
+def test_a_person_outranks_the_model():
+    before = repair_labels(LABELS, PRED_PROBS, IS_ISSUE, 0.7, "drop")
+    assert before.action.tolist() == ["trusted", "trusted", "relabelled", "dropped"]
+    standing = [
+        decide(3, "choose", "cat"),
+        decide(5, "drop"),
+        decide(8, "keep", given_label="bee"),
+        decide(13, "accept", "ant", given_label="cat"),
+    ]
+    verdicts = match_decisions(standing, IDS, LABELS, CLASSES)
+    assert verdicts.counts() == {"keep": 1, "accept": 1, "choose": 1, "drop": 1, "unsure": 0}
+    after = apply_decisions(before, verdicts)
+    assert after.action.tolist() == ["reviewed", "dropped", "reviewed", "reviewed"]
+    assert after.label[[0, 2, 3]].tolist() == [2, 1, 0]
+    assert after.keep.tolist() == [True, False, True, True]
+    assert after.soft_label[[0, 2, 3]].tolist() == np.eye(3)[[2, 1, 0]].tolist()
+    assert not after.is_pseudo.any()
+
+
+def test_decisions_about_something_else_are_refused_with_the_reason():
+    standing = [decide(4, "drop"), decide(8, "drop"), decide(3, "choose", "dog"), decide(5, "drop")]
+    verdicts = match_decisions(standing, IDS, LABELS, CLASSES)
+    assert [(decision.example_id, reason) for decision, reason in verdicts.refused] == [
+        (4, "no training row has this id"),
+        (8, "its given label was ant then and is bee now"),
+        (3, "there is no class dog"),
+    ]
+    assert verdicts.decision.tolist() == ["", "drop", "", ""]
+
+
+@st.composite
+def cases(draw):
+    """A repair, its labels, and decisions that stand, some of which fit no row."""
+    n = draw(st.integers(1, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    labels = rng.integers(3, size=n)
+    repair = repair_labels(
+        labels,
+        rng.dirichlet(np.full(3, 0.5), size=n).astype(np.float32),
+        rng.random(n) < 0.5,
+        draw(st.floats(0, 1)),
+        draw(st.sampled_from(["drop", "keep", "soft"])),
+    )
+    chosen = draw(st.lists(st.integers(0, n + 2), unique=True))
+    kinds = draw(st.lists(st.sampled_from(["keep", "accept", "choose", "drop", "unsure"]), min_size=n + 3))
+    standing = [
+        decide(
+            row,
+            kinds[row],
+            draw(st.sampled_from([*CLASSES, "dog"])) if kinds[row] in ("accept", "choose") else "",
+            draw(st.sampled_from(CLASSES)),
+        )
+        for row in chosen
+    ]
+    return repair, labels, standing
+
+
+@given(cases())
+def test_each_decision_holds_on_its_row_or_is_refused_and_no_other_row_changes(case):
+    before, labels, standing = case
+    verdicts = match_decisions(standing, np.arange(len(labels)), labels, CLASSES)
+    after = apply_decisions(before, verdicts)
+    refused = {decision.example_id for decision, _ in verdicts.refused}
+    assert sum(verdicts.counts().values()) + len(refused) == len(standing)
+    by_row = {decision.example_id: decision for decision in standing if decision.example_id not in refused}
+    for row, label in enumerate(labels):
+        decision = by_row.get(row)
+        if decision is None or decision.decision == "unsure":
+            for name in ("keep", "label", "soft_label", "is_pseudo", "action"):
+                assert np.array_equal(getattr(after, name)[row], getattr(before, name)[row])
+        elif decision.decision == "drop":
+            assert (after.keep[row], after.action[row]) == (False, "dropped")
+        else:
+            said = label if decision.decision == "keep" else CLASSES.index(decision.label)
+            assert (after.keep[row], after.action[row], after.label[row]) == (True, "reviewed", said)
+            assert after.soft_label[row].tolist() == np.eye(3)[said].tolist()
+    assert after.soft_label.dtype == before.soft_label.dtype == np.float32
