@@ -7,8 +7,8 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help repro flow first-look test check accept bench bench-prune bench-importance bench-doors bench-scale \
-  chaos lock clean
+.PHONY: help repro flow first-look review test check accept bench bench-prune bench-importance bench-review \
+  bench-doors bench-scale chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -46,6 +46,13 @@ bench-doors: $(STAMP) ## the flow beside dvc repro on MNIST, cold and with nothi
 
 bench-scale: $(STAMP) ## on paper: 1,000 folds on 200 machines, simulated from measured costs (docs/scale.md)
 	@python -m benchmarks.scale
+
+bench-review: $(STAMP) ## how soon the review page is there, and decisions a minute, in a real browser (a minute)
+	@python -m benchmarks.review
+
+review: $(STAMP) ## the page on which a person decides about suspect labels, at http://127.0.0.1:8765
+	@python -m review
+
 bench-importance: $(STAMP) ## which scores find wrong labels on MNIST, and what coresets are worth (half an hour)
 	@python -m benchmarks.importance
 

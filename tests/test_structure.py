@@ -112,6 +112,15 @@ def test_imports_point_one_way() -> None:
             )
 
 
+def test_the_review_page_stands_on_tasks_alone() -> None:
+    for path in (ROOT / "review").rglob("*.py"):
+        used = {name.split(".")[0] for name in imports_of(path)}
+        assert not used & {"prefect", "flows", "dvc", "torch", "pytorch_lightning"}, path
+        assert not own_imports(path) & {f"tasks.{stage}" for stage in STAGES}, path
+    for path in (ROOT / "tasks").rglob("*.py"):
+        assert not any(name.split(".")[0] == "review" for name in imports_of(path)), path
+
+
 def test_stages_never_import_each_other() -> None:
     for path in (ROOT / "tasks").rglob("*.py"):
         if path.name not in ("__main__.py", "command_line.py", "remote.py"):

@@ -57,7 +57,7 @@ def read_contents(path: Path, ids: npt.NDArray[Any]) -> dict[int, Content]:
             ).any()
         ]
         for example_id, value in _rows_of(file, groups, facts.content, wanted, min(batch_rows, 4_096)):
-            found[example_id] = _content(facts.content, value)
+            found[example_id] = content_of(facts.content, value)
     if len(found) < len(wanted):
         missing = sorted(set(wanted.tolist()) - found.keys())
         raise ArtifactError(
@@ -80,7 +80,8 @@ def _rows_of(
             yield from zip(ids[rows].tolist(), column_array(table.take(rows), column), strict=True)
 
 
-def _content(kind: str, value: Any) -> Content:
+def content_of(kind: str, value: Any) -> Content:
+    """One value of the column `kind` (`image`, `text` or `features`) as a page shows it."""
     if kind == "image":
         return Content(picture=picture_uri(value))
     if kind == "text":

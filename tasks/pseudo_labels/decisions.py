@@ -23,7 +23,7 @@ DECISIONS = ("keep", "accept", "choose", "drop", "unsure", "undo")
 # Those that say which label is right, other than the given one.
 RELABELLING = ("accept", "choose")
 
-_ID = re.compile(r"-?[0-9]{1,18}")
+_ID = re.compile(r"-?[0-9]{1,19}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _REVISION = re.compile(r"[0-9a-f]{12}(-dirty)?|none")
 _QUOTED = re.compile(r'[",\r\n]')
@@ -57,6 +57,7 @@ class Decision:
 
 
 HEADER = tuple(field.name for field in fields(Decision))
+HEADER_LINE = (",".join(HEADER) + "\n").encode()
 
 
 def outcomes(decisions: Iterable[Decision]) -> list[Outcome]:
@@ -91,16 +92,24 @@ def read_decisions(path: Path) -> list[Decision]:
     Raises:
         ArtifactError: a line is broken; says which, what was expected and what was found.
     """
+    return parse_decisions(read_whole(path), path)
+
+
+def read_whole(path: Path) -> bytes:
+    """The file as it is while nobody writes to it; empty where there is none.
+
+    Raises:
+        ArtifactError: it is not readable.
+    """
     try:
         with path.open("rb") as file:
             # A writer in another process has its lines in whole, or not at all.
             fcntl.flock(file, fcntl.LOCK_SH)
-            content = file.read()
+            return file.read()
     except FileNotFoundError:
-        return []
+        return b""
     except OSError as error:
         raise ArtifactError(f"{path}: expected a readable file ({error}).") from error
-    return parse_decisions(content, path)
 
 
 def parse_decisions(content: bytes, path: Path) -> list[Decision]:
@@ -145,14 +154,14 @@ def append_decisions(
         ArtifactError: the last line is broken, or the disk takes no more.
     """
     lines = format_decisions(decisions).encode()
-    if parse_decisions(_HEADER_LINE + lines, path) != list(decisions):
+    if parse_decisions(HEADER_LINE + lines, path) != list(decisions):
         raise ValueError(f"decisions that do not read back as themselves: {decisions}")
     with _locked(path) as file:
         content = b"".join(iter(lambda: os.read(file, 1 << 24), b""))
         if check:
             check(content)
         if not content:
-            lines = _HEADER_LINE + lines
+            lines = HEADER_LINE + lines
         elif not content.endswith(b"\n"):
             parse_decisions(content, path)
             lines = b"\n" + lines
@@ -167,9 +176,6 @@ def append_decisions(
                 f"{path}: expected room for {len(decisions)} more line(s), found: {error}. Nothing was "
                 "added; free some space and decide again."
             ) from error
-
-
-_HEADER_LINE = (",".join(HEADER) + "\n").encode()
 
 
 @contextmanager
@@ -208,7 +214,7 @@ def _decision(record: list[str], path: Path, line: int) -> Decision:
         found = f"{len(record)}: {','.join(record)}"
         raise _broken(path, line, f"{len(HEADER)} fields ({', '.join(HEADER)})", found)
     example_id, decision, label, given_label, reviewer, time, revision = record
-    if not _ID.fullmatch(example_id):
+    if not _ID.fullmatch(example_id) or not -(2**63) <= int(example_id) < 2**63:
         raise _broken(path, line, "a whole number as example_id", repr(example_id))
     if decision not in DECISIONS:
         raise _broken(path, line, f"a decision ({', '.join(DECISIONS)})", repr(decision))

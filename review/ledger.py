@@ -1,0 +1,159 @@
+"""The decisions as a running page knows them: what reviews/decisions.csv holds, followed as it changes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from review.suspects import Suspects
+from tasks import ArtifactError
+from tasks.pseudo_labels.decisions import (
+    HEADER_LINE,
+    RELABELLING,
+    Decision,
+    outcomes,
+    parse_decisions,
+    read_whole,
+)
+
+
+class Ledger:
+    """Follows the file; whoever uses it from several threads holds a lock.
+
+    Attributes:
+        version: counts the changes seen.
+        decided: (N,) bool by position in the suspects, True where a decision stands and fits its row.
+        disagreed: (N,) bool, True where reviewers' latest decisions differ.
+    """
+
+    def __init__(self, path: Path, suspects: Suspects) -> None:
+        self.path = path
+        self.version = 0
+        self._content = b""
+        self._stat: tuple[int, ...] = ()
+        self._lines: dict[int, list[Decision]] = {}
+        self.rebase(suspects)
+
+    def rebase(self, suspects: Suspects) -> None:
+        """Apply what was decided to other rows."""
+        self.suspects = suspects
+        self.version += 1
+        self.decided = np.zeros(len(suspects.example_id), dtype=bool)
+        self.disagreed = np.zeros(len(suspects.example_id), dtype=bool)
+        for example_id in self._lines:
+            self._mark(example_id)
+
+    def follow(self) -> None:
+        """Take in what changed in the file since the last time.
+
+        Raises:
+            ArtifactError: a line is broken; what was known stays.
+        """
+        try:
+            stat = self.path.stat()
+        except FileNotFoundError:
+            self.take(b"")
+            return
+        now = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        if now != self._stat:
+            self.take(read_whole(self.path))
+            self._stat = now
+
+    def take(self, content: bytes) -> None:
+        """Take in `content` as what the file holds.
+
+        Raises:
+            ArtifactError: see `follow`.
+        """
+        if content == self._content:
+            return
+        appended = self._content.endswith(b"\n") and content.startswith(self._content)
+        if appended:
+            try:
+                new = parse_decisions(HEADER_LINE + content[len(self._content) :], self.path)
+            except ArtifactError:
+                parse_decisions(content, self.path)  # says which line of the file it is
+                raise
+            for decision in new:
+                self._lines.setdefault(decision.example_id, []).append(decision)
+            for example_id in {decision.example_id for decision in new}:
+                self._mark(example_id)
+            self.version += 1
+        else:
+            lines: dict[int, list[Decision]] = {}
+            for decision in parse_decisions(content, self.path):
+                lines.setdefault(decision.example_id, []).append(decision)
+            self._lines = lines
+            self.rebase(self.suspects)
+        self._content = content
+
+    def stands(self, example_id: int) -> Decision | None:
+        """The decision that stands on an example."""
+        lines = self._lines.get(example_id, [])
+        for decision, outcome in zip(lines, outcomes(lines), strict=True):
+            if outcome == "stands":
+                return decision
+        return None
+
+    def state(self, example_id: int) -> dict[str, Any]:
+        """What the page shows of an example's decisions.
+
+        `key` names the decision that stands, `problem` says why it is not applied, and `said` lists the
+        latest decision of each reviewer that was not withdrawn.
+        """
+        stands = self.stands(example_id)
+        return {
+            "decision": stands.decision if stands else None,
+            "label": stands.label if stands else "",
+            "reviewer": stands.reviewer if stands else "",
+            "key": key_of(stands),
+            "problem": self._problem(stands),
+            "said": [
+                {"reviewer": each.reviewer, "decision": each.decision, "label": each.label, "time": each.time}
+                for each in self._latest(example_id)
+            ],
+            "disagreed": len({(each.decision, each.label) for each in self._latest(example_id)}) > 1,
+        }
+
+    def progress(self, rows: npt.NDArray[np.bool_]) -> dict[str, int]:
+        """How many of the chosen rows, (N,) bool, there are, and how many are decided."""
+        return {"rows": int(rows.sum()), "decided": int((rows & self.decided).sum())}
+
+    def _latest(self, example_id: int) -> list[Decision]:
+        lines = self._lines.get(example_id, [])
+        kept = [
+            line
+            for line, outcome in zip(lines, outcomes(lines), strict=True)
+            if outcome in ("stands", "replaced")
+        ]
+        return list({line.reviewer: line for line in kept}.values())
+
+    def _problem(self, decision: Decision | None) -> str:
+        if decision is None:
+            return ""
+        position = self.suspects.position(decision.example_id)
+        names = self.suspects.facts.class_names
+        if position is None:
+            return "no row has this id"
+        now = names[self.suspects.given[position]]
+        if now != decision.given_label:
+            return f"its given label was {decision.given_label} then and is {now} now"
+        if decision.decision in RELABELLING and decision.label not in names:
+            return f"there is no class {decision.label}"
+        return ""
+
+    def _mark(self, example_id: int) -> None:
+        position = self.suspects.position(example_id)
+        if position is not None:
+            stands = self.stands(example_id)
+            latest = {(each.decision, each.label) for each in self._latest(example_id)}
+            self.decided[position] = stands is not None and not self._problem(stands)
+            self.disagreed[position] = len(latest) > 1
+
+
+def key_of(decision: Decision | None) -> str:
+    """Tells a decision that stands from any that may have taken its place."""
+    if decision is None:
+        return ""
+    return "\x1f".join((decision.decision, decision.label, decision.reviewer, decision.time))

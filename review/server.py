@@ -1,0 +1,319 @@
+"""The page's server: JSON for one page of rows at a time, and one small request a decision."""
+
+import base64
+import hashlib
+import ipaddress
+import re
+import threading
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, ConfigDict, Field
+
+from review.ledger import Ledger, key_of
+from review.suspects import Contents, Wanted, read_suspects, signature_of
+from tasks import RelabelError
+from tasks.page import environment
+from tasks.pseudo_labels.decisions import PATH, RELABELLING, Decision, append_decisions
+from tasks.pseudo_labels.provenance import current_revision
+
+_HERE = Path(__file__).parent
+_ROWS = 50
+
+
+class ReviewError(RelabelError):
+    """A decision that cannot be taken as it was asked for."""
+
+
+class Page(Wanted):
+    """One page of rows: those after, or before, a position in the order of review."""
+
+    after: int = -1
+    before: int | None = None
+    count: int = Field(_ROWS, ge=1, le=500)
+
+
+class Shown(Wanted):
+    """The rows that a page shows: `ids` with commas between."""
+
+    ids: str = Field("", max_length=20_000, pattern=r"^(-?[0-9]{1,19}(,-?[0-9]{1,19})*)?$")
+
+
+class Decide(BaseModel):
+    """What a person decided about some rows, as they were shown.
+
+    `keys` are, for `undo`, those of the decisions that it is to withdraw, one an example.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    example_ids: Annotated[list[int], Field(min_length=1, max_length=500)]
+    decision: Literal["keep", "accept", "choose", "drop", "unsure", "undo"]
+    label: str = ""
+    signature: str
+    keys: list[str] = []
+
+
+class Review:
+    """A workspace under review: its suspects and the decisions on them, kept up to date.
+
+    Args:
+        root: of the workspace.
+        reviewer: who decides here.
+
+    Raises:
+        RelabelError: a table or the file of decisions is not what it should be.
+    """
+
+    def __init__(self, root: Path, reviewer: str) -> None:
+        self.root = root
+        self.reviewer = reviewer
+        self.suspects = read_suspects(root / "data")
+        self.contents = Contents(root / "data" / "examples.parquet", self.suspects.facts)
+        self.ledger = Ledger(root / PATH, self.suspects)
+        self.ledger.follow()
+        self._lock = threading.RLock()
+
+    def rows(self, page: Page) -> dict[str, Any]:
+        """The rows of a page, with what was decided on each, and how far the review of these filters is."""
+        with self._lock:
+            problem = self._refresh()
+            suspects, ledger = self.suspects, self.ledger
+            chosen = suspects.select(page)
+            by_decision = {
+                "any": np.ones_like(chosen),
+                "no": ~ledger.decided,
+                "yes": ledger.decided,
+                "disagree": ledger.disagreed,
+            }
+            positions = np.flatnonzero(chosen & by_decision[page.decided])
+            if page.before is None:
+                start = int(np.searchsorted(positions, page.after, side="right"))
+                end = start + page.count
+            else:
+                end = int(np.searchsorted(positions, page.before))
+                start = max(end - page.count, 0)
+            shown = positions[start:end]
+            states = [ledger.state(example_id) for example_id in suspects.example_id[shown].tolist()]
+            found = {
+                **self._status(problem),
+                "start": start,
+                "matching": len(positions),
+                "progress": ledger.progress(chosen),
+            }
+        names = suspects.facts.class_names
+        contents = self.contents.show(suspects.example_id[shown])
+        found["rows"] = [
+            {
+                "position": position,
+                "example_id": int(suspects.example_id[position]),
+                "given": names[suspects.given[position]],
+                "suggested": names[suspects.suggested[position]],
+                "suggested_prob": float(suspects.suggested_prob[position]),
+                "importance": _number(suspects.importance[position]),
+                "is_issue": bool(suspects.is_issue[position]),
+                "split": str(suspects.split[position]),
+                "picture": content.picture,
+                "text": content.text,
+                "state": state,
+            }
+            for position, content, state in zip(shown.tolist(), contents, states, strict=True)
+        ]
+        return found
+
+    def states(self, example_ids: list[int], wanted: Wanted) -> dict[str, Any]:
+        """What was decided on some rows by now."""
+        with self._lock:
+            problem = self._refresh()
+            return {
+                **self._status(problem),
+                "progress": self.ledger.progress(self.suspects.select(wanted)),
+                "states": {example_id: self.ledger.state(example_id) for example_id in example_ids},
+            }
+
+    def decide(self, asked: Decide) -> dict[str, Any]:
+        """Append a decision on each row; it is on the disk when this returns.
+
+        Raises:
+            RelabelError: the issues were computed anew since, there is no such row or class, somebody else
+                decided since (`undo`), or the file has a broken line. Nothing was added.
+        """
+        with self._lock:
+            if asked.signature != self.suspects.signature:
+                raise ReviewError("The label issues were computed anew since they were shown; look again.")
+            time = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            revision = current_revision(self.root)
+            lines = [
+                self._line(example_id, asked, time, revision)
+                for example_id in dict.fromkeys(asked.example_ids)
+            ]
+            check = (lambda content: self._check_undo(content, asked)) if asked.decision == "undo" else None
+            append_decisions(self.ledger.path, lines, check)
+            self.ledger.follow()
+            return {
+                **self._status(""),
+                "states": {line.example_id: self.ledger.state(line.example_id) for line in lines},
+            }
+
+    def _line(self, example_id: int, asked: Decide, time: str, revision: str) -> Decision:
+        suspects, names = self.suspects, self.suspects.facts.class_names
+        position = suspects.position(example_id)
+        if position is None:
+            raise ReviewError(f"There is no row with example_id {example_id}.")
+        label = ""
+        if asked.decision in RELABELLING:
+            label = asked.label if asked.decision == "choose" else names[suspects.suggested[position]]
+            if label not in names:
+                raise ReviewError(f"Expected the name of a class, found {label!r}.")
+        given = names[suspects.given[position]]
+        return Decision(example_id, asked.decision, label, given, self.reviewer, time, revision)
+
+    def _check_undo(self, content: bytes, asked: Decide) -> None:
+        """An undo is of the decision that was shown, not of one that another tab has added since."""
+        self.ledger.take(content)
+        if len(asked.keys) != len(asked.example_ids):
+            raise ReviewError("Expected the key of one decision for each example.")
+        for example_id, key in zip(asked.example_ids, asked.keys, strict=True):
+            stands = self.ledger.stands(example_id)
+            if stands is None:
+                raise ReviewError(f"There is no decision on example {example_id} to take back.")
+            if key_of(stands) != key:
+                raise ReviewError(
+                    f"{stands.reviewer} decided on example {example_id} since ({stands.decision} "
+                    f"{stands.label}".rstrip()
+                    + "); nothing was taken back."
+                )
+
+    def _refresh(self) -> str:
+        """Follow the files; what stands in the way is returned, and what was read before stays."""
+        try:
+            signature = signature_of(self.root / "data")
+            if not signature:
+                return "The label issues are being computed anew; this page shows the ones before."
+            if signature != self.suspects.signature:
+                suspects = read_suspects(self.root / "data")
+                self.contents = Contents(self.root / "data" / "examples.parquet", suspects.facts)
+                self.suspects = suspects
+                self.ledger.rebase(suspects)
+            self.ledger.follow()
+        except RelabelError as error:
+            return str(error)
+        return ""
+
+    def _status(self, problem: str) -> dict[str, Any]:
+        return {"version": self.ledger.version, "signature": self.suspects.signature, "problem": problem}
+
+
+def create_app(review: Review, host_names: tuple[str, ...] = ()) -> FastAPI:
+    """The page and its requests; browsers may call it by IP address, `localhost` or one of `host_names`."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    template = environment(_HERE / "templates").get_template("page.html")
+
+    def render() -> str:
+        suspects = review.suspects
+        splits = np.unique(suspects.split).tolist()
+        return template.render(facts=suspects.facts, splits=splits, reviewer=review.reviewer)
+
+    policy = _policy(render())
+
+    @app.middleware("http")
+    async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        refusal = _refusal(request, host_names)
+        response = JSONResponse({"error": refusal}, 403) if refusal else await answer(request)
+        response.headers.update(
+            {
+                "Content-Security-Policy": policy,
+                "Cross-Origin-Resource-Policy": "same-origin",
+                "Referrer-Policy": "no-referrer",
+                "X-Content-Type-Options": "nosniff",
+                "Cache-Control": "no-store",
+            }
+        )
+        return response
+
+    @app.exception_handler(RelabelError)
+    async def say(_request: Request, error: RelabelError) -> Response:
+        return JSONResponse({"error": str(error)}, 409)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse(_request: Request, error: RequestValidationError) -> Response:
+        faults = [f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()]
+        return JSONResponse({"error": "; ".join(faults)}, 422)
+
+    @app.get("/")
+    def index() -> Response:
+        return HTMLResponse(render())
+
+    @app.get("/api/facts")
+    def tell_facts() -> dict[str, Any]:
+        return {"class_names": review.suspects.facts.class_names, "reviewer": review.reviewer, "rows": _ROWS}
+
+    @app.get("/api/rows")
+    def show_rows(page: Annotated[Page, Query()]) -> dict[str, Any]:
+        return review.rows(page)
+
+    @app.get("/api/states")
+    def show_states(shown: Annotated[Shown, Query()]) -> dict[str, Any]:
+        return review.states([int(text) for text in shown.ids.split(",") if text], shown)
+
+    @app.post("/api/decide")
+    def decide(asked: Decide) -> dict[str, Any]:
+        return review.decide(asked)
+
+    app.mount("/static", StaticFiles(directory=_HERE / "static"))
+    return app
+
+
+def _refusal(request: Request, host_names: tuple[str, ...]) -> str:
+    """Why a request is not from this page; empty where it is.
+
+    A site that a reviewer visits elsewhere may point its own name at this machine (DNS rebinding), or send
+    forms here; it can neither change the Host that the browser sends nor send JSON unasked.
+    """
+    host = request.headers.get("host", "")
+    name = re.sub(r":[0-9]+$", "", host).strip("[]").lower()
+    if name != "localhost" and name not in host_names and not _is_address(name):
+        return f"This page is not served as {name!r}. Name it with --allow-host if it should be."
+    if request.method in ("GET", "HEAD"):
+        return ""
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        return "Expected JSON."
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"{request.url.scheme}://{host}":
+        return f"This request came from {origin}, not from this page."
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return "This request came from another site."
+    return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _policy(page: str) -> str:
+    """A content security policy that admits the page's own scripts and styles, and pictures as data."""
+
+    def hashes(tag: str) -> str:
+        found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, flags=re.DOTALL)
+        digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in found)
+        return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+    return (
+        f"default-src 'none'; script-src 'self' {hashes('script')}; style-src 'self' {hashes('style')}; "
+        "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

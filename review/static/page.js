@@ -1,0 +1,437 @@
+"use strict";
+// One page of rows, one key a decision. What a person did shows at once; it counts when the server has it on
+// its disk, and what failed is shown as it stands there. Text from data is never markup here.
+
+const byId = (id) => document.getElementById(id);
+const list = byId("rows");
+const filters = byId("filters");
+const POLL_MS = 2000;
+const SAID = { keep: "keep", accept: "accept", choose: "choose", drop: "drop", unsure: "not sure" };
+const DECISIONS = { k: "keep", a: "accept", d: "drop", s: "unsure" };
+
+let facts = { class_names: [], reviewer: "", rows: 50 };
+let page = null; // the server's answer that is shown
+let rows = []; // {data, item} of the page
+let current = 0;
+let anchor = 0; // where a selection with shift began
+const selected = new Set(); // places on the page
+let waiting = 0; // requests not yet answered
+let saving = Promise.resolve(); // decisions go one after the other
+let ahead = null; // the next page, asked for before it is wanted
+let turn = 0; // tells the answer to the latest question from earlier ones
+
+async function ask(path, body) {
+  const options = body ? { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } : {};
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Error("The server does not answer; is `python -m review` still running?");
+  }
+  const answer = await response.json().catch(() => ({ error: `The server failed (${response.status}).` }));
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
+}
+
+function say(text, plain = false) {
+  byId("message").textContent = text;
+  byId("message").className = plain ? "plain" : "";
+  byId("message").hidden = !text;
+}
+
+function element(name, className, ...children) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  made.append(...children);
+  return made;
+}
+
+// ---- filters and pages
+
+function query(extra = {}) {
+  const chosen = new URLSearchParams();
+  for (const [name, value] of new FormData(filters)) if (value !== "") chosen.set(name, value);
+  for (const [name, value] of Object.entries(extra)) chosen.set(name, value);
+  return chosen.toString();
+}
+
+async function show(extra = {}, place = 0) {
+  const question = query({ count: facts.rows, ...extra });
+  const mine = ++turn;
+  busy(true);
+  try {
+    await saving; // what was just decided is not to come again
+    const fetched = ahead && ahead.question === question && ahead.signature === page?.signature;
+    const answer = fetched ? await ahead.answer : await ask(`/api/rows?${question}`);
+    if (mine !== turn) return;
+    draw(answer, place);
+    if (fetched) sync();
+    if (page.start + rows.length < page.matching) prefetch();
+  } catch (error) {
+    if (mine === turn) say(error.message);
+  } finally {
+    if (mine === turn) busy(false);
+  }
+}
+
+// While other rows are on their way, no key decides on those that are about to go.
+function busy(on) {
+  list.ariaBusy = String(on);
+}
+
+function prefetch() {
+  const question = query({ count: facts.rows, after: rows.at(-1).data.position });
+  if (ahead?.question === question) return;
+  ahead = { question, signature: page.signature, answer: ask(`/api/rows?${question}`) };
+  ahead.answer.catch(() => { ahead = null; });
+}
+
+function draw(answer, place) {
+  page = answer;
+  say(answer.problem);
+  selected.clear();
+  rows = answer.rows.map((data) => ({ data, item: card(data) }));
+  list.replaceChildren(...rows.map(({ item }) => item));
+  list.classList.toggle("wide", rows.some(({ data }) => !data.picture));
+  byId("nothing").hidden = rows.length > 0;
+  byId("nothing").textContent = answer.progress.rows && answer.progress.rows === answer.progress.decided
+    ? "All of these are decided." : "Nothing to show with these filters.";
+  move(place < 0 ? rows.length - 1 : Math.min(place, rows.length - 1));
+  tell();
+  window.scrollTo(0, 0);
+}
+
+function tell() {
+  const { rows: n, decided } = page.progress;
+  const range = rows.length ? `${count(page.start + 1)}–${count(page.start + rows.length)} of ${count(page.matching)}; ` : "";
+  const chosen = selected.size ? `; ${count(selected.size)} selected` : "";
+  byId("counts").textContent = `${range}${count(decided)} of ${count(n)} decided${waiting ? ", saving…" : ""}${chosen}`;
+  byId("progress").max = Math.max(n, 1);
+  byId("progress").value = decided;
+}
+
+const count = (number) => number.toLocaleString("en");
+const nextPage = () => rows.length && show({ after: rows.at(-1).data.position });
+const previousPage = () => rows.length && page.start > 0 && show({ before: rows[0].data.position });
+
+// ---- rows
+
+function card(data) {
+  const item = element("li");
+  item.role = "option";
+  item.dataset.id = data.example_id;
+  if (data.picture) {
+    const picture = element("img");
+    picture.src = data.picture;
+    picture.alt = `example ${data.example_id}`;
+    item.append(picture);
+  } else item.append(element("div", "text", data.text ?? ""));
+  const box = element("input");
+  box.type = "checkbox";
+  box.tabIndex = -1;
+  box.ariaLabel = `select example ${data.example_id}`;
+  const importance = data.importance === null ? "" : `, importance\u00a0${data.importance.toFixed(0)}\u00a0%`;
+  const split = data.split === "train" ? "" : ` (${data.split})`;
+  item.append(
+    box,
+    element("div", "", "given ", element("b", "", data.given)),
+    element("div", "", "suggested ", element("b", "", data.suggested), ` ${(100 * data.suggested_prob).toFixed(1)} %`),
+    element("div", "soft", `#${data.example_id}${split}${importance}`),
+    element("div", "state"),
+  );
+  mark(item, data.state);
+  return item;
+}
+
+function words(said) {
+  return SAID[said.decision] + (said.label ? ` ${said.label}` : "");
+}
+
+function mark(item, state, pending = false) {
+  const place = item.querySelector(".state");
+  place.replaceChildren();
+  if (state.decision) {
+    const badge = element("span", `badge ${state.decision}${pending ? " waiting" : ""}`, words(state));
+    place.append(badge);
+    item.dataset.decision = state.decision;
+  } else delete item.dataset.decision;
+  item.dataset.saved = String(!pending);
+  if (state.problem) place.append(element("div", "bad", `not applied: ${state.problem}`));
+  const others = state.said.filter((said) => said.reviewer !== facts.reviewer);
+  for (const said of others) place.append(element("div", "said", `${said.reviewer}: ${words(said)}`));
+  if (state.disagreed) place.append(element("div", "bad", "reviewers disagree"));
+}
+
+function move(place, extend = false) {
+  if (!rows.length) return;
+  const to = Math.max(0, Math.min(place, rows.length - 1));
+  rows[current]?.item.classList.remove("current");
+  if (extend) selectRange(anchor, to);
+  else anchor = to;
+  current = to;
+  for (const { item } of rows) item.tabIndex = -1;
+  const { item } = rows[current];
+  item.tabIndex = 0;
+  item.classList.add("current");
+  item.focus({ preventScroll: true });
+  item.scrollIntoView({ block: "nearest" });
+}
+
+function select(place, on) {
+  if (on) selected.add(place);
+  else selected.delete(place);
+  rows[place].item.ariaSelected = String(on);
+  rows[place].item.querySelector("input").checked = on;
+}
+
+function selectRange(from, to) {
+  for (const place of [...selected]) select(place, false);
+  for (let place = Math.min(from, to); place <= Math.max(from, to); place++) select(place, true);
+}
+
+function columns() {
+  const top = rows[0].item.offsetTop;
+  const found = rows.findIndex(({ item }) => item.offsetTop > top);
+  return found < 0 ? rows.length : found;
+}
+
+// ---- decisions
+
+const mine = () => JSON.parse(sessionStorage.getItem("done") ?? "[]");
+const remember = (done) => sessionStorage.setItem("done", JSON.stringify(done.slice(-1000)));
+const targets = () => (list.ariaBusy === "true" ? [] : selected.size ? [...selected].sort((a, b) => a - b) : rows.length ? [current] : []);
+
+function send(body, after) {
+  waiting++;
+  tell();
+  saving = saving.then(async () => {
+    try {
+      const answer = await ask("/api/decide", body);
+      say(answer.problem);
+      after(answer);
+      for (const row of rows) if (answer.states[row.data.example_id]) update(row, answer.states[row.data.example_id]);
+    } catch (error) {
+      say(error.message);
+      waiting--;
+      await sync(true);
+      waiting++;
+    }
+    waiting--;
+    if (!waiting) await sync();
+    tell();
+  });
+}
+
+function update(row, state) {
+  row.data.state = state;
+  mark(row.item, state);
+}
+
+function decide(decision, label = "") {
+  const places = targets();
+  if (!places.length) return;
+  const ids = places.map((place) => rows[place].data.example_id);
+  for (const place of places) {
+    const { data, item } = rows[place];
+    const said = decision === "accept" ? data.suggested : label;
+    mark(item, { ...data.state, decision, label: said, problem: "" }, true);
+  }
+  send({ example_ids: ids, decision, label, signature: page.signature }, (answer) => {
+    remember([...mine(), { ids, keys: ids.map((id) => answer.states[id].key), what: `${SAID[decision]}` }]);
+  });
+  for (const place of [...selected]) select(place, false);
+  const next = places.at(-1) + 1;
+  if (next < rows.length) move(next);
+  else nextPage();
+}
+
+function takeBack(ids, keys, what, done) {
+  send({ example_ids: ids, decision: "undo", signature: page.signature, keys }, () => {
+    done();
+    say(`Taken back: ${what} of ${ids.length === 1 ? `example ${ids[0]}` : `${ids.length} examples`}.`, true);
+  });
+  const place = rows.findIndex(({ data }) => data.example_id === ids[0]);
+  if (place >= 0) move(place);
+}
+
+// What is still on its way to the server is done first.
+const undo = () => saving.then(() => {
+  const done = mine();
+  const last = done.pop();
+  if (!last) return say("There is nothing of yours to undo in this tab; x takes back the decision on a row.", true);
+  takeBack(last.ids, last.keys, last.what, () => remember(done));
+});
+
+const withdraw = () => saving.then(() => {
+  const decided = targets().map((place) => rows[place].data).filter(({ state }) => state.key);
+  if (!decided.length) return;
+  const ids = decided.map((data) => data.example_id);
+  takeBack(ids, decided.map(({ state }) => state.key), "the decision", () => {
+    const gone = new Set(decided.map(({ state }) => state.key));
+    remember(mine().filter((done) => !done.keys.some((key, place) => gone.has(key) && ids.includes(done.ids[place]))));
+  });
+});
+
+// What others decided meanwhile, in other tabs or processes, and whether the issues are still the same.
+async function sync(force = false) {
+  if (!page || waiting) return;
+  const ids = rows.map(({ data }) => data.example_id).join(",");
+  try {
+    const answer = await ask(`/api/states?${query({ ids })}`);
+    if (waiting) return;
+    if (answer.signature !== page.signature) {
+      ahead = null;
+      await show();
+      say("The label issues were computed anew; these are the new ones.", true);
+      return;
+    }
+    if (answer.problem) say(answer.problem);
+    else if (page.problem) say("");
+    page.problem = answer.problem;
+    page.progress = answer.progress;
+    if (force || answer.version !== page.version) for (const row of rows) update(row, answer.states[row.data.example_id]);
+    page.version = answer.version;
+    tell();
+  } catch (error) {
+    page.problem = error.message;
+    say(error.message);
+  }
+}
+
+// ---- the class picker
+
+function pick() {
+  if (!targets().length) return;
+  byId("wanted").value = "";
+  byId("wanted").hidden = facts.class_names.length <= 10;
+  listClasses();
+  byId("picker").showModal();
+  (byId("wanted").hidden ? byId("picker") : byId("wanted")).focus();
+}
+
+function listClasses() {
+  const typed = byId("wanted").value.trim().toLowerCase();
+  const starts = (name) => name.toLowerCase().startsWith(typed);
+  const found = facts.class_names.filter((name) => name.toLowerCase().includes(typed));
+  const sorted = [...found.filter(starts), ...found.filter((name) => !starts(name))].slice(0, 200);
+  byId("classes").replaceChildren(...sorted.map((name, place) => {
+    const digit = facts.class_names.length <= 10 ? [element("kbd", "", String(facts.class_names.indexOf(name))), " "] : [];
+    const button = element("button", place === 0 && digit.length === 0 ? "first" : "", ...digit, name);
+    button.type = "button";
+    button.addEventListener("click", () => choose(name));
+    return element("li", "", button);
+  }));
+}
+
+function choose(name) {
+  byId("picker").close();
+  decide("choose", name);
+}
+
+byId("wanted").addEventListener("input", listClasses);
+byId("picker").addEventListener("keydown", (event) => {
+  const buttons = [...byId("classes").querySelectorAll("button")];
+  if (byId("wanted").hidden && /^[0-9]$/.test(event.key)) {
+    const name = facts.class_names[Number(event.key)];
+    if (name !== undefined) choose(name);
+  } else if (event.key === "Enter" && event.target === byId("wanted")) {
+    event.preventDefault();
+    buttons[0]?.click();
+  } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    const step = event.key === "ArrowDown" ? 1 : -1;
+    const to = buttons.indexOf(document.activeElement) + step;
+    (buttons[to] ?? byId("wanted")).focus();
+  } else return;
+  event.preventDefault();
+  event.stopPropagation();
+});
+byId("picker").addEventListener("close", () => rows[current]?.item.focus({ preventScroll: true }));
+
+// ---- keys and clicks
+
+const DO = {
+  keep: () => decide("keep"),
+  accept: () => decide("accept"),
+  choose: pick,
+  drop: () => decide("drop"),
+  unsure: () => decide("unsure"),
+  undo,
+  next: nextPage,
+  previous: previousPage,
+  help: () => byId("help").showModal(),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (document.querySelector("dialog[open]") || event.target.closest("#filters") || event.altKey || event.metaKey) return;
+  if (event.ctrlKey) {
+    if (event.key !== "a") return;
+    selectRange(0, rows.length - 1);
+  } else if (event.key in DECISIONS) decide(DECISIONS[event.key]);
+  else if (event.key === "c") pick();
+  else if (event.key === "u") undo();
+  else if (event.key === "x") withdraw();
+  else if (event.key === "n") nextPage();
+  else if (event.key === "p") previousPage();
+  else if (event.key === "z") list.classList.toggle("large");
+  else if (event.key === "?") DO.help();
+  else if (event.key === "Escape") for (const place of [...selected]) select(place, false);
+  else if (event.key === " " && !event.target.closest("button") && rows.length) select(current, !selected.has(current));
+  else if (event.key === "ArrowRight") move(current + 1, event.shiftKey);
+  else if (event.key === "ArrowLeft") move(current - 1, event.shiftKey);
+  else if (event.key === "ArrowDown" && rows.length) move(current + columns(), event.shiftKey);
+  else if (event.key === "ArrowUp" && rows.length) move(current - columns(), event.shiftKey);
+  else return;
+  event.preventDefault();
+  if (page) tell();
+});
+
+list.addEventListener("click", (event) => {
+  const place = rows.findIndex(({ item }) => item === event.target.closest("li"));
+  if (place < 0) return;
+  if (event.shiftKey) {
+    const from = anchor;
+    move(place, true);
+    anchor = from;
+  } else {
+    const toggles = event.ctrlKey || event.metaKey || event.target.type === "checkbox";
+    move(place);
+    if (toggles) select(place, !selected.has(place));
+  }
+  tell();
+});
+// A text is not marked by shift-clicks.
+list.addEventListener("mousedown", (event) => { if (event.shiftKey) event.preventDefault(); });
+
+document.querySelector("nav").addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button) DO[button.dataset.do]();
+});
+
+function filtered() {
+  ahead = null;
+  history.replaceState(null, "", `?${query()}`);
+  show();
+}
+filters.addEventListener("change", (event) => {
+  if (filters.reportValidity()) {
+    event.target.blur(); // so that the next key decides, and is not typed into the filter
+    filtered();
+  }
+});
+filters.addEventListener("submit", (event) => event.preventDefault());
+filters.addEventListener("reset", () => setTimeout(filtered));
+addEventListener("beforeunload", (event) => { if (waiting) event.preventDefault(); });
+
+async function start() {
+  for (const [name, value] of new URLSearchParams(location.search)) {
+    if (filters.elements[name]) filters.elements[name].value = value;
+  }
+  try {
+    facts = await ask("/api/facts");
+  } catch (error) {
+    return say(error.message);
+  }
+  await show();
+  setInterval(() => { if (!document.hidden) sync(); }, POLL_MS);
+}
+start();

@@ -1,0 +1,178 @@
+"""What there is to review: the rows of data/label_issues.parquet, the worst first, and their contents."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.artifacts import (
+    EXAMPLES,
+    GIVEN_LABELS,
+    LABEL_ISSUES,
+    DatasetFacts,
+    column_array,
+    locate,
+    read_facts,
+    read_table,
+)
+from tasks.page import Content, content_of, read_contents
+
+# Contents up to so many bytes stay in memory (MNIST's are 55 MB); of larger ones each page reads its own.
+_IN_MEMORY_BYTES = 2**30
+
+
+class Wanted(BaseModel):
+    """Which rows a reviewer wants to see; the bounds are inclusive.
+
+    `given` and `suggested` are class indices, probabilities are in [0, 1], and importance is the percentile
+    within the given class, in [0, 100]. Rows without a measured importance are there only while its bounds
+    are the widest.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    given: int | None = None
+    suggested: int | None = None
+    prob_low: float = Field(0, ge=0, le=1)
+    prob_high: float = Field(1, ge=0, le=1)
+    importance_low: float = Field(0, ge=0, le=100)
+    importance_high: float = Field(100, ge=0, le=100)
+    split: Literal["any", "train", "test"] = "any"
+    decided: Literal["any", "no", "yes", "disagree"] = "no"
+    issues: bool = True
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """N rows in the order of review: label issues by rank, then the others from low self-confidence on.
+
+    Attributes:
+        facts: of the data set.
+        signature: changes whenever one of the files that this was read from does.
+        example_id: (N,).
+        given: (N,) class indices, as are `suggested` (N,).
+        suggested_prob: (N,) in [0, 1].
+        importance: (N,) percentile within the class, NaN where not measured.
+        is_issue: (N,).
+        split: (N,) str.
+        order: (N,) positions of the rows by ascending example_id.
+    """
+
+    facts: DatasetFacts
+    signature: str
+    example_id: npt.NDArray[np.int64]
+    given: npt.NDArray[Any]
+    suggested: npt.NDArray[Any]
+    suggested_prob: npt.NDArray[Any]
+    importance: npt.NDArray[np.float64]
+    is_issue: npt.NDArray[np.bool_]
+    split: npt.NDArray[Any]
+    order: npt.NDArray[np.intp]
+
+    def position(self, example_id: int) -> int | None:
+        """Where a row is; None if it is not there."""
+        place = int(np.searchsorted(self.example_id, example_id, sorter=self.order))
+        if place == len(self.order) or self.example_id[self.order[place]] != example_id:
+            return None
+        return int(self.order[place])
+
+    def select(self, wanted: Wanted) -> npt.NDArray[np.bool_]:
+        """(N,) which rows are wanted, whoever decided on them."""
+        found = (self.suggested_prob >= wanted.prob_low) & (self.suggested_prob <= wanted.prob_high)
+        if wanted.issues:
+            found &= self.is_issue
+        if wanted.given is not None:
+            found &= self.given == wanted.given
+        if wanted.suggested is not None:
+            found &= self.suggested == wanted.suggested
+        if wanted.split != "any":
+            found &= self.split == wanted.split
+        if (wanted.importance_low, wanted.importance_high) != (0, 100):
+            found &= (self.importance >= wanted.importance_low) & (self.importance <= wanted.importance_high)
+        return found
+
+
+def signature_of(data: Path) -> str:
+    """Changes whenever one of the files that are shown is written anew; empty while one is missing."""
+    try:
+        stats = [(data / f"{name}.parquet").stat() for name in ("label_issues", "given_labels")]
+    except FileNotFoundError:
+        return ""
+    return "-".join(f"{stat.st_mtime_ns:x}.{stat.st_size:x}.{stat.st_ino:x}" for stat in stats)
+
+
+def read_suspects(data: Path) -> Suspects:
+    """Read the tables of a workspace's `data` folder.
+
+    Raises:
+        ArtifactError: a table is missing or not what it should be.
+    """
+    # Before the tables, so that one written meanwhile is read again.
+    signature = signature_of(data)
+    columns = ["given_label", "suggested_label", "suggested_prob", "self_confidence", "importance_percentile"]
+    path = data / "label_issues.parquet"
+    issues = read_table(path, LABEL_ISSUES, columns=[*columns, "is_issue", "rank"])
+    given = read_table(data / "given_labels.parquet", GIVEN_LABELS, columns=["split"])
+    ids = column_array(issues, "example_id")
+    is_issue = column_array(issues, "is_issue")
+    rank = issues.column("rank").fill_null(np.iinfo(np.int64).max).to_numpy()
+    order = np.lexsort((ids, column_array(issues, "self_confidence"), rank))
+    rows = locate(column_array(given, "example_id"), ids[order], str(data / "given_labels.parquet"))
+    return Suspects(
+        facts=read_facts(issues, str(path)),
+        signature=signature,
+        example_id=ids[order],
+        given=column_array(issues, "given_label")[order],
+        suggested=column_array(issues, "suggested_label")[order],
+        suggested_prob=column_array(issues, "suggested_prob")[order],
+        importance=issues.column("importance_percentile").fill_null(np.nan).to_numpy()[order],
+        is_issue=is_issue[order],
+        split=column_array(given, "split")[rows],
+        order=np.argsort(ids[order], kind="stable"),
+    )
+
+
+class Contents:
+    """The contents of rows, from memory where all of them are small enough, else from the file.
+
+    Probabilities of one's own come without contents: then there is nothing to show.
+    """
+
+    def __init__(self, path: Path, facts: DatasetFacts) -> None:
+        self.path = path
+        self.exists = path.exists()
+        self._from_memory: Callable[[int], Content] | None = None
+        if self.exists and _size(path, facts) <= _IN_MEMORY_BYTES:
+            table = read_table(path, EXAMPLES, columns=[facts.content])
+            ids, values = column_array(table, "example_id"), column_array(table, facts.content)
+            order = np.argsort(ids, kind="stable")
+            self._ids = ids[order]
+            self._from_memory = lru_cache(2_000)(lambda row: content_of(facts.content, values[order[row]]))
+
+    def show(self, ids: npt.NDArray[Any]) -> list[Content]:
+        """What a page shows of each of `ids` (M,).
+
+        Raises:
+            ArtifactError: the file is damaged, or lacks one of them.
+        """
+        if not self.exists:
+            return [Content(text="(data/examples.parquet is not here)")] * len(ids)
+        if self._from_memory is None:
+            found = read_contents(self.path, ids)
+            return [found[example_id] for example_id in ids.tolist()]
+        rows = locate(self._ids, ids, str(self.path))
+        return [self._from_memory(row) for row in rows.tolist()]
+
+
+def _size(path: Path, facts: DatasetFacts) -> int:
+    """About how many bytes the contents take."""
+    if facts.content == "text":
+        return path.stat().st_size
+    n_rows: int = pq.read_metadata(path).num_rows
+    return n_rows * int(np.prod(facts.shape)) * (1 if facts.content == "image" else 4)

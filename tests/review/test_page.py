@@ -1,0 +1,268 @@
+"""The review page in a real browser: keys, clicks, two tabs, reloads, and the file that all ends in."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from benchmarks.review import review_page, write_suspects
+from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions, read_decisions
+
+
+class Tab:
+    """The page in a tab of its own, and the file of decisions."""
+
+    def __init__(self, browser: Browser, url: str, folder: Path, **options: object) -> None:
+        self.path = folder / PATH
+        self.page: Page = browser.new_page(**options)  # type: ignore[arg-type]
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(url)
+        self.settle()
+        expect(self.rows.first).to_be_visible()
+
+    @property
+    def rows(self) -> Locator:
+        return self.page.locator("#rows li")
+
+    def row(self, example_id: int) -> Locator:
+        return self.page.locator(f"#rows li[data-id='{example_id}']")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def choose(self, name: str, value: str) -> None:
+        self.page.select_option(f"[name={name}]", value)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait for the rows that were asked for."""
+        expect(self.page.locator("#rows[aria-busy=false]")).to_be_attached()
+
+    def reload(self) -> None:
+        self.page.reload()
+        self.settle()
+
+    def ids(self) -> list[int]:
+        return [int(row.get_attribute("data-id") or -1) for row in self.rows.all()]
+
+    def expect_saved(self, *decided: tuple[int, str]) -> None:
+        for example_id, words in decided:
+            row = self.row(example_id)
+            expect(row).to_have_attribute("data-saved", "true")
+            expect(row.locator(".badge")).to_have_text(words)
+
+    def lines(self) -> list[tuple[int, str, str]]:
+        return [(line.example_id, line.decision, line.label) for line in read_decisions(self.path)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a page over 1,000 pictures of 12 classes, 100 of them suspects, and its workspace."""
+    folder = tmp_path_factory.mktemp("review")
+    write_suspects(folder, 1_000, n_classes=12, test_share=0.2)
+    with review_page(folder) as url:
+        yield url, folder
+
+
+@pytest.fixture
+def tab(browser: Browser, place: tuple[str, Path]) -> Iterator[Tab]:
+    url, folder = place
+    (folder / PATH).unlink(missing_ok=True)
+    tab = Tab(browser, url, folder)
+    yield tab
+    tab.page.close()
+    assert tab.errors == []
+
+
+def test_one_key_decides_and_goes_on_and_a_reload_shows_what_the_file_holds(tab: Tab) -> None:
+    assert tab.ids()[:6] == [9900, 9800, 9700, 9600, 9500, 9400]
+    tab.press("k", "a", "d", "s")
+    # More than ten classes: by name.
+    tab.press("c")
+    tab.page.keyboard.type("class 1")
+    expect(tab.page.locator("#classes button").first).to_have_text("class 1")
+    tab.page.keyboard.type("1")
+    tab.press("Enter")
+    suggested = f"class {(980 + 1) % 12}"
+    said = [(9900, "keep"), (9800, f"accept {suggested}"), (9700, "drop"), (9600, "not sure")]
+    tab.expect_saved(*said, (9500, "choose class 11"))
+    expect(tab.row(9400)).to_be_focused()
+    expected = [
+        (9900, "keep", ""), (9800, "accept", suggested), (9700, "drop", ""), (9600, "unsure", ""),
+        (9500, "choose", "class 11"),
+    ]  # fmt: skip
+    assert tab.lines() == expected
+    expect(tab.page.locator("#counts")).to_contain_text("5 of 100 decided")
+    first = read_decisions(tab.path)[0]
+    assert (first.given_label, first.reviewer) == (f"class {990 % 12}", "anna")
+    tab.reload()
+    expect(tab.rows.first).to_have_attribute("data-id", "9400")
+    tab.choose("decided", "any")
+    tab.expect_saved(*said, (9500, "choose class 11"))
+    assert tab.lines() == expected
+
+
+def test_undo_goes_back_step_by_step_also_after_a_reload(tab: Tab) -> None:
+    tab.choose("decided", "any")
+    tab.press("k", "d")
+    tab.expect_saved((9900, "keep"), (9800, "drop"))
+    tab.press("u")
+    expect(tab.row(9800).locator(".badge")).to_have_count(0)
+    expect(tab.row(9800)).to_be_focused()
+    tab.reload()
+    tab.expect_saved((9900, "keep"))
+    tab.press("u")
+    expect(tab.row(9900).locator(".badge")).to_have_count(0)
+    assert [decision for _, decision, _ in tab.lines()] == ["keep", "drop", "undo", "undo"]
+    tab.press("u")
+    expect(tab.page.locator("#message")).to_contain_text("nothing of yours to undo")
+    assert len(tab.lines()) == 4
+
+
+def test_a_selection_is_decided_in_one_step_and_undone_in_one(tab: Tab) -> None:
+    tab.rows.nth(1).click()
+    tab.rows.nth(4).click(modifiers=["Shift"])
+    tab.rows.nth(6).click(modifiers=["Control"])
+    tab.rows.nth(2).get_by_role("checkbox").click()
+    expect(tab.page.locator("#rows li[aria-selected=true]")).to_have_count(4)
+    expect(tab.page.locator("#counts")).to_contain_text("4 selected")
+    tab.press("d")
+    ids = [9800, 9600, 9500, 9300]
+    tab.expect_saved(*((example_id, "drop") for example_id in ids))
+    assert tab.lines() == [(example_id, "drop", "") for example_id in ids]
+    expect(tab.page.locator("#rows li[aria-selected=true]")).to_have_count(0)
+    tab.press("u")
+    expect(tab.page.locator("#rows .badge")).to_have_count(0)
+    assert tab.lines()[4:] == [(example_id, "undo", "") for example_id in ids]
+    # By keys alone.
+    tab.rows.first.click()
+    tab.press("Space", "ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight", "k")
+    tab.expect_saved((9800, "keep"), (9700, "keep"), (9600, "keep"))
+    assert len(tab.lines()) == 11
+    tab.rows.nth(2).click()
+    tab.press("x")
+    expect(tab.row(9700).locator(".badge")).to_have_count(0)
+    assert tab.lines()[11:] == [(9700, "undo", "")]
+
+
+def test_two_tabs_and_another_reviewer_see_each_other(
+    tab: Tab, browser: Browser, place: tuple[str, Path]
+) -> None:
+    second = Tab(browser, place[0], place[1])
+    tab.press("k")
+    tab.expect_saved((9900, "keep"))
+    expect(second.row(9900).locator(".badge")).to_have_text("keep")
+    second.press("ArrowRight", "d")
+    second.expect_saved((9800, "drop"))
+    expect(tab.row(9800).locator(".badge")).to_have_text("drop")
+    given = read_decisions(tab.path)[0].given_label
+    append_decisions(
+        tab.path, [Decision(9900, "drop", "", given, "<i>ben</i>", "2026-01-31T12:00:00Z", "none")]
+    )
+    expect(tab.row(9900).locator(".badge")).to_have_text("drop")
+    expect(tab.row(9900)).to_contain_text("<i>ben</i>: drop")
+    expect(tab.row(9900)).to_contain_text("reviewers disagree")
+    # What this tab did is not what stands now: it takes back nothing of another's.
+    tab.press("u")
+    expect(tab.page.locator("#message")).to_contain_text("decided on example 9900 since")
+    assert [decision for _, decision, _ in tab.lines()] == ["keep", "drop", "drop"]
+    tab.choose("decided", "disagree")
+    expect(tab.rows).to_have_count(1)
+    second.page.close()
+
+
+def test_filters_choose_rows_and_stay_in_the_address(tab: Tab) -> None:
+    tab.choose("given", "4")
+    expect(tab.rows).to_have_count(16)
+    assert all(example_id // 10 % 12 == 4 for example_id in tab.ids())
+    tab.choose("split", "test")
+    expect(tab.rows).not_to_have_count(16)
+    some = tab.ids()
+    assert 0 < len(some) < 16
+    tab.reload()
+    expect(tab.rows).to_have_count(len(some))
+    assert tab.ids() == some
+    tab.press("d")  # a key decides right after a filter
+    tab.expect_saved((some[0], "drop"))
+    tab.page.get_by_role("button", name="Reset").click()
+    expect(tab.rows).to_have_count(50)
+    tab.page.fill("[name=prob_low]", "0.97")
+    tab.press("Tab")
+    expect(tab.page.locator("#counts")).not_to_contain_text("of 99;")
+    tab.page.fill("[name=prob_low]", "2")
+    tab.press("Tab")
+    assert tab.page.locator("[name=prob_low]").evaluate("(input) => !input.checkValidity()")
+    tab.page.get_by_role("button", name="Reset").click()
+    tab.choose("issues", "false")
+    tab.page.fill("[name=importance_high]", "10")
+    tab.press("Tab")
+    expect(tab.page.locator("#counts")).to_contain_text("of 100;")
+
+
+def test_pages_turn_by_keys_and_at_the_last_row(tab: Tab) -> None:
+    tab.press("n")
+    expect(tab.rows.first).to_have_attribute("data-id", "4900")
+    tab.press("p")
+    expect(tab.rows.first).to_have_attribute("data-id", "9900")
+    tab.rows.last.click()
+    tab.press("k")
+    expect(tab.rows.first).to_have_attribute("data-id", "4900")
+    assert tab.lines() == [(5000, "keep", "")]
+    tab.press("Control+a", "a")
+    expect(tab.page.locator("#nothing")).to_be_visible()
+    assert len(tab.lines()) == 51
+
+
+def test_what_could_not_be_saved_is_not_shown_as_saved(tab: Tab) -> None:
+    with tab.path.open("a") as file:
+        file.write("example_id,decision\n")
+    tab.press("k")
+    expect(tab.page.locator("#message")).to_contain_text("decisions.csv, line 1: expected the header")
+    expect(tab.row(9900).locator(".badge")).to_have_count(0)
+    tab.path.unlink()
+    expect(tab.page.locator("#message")).to_be_hidden()
+    tab.press("ArrowLeft", "k")
+    tab.expect_saved((9900, "keep"))
+
+
+def test_help_and_buttons_do_what_the_keys_do(tab: Tab) -> None:
+    tab.press("?")
+    expect(tab.page.get_by_role("dialog", name="keys")).to_contain_text("not to be trained on")
+    tab.press("d", "Escape")  # no key decides behind a dialog
+    tab.page.get_by_role("button", name="Choose").click()
+    tab.page.get_by_role("button", name="class 7").click()
+    tab.page.get_by_role("button", name="Keep").click()
+    tab.expect_saved((9900, "choose class 7"), (9800, "keep"))
+    tab.page.get_by_role("button", name="Undo").click()
+    expect(tab.row(9800).locator(".badge")).to_have_count(0)
+    assert [decision for _, decision, _ in tab.lines()] == ["choose", "keep", "undo"]
+
+
+def test_a_phone_has_no_sideways_scroll_and_the_dark_has_dark_paper(
+    browser: Browser, place: tuple[str, Path], tab: Tab
+) -> None:
+    phone = Tab(browser, *place, viewport={"width": 360, "height": 640}, color_scheme="dark", has_touch=True)
+    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert phone.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 30)"
+    assert tab.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    picture = phone.rows.first.locator("img")
+    assert picture.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 28
+    phone.rows.nth(1).tap()
+    phone.page.get_by_role("button", name="Drop").tap()
+    phone.expect_saved((9800, "drop"))
+    phone.page.close()
+
+
+def test_texts_are_text_and_ten_classes_have_a_digit_each(browser: Browser, tmp_path: Path) -> None:
+    write_suspects(tmp_path, 100, content="text", n_classes=10)
+    with review_page(tmp_path) as url:
+        tab = Tab(browser, url, tmp_path)
+        expect(tab.rows.first.locator(".text")).to_contain_text("<b>Text</b> of row 90: it's")
+        tab.press("c", "7")
+        tab.expect_saved((900, "choose class 7"))
+        tab.page.close()
+        assert tab.errors == []
+    assert tab.lines() == [(900, "choose", "class 7")]

@@ -1,0 +1,194 @@
+"""What the server answers, and to whom: over HTTP, to a real server."""
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from small_runs import ROOT
+
+from benchmarks.review import review_page, write_suspects
+from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions, read_decisions
+
+
+@contextmanager
+def serve(folder: Path, n_rows: int = 300, **choices: Any) -> Iterator["Client"]:
+    write_suspects(folder, n_rows, **{"content": "features", "n_classes": 3, **choices})
+    with review_page(folder) as url:
+        yield Client(url)
+
+
+class Client:
+    def __init__(self, url: str) -> None:
+        self.place = urlsplit(url).netloc
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection(self.place, timeout=30)
+        sent = {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
+        connection.request(method, path, None if body is None else json.dumps(body), sent)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, json.loads(text) if text.startswith("{") else text
+
+    def rows(self, **wanted: Any) -> Any:
+        status, found = self.ask("GET", f"/api/rows?{urlencode(wanted)}")
+        assert status == 200, found
+        return found
+
+    def decide(self, ids: list[int], decision: str, status: int = 200, **more: Any) -> Any:
+        body = {"example_ids": ids, "decision": decision, "signature": self.rows()["signature"], **more}
+        found_status, found = self.ask("POST", "/api/decide", body)
+        assert found_status == status, found
+        return found
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with serve(tmp_path_factory.mktemp("server")) as client:
+        yield client
+
+
+def test_requests_of_other_sites_change_nothing(client: Client) -> None:
+    body = {"example_ids": [0], "decision": "drop", "signature": client.rows()["signature"]}
+    own = f"http://{client.place}"
+    for refused in (
+        {"Host": "evil.example"},
+        {"Host": f"evil.example:{client.place.split(':')[1]}"},
+        {"Host": ""},
+        {"Content_Type": "text/plain"},
+        {"Content_Type": "application/x-www-form-urlencoded"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec_Fetch_Site": "cross-site"},
+    ):
+        status, answer = client.ask("POST", "/api/decide", body, **refused)
+        assert (status, "error" in answer) == (403, True), refused
+    # A name that points here is no way to read either.
+    assert client.ask("GET", "/api/rows", Host="evil.example")[0] == 403
+    assert client.rows(decided="yes")["matching"] == 0
+    assert client.ask("POST", "/api/decide", body, Origin=own, Sec_Fetch_Site="same-origin")[0] == 200
+    client.decide([0], "undo", keys=[client.rows(decided="yes")["rows"][0]["state"]["key"]])
+
+
+def test_the_page_runs_its_own_scripts_alone(client: Client) -> None:
+    connection = http.client.HTTPConnection(client.place)
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    page, policy = answer.read().decode(), answer.headers["Content-Security-Policy"]
+    connection.close()
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert not re.findall(r"(?:src|href)=\"(?!/static/|data:,)", page)
+
+
+def test_what_makes_no_sense_is_one_sentence_and_no_line(client: Client) -> None:
+    assert "no row with example_id 5" in client.decide([5], "keep", 409)["error"]
+    assert "found 'dog'" in client.decide([0], "choose", 409, label="dog")["error"]
+    assert "no decision on example 0" in client.decide([0], "undo", 409, keys=["x"])["error"]
+    assert "the key of one decision" in client.decide([0], "undo", 409)["error"]
+    assert "decision" in client.decide([0], "burn", 422)["error"]
+    assert "example_ids" in client.decide([], "keep", 422)["error"]
+    assert client.ask("GET", "/api/rows?given=ant")[0] == 422
+    assert client.ask("GET", "/api/states?ids=1,x")[0] == 422
+    body = {"example_ids": [0], "decision": "keep", "signature": "other"}
+    status, answer = client.ask("POST", "/api/decide", body)
+    assert (status, "computed anew" in answer["error"]) == (409, True)
+    assert client.rows(decided="yes")["matching"] == 0
+
+
+def test_pages_follow_each_other_without_gaps_while_rows_are_decided(tmp_path: Path) -> None:
+    with serve(tmp_path) as client:
+        first = client.rows(count=10)
+        assert [row["example_id"] for row in first["rows"]] == list(range(2900, 1900, -100))
+        client.decide([row["example_id"] for row in first["rows"][:4]], "unsure")
+        second = client.rows(count=10, after=first["rows"][-1]["position"])
+        assert [row["example_id"] for row in second["rows"]] == list(range(1900, 900, -100))
+        assert (second["start"], second["matching"]) == (6, 26)
+        assert second["progress"] == {"rows": 30, "decided": 4}
+        back = client.rows(count=10, before=second["rows"][0]["position"])
+        assert [row["example_id"] for row in back["rows"]] == list(range(2500, 1900, -100))
+
+
+def test_what_is_decided_elsewhere_appears_and_is_not_taken_back_unseen(tmp_path: Path) -> None:
+    with serve(tmp_path) as client:
+        key = client.decide([2900], "keep")["states"]["2900"]["key"]
+        given = client.rows(decided="any")["rows"][0]["given"]
+        other = Decision(2900, "drop", "", given, "ben", "2026-01-31T12:00:00Z", "none")
+        append_decisions(tmp_path / PATH, [other])
+        error = client.decide([2900], "undo", 409, keys=[key])["error"]
+        assert "ben decided on example 2900 since (drop)" in error
+        _, found = client.ask("GET", "/api/states?ids=2900")
+        assert found["states"]["2900"]["decision"] == "drop"
+        assert found["states"]["2900"]["disagreed"]
+        lines = read_decisions(tmp_path / PATH)
+        assert [line.decision for line in lines] == ["keep", "drop"]
+        assert re.fullmatch(r"[0-9a-f]{12}", lines[0].revision)
+
+
+def test_issues_that_are_computed_anew_are_noticed(tmp_path: Path) -> None:
+    with serve(tmp_path) as client:
+        before = client.rows()
+        (tmp_path / "data" / "label_issues.parquet").unlink()
+        assert "being computed anew" in client.rows()["problem"]
+        assert client.rows()["matching"] == 30
+        write_suspects(tmp_path, 100, content="features", n_classes=3)
+        after = client.rows()
+        assert (after["problem"], after["matching"]) == ("", 10)
+        assert after["signature"] != before["signature"]
+        body = {"example_ids": [0], "decision": "keep", "signature": before["signature"]}
+        assert client.ask("POST", "/api/decide", body)[0] == 409
+
+
+def test_a_decision_is_of_the_revision_that_it_was_made_on(tmp_path: Path) -> None:
+    with serve(tmp_path) as client:
+        client.decide([0], "keep")
+        (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
+        client.decide([0], "drop")
+        first, second = (line.revision for line in read_decisions(tmp_path / PATH))
+        assert second == f"{first}-dirty"
+
+
+def test_a_broken_line_is_the_same_sentence_at_the_start_and_on_the_page(tmp_path: Path) -> None:
+    with serve(tmp_path) as client:
+        client.decide([0], "keep")
+        with (tmp_path / PATH).open("a") as file:
+            file.write("0,kep")
+        before = (tmp_path / PATH).read_bytes()
+        sentence = "decisions.csv, line 3: expected 7 fields"
+        assert sentence in client.rows()["problem"]
+        assert sentence in client.decide([10], "keep", 409)["error"]
+    command = [sys.executable, "-P", "-m", "review", "--port", "0", "--no-browser"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / PATH).read_bytes() == before
+
+
+def test_70_000_rows_are_one_page_at_a_time(tmp_path: Path) -> None:
+    with serve(tmp_path, n_rows=70_000, content="image") as client:
+        found = client.rows()
+        assert (found["matching"], len(found["rows"])) == (7_000, 50)
+        assert all(row["picture"].startswith("data:image/png;base64,") for row in found["rows"])
+        assert len(json.dumps(found)) < 200_000
+        last = client.rows(issues=False, after=69_989)
+        assert (last["matching"], len(last["rows"])) == (70_000, 10)
+
+
+def test_rows_without_contents_are_shown_all_the_same(tmp_path: Path) -> None:
+    write_suspects(tmp_path, 300)
+    (tmp_path / "data" / "examples.parquet").unlink()
+    with review_page(tmp_path) as url:
+        assert "not here" in Client(url).rows()["rows"][0]["text"]
