@@ -22,11 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["import-probs"]:
         return _import_probs(given[1:])
+    if given[:1] == ["explain"]:
+        return _explain(given[1:])
     parser = argparse.ArgumentParser(
-        prog="python -m tasks", description="Run one stage here (or import-probs; it has a --help)."
+        prog="python -m tasks",
+        description="Run one stage here (or import-probs, or explain; they have a --help).",
     )
     parser.add_argument(
-        "stage", choices=STAGES, metavar="STAGE", help=", ".join((*STAGES, "or import-probs"))
+        "stage", choices=STAGES, metavar="STAGE", help=", ".join((*STAGES, "or import-probs, explain"))
     )
     parser.add_argument("--fold", type=int, help="the fold to train (train_fold)")
     parser.add_argument("--labels", help="the label set to train on (retrain)")
@@ -76,6 +79,18 @@ def _import_probs(arguments: Sequence[str]) -> int:
         import_probs(Path.cwd(), arguments)
     except RelabelError as error:
         print(f"import-probs: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _explain(arguments: Sequence[str]) -> int:
+    """No stage: it reads what the stages wrote."""
+    from tasks.explain import explain
+
+    try:
+        explain(Path.cwd(), arguments)
+    except RelabelError as error:
+        print(f"explain: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -65,6 +65,7 @@ def test_stage_names_agree_everywhere() -> None:
         "__init__",
         "__main__",
         "command_line",
+        "explain",
         "import_probs",
         "params",
         "remote",

@@ -1,0 +1,328 @@
+"""`python -m tasks explain EXAMPLE_ID`: the life of one label, from what was given to what is trained on.
+
+No stage: it reads what the stages wrote and changes nothing. What is not there yet is left out, and said.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tasks import RelabelError
+from tasks.artifacts import (
+    EXAMPLES,
+    GIVEN_LABELS,
+    LABEL_ISSUES,
+    PRED_PROBS,
+    TRAINING_SET,
+    Artifact,
+    DatasetFacts,
+    column_array,
+    read_facts,
+)
+from tasks.artifacts.tables import FILTER_COLUMNS, check_schema, damaged, existing
+from tasks.params import Params, load_params
+from tasks.pseudo_labels.decisions import PATH, RELABELLING, Decision, outcomes, read_decisions
+from tasks.pseudo_labels.provenance import current_revision
+
+_SCORES = (
+    "self_confidence",
+    "normalized_margin",
+    "confidence_weighted_entropy",
+    "importance",
+    "importance_percentile",
+    "contrast",
+)
+# Classes that a line names, the most probable first.
+_MOST_CLASSES = 3
+
+
+class ExplainError(RelabelError):
+    """There is nothing to explain."""
+
+
+def explain(workspace: Path, arguments: Sequence[str]) -> None:
+    """Print the life of the label that the command line names.
+
+    Raises:
+        RelabelError: there is no such example, or a file is not what it should be.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks explain",
+        description="The life of one label: what was given, found and decided.",
+    )
+    parser.add_argument("example_id", type=int, metavar="EXAMPLE_ID")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument(
+        "--no-classifiers", action="store_true", help="do not ask the retrained classifiers (some seconds)"
+    )
+    chosen = parser.parse_args(arguments)
+    params = load_params(workspace / "params.yaml")
+    life = describe_life(params, workspace, chosen.example_id, not chosen.no_classifiers)
+    if chosen.json:
+        print(json.dumps(life, indent=2))
+    else:
+        _print(life)
+
+
+def describe_life(
+    params: Params, workspace: Path, example_id: int, ask_classifiers: bool = True
+) -> dict[str, Any]:
+    """All that is known of one example, as plain values; labels by class name.
+
+    `prediction`, `issue` and `training` are None where the stage has not run or does not know the row;
+    `training` says what `pseudo_label` did (`action`), and `up_to_date` whether it has seen the decisions.
+
+    Raises:
+        RelabelError: see `explain`.
+    """
+    data = workspace / "data"
+    given = _row(data / "given_labels.parquet", GIVEN_LABELS, example_id)
+    if given is None:
+        raise ExplainError(
+            f"expected the example_id of a labelled row of data/given_labels.parquet, found {example_id}."
+        )
+    facts = read_facts(given, str(data / "given_labels.parquet"))
+    names = facts.class_names
+    (row,) = given.to_pylist()
+    label = names[row["given_label"]]
+    decisions = _decisions(workspace, example_id, label, names)
+    issue = _issue(data, example_id, names, params.prune.filter_by)
+    return {
+        "example_id": example_id,
+        "dataset": facts.dataset,
+        "revision": current_revision(workspace),
+        "split": row["split"],
+        "given_label": label,
+        "true_label": None if row["true_label"] is None else names[row["true_label"]],
+        "prediction": _prediction(data, example_id, names),
+        "issue": issue,
+        "decisions": decisions,
+        "training": _training(data, example_id, names, issue, decisions),
+        "classifiers": _classifiers(params, workspace, example_id, facts) if ask_classifiers else {},
+    }
+
+
+def _row(path: Path, artifact: Artifact, example_id: int, columns: Sequence[str] | None = None) -> Any:
+    """The row of a table, as a table; None if there is none. Only row groups that may have it are read."""
+    existing(path, artifact)
+    with damaged(path, artifact):
+        check_schema(pq.read_schema(path), artifact, str(path), columns)
+        wanted = None if columns is None else ["example_id", *columns]
+        table = pq.read_table(path, columns=wanted, filters=pc.field("example_id") == example_id)
+    return table if table.num_rows else None
+
+
+def _row_if_made(path: Path, artifact: Artifact, example_id: int) -> pa.Table | None:
+    return _row(path, artifact, example_id) if path.exists() else None
+
+
+def _prediction(data: Path, example_id: int, names: tuple[str, ...]) -> dict[str, Any] | None:
+    """What the fold's model, which did not learn from the row, says of it."""
+    table = _row_if_made(data / "pred_probs.parquet", PRED_PROBS, example_id)
+    if table is None:
+        return None
+    probs = column_array(table, "pred_probs")[0].tolist()
+    return {
+        "fold": table.column("fold")[0].as_py(),
+        "pred_probs": dict(zip(names, probs, strict=True)),
+    }
+
+
+def _issue(data: Path, example_id: int, names: tuple[str, ...], filter_by: str) -> dict[str, Any] | None:
+    table = _row_if_made(data / "label_issues.parquet", LABEL_ISSUES, example_id)
+    if table is None:
+        return None
+    (row,) = table.to_pylist()
+    return {
+        "is_issue": row["is_issue"],
+        "rank": row["rank"],
+        "suggested_label": names[row["suggested_label"]],
+        "suggested_prob": row["suggested_prob"],
+        "scores": {name: row[name] for name in _SCORES},
+        "filters": {name: row[name] for name in FILTER_COLUMNS},
+        "filter_by": filter_by,
+    }
+
+
+def _decisions(
+    workspace: Path, example_id: int, given_label: str, names: tuple[str, ...]
+) -> list[dict[str, str]]:
+    """The example's lines, with what became of each and why it is not applied, if it stands and is not."""
+    lines = [line for line in read_decisions(workspace / PATH) if line.example_id == example_id]
+    return [
+        {
+            "decision": line.decision,
+            "label": line.label,
+            "given_label": line.given_label,
+            "reviewer": line.reviewer,
+            "time": line.time,
+            "revision": line.revision,
+            "outcome": outcome,
+            "not_applied": _why_not(line, given_label, names) if outcome == "stands" else "",
+        }
+        for line, outcome in zip(lines, outcomes(lines), strict=True)
+    ]
+
+
+def _why_not(line: Decision, given_label: str, names: tuple[str, ...]) -> str:
+    if line.given_label != given_label:
+        return f"the given label was {line.given_label} then"
+    if line.decision in RELABELLING and line.label not in names:
+        return f"there is no class {line.label}"
+    return ""
+
+
+def _training(
+    data: Path,
+    example_id: int,
+    names: tuple[str, ...],
+    issue: dict[str, Any] | None,
+    decisions: list[dict[str, str]],
+) -> dict[str, Any] | None:
+    path = data / "training_set.parquet"
+    if issue is None or not path.exists():
+        return None
+    table = _row(path, TRAINING_SET, example_id)
+    stands = [line for line in decisions if line["outcome"] == "stands" and not line["not_applied"]]
+    says = stands[0] if stands and stands[0]["decision"] != "unsure" else None
+    if table is None:
+        # Nothing says so in the file, but rows that are trusted are in it.
+        up_to_date = says["decision"] == "drop" if says else bool(issue["is_issue"])
+        return {"action": "dropped", "label": None, "up_to_date": up_to_date}
+    (row,) = table.select(["label", "weight", "source"]).to_pylist()
+    label, source = names[row["label"]], row["source"]
+    soft = column_array(table, "soft_label")[0]
+    if source == "reviewed":
+        action = "reviewed"
+    elif source == "pseudo":
+        action = "relabelled" if soft.max() == 1 else "softened"
+    else:
+        action = "kept" if issue["is_issue"] else "trusted"
+    wanted = None
+    if says:
+        wanted = {"drop": None, "keep": says["given_label"]}.get(says["decision"], says["label"])
+    return {
+        "action": action,
+        "label": label,
+        "soft_label": dict(zip(names, soft.tolist(), strict=True)),
+        "weight": row["weight"],
+        "source": source,
+        "up_to_date": (source == "reviewed") == (says is not None) and (says is None or wanted == label),
+    }
+
+
+def _classifiers(
+    params: Params, workspace: Path, example_id: int, facts: DatasetFacts
+) -> dict[str, dict[str, float]]:
+    """What each retrained classifier that is there says of the row, by its label set."""
+    checkpoints = {
+        name: workspace / "models" / f"{label_set.checkpoint}.ckpt"
+        for name, label_set in params.retrain.label_sets.items()
+    }
+    checkpoints = {name: path for name, path in checkpoints.items() if path.exists()}
+    path = workspace / "data" / "examples.parquet"
+    if not checkpoints or not path.exists():
+        return {}
+    table = _row(path, EXAMPLES, example_id, [facts.content])
+    if table is None:
+        return {}
+    # Imported here: torch takes seconds, and only this needs it.
+    from tasks.models import classifier
+
+    # A copy: torch warns of memory that it may not write to.
+    content = column_array(table, facts.content).copy()
+    found = {}
+    for name, checkpoint in checkpoints.items():
+        model, names = classifier.load(checkpoint)
+        probs = classifier.predict(model, content).pred_probs[0]
+        found[str(name)] = dict(zip(names, probs.tolist(), strict=True))
+    return found
+
+
+def _print(life: dict[str, Any]) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for title, text in _lines(life):
+        table.add_row(title, Text(text))
+    Console().print(table)
+
+
+def _lines(life: dict[str, Any]) -> list[tuple[str, str]]:
+    prediction, issue, training = life["prediction"], life["issue"], life["training"]
+    lines = [
+        ("example", f"{life['example_id']} of {life['dataset']}, split {life['split']}"),
+        ("revision", life["revision"]),
+        ("given label", life["given_label"]),
+        ("true label", life["true_label"] or "not known"),
+    ]
+    if prediction:
+        fold = f"fold {prediction['fold']}: its model did not learn from this row"
+        lines += [("out of fold", _probabilities(prediction["pred_probs"], life["given_label"])), ("", fold)]
+    else:
+        lines.append(("out of fold", "no prediction of this row"))
+    if issue:
+        lines += _issue_lines(issue)
+    else:
+        lines.append(("label issue", "not looked for"))
+    for line in life["decisions"] or [None]:
+        lines.append(("decision" if line else "decisions", _decision_line(line) if line else "none"))
+    if training:
+        lines.append(("pseudo_label", training["action"]))
+        label = (
+            f"{training['label']}, source {training['source']}, weight {training['weight']:g}"
+            if (training["label"])
+            else "not in it"
+        )
+        if training["action"] == "softened":
+            label += f"; {_probabilities(training['soft_label'])}"
+        lines.append(("training set", label))
+        if not training["up_to_date"]:
+            lines.append(("", "data/training_set.parquet was made before the decision: run `dvc repro`"))
+    else:
+        lines.append(("training set", "not in it" if life["split"] != "train" else "not made yet"))
+    for name, probs in life["classifiers"].items():
+        lines.append((f"trained on {name}", _probabilities(probs, life["given_label"])))
+    if life["classifiers"] and life["split"] == "train":
+        lines.append(("", "these classifiers may have learned from this row"))
+    return lines
+
+
+def _issue_lines(issue: dict[str, Any]) -> list[tuple[str, str]]:
+    suggestion = f"suggested {issue['suggested_label']} ({issue['suggested_prob']:.2%})"
+    flagged = [name for name, flag in issue["filters"].items() if flag]
+    others = [name for name, flag in issue["filters"].items() if not flag]
+    verdict = f"yes, rank {issue['rank']}" if issue["is_issue"] else "no"
+    scores = ", ".join(
+        f"{name} {'not measured' if value is None else f'{value:.4g}'}"
+        for name, value in issue["scores"].items()
+    )
+    return [
+        ("label issue", f"{verdict} (by {issue['filter_by']}); {suggestion}"),
+        ("scores", scores),
+        ("flagged by", ", ".join(flagged) or "no filter"),
+        ("not by", ", ".join(others) or "none"),
+    ]
+
+
+def _decision_line(line: dict[str, str]) -> str:
+    said = f"{line['decision']} {line['label']}".rstrip()
+    outcome = f"stands, not applied: {line['not_applied']}" if line["not_applied"] else line["outcome"]
+    seen = f"of {line['given_label']}, at {line['revision']}"
+    return f"{line['time']} {line['reviewer']}: {said} ({seen}): {outcome}"
+
+
+def _probabilities(probs: dict[str, float], also: str | None = None) -> str:
+    """The most probable classes, and `also` if it is not among them."""
+    top = sorted(probs, key=lambda name: -probs[name])[:_MOST_CLASSES]
+    named = top if also is None or also in top else [*top, also]
+    return ", ".join(f"{name} ({probs[name]:.2%})" for name in named if name in probs)
