@@ -11,7 +11,17 @@ from ruamel.yaml import YAML
 
 from tasks.pseudo_labels.decisions import HEADER, PATH
 
-_PARTS = ("flows", "tasks", "inputs", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvcignore", ".gitignore")
+_PARTS = (
+    "flows",
+    "review",
+    "tasks",
+    "inputs",
+    "dvc.yaml",
+    "params.yaml",
+    "pyproject.toml",
+    ".dvcignore",
+    ".gitignore",
+)
 
 
 def make_workspace(folder: Path, settings: Mapping[str, Any], source: Path = Path()) -> None:

@@ -135,7 +135,7 @@ function card(data) {
   item.append(
     box,
     element("div", "", "given ", element("b", "", data.given)),
-    element("div", "", "suggested ", element("b", "", data.suggested), ` ${(100 * data.suggested_prob).toFixed(1)} %`),
+    element("div", "", "suggested ", element("b", "", data.suggested), ` ${(100 * data.suggested_prob).toFixed(1)}\u00a0%`),
     element("div", "soft", `#${data.example_id}${split}${importance}`),
     element("div", "state"),
   );
@@ -153,12 +153,14 @@ function mark(item, state, pending = false) {
   if (state.decision) {
     const badge = element("span", `badge ${state.decision}${pending ? " waiting" : ""}`, words(state));
     place.append(badge);
+    if (state.reviewer !== facts.reviewer) place.append(element("span", "said", ` by ${state.reviewer}`));
     item.dataset.decision = state.decision;
   } else delete item.dataset.decision;
   item.dataset.saved = String(!pending);
   if (state.problem) place.append(element("div", "bad", `not applied: ${state.problem}`));
-  const others = state.said.filter((said) => said.reviewer !== facts.reviewer);
-  for (const said of others) place.append(element("div", "said", `${said.reviewer}: ${words(said)}`));
+  for (const said of state.said.filter(({ reviewer }) => reviewer !== state.reviewer)) {
+    place.append(element("div", "said", `${said.reviewer === facts.reviewer ? "you" : said.reviewer}: ${words(said)}`));
+  }
   if (state.disagreed) place.append(element("div", "bad", "reviewers disagree"));
 }
 
@@ -234,7 +236,7 @@ function decide(decision, label = "") {
   for (const place of places) {
     const { data, item } = rows[place];
     const said = decision === "accept" ? data.suggested : label;
-    mark(item, { ...data.state, decision, label: said, problem: "" }, true);
+    mark(item, { ...data.state, decision, label: said, reviewer: facts.reviewer, problem: "" }, true);
   }
   send({ example_ids: ids, decision, label, signature: page.signature }, (answer) => {
     remember([...mine(), { ids, keys: ids.map((id) => answer.states[id].key), what: `${SAID[decision]}` }]);

@@ -163,7 +163,8 @@ def test_two_tabs_and_another_reviewer_see_each_other(
         tab.path, [Decision(9900, "drop", "", given, "<i>ben</i>", "2026-01-31T12:00:00Z", "none")]
     )
     expect(tab.row(9900).locator(".badge")).to_have_text("drop")
-    expect(tab.row(9900)).to_contain_text("<i>ben</i>: drop")
+    expect(tab.row(9900)).to_contain_text("drop by <i>ben</i>")
+    expect(tab.row(9900)).to_contain_text("you: keep")
     expect(tab.row(9900)).to_contain_text("reviewers disagree")
     # What this tab did is not what stands now: it takes back nothing of another's.
     tab.press("u")
