@@ -11,8 +11,8 @@ from flows.pipeline import check_remote
 
 Record = Literal["none", "experiment", "commit"]
 
-# What changes when the flow runs and git keeps: the rest is in DVC's cache.
-_COMMITTED = ("dvc.lock", "params.yaml", "metrics")
+# What a run reads or writes and git keeps: code apart, the rest is in DVC's cache.
+_COMMITTED = ("dvc.lock", "params.yaml", "reviews/decisions.csv", "metrics")
 _DVC = [sys.executable, "-m", "dvc"]
 
 
@@ -21,8 +21,9 @@ def save_version(root: Path, how: Record, name: str) -> str | None:
 
     Args:
         root: of the repository.
-        how: `experiment` makes a DVC experiment called `name`; `commit` a git commit of dvc.lock, params.yaml
-            and metrics/, whatever else is staged left alone; `none` nothing.
+        how: `experiment` makes a DVC experiment called `name`; `commit` a git commit of dvc.lock,
+            params.yaml, reviews/decisions.csv and metrics/, whatever else is staged left alone; `none`
+            nothing.
         name: of the experiment, or the subject of the commit.
 
     Returns:

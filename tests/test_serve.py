@@ -22,6 +22,7 @@ from flows import FlowError
 from flows.clean_labels import clean_labels
 from flows.record import experiments, read_committed, save_version
 from flows.serve import main, parse_schedule
+from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions
 
 from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip  # after flows
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
@@ -227,15 +228,18 @@ def test_fifty_runs_of_five_parallel_folds_lock_no_database(
 
 
 @pytest.mark.slow
-def test_a_version_as_commit_holds_the_lock_and_nothing_else(done: Door) -> None:
+def test_a_version_as_commit_holds_the_lock_and_the_decisions_and_nothing_else(done: Door) -> None:
     git(done.folder, "config", "user.name", "test")
     git(done.folder, "config", "user.email", "test@localhost")
     (done.folder / "notes.txt").write_text("mine")
     git(done.folder, "add", "notes.txt")
+    line = Decision(0, "keep", "", "0", "anna", "2026-01-31T12:00:00Z", "none")
+    append_decisions(done.folder / PATH, [line])
     assert "Kept as commit" in (save_version(done.folder, "commit", "Nightly") or "")
     changed = git(done.folder, "show", "--name-only", "--format=%s", "HEAD").split()
     assert changed[0] == "Nightly"
-    assert "dvc.lock" in changed
+    # A decision that a run took in is part of what dvc.lock stands for.
+    assert {"dvc.lock", str(PATH)} <= set(changed)
     assert "notes.txt" not in changed
     assert "A  notes.txt" in git(done.folder, "status", "--porcelain")
     # Nothing changed since, so there is nothing to keep.
