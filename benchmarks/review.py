@@ -91,8 +91,8 @@ def write_suspects(
 
 
 @contextmanager
-def review_page(workspace: Path, reviewer: str = "anna") -> Iterator[str]:
-    """The address of `python -m review` in a workspace, while it runs."""
+def review_page(workspace: Path, reviewer: str = "anna") -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The address of `python -m review` in a workspace and its process, while it runs."""
     # The code is this checkout's, wherever the workspace is.
     command = [sys.executable, "-P", "-m", "review", "--port", "0", "--no-browser", "--reviewer", reviewer]
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -103,7 +103,7 @@ def review_page(workspace: Path, reviewer: str = "anna") -> Iterator[str]:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert "http" in line, line
-            yield line.split()[2].rstrip("/")
+            yield line.split()[2].rstrip("/"), process
         finally:
             process.terminate()
             process.wait(20)
@@ -161,7 +161,7 @@ def main() -> int:
         workspace = Path(folder)
         write_suspects(workspace, ROWS)
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        with review_page(workspace) as url:
+        with review_page(workspace) as (url, _):
             runs = [measure(url, browser) for _ in range(RUNS)]
         browser.close()
     table = Table(title=f"Review page, {ROWS:,} rows, n = {RUNS}")

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from time import time_ns as clock
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -80,6 +81,8 @@ class Review:
         self.ledger = Ledger(root / PATH, self.suspects)
         self.ledger.follow()
         self._lock = threading.RLock()
+        # A server that was started anew counts from 0, and tabs are still open.
+        self._started = clock()
 
     def rows(self, page: Page) -> dict[str, Any]:
         """The rows of a page, with what was decided on each, and how far the review of these filters is."""
@@ -102,6 +105,7 @@ class Review:
                 start = max(end - page.count, 0)
             shown = positions[start:end]
             states = [ledger.state(example_id) for example_id in suspects.example_id[shown].tolist()]
+            contents = self.contents
             found = {
                 **self._status(problem),
                 "start": start,
@@ -109,7 +113,7 @@ class Review:
                 "progress": ledger.progress(chosen),
             }
         names = suspects.facts.class_names
-        contents = self.contents.show(suspects.example_id[shown])
+        shown_contents = contents.show(suspects.example_id[shown])
         found["rows"] = [
             {
                 "position": position,
@@ -124,7 +128,7 @@ class Review:
                 "text": content.text,
                 "state": state,
             }
-            for position, content, state in zip(shown.tolist(), contents, states, strict=True)
+            for position, content, state in zip(shown.tolist(), shown_contents, states, strict=True)
         ]
         return found
 
@@ -146,6 +150,7 @@ class Review:
                 decided since (`undo`), or the file has a broken line. Nothing was added.
         """
         with self._lock:
+            self._refresh()
             if asked.signature != self.suspects.signature:
                 raise ReviewError("The label issues were computed anew since they were shown; look again.")
             time = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -154,8 +159,7 @@ class Review:
                 self._line(example_id, asked, time, revision)
                 for example_id in dict.fromkeys(asked.example_ids)
             ]
-            check = (lambda content: self._check_undo(content, asked)) if asked.decision == "undo" else None
-            append_decisions(self.ledger.path, lines, check)
+            append_decisions(self.ledger.path, lines, lambda content: self._check(content, asked))
             self.ledger.follow()
             return {
                 **self._status(""),
@@ -175,9 +179,11 @@ class Review:
         given = names[suspects.given[position]]
         return Decision(example_id, asked.decision, label, given, self.reviewer, time, revision)
 
-    def _check_undo(self, content: bytes, asked: Decide) -> None:
-        """An undo is of the decision that was shown, not of one that another tab has added since."""
+    def _check(self, content: bytes, asked: Decide) -> None:
+        """Nothing is added to a broken file; an undo is of what was shown, not of what was added since."""
         self.ledger.take(content)
+        if asked.decision != "undo":
+            return
         if len(asked.keys) != len(asked.example_ids):
             raise ReviewError("Expected the key of one decision for each example.")
         for example_id, key in zip(asked.example_ids, asked.keys, strict=True):
@@ -208,7 +214,8 @@ class Review:
         return ""
 
     def _status(self, problem: str) -> dict[str, Any]:
-        return {"version": self.ledger.version, "signature": self.suspects.signature, "problem": problem}
+        version = f"{self._started}.{self.ledger.version}"
+        return {"version": version, "signature": self.suspects.signature, "problem": problem}
 
 
 def create_app(review: Review, host_names: tuple[str, ...] = ()) -> FastAPI:

@@ -18,6 +18,7 @@ const selected = new Set(); // places on the page
 let waiting = 0; // requests not yet answered
 let saving = Promise.resolve(); // decisions go one after the other
 let ahead = null; // the next page, asked for before it is wanted
+let failure = ""; // of the last decision; stays until the next
 let turn = 0; // tells the answer to the latest question from earlier ones
 
 async function ask(path, body) {
@@ -88,7 +89,7 @@ function prefetch() {
 
 function draw(answer, place) {
   page = answer;
-  say(answer.problem);
+  say(answer.problem || failure);
   selected.clear();
   rows = answer.rows.map((data) => ({ data, item: card(data) }));
   list.replaceChildren(...rows.map(({ item }) => item));
@@ -209,17 +210,17 @@ function send(body, after) {
   saving = saving.then(async () => {
     try {
       const answer = await ask("/api/decide", body);
-      say(answer.problem);
+      say(failure);
       after(answer);
       for (const row of rows) if (answer.states[row.data.example_id]) update(row, answer.states[row.data.example_id]);
     } catch (error) {
-      say(error.message);
-      waiting--;
-      await sync(true);
-      waiting++;
+      failure = error.message;
+      say(failure);
+      // As it was, unless the server says otherwise below.
+      for (const row of rows) if (body.example_ids.includes(row.data.example_id)) mark(row.item, row.data.state);
     }
     waiting--;
-    if (!waiting) await sync();
+    if (!waiting) sync(true); // not awaited: it may show other rows, which waits for what is being saved
     tell();
   });
 }
@@ -233,6 +234,7 @@ function decide(decision, label = "") {
   const places = targets();
   if (!places.length) return;
   const ids = places.map((place) => rows[place].data.example_id);
+  failure = "";
   for (const place of places) {
     const { data, item } = rows[place];
     const said = decision === "accept" ? data.suggested : label;
@@ -277,18 +279,22 @@ const withdraw = () => saving.then(() => {
 // What others decided meanwhile, in other tabs or processes, and whether the issues are still the same.
 async function sync(force = false) {
   if (!page || waiting) return;
-  const ids = rows.map(({ data }) => data.example_id).join(",");
+  const shown = rows;
+  const ids = shown.map(({ data }) => data.example_id).join(",");
   try {
     const answer = await ask(`/api/states?${query({ ids })}`);
-    if (waiting) return;
+    if (waiting || rows !== shown) return;
     if (answer.signature !== page.signature) {
       ahead = null;
       await show();
-      say("The label issues were computed anew; these are the new ones.", true);
+      say(`${failure} The label issues were computed anew; these are the new ones.`.trim(), !failure);
       return;
     }
     if (answer.problem) say(answer.problem);
-    else if (page.problem) say("");
+    else if (page.problem) {
+      failure = "";
+      say("");
+    }
     page.problem = answer.problem;
     page.progress = answer.progress;
     if (force || answer.version !== page.version) for (const row of rows) update(row, answer.states[row.data.example_id]);

@@ -181,9 +181,12 @@ def append_decisions(
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
     """The open file, to be appended to, while no other process appends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise ArtifactError(f"{path}: expected a file that can be written ({error}).") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             # Git and most editors replace a file: what was opened may no longer be the one of this name.

@@ -181,6 +181,12 @@ def test_a_full_disk_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert path.read_bytes() == before
 
 
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "decisions.csv").mkdir()
+    with pytest.raises(ArtifactError, match="expected a file that can be written"):
+        append_decisions(tmp_path / "decisions.csv", [decide(1, "keep")])
+
+
 WRITER = """
 import sys
 from pathlib import Path

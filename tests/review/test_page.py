@@ -63,7 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
     """The address of a page over 1,000 pictures of 12 classes, 100 of them suspects, and its workspace."""
     folder = tmp_path_factory.mktemp("review")
     write_suspects(folder, 1_000, n_classes=12, test_share=0.2)
-    with review_page(folder) as url:
+    with review_page(folder) as (url, _):
         yield url, folder
 
 
@@ -223,10 +223,42 @@ def test_what_could_not_be_saved_is_not_shown_as_saved(tab: Tab) -> None:
     tab.press("k")
     expect(tab.page.locator("#message")).to_contain_text("decisions.csv, line 1: expected the header")
     expect(tab.row(9900).locator(".badge")).to_have_count(0)
+    assert tab.path.read_text() == "example_id,decision\n"
     tab.path.unlink()
     expect(tab.page.locator("#message")).to_be_hidden()
     tab.press("ArrowLeft", "k")
     tab.expect_saved((9900, "keep"))
+
+
+def test_what_the_page_showed_as_saved_outlives_kill_9_and_what_it_did_not_is_said(
+    browser: Browser, tmp_path: Path
+) -> None:
+    write_suspects(tmp_path, 300, content="features", n_classes=3)
+    with review_page(tmp_path) as (url, process):
+        tab = Tab(browser, url, tmp_path)
+        tab.press("k", "a", "d")
+        tab.expect_saved((2900, "keep"), (2700, "drop"))
+        process.kill()
+        tab.press("k")
+        expect(tab.page.locator("#message")).to_contain_text("does not answer")
+        expect(tab.row(2600).locator(".badge")).to_have_count(0)
+        assert [decision for _, decision, _ in tab.lines()] == ["keep", "accept", "drop"]
+        tab.page.close()
+
+
+def test_issues_computed_anew_are_shown_and_a_decision_on_the_old_ones_is_not_taken(
+    browser: Browser, tmp_path: Path
+) -> None:
+    write_suspects(tmp_path, 300, content="features", n_classes=3)
+    with review_page(tmp_path) as (url, _):
+        tab = Tab(browser, url, tmp_path)
+        expect(tab.rows).to_have_count(30)
+        write_suspects(tmp_path, 100, content="features", n_classes=3)
+        tab.press("k")
+        expect(tab.rows).to_have_count(10)
+        expect(tab.page.locator("#message")).to_contain_text("computed anew")
+        assert tab.lines() == []
+        tab.page.close()
 
 
 def test_help_and_buttons_do_what_the_keys_do(tab: Tab) -> None:
@@ -259,7 +291,7 @@ def test_a_phone_has_no_sideways_scroll_and_the_dark_has_dark_paper(
 
 def test_texts_are_text_and_ten_classes_have_a_digit_each(browser: Browser, tmp_path: Path) -> None:
     write_suspects(tmp_path, 100, content="text", n_classes=10)
-    with review_page(tmp_path) as url:
+    with review_page(tmp_path) as (url, _):
         tab = Tab(browser, url, tmp_path)
         expect(tab.rows.first.locator(".text")).to_contain_text("<b>Text</b> of row 90: it's")
         tab.press("c", "7")

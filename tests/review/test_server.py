@@ -21,7 +21,7 @@ from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions, read
 @contextmanager
 def serve(folder: Path, n_rows: int = 300, **choices: Any) -> Iterator["Client"]:
     write_suspects(folder, n_rows, **{"content": "features", "n_classes": 3, **choices})
-    with review_page(folder) as url:
+    with review_page(folder) as (url, _):
         yield Client(url)
 
 
@@ -162,7 +162,7 @@ def test_a_broken_line_is_the_same_sentence_at_the_start_and_on_the_page(tmp_pat
     with serve(tmp_path) as client:
         client.decide([0], "keep")
         with (tmp_path / PATH).open("a") as file:
-            file.write("0,kep")
+            file.write("0,kep\n")
         before = (tmp_path / PATH).read_bytes()
         sentence = "decisions.csv, line 3: expected 7 fields"
         assert sentence in client.rows()["problem"]
@@ -175,6 +175,16 @@ def test_a_broken_line_is_the_same_sentence_at_the_start_and_on_the_page(tmp_pat
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
     assert (tmp_path / PATH).read_bytes() == before
+
+
+def test_a_port_that_is_taken_is_one_sentence(client: Client, tmp_path: Path) -> None:
+    write_suspects(tmp_path, 30, content="features", n_classes=3)
+    command = [sys.executable, "-P", "-m", "review", "--no-browser", "--port", client.place.split(":")[1]]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "choose another --port" in done.stderr
 
 
 def test_70_000_rows_are_one_page_at_a_time(tmp_path: Path) -> None:
@@ -190,5 +200,5 @@ def test_70_000_rows_are_one_page_at_a_time(tmp_path: Path) -> None:
 def test_rows_without_contents_are_shown_all_the_same(tmp_path: Path) -> None:
     write_suspects(tmp_path, 300)
     (tmp_path / "data" / "examples.parquet").unlink()
-    with review_page(tmp_path) as url:
+    with review_page(tmp_path) as (url, _):
         assert "not here" in Client(url).rows()["rows"][0]["text"]
