@@ -370,24 +370,30 @@ const DO = {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (document.querySelector("dialog[open]") || event.target.closest("#filters") || event.altKey || event.metaKey) return;
-  if (event.ctrlKey) {
-    if (event.key !== "a") return;
+  if (document.querySelector("dialog[open]") || event.target.closest("#filters") || event.altKey) return;
+  // Caps Lock changes nothing; with Shift a letter is one all the same.
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (event.ctrlKey || event.metaKey) {
+    if (key !== "a") return;
     selectRange(0, rows.length - 1);
-  } else if (event.key in DECISIONS) decide(DECISIONS[event.key]);
-  else if (event.key === "c") pick();
-  else if (event.key === "u") undo();
-  else if (event.key === "x") withdraw();
-  else if (event.key === "n") nextPage();
-  else if (event.key === "p") previousPage();
-  else if (event.key === "z") list.classList.toggle("large");
-  else if (event.key === "?") DO.help();
-  else if (event.key === "Escape") for (const place of [...selected]) select(place, false);
-  else if (event.key === " " && !event.target.closest("button") && rows.length) select(current, !selected.has(current));
-  else if (event.key === "ArrowRight") move(current + 1, event.shiftKey);
-  else if (event.key === "ArrowLeft") move(current - 1, event.shiftKey);
-  else if (event.key === "ArrowDown" && rows.length) move(current + columns(), event.shiftKey);
-  else if (event.key === "ArrowUp" && rows.length) move(current - columns(), event.shiftKey);
+  } else if (event.repeat && !key.startsWith("Arrow")) {
+    // A key held down decides once; where it scrolls, it may.
+    if (key === " ") event.preventDefault();
+    return;
+  } else if (key in DECISIONS) decide(DECISIONS[key]);
+  else if (key === "c") pick();
+  else if (key === "u") undo();
+  else if (key === "x") withdraw();
+  else if (key === "n") nextPage();
+  else if (key === "p") previousPage();
+  else if (key === "z") list.classList.toggle("large");
+  else if (key === "?") DO.help();
+  else if (key === "Escape") for (const place of [...selected]) select(place, false);
+  else if (key === " " && !event.target.closest("button") && rows.length) select(current, !selected.has(current));
+  else if (key === "ArrowRight") move(current + 1, event.shiftKey);
+  else if (key === "ArrowLeft") move(current - 1, event.shiftKey);
+  else if (key === "ArrowDown" && rows.length) move(current + columns(), event.shiftKey);
+  else if (key === "ArrowUp" && rows.length) move(current - columns(), event.shiftKey);
   else return;
   event.preventDefault();
   if (page) tell();

@@ -217,6 +217,15 @@ def test_pages_turn_by_keys_and_at_the_last_row(tab: Tab) -> None:
     assert len(tab.lines()) == 51
 
 
+def test_a_key_held_down_decides_once_and_caps_lock_is_no_other_key(tab: Tab) -> None:
+    for _ in range(4):
+        tab.page.keyboard.down("k")
+    tab.page.keyboard.up("k")
+    tab.press("D")
+    tab.expect_saved((9900, "keep"), (9800, "drop"))
+    assert len(tab.lines()) == 2
+
+
 def test_what_could_not_be_saved_is_not_shown_as_saved(tab: Tab) -> None:
     with tab.path.open("a") as file:
         file.write("example_id,decision\n")
