@@ -1,0 +1,142 @@
+"""What changed between two versions of N labels, row by row. Rows of both stand in the same order."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+ACTIONS = ("trusted", "kept", "relabelled", "softened", "reviewed", "dropped")
+"""What became of a row: no issue; an issue that keeps its label, takes the suggested class, or trains on its
+probabilities; a label that a person decided; a row left out of training."""
+TRUSTED, KEPT, RELABELLED, SOFTENED, REVIEWED, DROPPED = range(len(ACTIONS))
+NO_LABEL = -1
+"""The label of a row that is dropped, and the truth of a row of which it is not known."""
+OUTCOMES = ("right", "wrong", "dropped")
+
+
+def derive_actions(is_issue: Bools, in_training_set: Bools, source: npt.NDArray[Any], is_soft: Bools) -> Ints:
+    """The index in `ACTIONS` of what became of each row.
+
+    Args:
+        is_issue: (N,) whether the row is a label issue.
+        in_training_set: (N,) whether the repaired training set has the row.
+        source: (N,) of its label there: `given`, `pseudo` or `reviewed`; not read where it has none.
+        is_soft: (N,) whether its target there is no single class.
+    """
+    is_pseudo = source == "pseudo"
+    return np.select(
+        [~in_training_set, source == "reviewed", is_pseudo & is_soft, is_pseudo, is_issue],
+        [DROPPED, REVIEWED, SOFTENED, RELABELLED, KEPT],
+        TRUSTED,
+    )
+
+
+def common_rows(old_ids: Ints, new_ids: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Where the ids that both have, ascending, stand in `old_ids` and in `new_ids`; each has unique ids."""
+    _, old, new = np.intersect1d(old_ids, new_ids, assume_unique=True, return_indices=True)
+    return old, new
+
+
+def find_changes(
+    old: Mapping[str, npt.NDArray[Any]], new: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, Bools]:
+    """Which rows changed, by kind of change, (N,) each.
+
+    Args:
+        old: by name (N,) `is_issue`, `given_label`, `suggested_label`; optionally `action`, an index in
+            `ACTIONS`, and `label`, the label trained on, `NO_LABEL` where dropped.
+        new: the same of the other version.
+
+    Returns:
+        `newly flagged`, `no longer flagged`, `suggested differently`, `given differently`; and where both
+        have actions `newly relabelled`, `no longer relabelled`, `relabelled otherwise` (to another class),
+        `newly dropped`, `no longer dropped`, `trained on another label` (dropped in neither).
+    """
+    changes = {
+        "newly flagged": ~old["is_issue"] & new["is_issue"],
+        "no longer flagged": old["is_issue"] & ~new["is_issue"],
+        "suggested differently": old["suggested_label"] != new["suggested_label"],
+        "given differently": old["given_label"] != new["given_label"],
+    }
+    if "action" not in old or "action" not in new:
+        return changes
+    was, now = old["action"] == RELABELLED, new["action"] == RELABELLED
+    left, leaves = old["action"] == DROPPED, new["action"] == DROPPED
+    other = old["label"] != new["label"]
+    return changes | {
+        "newly relabelled": ~was & now,
+        "no longer relabelled": was & ~now,
+        "relabelled otherwise": was & now & other,
+        "newly dropped": ~left & leaves,
+        "no longer dropped": left & ~leaves,
+        "trained on another label": ~left & ~leaves & other,
+    }
+
+
+def flow_matrix(old_action: Ints, new_action: Ints, n_actions: int = len(ACTIONS)) -> Ints:
+    """Rows that went from action i in the old version to j in the new one, (n_actions, n_actions)."""
+    counts = np.bincount(old_action * n_actions + new_action, minlength=n_actions**2)
+    return counts.reshape(n_actions, n_actions).astype(np.int64)
+
+
+def jaccard(old_issues: Bools, new_issues: Bools) -> float:
+    """Agreement of two sets of issues, (N,) each: rows in both over rows in either; NaN of two empty sets."""
+    either = int((old_issues | new_issues).sum())
+    return int((old_issues & new_issues).sum()) / either if either else float("nan")
+
+
+def total_variation(old_probs: npt.NDArray[Any], new_probs: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """The total variation distance of each row's two distributions, (N, K) each; (N,) in [0, 1].
+
+    Half the sum of absolute differences: the most by which the probability of any set of classes differs.
+    """
+    return np.abs(old_probs.astype(np.float64) - new_probs).sum(axis=1) / 2
+
+
+def most_changed(
+    fate: Bools, judgement: Bools, distance: npt.NDArray[np.float64], least: npt.NDArray[Any], n: int
+) -> npt.NDArray[np.intp]:
+    """The `n` rows that changed most, the most first.
+
+    First rows with another fate, then those judged otherwise, then the others. Within each the larger
+    distance goes first, then the smaller `least`, then the earlier row. Rows in which nothing changed are
+    left out.
+
+    Args:
+        fate: (N,) whether what became of the row, or the label it trains on, is another.
+        judgement: (N,) whether it is flagged, or a class suggested, otherwise.
+        distance: (N,) of the two versions' probabilities, as by `total_variation`.
+        least: (N,) the lower of the two self-confidences: the more suspect goes first.
+        n: how many at most.
+    """
+    changed = np.flatnonzero(fate | judgement | (distance > 0))
+    kind = np.select([fate, judgement], [0, 1], 2)
+    order = np.lexsort((changed, least[changed], -distance[changed], kind[changed]))
+    return changed[order[:n]]
+
+
+def judge_labels(labels: Ints, truth: Ints) -> Ints:
+    """Of each label (N,) its index in `OUTCOMES`; the truth (N,) is known."""
+    return np.select([labels == NO_LABEL, labels == truth], [2, 0], 1)
+
+
+def sign_test(n_old: int, n_new: int) -> float:
+    """The two-sided p-value of McNemar's exact test (McNemar 1947, by the binomial distribution).
+
+    Were both versions equally good, rows that only one of them has right would be either's by a fair coin.
+
+    Args:
+        n_old: rows that the old version alone has right.
+        n_new: rows that the new version alone has right.
+    """
+    n = n_old + n_new
+    # Whole numbers, so nothing is rounded before the one division.
+    term = total = 1
+    for i in range(min(n_old, n_new)):
+        term = term * (n - i) // (i + 1)
+        total += term
+    return min(1.0, 2 * total / 2**n)
