@@ -146,9 +146,7 @@ def report(params: Params, workspace: Path) -> None:
             ),
             histograms=histograms(issues),
             budget=review_budget(issues, found, wrong, detection),
-            worst_classes=sorted(health["classes"].items(), key=lambda item: item[1]["label_quality"])[
-                :MOST_CLASSES
-            ],
+            worst_classes=sorted(health["classes"], key=lambda entry: entry["label_quality"])[:MOST_CLASSES],
             confused=confused,
             classes=[facts.class_names[k] for k in classes],
             joints=heat_maps(joints, classes),

@@ -111,7 +111,9 @@ def health_metrics(
     class_names: Sequence[str],
     n_pairs: int,
 ) -> dict[str, Any]:
-    """All of the above by name, ready for JSON.
+    """All of the above, ready for JSON: entries of classes and of pairs are lists, each with its `name`.
+
+    Lists, because `dvc metrics` shows a number for every key of a mapping, and these would bury the others.
 
     Args:
         calibrated: (K, K) calibrated confident joint, [given, true].
@@ -123,26 +125,29 @@ def health_metrics(
     by_class = class_health(calibrated)
     return {
         "label_health": overall_label_health(n_confident_errors, int(calibrated.sum())),
-        "classes": {
-            name: {
+        "classes": [
+            {
+                "name": name,
                 "label_quality": float(by_class.label_quality[k]),
                 "label_noise": float(by_class.label_noise[k]),
                 "inverse_label_noise": float(by_class.inverse_label_noise[k]),
             }
             for k, name in enumerate(class_names)
-        },
-        "overlapping": {
-            f"{class_names[pair.first]} and {class_names[pair.second]}": {
+        ],
+        "overlapping": [
+            {
+                "name": f"{class_names[pair.first]} and {class_names[pair.second]}",
                 "n_rows": pair.n_rows,
                 "share": pair.share,
             }
             for pair in overlapping_classes(calibrated, n_pairs)
-        },
-        "confused": {
-            f"{class_names[pair.label]} as {class_names[pair.predicted]}": {
+        ],
+        "confused": [
+            {
+                "name": f"{class_names[pair.label]} as {class_names[pair.predicted]}",
                 "n_rows": pair.n_rows,
                 "share": pair.share,
             }
             for pair in worst_confused(confusion, n_pairs)
-        },
+        ],
     }

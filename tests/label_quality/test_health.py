@@ -106,15 +106,20 @@ def test_the_metrics_name_classes_and_pairs():
     found = health_metrics(calibrated, 5, confusion, ("ant", "bee", "cat"), n_pairs=1)
     assert found == {
         "label_health": 0.75,
-        "classes": {
-            "ant": pytest.approx(
-                {"label_quality": 7 / 8, "label_noise": 1 / 8, "inverse_label_noise": 2 / 9}
+        "classes": [
+            pytest.approx(
+                {"name": "ant", "label_quality": 7 / 8, "label_noise": 1 / 8, "inverse_label_noise": 2 / 9}
             ),
-            "bee": pytest.approx(
-                {"label_quality": 10 / 12, "label_noise": 2 / 12, "inverse_label_noise": 1 / 11}
+            pytest.approx(
+                {
+                    "name": "bee",
+                    "label_quality": 10 / 12,
+                    "label_noise": 2 / 12,
+                    "inverse_label_noise": 1 / 11,
+                }
             ),
-            "cat": {"label_quality": 1.0, "label_noise": 0.0, "inverse_label_noise": 0.0},
-        },
-        "overlapping": {"ant and bee": {"n_rows": 3, "share": 0.15}},
-        "confused": {"bee as ant": {"n_rows": 3, "share": 0.25}},
+            {"name": "cat", "label_quality": 1.0, "label_noise": 0.0, "inverse_label_noise": 0.0},
+        ],
+        "overlapping": [{"name": "ant and bee", "n_rows": 3, "share": 0.15}],
+        "confused": [{"name": "bee as ant", "n_rows": 3, "share": 0.25}],
     }
