@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import httpx
@@ -46,6 +46,9 @@ from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, Failed
+
+if TYPE_CHECKING:
+    from flows.revisions import Revision
 
 UP_TO_DATE = "Everything is up to date."
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)")
@@ -244,6 +247,7 @@ def clean_labels(
     if_new_data: bool = False,
     engine: engines.EngineName = "local",
     address: str | None = None,
+    compare: str | None = None,
 ) -> State[Any]:
     """Bring a workspace up to date, as `dvc repro` would, with independent stages side by side.
 
@@ -262,11 +266,15 @@ def clean_labels(
             the last run; changes of parameters and code wait for such a run.
         engine: where the stages that dvc.yaml fans out do their work: here, or on workers of Dask or Ray.
         address: of a cluster; without it `engine` is a cluster of `workers` processes on this machine.
+        compare: a version to compare the result with, such as `last`, the newest that is kept. A run that
+            changed something shows on its page what; one that cannot be compared ends as well as any.
     """
     check_options(workers, timeout_s)
     folder = Path(root).resolve()
     if push or record != "none":
         check_record(folder, record, push)
+    # What is the last version now is not when this run is kept.
+    base = None if compare is None else _revision(folder, compare)
     with pipeline.only_flow(folder, wait):
         engines.recover(folder)
         if if_new_data:
@@ -329,12 +337,14 @@ def clean_labels(
         if not failures and not left and until is None:
             pipeline.begun(folder).unlink(missing_ok=True)
         changed = any(outcome != "Cached" for outcome in outcomes.values())
-        kept = None
+        kept = said = None
         if changed and not failures:
             name = f"relabel-{time.strftime('%Y%m%d-%H%M%S')}"
             kept = save_version(folder, record, name)
             if kept and push:
                 send(folder, record, name)
+            if base is not None:
+                said = _show_changes(base, show)
     result = {"outcomes": outcomes, "failures": failures, "left": left, "seconds": seconds}
     if failures:
         more = f" {len(failures) - 1} more failed." if len(failures) > 1 else ""
@@ -342,7 +352,28 @@ def clean_labels(
         advice = "Mend it and run again: what is done is kept."
         return Failed(message=f"{next(iter(failures.values()))}{more}{waiting} {advice}", data=result)
     message = f"{len(ran)} of {len(graph)} stages were out of date." if ran else UP_TO_DATE
-    return Completed(message=f"{message} {kept or ''}".strip(), data=result)
+    return Completed(message=" ".join(filter(None, [message, kept, said])), data=result)
+
+
+# Only a run that compares pays for the imports of these two.
+def _revision(root: Path, name: str) -> "Revision":
+    from flows.revisions import open_revisions
+
+    return open_revisions(root, [name])[0]
+
+
+def _show_changes(base: "Revision", show: Callable[..., Any]) -> str:
+    """Show on the run's page what changed since `base`; a sentence on that, or on why it cannot be said."""
+    from flows.comparison import compare
+    from flows.publish import publish, summarise
+    from flows.revisions import WORKSPACE
+
+    try:
+        found = compare([base, _revision(base.root, WORKSPACE)])
+    except RelabelError as error:
+        return f"Not compared: {error}"
+    publish(found, show)
+    return summarise(found)
 
 
 def run_all(
@@ -483,6 +514,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--push", action="store_true", help="push what --record keeps")
     parser.add_argument("--engine", choices=["local", "dask", "ray"], default="local", help="where to train")
     parser.add_argument("--address", help="of a Dask or Ray cluster (default: one on this machine)")
+    parser.add_argument("--compare", metavar="REV", help="show on Prefect's page what changed since (`last`)")
     chosen = parser.parse_args(arguments)
     try:
         check_options(chosen.workers, chosen.timeout_s)
@@ -494,6 +526,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.pull:
             pipeline.check_remote(Path.cwd(), "--pull")
         check_record(Path.cwd(), chosen.record, chosen.push)
+        if chosen.compare is not None:
+            _revision(Path.cwd(), chosen.compare)
         url, answers = PREFECT_API_URL.value(), server_answers()
         # A server that does not answer costs its record of this run, not the run.
         if url and not answers:

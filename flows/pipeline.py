@@ -415,6 +415,16 @@ def uncached_outputs(root: Path) -> list[str]:
         return [out.def_path for stage in _pipeline_stages(repo) for out in stage.outs if not out.use_cache]
 
 
+def remote_settings(root: Path) -> dict[str, dict[str, Any]]:
+    """DVC's settings of its cache and of its default remote, as its configuration files have them today."""
+    with _repository(root) as repo:
+        name = repo.config["core"].get("remote")
+        found = {"cache": {key: value for key, value in repo.config["cache"].items() if key == "dir"}}
+        if name:
+            found |= {"core": {"remote": name}, "remote": {name: dict(repo.config["remote"][name])}}
+        return found
+
+
 def share_cache(root: Path, workspace: Path, site_cache: Path) -> None:
     """Let the DVC repository `workspace`, a copy, use the cache and the run-cache of `root`.
 

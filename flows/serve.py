@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from flows import FlowError, pipeline
 from flows.clean_labels import check_options, clean_labels, server_answers
 from flows.record import check_record
+from flows.revisions import open_revisions
 from tasks import RelabelError
 
 from prefect.client.schemas.objects import (  # isort: skip  # after flows, which sets Prefect's settings
@@ -62,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", choices=["none", "experiment", "commit"], default="none")
     parser.add_argument("--push", action="store_true", help="push what --record keeps")
     parser.add_argument(
+        "--compare", metavar="REV", help="show on each run's page what changed since (`last`)"
+    )
+    parser.add_argument(
         "--if-new-data", action="store_true", help="run only if inputs/ or its source changed"
     )
     parser.add_argument("--workers", type=int, help="stages at a time")
@@ -73,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pipeline.stage_graph(root)
         check_options(chosen.workers, chosen.timeout_s)
         check_record(root, chosen.record, chosen.push)
+        if chosen.compare is not None:
+            open_revisions(root, [chosen.compare])
         if not server_answers():
             url = PREFECT_API_URL.value() or "PREFECT_API_URL, which is not set"
             raise FlowError(
@@ -97,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "if_new_data": chosen.if_new_data,
             "workers": chosen.workers,
             "timeout_s": chosen.timeout_s,
+            "compare": chosen.compare,
         },
     )
     return 0

@@ -94,7 +94,7 @@ def total_variation(old_probs: npt.NDArray[Any], new_probs: npt.NDArray[Any]) ->
 
     Half the sum of absolute differences: the most by which the probability of any set of classes differs.
     """
-    return np.abs(old_probs.astype(np.float64) - new_probs).sum(axis=1) / 2
+    return np.asarray(np.abs(old_probs.astype(np.float64) - new_probs).sum(axis=1) / 2)
 
 
 def most_changed(
@@ -139,4 +139,4 @@ def sign_test(n_old: int, n_new: int) -> float:
     for i in range(min(n_old, n_new)):
         term = term * (n - i) // (i + 1)
         total += term
-    return min(1.0, 2 * total / 2**n)
+    return min(1.0, 2 * total / (1 << n))

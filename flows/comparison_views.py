@@ -1,0 +1,367 @@
+"""A comparison as people read it: tables on a terminal, markdown for a pull request, and a page."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column
+from rich.table import Table as RichTable
+
+from flows.comparison import ChangedRow, Comparison, Judgement, Metric, RowChanges, show
+from tasks.label_quality.changes import ACTIONS, OUTCOMES
+from tasks.page import environment
+
+Tone = Literal["", "good", "bad", "best"]
+
+MOST_CLASSES = 20
+_DASH = "\N{EN DASH}"
+_STYLES = {"good": "green", "bad": "red", "best": "bold"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text, and whether it is good news, bad news or the best of its row."""
+
+    text: str
+    tone: Tone = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table with a name; all columns but the first hold numbers, or texts where `words` says so."""
+
+    title: str
+    heading: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """Tables of one version against the base, and the rows that changed most."""
+
+    base: str
+    version: str
+    tables: tuple[Table, ...]
+    most_changed: tuple[ChangedRow, ...]
+
+    @property
+    def title(self) -> str:
+        """What is compared with what."""
+        return f"{self.version} against {self.base}"
+
+
+def overview(comparison: Comparison) -> list[Table]:
+    """Parameters that differ, metrics, and the rows that changed, a column for each version."""
+    return [
+        table
+        for table in (_params(comparison), _metrics(comparison), _changes(comparison))
+        if table is not None
+    ]
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    """Flow, classes, truth and the most changed rows of each version against the base."""
+    return [_section(rows) for rows in comparison.rows]
+
+
+def _params(comparison: Comparison) -> Table | None:
+    if not comparison.params:
+        return None
+    names = [version.name for version in comparison.versions]
+    rows = [
+        (
+            Cell(param.name),
+            *(Cell(show(param.values[name]) if name in param.values else _DASH) for name in names),
+        )
+        for param in comparison.params
+    ]
+    return Table("Parameters that differ", ("parameter", *names), tuple(rows), words=True)
+
+
+def _metrics(comparison: Comparison) -> Table | None:
+    base, *others = (version.name for version in comparison.versions)
+    names = [base, *others]
+    shown = [metric for metric in comparison.metrics if metric.differs]
+    main = [metric for metric in shown if not metric.is_detail]
+    equal = len(comparison.metrics) - len(shown)
+    left_out = [f"{equal} are equal in all"] if equal else []
+    if details := len(shown) - len(main):
+        left_out.append(f"{details} of single classes differ (--json and --html have them)")
+    caption = f"Of the other metrics {' and '.join(left_out)}." if left_out else ""
+    if not main:
+        return None
+    # Two versions: the difference says which is better. More: a mark does.
+    marks = len(names) > 2
+    rows = []
+    for metric in main:
+        cells = [_value(metric, name, marks) for name in names]
+        rows.append((Cell(metric.name), *cells, *([] if marks else [_delta(metric, others[0])])))
+    heading = ("metric", *names, *([] if marks else ["change"]))
+    note = "* best. " if marks and any(metric.best for metric in main) else ""
+    return Table("Metrics that differ", heading, tuple(rows), note + caption)
+
+
+def _value(metric: Metric, name: str, mark: bool) -> Cell:
+    if name not in metric.values:
+        return Cell(_DASH)
+    best = mark and name in metric.best
+    return Cell(number(metric.values[name]) + (" *" if best else ""), "best" if best else "")
+
+
+def _delta(metric: Metric, name: str) -> Cell:
+    if name not in metric.deltas:
+        return Cell(_DASH)
+    delta = metric.deltas[name]
+    text = number(delta, signed=True)
+    if metric.better is None or delta == 0:
+        return Cell(text)
+    good = (delta > 0) == (metric.better == "higher")
+    return Cell(f"{text} {'better' if good else 'worse'}", "good" if good else "bad")
+
+
+def number(value: float, signed: bool = False) -> str:
+    """A count as it is, with commas; another number to four places, or four digits where it is small."""
+    sign = "+" if signed else ""
+    if value == 0 or (abs(value) >= 1 and float(value).is_integer()):
+        return f"{int(value):{sign},}"
+    return f"{value:{sign}.4f}" if abs(value) >= 0.001 else f"{value:{sign}.2g}"
+
+
+def _changes(comparison: Comparison) -> Table | None:
+    if not comparison.rows:
+        return None
+    base = comparison.rows[0].base
+    kinds = dict.fromkeys(kind for rows in comparison.rows for kind in rows.changes)
+
+    def line(name: str, values: Iterable[str]) -> tuple[Cell, ...]:
+        return (Cell(name), *(Cell(value) for value in values))
+
+    counts = [
+        line(kind, (f"{len(r.changes[kind]):,}" if kind in r.changes else _DASH for r in comparison.rows))
+        for kind in kinds
+    ]
+    agreement = (_DASH if rows.agreement is None else f"{rows.agreement:.4f}" for rows in comparison.rows)
+    rows = (
+        line("rows in both", (f"{rows.n_rows:,}" for rows in comparison.rows)),
+        line(
+            f"label issues, in {base} {comparison.rows[0].n_issues[0]:,}",
+            (f"{rows.n_issues[1]:,}" for rows in comparison.rows),
+        ),
+        line("agreement of the issues (Jaccard)", agreement),
+        *counts,
+    )
+    return Table(f"Labels against {base}", ("rows", *(rows.version for rows in comparison.rows)), rows)
+
+
+def _section(rows: RowChanges) -> Section:
+    tables = [_flow(rows), _truth(rows), _classes(rows)]
+    return Section(
+        rows.base,
+        rows.version,
+        tuple(table for table in tables if table is not None),
+        rows.most_changed,
+    )
+
+
+def _flow(rows: RowChanges) -> Table | None:
+    if rows.flow is None:
+        return None
+    used = [k for k in range(len(ACTIONS)) if any(rows.flow[k]) or any(row[k] for row in rows.flow)]
+    lines = [
+        (
+            Cell(ACTIONS[i]),
+            *(Cell(f"{rows.flow[i][j]:,}", "best" if i != j and rows.flow[i][j] else "") for j in used),
+        )
+        for i in used
+    ]
+    heading = (f"{rows.base} ↓ {rows.version} →", *(ACTIONS[k] for k in used))
+    return Table("What became of the rows", heading, tuple(lines))
+
+
+def _truth(rows: RowChanges) -> Table | None:
+    if rows.truth is None:
+        return None
+    table = rows.truth.table
+    lines = [(Cell(name), *(Cell(f"{n:,}") for n in row)) for name, row in zip(OUTCOMES, table, strict=True)]
+    alone = table[0][1], table[1][0]
+    caption = (
+        f"Label trained on against the true one, {rows.truth.n_rows:,} rows. {rows.base} alone is right on "
+        f"{alone[0]:,}, {rows.version} alone on {alone[1]:,}; McNemar's exact test: p = "
+        f"{rows.truth.p_value:.2g}."
+    )
+    heading = (f"{rows.base} ↓ {rows.version} →", *OUTCOMES)
+    return Table("Which version is right", heading, tuple(lines), caption)
+
+
+def _classes(rows: RowChanges) -> Table | None:
+    changed = {name: counts for name, counts in rows.classes.items() if any(counts.values())}
+    if not changed:
+        return None
+    order = list(changed)
+    if len(order) > MOST_CLASSES:
+        order = sorted(order, key=lambda name: -sum(changed[name].values()))[:MOST_CLASSES]
+    kinds = list(next(iter(changed.values())))
+    lines = [(Cell(name), *(Cell(f"{changed[name][kind]:,}") for kind in kinds)) for name in order]
+    left = len(rows.classes) - len(order)
+    which = "with fewer changes" if len(changed) > MOST_CLASSES else "without a change"
+    caption = f"{left} classes {which} are left out." if left else ""
+    return Table("By given class", ("class", *kinds), tuple(lines), caption)
+
+
+def fate(judgement: Judgement) -> str:
+    """What a version made of a row, in words."""
+    if judgement.action is None:
+        return f"{'issue' if judgement.is_issue else 'no issue'}, suggested {judgement.suggested}"
+    if judgement.label is None:
+        return judgement.action
+    return f"{judgement.action}: {judgement.label}"
+
+
+def probabilities(row: ChangedRow) -> str:
+    """The probabilities of the classes in question in both versions, in percent."""
+    parts = []
+    for name, pair in row.probs.items():
+        old, new = (_DASH if value is None else f"{100 * value:.1f}" for value in pair)
+        parts.append(f"{name}: {old}" if old == new else f"{name}: {old} → {new}")
+    return ", ".join(parts)
+
+
+def most_changed_table(section: Section) -> Table | None:
+    """The most changed rows as a table of words."""
+    if not section.most_changed:
+        return None
+    rows = section.most_changed
+    with_text = any(row.content is not None and row.content.text for row in rows)
+    with_truth = any(row.true is not None for row in rows)
+    lines = []
+    for row in rows:
+        cells = [
+            f"{row.example_id}",
+            row.old.given if row.old.given == row.new.given else f"{row.old.given} → {row.new.given}",
+        ]
+        cells += [row.true or _DASH] if with_truth else []
+        cells += [fate(row.old), fate(row.new), probabilities(row)]
+        cells += [((row.content.text if row.content else "") or "")[:80]] if with_text else []
+        tones: list[Tone] = [""] * len(cells)
+        if row.true is not None:
+            for place, judgement in ((3, row.old), (4, row.new)):
+                tones[place] = (
+                    "" if judgement.label is None else "good" if judgement.label == row.true else "bad"
+                )
+        lines.append(tuple(Cell(text, tone) for text, tone in zip(cells, tones, strict=True)))
+    heading = [
+        "id",
+        "given",
+        *(["true"] if with_truth else []),
+        section.base,
+        section.version,
+        "probabilities, %",
+    ]
+    heading += ["text"] if with_text else []
+    return Table(
+        f"The {len(rows)} most changed rows",
+        tuple(heading),
+        tuple(lines),
+        "First rows with another fate, then those judged otherwise; by distance of the probabilities.",
+        words=True,
+    )
+
+
+def print_tables(console: Console, comparison: Comparison) -> None:
+    """Print the comparison on a terminal."""
+    console.print(" · ".join(version.title for version in comparison.versions), highlight=False, markup=False)
+    for table in overview(comparison):
+        _print(console, table)
+    for section in sections(comparison):
+        console.rule(escape(section.title))
+        for part in (*section.tables, most_changed_table(section)):
+            if part is not None:
+                _print(console, part)
+    if not comparison.params and not any(metric.differs for metric in comparison.metrics):
+        console.print("No parameter and no metric differs.")
+    for note in comparison.notes:
+        console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print(console: Console, table: Table) -> None:
+    console.print(_rich(table))
+    if table.caption:
+        console.print(table.caption, highlight=False, markup=False, style="dim")
+        console.print()
+
+
+def _rich(table: Table) -> RichTable:
+    found = RichTable(
+        *(
+            Column(escape(name), justify="right" if place and not table.words else "left", overflow="fold")
+            for place, name in enumerate(table.heading)
+        ),
+        title=escape(table.title),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for row in table.rows:
+        found.add_row(*(f"[{_STYLES[c.tone]}]{escape(c.text)}[/]" if c.tone else escape(c.text) for c in row))
+    return found
+
+
+def markdown(comparison: Comparison) -> str:
+    """The comparison as markdown; what is long is folded."""
+    versions = ", ".join(f"`{version.title}`" for version in comparison.versions[1:])
+    lines = [f"### {versions} against `{comparison.versions[0].title}`", ""]
+    lines += [f"> {note}\n" for note in comparison.notes]
+    for table in overview(comparison):
+        lines += [f"**{_plain(table.title)}**", "", *_markdown_table(table), ""]
+    for section in sections(comparison):
+        for part in (*section.tables, most_changed_table(section)):
+            if part is not None:
+                lines += _folded(f"{section.title}: {part.title[0].lower()}{part.title[1:]}", part)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _folded(title: str, table: Table) -> list[str]:
+    return [f"<details><summary>{_plain(title)}</summary>", "", *_markdown_table(table), "", "</details>", ""]
+
+
+def _markdown_table(table: Table) -> list[str]:
+    rules = ["---", *("---" if table.words else "---:" for _ in table.heading[1:])]
+    lines = [[_plain(name) for name in table.heading], rules]
+    lines += [
+        [f"**{_plain(c.text)}**" if c.tone == "best" else _plain(c.text) for c in row] for row in table.rows
+    ]
+    found = ["| " + " | ".join(line) + " |" for line in lines]
+    return [*found, "", _plain(table.caption)] if table.caption else found
+
+
+def _plain(text: str) -> str:
+    """Text that stays as it is in a cell of markdown, whatever a class or a version is called."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\|`*\[\]])", r"\\\1", text)
+
+
+def page(comparison: Comparison) -> str:
+    """The comparison as one HTML file without remote parts."""
+    template = environment(Path(__file__).parent / "templates").get_template("comparison.html")
+    return template.render(
+        comparison=comparison,
+        overview=overview(comparison),
+        sections=sections(comparison),
+        details=_details(comparison),
+        fate=fate,
+        probabilities=probabilities,
+    )
+
+
+def _details(comparison: Comparison) -> Table | None:
+    """The metrics of single classes, of which tables elsewhere say only that they differ."""
+    names = [version.name for version in comparison.versions]
+    found = [metric for metric in comparison.metrics if metric.is_detail and metric.differs]
+    rows = [(Cell(metric.name), *(_value(metric, name, False) for name in names)) for metric in found]
+    return Table("Metrics of single classes", ("metric", *names), tuple(rows)) if rows else None

@@ -1,0 +1,76 @@
+"""The comparison as a Prefect flow: an artifact of its run, and of each scheduled run that asks for one."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows import FlowError
+from flows.clean_labels import server_answers
+from flows.comparison import Comparison, compare_versions
+from flows.comparison_views import markdown
+
+from prefect import flow  # isort: skip  # after flows, which sets Prefect's settings
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_API_URL
+from prefect.states import Completed
+
+
+@flow(name="compare", persist_result=False, validate_parameters=False)
+def compare_flow(
+    root: str = ".",
+    revisions: Sequence[str] = ("last", "workspace"),
+    with_rows: bool = True,
+    with_contents: bool = False,
+) -> State[Comparison]:
+    """Publish what changed between versions.
+
+    Args:
+        root: the folder with dvc.yaml.
+        revisions: versions, the first of them the base.
+        with_rows: compare labels too, which needs the data of every version.
+        with_contents: read the pictures of the most changed rows, for a page.
+    """
+    found = compare_versions(Path(root).resolve(), revisions, with_rows, with_contents)
+    publish(found)
+    return Completed(message=summarise(found), data=found)
+
+
+def publish(
+    comparison: Comparison, show: Callable[..., Any] = lambda publish, **content: publish(**content)
+) -> None:
+    """Show the comparison on the page of the run that calls this; `show` may take what goes wrong."""
+    show(
+        create_markdown_artifact,
+        key="comparison",
+        markdown=markdown(comparison),
+        description=summarise(comparison),
+    )
+
+
+def summarise(comparison: Comparison) -> str:
+    """What changed, in one line."""
+    said = [
+        f"{rows.version} against {rows.base}: {len(rows.changes['newly flagged']):,} labels newly flagged, "
+        f"{len(rows.changes['no longer flagged']):,} no longer"
+        for rows in comparison.rows
+    ]
+    names = ", ".join(version.name for version in comparison.versions[1:])
+    return f"{'; '.join(said) or f'{names} against {comparison.versions[0].name}'}."
+
+
+def run_flow(root: Path, names: Sequence[str], with_rows: bool, with_contents: bool) -> Comparison:
+    """Compare as a flow of the Prefect server that PREFECT_API_URL names.
+
+    Raises:
+        FlowError: no server answers, or see `compare`.
+    """
+    if not server_answers():
+        url = PREFECT_API_URL.value() or "PREFECT_API_URL, which is not set"
+        raise FlowError(
+            f"--publish needs a Prefect server; none answers at {url}. Start one with `prefect server start "
+            "--host 127.0.0.1` and set PREFECT_API_URL=http://127.0.0.1:4200/api."
+        )
+    state: State[Any] = compare_flow(str(root), names, with_rows, with_contents, return_state=True)
+    found: Comparison = state.result()  # raises what went wrong
+    return found

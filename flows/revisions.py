@@ -1,0 +1,311 @@
+"""Versions of the pipeline, read through DVC: the work tree, git's index and dvc.lock stay as they are.
+
+A file is read from git or DVC's cache, else from DVC's remote, which puts it into the cache. `DVCFileSystem`
+is DVC's documented door to a revision; its option `cache` and what `info` says of a file are not documented,
+and used here alone.
+"""
+
+import difflib
+import hashlib
+import io
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from flows import FlowError, pipeline
+from flows.record import experiments
+from tasks import ArtifactError
+from tasks.artifacts import Artifact, column_array
+from tasks.artifacts.tables import Column, Tensor
+
+WORKSPACE, LAST = "workspace", "last"
+_BATCH_ROWS = 8192
+Read = TypeVar("Read")
+
+
+class RevisionError(FlowError):
+    """A version, or a file of it, cannot be had; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A version of the pipeline.
+
+    Attributes:
+        name: a commit, branch or tag, a DVC experiment, or `workspace`, as it was asked for.
+        root: of the DVC repository.
+        commit: what the name stands for; None for the workspace.
+        is_experiment: whether that is a DVC experiment.
+        settings: of DVC's cache and remote, today's: an old version may name a remote that is gone.
+    """
+
+    name: str
+    root: Path
+    commit: str | None
+    is_experiment: bool
+    settings: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The name, with the commit where the name does not say it."""
+        if self.commit is None or self.commit.startswith(self.name):
+            return self.name
+        return f"{self.name} ({self.commit[:7]})"
+
+    def has(self, path: str) -> bool:
+        """Whether the version has a file of this name, wherever its bytes are."""
+        info = self._info(path)
+        # Of an output that dvc.yaml promises and no stage has made yet DVC knows no more than the name.
+        return info is not None and ("fs_info" in info or "md5" in info)
+
+    def digest(self, path: str) -> str | None:
+        """The MD5 of a file that stages make, as dvc.lock has it; None where dvc.lock does not have it."""
+        info = self._info(path) or {}
+        found = info.get("dvc_info", info).get("md5")
+        return None if found is None else str(found)
+
+    def digest_on_disk(self, path: str) -> str | None:
+        """The MD5 of a file as it is in the work tree; None where it is not there, or for other versions."""
+        file = self.root / path
+        if self.commit is not None or not file.is_file():
+            return None
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+    def names(self, pattern: str) -> list[str]:
+        """The files that match, such as `metrics/*.json`, in order."""
+        return sorted(name.removeprefix("/") for name in self._ask(lambda: self._files.glob(f"/{pattern}")))
+
+    def text(self, path: str) -> str | None:
+        """The text of a file that git keeps; None where the version has none."""
+        if not self.has(path):
+            return None
+        with self._reading(path), self._files.open(f"/{path}", mode="rb") as file:
+            return str(file.read().decode())
+
+    def yaml(self, path: str) -> dict[str, Any]:
+        """A YAML file as plain values; empty where the version has none."""
+        try:
+            content = YAML(typ="safe").load(io.StringIO(self.text(path) or ""))
+        except YAMLError as error:
+            raise RevisionError(
+                f"{self.name}: {path}: expected YAML, found text that does not parse."
+            ) from error
+        return content if isinstance(content, dict) else {}
+
+    def file(self, path: str) -> Path:
+        """A file with the content of `path`, here or in DVC's cache, to be read and left alone.
+
+        Raises:
+            RevisionError: neither the cache nor the remote has it, or the version has none.
+        """
+        if not self.has(path):
+            raise RevisionError(f"{self.name} has no {path}: no stage of that version made it.")
+        with self._reading(path), self._files.open(f"/{path}", mode="rb", cache=True) as file:
+            found = getattr(file, "name", None)
+        if not isinstance(found, str) or not Path(found).is_file():
+            raise RevisionError(
+                f"{self.name}: {path}: expected a file that DVC keeps, found one that git keeps."
+            )
+        return Path(found)
+
+    def table(
+        self, path: str, artifact: Artifact, needed: Sequence[str], optional: Sequence[str] = ()
+    ) -> pa.Table:
+        """Columns of a Parquet artifact, in order of `example_id`, with its metadata.
+
+        What an older version has otherwise, columns that are not asked for and widths of numbers, is no
+        fault; `optional` columns come where the file has them.
+
+        Raises:
+            RevisionError: the file cannot be had or read, or a column is missing or of another kind.
+        """
+        wanted = list(dict.fromkeys(["example_id", *needed]))
+        file = self.file(path)
+        # Not `read_table`, whose machinery for data sets imports pandas.
+        with self._checked(path), pq.ParquetFile(file) as parquet:
+            schema = parquet.schema_arrow
+            wanted += [name for name in optional if name in schema.names]
+            _check_columns(schema, artifact, wanted)
+            table = parquet.read(columns=wanted)
+            ids = column_array(table, "example_id")
+            if len(np.unique(ids)) != len(ids):
+                raise ArtifactError("column `example_id` was expected to be unique, found one twice")
+            for column in (column for column in artifact.columns if column.name in wanted):
+                if not column.nullable and (n_null := table.column(column.name).null_count):
+                    raise ArtifactError(f"column `{column.name}` was expected without nulls, found {n_null}")
+        ascending = bool(np.all(ids[1:] > ids[:-1]))
+        return table if ascending else table.take(pa.array(np.argsort(ids)))
+
+    def batches(self, path: str, artifact: Artifact, needed: Sequence[str]) -> Iterator[pa.Table]:
+        """The same in the file's own order, some thousands of rows at a time.
+
+        Raises:
+            RevisionError: see `table`.
+        """
+        wanted = ["example_id", *needed]
+        with self._checked(path), pq.ParquetFile(self.file(path)) as file:
+            _check_columns(file.schema_arrow, artifact, wanted)
+            for batch in file.iter_batches(_BATCH_ROWS, columns=wanted):
+                yield pa.Table.from_batches([batch])
+
+    @contextmanager
+    def _checked(self, path: str) -> Iterator[None]:
+        """Turn what is wrong with a Parquet file into a sentence that names the version and the file."""
+        try:
+            yield
+        except ArtifactError as error:
+            raise RevisionError(
+                f"{self.name}: {path}: {error}. That version wrote another layout than this code reads; "
+                "--no-rows compares without it."
+            ) from error
+        except (pa.ArrowException, OSError) as error:
+            raise RevisionError(
+                f"{self.name}: {path}: expected a readable Parquet file, found a damaged one "
+                f"({' '.join(str(error).split())})."
+            ) from error
+
+    @cached_property
+    def _files(self) -> Any:
+        from dvc.api import DVCFileSystem
+
+        # DVC takes the remote's settings from the work tree, but whether there is one from the revision.
+        config = None if self.commit is None else {key: dict(value) for key, value in self.settings.items()}
+        return self._ask(lambda: DVCFileSystem(str(self.root), rev=self.commit, config=config))
+
+    def _info(self, path: str) -> dict[str, Any] | None:
+        try:
+            info: dict[str, Any] = self._ask(lambda: self._files.info(f"/{path}"))
+        except FileNotFoundError:
+            return None
+        return info
+
+    def _ask(self, question: Callable[[], Read]) -> Read:
+        from dvc.exceptions import DvcException
+        from dvc.scm import SCMError
+
+        try:
+            return question()
+        except (DvcException, SCMError) as error:
+            raise RevisionError(f"{self.name}: DVC cannot read that version: {_line(error)}") from error
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # every kind of remote has errors of its own
+            if self.commit is None:
+                remedy = "`dvc pull` brings it, `dvc repro` makes it"
+            elif self.is_experiment:
+                remedy = f"`dvc exp pull GIT_REMOTE {self.name}` brings it where it was pushed"
+            else:
+                remedy = "`dvc fetch --all-commits` brings it where it was pushed"
+            said = "" if isinstance(error, FileNotFoundError) else f" ({_line(error)})"
+            raise RevisionError(
+                f"{self.name}: {path} is neither in DVC's cache nor in its remote{said}: {remedy}; --no-rows "
+                "compares without it."
+            ) from error
+
+
+def open_revisions(root: Path, names: Sequence[str]) -> list[Revision]:
+    """The versions of these names; `last` is the newest that is kept.
+
+    Raises:
+        RevisionError: a name stands for nothing, or for several experiments.
+        FlowError: `root` is no DVC repository.
+    """
+    settings = pipeline.remote_settings(root)
+    found = []
+    for asked in names:
+        name = last_version(root) if asked == LAST else asked
+        commit, is_experiment = (None, False) if name == WORKSPACE else _resolve(root, name)
+        found.append(Revision(name, root, commit, is_experiment, settings))
+    return found
+
+
+def last_version(root: Path) -> str:
+    """The newest version that is kept: the last experiment made from HEAD, or HEAD where there is none."""
+    kept = experiments(root)
+    dates = {
+        int(_git(root, "show", "--no-patch", "--format=%ct", commit)): name for name, commit in kept.items()
+    }
+    return dates[max(dates)] if dates else "HEAD"
+
+
+def _resolve(root: Path, name: str) -> tuple[str, bool]:
+    """The commit of a name, and whether that is an experiment's. git's own names go first, as in DVC."""
+    if _git(root, "rev-parse", "--git-dir") == "":
+        raise RevisionError(
+            f"{name}: a version is git's to know; expected a git repository, found none in {root}."
+        )
+    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    if commit:
+        return commit, False
+    kept = [line.split(" ") for line in _git(root, "for-each-ref", *_REFS, "refs/exps").splitlines()]
+    by_name: dict[str, list[str]] = {}
+    for commit, ref in kept:
+        if len(parts := ref.split("/")) == 5:  # refs/exps/ab/cdef.../NAME; others are DVC's own
+            by_name.setdefault(parts[4], []).append(commit)
+    here = experiments(root)
+    if name in here:
+        return here[name], True
+    if len(found := by_name.get(name, [])) == 1:
+        return found[0], True
+    if found:
+        commits = ", ".join(commit[:7] for commit in found)
+        raise RevisionError(
+            f"{name}: experiments of this name start from several commits; take one of theirs: {commits}."
+        )
+    short = _git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes")
+    known = sorted({*short.splitlines(), *by_name, WORKSPACE, LAST, "HEAD"})
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    hint = (
+        f"is it {' or '.join(near)}?"
+        if near
+        else "see `git branch --all`, `git tag` and `dvc exp list --all`."
+    )
+    raise RevisionError(
+        f"{name}: expected a git revision, a tag, a DVC experiment, `{LAST}` or `{WORKSPACE}`, found "
+        f"nothing of that name; {hint}"
+    )
+
+
+_REFS = ("--format=%(objectname) %(refname)",)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git says, empty where it has nothing to say."""
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _check_columns(schema: pa.Schema, artifact: Artifact, wanted: Sequence[str]) -> None:
+    for column in (column for column in artifact.columns if column.name in wanted):
+        place = schema.get_field_index(column.name)
+        kind = f"column `{column.name}` ({column.type})"
+        if place < 0:
+            raise ArtifactError(f"{kind} was expected, found only {', '.join(schema.names)}")
+        if not _fits(column, schema.field(place).type):
+            raise ArtifactError(f"{kind} was expected, found {schema.field(place).type}")
+
+
+def _fits(column: Column, found: pa.DataType) -> bool:
+    if isinstance(column.type, Tensor):
+        return column.type.matches(found)
+    alike = (pa.types.is_integer, pa.types.is_floating)
+    return found == column.type or any(is_kind(found) and is_kind(column.type) for is_kind in alike)

@@ -1,0 +1,85 @@
+"""Comparisons on Prefect's page: from the command line, and after a run that changed something."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from doors import Door
+
+from flows.compare import main
+
+from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip  # after flows
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.objects import Artifact
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+COMPARE = [sys.executable, "-m", "flows.compare"]
+
+
+def git(door: Door, *arguments: str) -> None:
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *author, *arguments], cwd=door.folder, check=True)
+
+
+@pytest.fixture
+def prefect(environment: dict[str, str]) -> Iterator[SyncPrefectClient]:
+    """A client of the server that the runs report to."""
+    address = {PREFECT_API_URL: environment["PREFECT_API_URL"]}
+    with temporary_settings(address), get_client(sync_client=True) as client:
+        yield client
+
+
+def published(client: SyncPrefectClient) -> list[Artifact]:
+    chosen = ArtifactFilter(key=ArtifactFilterKey(any_=["comparison"]))
+    return client.read_artifacts(artifact_filter=chosen)
+
+
+@pytest.mark.slow
+def test_a_run_that_changed_something_publishes_what(done: Door, prefect: SyncPrefectClient) -> None:
+    git(done, "add", "dvc.lock", "metrics")
+    git(done, "commit", "--quiet", "--no-gpg-sign", "-m", "Ran")
+    log = done.flow("--compare", "nothing-such", status=1)
+    assert "clean_labels: nothing-such: expected a git revision" in log
+    before = published(prefect)
+    # What is kept as the last version is what was there before the run, not what the run keeps.
+    kept = ["--record", "experiment", "--compare", "last"]
+    log = done.flow("--set", "prune.filter_by=both", "--until", "pseudo_label", *kept)
+    assert "2 of " in log
+    assert "Kept as experiment relabel-" in log
+    assert "workspace against HEAD: " in log
+    (artifact,) = [artifact for artifact in published(prefect) if artifact not in before]
+    assert artifact.flow_run_id is not None
+    assert "| prune.filter_by | noise_posterior | both |" in str(artifact.data)
+    assert "**Labels against HEAD**" in str(artifact.data)
+    # A run that changes nothing publishes nothing.
+    done.flow("--until", "pseudo_label", *kept)
+    assert len(published(prefect)) == len(before) + 1
+
+    # The same from the command line, where the tables are printed too.
+    compared = done.start("HEAD", "last", "--md", "--publish", command=COMPARE)
+    printed, _ = compared.communicate(timeout=300)
+    assert compared.returncode == 0, printed
+    (second,) = [each for each in published(prefect) if each.id != artifact.id and each not in before]
+    assert str(second.data).strip() in printed
+    assert second.flow_run_id is not None
+    assert prefect.read_flow_run(second.flow_run_id).state_name == "Completed"
+    # An experiment is compared as any version, and has what the workspace has.
+    rows = [
+        str(each.data).split("**Labels against HEAD**")[1].split("<details>")[0]
+        for each in (artifact, second)
+    ]
+    assert [line.split("|")[2:] for line in rows[0].splitlines()[5:]] == [
+        line.split("|")[2:] for line in rows[1].splitlines()[5:]
+    ]
+
+
+def test_publishing_without_a_server_says_how_to_start_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.publish.server_answers", lambda: False)
+    assert main(["HEAD", "workspace", "--publish"]) == 1
+    printed = capsys.readouterr()
+    assert "--publish needs a Prefect server" in printed.err
+    assert "prefect server start --host 127.0.0.1" in printed.err
+    assert printed.out == ""
