@@ -235,6 +235,12 @@ def test_any_number_of_classes_makes_a_sound_page(n_classes: int, tmp_path: Path
     assert len(page) < 700_000
 
 
+def test_a_page_of_mnists_shape_stays_under_3_mb_whatever_the_pictures(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(256, size=(5_000, 28, 28), dtype=np.uint8)  # no PNG is larger
+    report(write_run(tmp_path, noise, tuple("0123456789")), tmp_path)
+    assert 100_000 < (tmp_path / "report" / "index.html").stat().st_size < 3_000_000
+
+
 def test_without_truth_and_test_split_the_page_estimates_and_says_so(tmp_path: Path) -> None:
     params = write_run(tmp_path, IMAGES, known=False, test_split=False)
     report(params, tmp_path)
