@@ -1,7 +1,7 @@
 """What people's decisions do to the labels: they outrank the model."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +32,17 @@ class Verdicts:
         return {name: found[name] for name in ("keep", "accept", "choose", "drop", "unsure")}
 
 
+def why_refused(decision: Decision, given_label: str | None, class_names: Container[str]) -> str:
+    """Why a decision is not applied to a row with this given label (None: no row); empty where it is."""
+    if given_label is None:
+        return "no training row has this id"
+    if decision.given_label != given_label:
+        return f"its given label was {decision.given_label} then and is {given_label} now"
+    if decision.decision in RELABELLING and decision.label not in class_names:
+        return f"there is no class {decision.label}"
+    return ""
+
+
 def match_decisions(
     standing: Iterable[Decision],
     ids: npt.NDArray[Any],
@@ -53,19 +64,15 @@ def match_decisions(
     refused = []
     for decision in standing:
         row = rows.get(decision.example_id)
-        if row is None:
-            refused.append((decision, "no training row has this id"))
-        elif class_names[labels[row]] != decision.given_label:
-            now = class_names[labels[row]]
-            refused.append((decision, f"its given label was {decision.given_label} then and is {now} now"))
-        elif decision.label and decision.label not in index:
-            refused.append((decision, f"there is no class {decision.label}"))
-        else:
-            decided[row] = decision.decision
-            if decision.decision in RELABELLING:
-                chosen[row] = index[decision.label]
-            elif decision.decision == "keep":
-                chosen[row] = labels[row]
+        reason = why_refused(decision, None if row is None else class_names[labels[row]], index)
+        if reason:
+            refused.append((decision, reason))
+            continue
+        decided[row] = decision.decision
+        if decision.decision in RELABELLING:
+            chosen[row] = index[decision.label]
+        elif decision.decision == "keep":
+            chosen[row] = labels[row]
     return Verdicts(decided, chosen, tuple(refused))
 
 
@@ -76,13 +83,17 @@ def apply_decisions(repair: Repair, verdicts: Verdicts) -> Repair:
     """
     reviewed = verdicts.label >= 0
     dropped = verdicts.decision == "drop"
+    if not (reviewed | dropped).any():
+        return repair
     label = np.where(reviewed, verdicts.label, repair.label)
-    one_hot = np.eye(repair.soft_label.shape[1], dtype=np.float32)[label]
+    soft_label = repair.soft_label.copy()
+    soft_label[reviewed] = 0
+    soft_label[reviewed, label[reviewed]] = 1
     return replace(
         repair,
         keep=(repair.keep | reviewed) & ~dropped,
         label=label,
-        soft_label=np.where(reviewed[:, None], one_hot, repair.soft_label),
+        soft_label=soft_label,
         is_pseudo=repair.is_pseudo & ~reviewed & ~dropped,
         action=np.select([reviewed, dropped], ["reviewed", "dropped"], repair.action),
     )
