@@ -10,12 +10,12 @@ from review.suspects import Suspects
 from tasks import ArtifactError
 from tasks.pseudo_labels.decisions import (
     HEADER_LINE,
-    RELABELLING,
     Decision,
     outcomes,
     parse_decisions,
     read_whole,
 )
+from tasks.pseudo_labels.review import why_refused
 
 
 class Ledger:
@@ -54,6 +54,8 @@ class Ledger:
             stat = self.path.stat()
         except FileNotFoundError:
             self.take(b"")
+            # A file that is moved away and back comes with the stat that was seen last.
+            self._stat = ()
             return
         now = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         if now != self._stat:
@@ -134,14 +136,8 @@ class Ledger:
             return ""
         position = self.suspects.position(decision.example_id)
         names = self.suspects.facts.class_names
-        if position is None:
-            return "no row has this id"
-        now = names[self.suspects.given[position]]
-        if now != decision.given_label:
-            return f"its given label was {decision.given_label} then and is {now} now"
-        if decision.decision in RELABELLING and decision.label not in names:
-            return f"there is no class {decision.label}"
-        return ""
+        given_label = None if position is None else names[self.suspects.given[position]]
+        return why_refused(decision, given_label, names)
 
     def _mark(self, example_id: int) -> None:
         position = self.suspects.position(example_id)

@@ -112,3 +112,17 @@ def test_a_line_that_breaks_meanwhile_is_named_and_what_was_known_stays(
     path.unlink()
     ledger.follow()
     assert ledger.decided.sum() == 0
+
+
+def test_a_file_that_is_moved_away_and_back_is_read_again(suspects: Suspects, tmp_path: Path) -> None:
+    path = tmp_path / PATH
+    ledger = Ledger(path, suspects)
+    append_decisions(path, [decide(7, "keep")])
+    ledger.follow()
+    for _ in range(2):
+        path.rename(tmp_path / "away")
+        ledger.follow()
+        assert ledger.decided.sum() == 0
+        (tmp_path / "away").rename(path)
+        ledger.follow()
+        assert ledger.decided.sum() == 1
