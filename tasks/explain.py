@@ -30,8 +30,9 @@ from tasks.artifacts import (
 )
 from tasks.artifacts.tables import FILTER_COLUMNS, check_schema, damaged, existing
 from tasks.params import Params, load_params
-from tasks.pseudo_labels.decisions import PATH, RELABELLING, Decision, outcomes, read_decisions
+from tasks.pseudo_labels.decisions import PATH, Decision, digest_of, outcomes, parse_decisions, read_whole
 from tasks.pseudo_labels.provenance import current_revision
+from tasks.pseudo_labels.review import why_refused
 
 _SCORES = (
     "self_confidence",
@@ -79,7 +80,8 @@ def describe_life(
     """All that is known of one example, as plain values; labels by class name.
 
     `prediction`, `issue` and `training` are None where the stage has not run or does not know the row;
-    `training` says what `pseudo_label` did (`action`), and `up_to_date` whether it has seen the decisions.
+    `training` says what `pseudo_label` did (`action`), and `up_to_date` whether it did so with the decisions
+    as they are now.
 
     Raises:
         RelabelError: see `explain`.
@@ -94,8 +96,11 @@ def describe_life(
     names = facts.class_names
     (row,) = given.to_pylist()
     label = names[row["given_label"]]
-    decisions = _decisions(workspace, example_id, label, names)
     issue = _issue(data, example_id, names, params.prune.filter_by)
+    decided = read_whole(workspace / PATH)
+    lines = [line for line in parse_decisions(decided, workspace / PATH) if line.example_id == example_id]
+    # `pseudo_label` knows the rows of the issues alone.
+    is_known = issue is not None or not (data / "label_issues.parquet").exists()
     return {
         "example_id": example_id,
         "dataset": facts.dataset,
@@ -105,8 +110,8 @@ def describe_life(
         "true_label": None if row["true_label"] is None else names[row["true_label"]],
         "prediction": _prediction(data, example_id, names),
         "issue": issue,
-        "decisions": decisions,
-        "training": _training(data, example_id, names, issue, decisions),
+        "decisions": _decisions(lines, label if is_known else None, names),
+        "training": _training(workspace, example_id, names, issue, digest_of(decided)),
         "classifiers": _classifiers(params, workspace, example_id, facts) if ask_classifiers else {},
     }
 
@@ -154,10 +159,9 @@ def _issue(data: Path, example_id: int, names: tuple[str, ...], filter_by: str) 
 
 
 def _decisions(
-    workspace: Path, example_id: int, given_label: str, names: tuple[str, ...]
+    lines: list[Decision], given_label: str | None, names: tuple[str, ...]
 ) -> list[dict[str, str]]:
     """The example's lines, with what became of each and why it is not applied, if it stands and is not."""
-    lines = [line for line in read_decisions(workspace / PATH) if line.example_id == example_id]
     return [
         {
             "decision": line.decision,
@@ -167,36 +171,21 @@ def _decisions(
             "time": line.time,
             "revision": line.revision,
             "outcome": outcome,
-            "not_applied": _why_not(line, given_label, names) if outcome == "stands" else "",
+            "not_applied": why_refused(line, given_label, names) if outcome == "stands" else "",
         }
         for line, outcome in zip(lines, outcomes(lines), strict=True)
     ]
 
 
-def _why_not(line: Decision, given_label: str, names: tuple[str, ...]) -> str:
-    if line.given_label != given_label:
-        return f"the given label was {line.given_label} then"
-    if line.decision in RELABELLING and line.label not in names:
-        return f"there is no class {line.label}"
-    return ""
-
-
 def _training(
-    data: Path,
-    example_id: int,
-    names: tuple[str, ...],
-    issue: dict[str, Any] | None,
-    decisions: list[dict[str, str]],
+    workspace: Path, example_id: int, names: tuple[str, ...], issue: dict[str, Any] | None, digest: str
 ) -> dict[str, Any] | None:
-    path = data / "training_set.parquet"
+    path = workspace / "data" / "training_set.parquet"
     if issue is None or not path.exists():
         return None
+    up_to_date = _applied(workspace / "metrics" / "training_set.json") == digest
     table = _row(path, TRAINING_SET, example_id)
-    stands = [line for line in decisions if line["outcome"] == "stands" and not line["not_applied"]]
-    says = stands[0] if stands and stands[0]["decision"] != "unsure" else None
     if table is None:
-        # Nothing says so in the file, but rows that are trusted are in it.
-        up_to_date = says["decision"] == "drop" if says else bool(issue["is_issue"])
         return {"action": "dropped", "label": None, "up_to_date": up_to_date}
     (row,) = table.select(["label", "weight", "source"]).to_pylist()
     label, source = names[row["label"]], row["source"]
@@ -207,17 +196,23 @@ def _training(
         action = "relabelled" if soft.max() == 1 else "softened"
     else:
         action = "kept" if issue["is_issue"] else "trusted"
-    wanted = None
-    if says:
-        wanted = {"drop": None, "keep": says["given_label"]}.get(says["decision"], says["label"])
     return {
         "action": action,
         "label": label,
         "soft_label": dict(zip(names, soft.tolist(), strict=True)),
         "weight": row["weight"],
         "source": source,
-        "up_to_date": (source == "reviewed") == (says is not None) and (says is None or wanted == label),
+        "up_to_date": up_to_date,
     }
+
+
+def _applied(path: Path) -> str | None:
+    """The digest of the decisions that `pseudo_label` applied; None if its metrics do not say so."""
+    try:
+        found = json.loads(path.read_text())["decisions"]["md5"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return str(found)
 
 
 def _classifiers(
@@ -287,7 +282,7 @@ def _lines(life: dict[str, Any]) -> list[tuple[str, str]]:
             label += f"; {_probabilities(training['soft_label'])}"
         lines.append(("training set", label))
         if not training["up_to_date"]:
-            lines.append(("", "data/training_set.parquet was made before the decision: run `dvc repro`"))
+            lines.append(("", "data/training_set.parquet was made with other decisions: run `dvc repro`"))
     else:
         lines.append(("training set", "not in it" if life["split"] != "train" else "not made yet"))
     for name, probs in life["classifiers"].items():

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
+from tasks import ArtifactError
 from tasks.artifacts import (
     GIVEN_LABELS,
     LABEL_ISSUES,
@@ -21,25 +22,42 @@ from tasks.artifacts import (
     write_table,
 )
 from tasks.params import Params
-from tasks.pseudo_labels.decisions import PATH, read_decisions, standing
+from tasks.pseudo_labels.decisions import PATH, digest_of, parse_decisions, read_whole, standing
 from tasks.pseudo_labels.review import Verdicts, apply_decisions, match_decisions
 from tasks.pseudo_labels.selection import repair_labels
 
 # So many of the decisions that are not applied are named.
 _NAMED = 5
+# So often the stage begins again because somebody decided meanwhile.
+_ATTEMPTS = 10
 
 
 def pseudo_label(params: Params, workspace: Path) -> None:
     """Write data/training_set.parquet (dropped rows are not in it) and metrics/training_set.json.
 
     What people decided in reviews/decisions.csv outranks the model. Decisions that no longer fit their row
-    are counted and printed, not applied.
+    are counted and printed, not applied. DVC takes the digest of that file after the stage: a decision that
+    comes while it runs would count as applied, so the stage ends only with the file that it began with.
 
     Raises:
-        ArtifactError: an input is missing or not what it should be.
+        ArtifactError: an input is missing or not what it should be, or people decide faster than this runs.
     """
+    for _ in range(_ATTEMPTS):
+        decided = read_whole(workspace / PATH)
+        verdicts = _write_training_set(params, workspace, decided)
+        if read_whole(workspace / PATH) == decided:
+            _say_refused(verdicts)
+            return
+    raise ArtifactError(
+        f"{workspace / PATH}: expected a file that stays as it is while the labels are repaired, found it "
+        f"changed {_ATTEMPTS} times in a row. Run this stage again when nobody decides."
+    )
+
+
+def _write_training_set(params: Params, workspace: Path, decided: bytes) -> Verdicts:
+    """Write both files; `decided` is what reviews/decisions.csv holds."""
     section = params.pseudo_label
-    decisions = standing(read_decisions(workspace / PATH))
+    decisions = standing(parse_decisions(decided, workspace / PATH))
     data = workspace / "data"
     issues = read_table(data / "label_issues.parquet", LABEL_ISSUES, columns=["given_label", "is_issue"])
     predictions = read_table(data / "pred_probs.parquet", PRED_PROBS, columns=["pred_probs"])
@@ -84,6 +102,7 @@ def pseudo_label(params: Params, workspace: Path) -> None:
             for name in ("trusted", "relabelled", "softened", "kept", "dropped", "reviewed")
         },
         "decisions": {
+            "md5": digest_of(decided),
             **verdicts.counts(),
             "not_applied": len(verdicts.refused),
             "not_applied_first": [
@@ -102,7 +121,7 @@ def pseudo_label(params: Params, workspace: Path) -> None:
             "of_pseudo_labels": _accuracy(repair.label[pseudo], truth[pseudo]),
         }
     write_json(workspace / "metrics" / "training_set.json", metrics)
-    _say_refused(verdicts)
+    return verdicts
 
 
 def _say_refused(verdicts: Verdicts) -> None:

@@ -94,6 +94,9 @@ def test_decisions_are_told_with_what_became_of_them(workspace_copy: Path) -> No
     assert life_of(workspace_copy, example_id)["training"] == {
         "action": "dropped", "label": None, "up_to_date": True
     }  # fmt: skip
+    # A stage that has not seen the latest line is not up to date, though the row is what it would be.
+    decide(workspace_copy, example_id, "drop")
+    assert not life_of(workspace_copy, example_id)["training"]["up_to_date"]
     # The row went back to another given label: what was said of the old one is not applied.
     decide(workspace_copy, example_id, "keep", given="none of them")
     assert (

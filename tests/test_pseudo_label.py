@@ -1,9 +1,11 @@
+import hashlib
 import json
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+import tasks.pseudo_label
 from tasks import ArtifactError
 from tasks.artifacts import (
     GIVEN_LABELS,
@@ -225,6 +227,7 @@ def test_what_a_person_decided_outranks_the_model(params, tmp_path):
         "trusted": 2, "relabelled": 0, "softened": 0, "kept": 0, "dropped": 1, "reviewed": 3
     }  # fmt: skip
     assert metrics["decisions"] == {
+        "md5": hashlib.md5((tmp_path / PATH).read_bytes()).hexdigest(),
         "keep": 1, "accept": 1, "choose": 1, "drop": 1, "unsure": 1, "not_applied": 0,
         "not_applied_first": [],
     }  # fmt: skip
@@ -269,3 +272,35 @@ def test_a_broken_line_of_a_decision_stops_the_stage_and_changes_nothing(params,
     with pytest.raises(ArtifactError, match=r"decisions\.csv, line 3: expected a decision .*found 'kep'"):
         pseudo_label(params, tmp_path)
     assert not (tmp_path / "data" / "training_set.parquet").exists()
+
+
+def decide_meanwhile(monkeypatch, workspace, times):
+    """Somebody drops a row, given as ant, each time that the stage has written its table."""
+    rows = iter([3, 8, 34] * times)
+    write = tasks.pseudo_label.write_table
+    left = [times]
+
+    def write_and_decide(*arguments):
+        write(*arguments)
+        if left[0]:
+            left[0] -= 1
+            decide(workspace, (next(rows), "drop", "", "ant"))
+
+    monkeypatch.setattr(tasks.pseudo_label, "write_table", write_and_decide)
+
+
+def test_a_decision_that_comes_while_the_stage_runs_is_applied(params, tmp_path, monkeypatch):
+    write_inputs(tmp_path)
+    decide(tmp_path, (5, "drop", "", "bee"))
+    decide_meanwhile(monkeypatch, tmp_path, 2)
+    table, metrics = run(params, tmp_path)
+    assert not {3, 5, 8} & set(column_array(table, "example_id").tolist())
+    assert metrics["decisions"]["drop"] == 3
+    assert metrics["decisions"]["md5"] == hashlib.md5((tmp_path / PATH).read_bytes()).hexdigest()
+
+
+def test_a_stage_that_never_sees_the_last_decision_fails(params, tmp_path, monkeypatch):
+    write_inputs(tmp_path)
+    decide_meanwhile(monkeypatch, tmp_path, 1_000)
+    with pytest.raises(ArtifactError, match="changed 10 times in a row"):
+        run(params, tmp_path)

@@ -6,6 +6,7 @@ stands, and so does removing that line by hand.
 
 import csv
 import fcntl
+import hashlib
 import io
 import os
 import re
@@ -110,6 +111,11 @@ def read_whole(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise ArtifactError(f"{path}: expected a readable file ({error}).") from error
+
+
+def digest_of(content: bytes) -> str:
+    """The MD5 of what the file holds, as DVC has it in dvc.lock."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def parse_decisions(content: bytes, path: Path) -> list[Decision]:
