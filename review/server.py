@@ -18,6 +18,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
+from review.dvc_lock import wait_until_unread
 from review.ledger import Ledger, key_of
 from review.suspects import Contents, Wanted, read_suspects, signature_of
 from tasks import RelabelError
@@ -27,6 +28,8 @@ from tasks.pseudo_labels.provenance import current_revision
 
 _HERE = Path(__file__).parent
 _ROWS = 50
+# So long a decision waits for a stage that reads the decisions; the browser shows it as not saved meanwhile.
+_WAIT_SECONDS = 30.0
 
 
 class ReviewError(RelabelError):
@@ -147,8 +150,10 @@ class Review:
 
         Raises:
             RelabelError: the issues were computed anew since, there is no such row or class, somebody else
-                decided since (`undo`), or the file has a broken line. Nothing was added.
+                decided since (`undo`), the file has a broken line, or DVC is busy with it. Nothing was added.
         """
+        if not wait_until_unread(self.root, PATH, _WAIT_SECONDS):
+            raise ReviewError(f"DVC runs a stage that reads {PATH}; decide again when it has ended.")
         with self._lock:
             self._refresh()
             if asked.signature != self.suspects.signature:
