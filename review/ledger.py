@@ -109,7 +109,7 @@ class Ledger:
             "decision": stands.decision if stands else None,
             "label": stands.label if stands else "",
             "reviewer": stands.reviewer if stands else "",
-            "key": key_of(stands),
+            "key": stands.name if stands else "",
             "problem": self._problem(stands),
             "said": [
                 {"reviewer": each.reviewer, "decision": each.decision, "label": each.label, "time": each.time}
@@ -146,10 +146,3 @@ class Ledger:
             latest = {(each.decision, each.label) for each in self._latest(example_id)}
             self.decided[position] = stands is not None and not self._problem(stands)
             self.disagreed[position] = len(latest) > 1
-
-
-def key_of(decision: Decision | None) -> str:
-    """Tells a decision that stands from any that may have taken its place."""
-    if decision is None:
-        return ""
-    return "\x1f".join((decision.decision, decision.label, decision.reviewer, decision.time))

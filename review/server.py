@@ -19,7 +19,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
 from review.dvc_lock import wait_until_unread
-from review.ledger import Ledger, key_of
+from review.ledger import Ledger
 from review.suspects import Contents, Wanted, read_suspects, signature_of
 from tasks import RelabelError
 from tasks.page import environment
@@ -155,13 +155,17 @@ class Review:
         if not wait_until_unread(self.root, PATH, _WAIT_SECONDS):
             raise ReviewError(f"DVC runs a stage that reads {PATH}; decide again when it has ended.")
         with self._lock:
-            self._refresh()
+            problem = self._refresh()
+            if problem:
+                raise ReviewError(problem)
             if asked.signature != self.suspects.signature:
                 raise ReviewError("The label issues were computed anew since they were shown; look again.")
+            self._check_undo(asked)
+            keys = dict(zip(asked.example_ids, asked.keys, strict=False))
             time = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
             revision = current_revision(self.root)
             lines = [
-                self._line(example_id, asked, time, revision)
+                self._line(example_id, asked, keys.get(example_id, ""), time, revision)
                 for example_id in dict.fromkeys(asked.example_ids)
             ]
             append_decisions(self.ledger.path, lines, lambda content: self._check(content, asked))
@@ -171,12 +175,12 @@ class Review:
                 "states": {line.example_id: self.ledger.state(line.example_id) for line in lines},
             }
 
-    def _line(self, example_id: int, asked: Decide, time: str, revision: str) -> Decision:
+    def _line(self, example_id: int, asked: Decide, key: str, time: str, revision: str) -> Decision:
         suspects, names = self.suspects, self.suspects.facts.class_names
         position = suspects.position(example_id)
         if position is None:
             raise ReviewError(f"There is no row with example_id {example_id}.")
-        label = ""
+        label = key if asked.decision == "undo" else ""
         if asked.decision in RELABELLING:
             label = asked.label if asked.decision == "choose" else names[suspects.suggested[position]]
             if label not in names:
@@ -187,6 +191,9 @@ class Review:
     def _check(self, content: bytes, asked: Decide) -> None:
         """Nothing is added to a broken file; an undo is of what was shown, not of what was added since."""
         self.ledger.take(content)
+        self._check_undo(asked)
+
+    def _check_undo(self, asked: Decide) -> None:
         if asked.decision != "undo":
             return
         if len(asked.keys) != len(asked.example_ids):
@@ -195,7 +202,7 @@ class Review:
             stands = self.ledger.stands(example_id)
             if stands is None:
                 raise ReviewError(f"There is no decision on example {example_id} to take back.")
-            if key_of(stands) != key:
+            if stands.name != key:
                 raise ReviewError(
                     f"{stands.reviewer} decided on example {example_id} since ({stands.decision} "
                     f"{stands.label}".rstrip()

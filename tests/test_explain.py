@@ -20,7 +20,7 @@ from tasks.command_line import main
 from tasks.explain import describe_life
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
-from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions
+from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions, read_decisions
 
 
 def life_of(folder: Path, example_id: int, ask_classifiers: bool = False) -> dict[str, Any]:
@@ -76,7 +76,8 @@ def test_every_row_is_told_as_the_tables_have_it(finished_run: Path) -> None:
 def test_decisions_are_told_with_what_became_of_them(workspace_copy: Path) -> None:
     example_id = worst(workspace_copy)
     decide(workspace_copy, example_id, "drop")
-    decide(workspace_copy, example_id, "undo")
+    (line,) = read_decisions(workspace_copy / PATH)
+    decide(workspace_copy, example_id, "undo", line.name)
     decide(workspace_copy, example_id, "choose", "7")
     decide(workspace_copy, example_id, "keep")
     life = life_of(workspace_copy, example_id)

@@ -242,7 +242,7 @@ def test_an_undone_decision_leaves_the_same_bytes_as_none(params, tmp_path):
     decide(tmp_path, (8, "keep", "", "ant"))
     run(params, tmp_path)
     assert path.read_bytes() != before
-    decide(tmp_path, (8, "undo", "", "ant"))
+    decide(tmp_path, (8, "undo", "2026-01-31T12:00:00Z anna: keep", "ant"))
     run(params, tmp_path)
     assert path.read_bytes() == before
 

@@ -1,7 +1,7 @@
 """reviews/decisions.csv: what people decided about labels, one line a decision, in git.
 
-The file is only ever appended to. The latest line of an example stands; a line `undo` withdraws the one that
-stands, and so does removing that line by hand.
+The file is only ever appended to. The latest line of an example stands; a line `undo` withdraws the line that
+it names, wherever a merge of branches put others, and so does removing that line by hand.
 """
 
 import csv
@@ -23,6 +23,8 @@ PATH = Path("reviews", "decisions.csv")
 DECISIONS = ("keep", "accept", "choose", "drop", "unsure", "undo")
 # Those that say which label is right, other than the given one.
 RELABELLING = ("accept", "choose")
+# So often lines are appended anew because the file was replaced meanwhile.
+_ATTEMPTS = 10
 
 _ID = re.compile(r"-?[0-9]{1,19}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
@@ -40,7 +42,7 @@ class Decision:
         example_id: of the row that it is about.
         decision: one of `DECISIONS`.
         label: the name of the class that `accept` (the suggestion of that time) or `choose` says is right;
-            empty for all others.
+            for `undo` the `name` of the line that it withdraws; empty for all others.
         given_label: the name of the row's given class, as the reviewer saw it.
         reviewer: who decided.
         time: when, in UTC: 2026-01-31T12:00:00Z.
@@ -56,28 +58,37 @@ class Decision:
     time: str
     revision: str
 
+    @property
+    def name(self) -> str:
+        """Tells the lines of one example apart: `2026-01-31T12:00:00Z anna: choose dog`."""
+        return f"{self.time} {self.reviewer}: {self.decision}" + (f" {self.label}" if self.label else "")
+
 
 HEADER = tuple(field.name for field in fields(Decision))
 HEADER_LINE = (",".join(HEADER) + "\n").encode()
 
 
 def outcomes(decisions: Iterable[Decision]) -> list[Outcome]:
-    """What became of each line: it stands, a later one replaced it, or an undo withdrew it."""
+    """What became of each line: it stands, a later one replaced it, or an undo withdrew it.
+
+    An undo is of the line before it with that name, not of the one that stands: in a merge of two branches
+    that may be another's. One that finds none, as a second undo of the same line, does nothing.
+    """
     found: list[Outcome] = []
-    stacks: dict[int, list[int]] = {}
+    left: dict[int, dict[int, str]] = {}  # by example, the places and names of lines not withdrawn
     for place, decision in enumerate(decisions):
-        stack = stacks.setdefault(decision.example_id, [])
-        if decision.decision == "undo":
-            found.append("undo")
-            if stack:
-                found[stack.pop()] = "withdrawn"
-        else:
-            found.append("stands")
-            stack.append(place)
-        if stack[:-1]:
-            found[stack[-2]] = "replaced"
-        if stack:
-            found[stack[-1]] = "stands"
+        names = left.setdefault(decision.example_id, {})
+        if decision.decision != "undo":
+            found.append("replaced")
+            names[place] = decision.name
+            continue
+        found.append("undo")
+        for withdrawn in [other for other, name in names.items() if name == decision.label]:
+            found[withdrawn] = "withdrawn"
+            del names[withdrawn]
+    for names in left.values():
+        if names:
+            found[max(names)] = "stands"
     return found
 
 
@@ -149,7 +160,8 @@ def append_decisions(
     """Append lines, all or none, and return when they are on the disk.
 
     Other processes that append wait meanwhile; nothing in the file is overwritten. A last line without its
-    newline, as some editors leave it, gets one.
+    newline, as some editors leave it, gets one. Git and most editors replace a file: what was appended to the
+    one before is appended to the new one.
 
     Args:
         path: the file; it is made, with its header, where there is none.
@@ -157,11 +169,23 @@ def append_decisions(
         check: takes what the file holds, while no other process can append, and may refuse by raising.
 
     Raises:
-        ArtifactError: the last line is broken, or the disk takes no more.
+        ArtifactError: the last line is broken, the disk takes no more, or the file does not stay in place.
     """
     lines = format_decisions(decisions).encode()
     if parse_decisions(HEADER_LINE + lines, path) != list(decisions):
         raise ValueError(f"decisions that do not read back as themselves: {decisions}")
+    for _ in range(_ATTEMPTS):
+        if _append(path, decisions, check):
+            return
+    raise ArtifactError(
+        f"{path}: expected a file that stays in place, found it replaced {_ATTEMPTS} times in a row while "
+        f"{len(decisions)} line(s) were added. See whether they are there, and decide again if not."
+    )
+
+
+def _append(path: Path, decisions: Sequence[Decision], check: Callable[[bytes], None] | None) -> bool:
+    """Append lines to the file of this name; False if it was replaced meanwhile."""
+    lines = format_decisions(decisions).encode()
     with _locked(path) as file:
         content = b"".join(iter(lambda: os.read(file, 1 << 24), b""))
         if check:
@@ -176,18 +200,22 @@ def append_decisions(
             if written != len(lines):
                 raise OSError(f"{written} of {len(lines)} bytes written")
             os.fsync(file)
+            if not content:
+                _sync_folder(path.parent)
         except OSError as error:
             os.ftruncate(file, len(content))
             raise ArtifactError(
-                f"{path}: expected room for {len(decisions)} more line(s), found: {error}. Nothing was "
-                "added; free some space and decide again."
+                f"{path}: expected room for {len(decisions)} more line(s), found: {error}. "
+                "Nothing was added; free some space and decide again."
             ) from error
+        return _is_in_place(file, path)
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    """The open file, to be appended to, while no other process appends."""
+    """The open file, to be appended to, while no other process appends; what is made and stays empty goes."""
     while True:
+        is_new = not path.exists()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -195,12 +223,32 @@ def _locked(path: Path) -> Iterator[int]:
             raise ArtifactError(f"{path}: expected a file that can be written ({error}).") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            # Git and most editors replace a file: what was opened may no longer be the one of this name.
-            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
-                yield file
+            # What was opened may no longer be the file of this name.
+            if _is_in_place(file, path):
+                try:
+                    yield file
+                finally:
+                    if is_new and not os.fstat(file).st_size and _is_in_place(file, path):
+                        path.unlink()
                 return
         finally:
             os.close(file)
+
+
+def _is_in_place(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk: without that a new file may be gone after a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _records(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -227,8 +275,12 @@ def _decision(record: list[str], path: Path, line: int) -> Decision:
         raise _broken(path, line, "a whole number as example_id", repr(example_id))
     if decision not in DECISIONS:
         raise _broken(path, line, f"a decision ({', '.join(DECISIONS)})", repr(decision))
-    if (decision in RELABELLING) != bool(label):
-        wanted = "the name of a class as label of" if decision in RELABELLING else "no label for"
+    if (decision in (*RELABELLING, "undo")) != bool(label):
+        wanted = "no label for"
+        if decision in RELABELLING:
+            wanted = "the name of a class as label of"
+        elif decision == "undo":
+            wanted = "the line that it withdraws (TIME REVIEWER: DECISION LABEL) as label of"
         raise _broken(path, line, f"{wanted} `{decision}`", repr(label))
     if not given_label or not reviewer:
         missing = "reviewer" if given_label else "given_label"

@@ -29,7 +29,7 @@ FIRST = ",".join(HEADER) + "\n"
 NAMES = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(",\"\n\r ;'#"), min_size=1)
 DECIDED = st.builds(
     lambda decision, label, **others: Decision(
-        decision=decision, label=label if decision in RELABELLING else "", **others
+        decision=decision, label=label if decision in (*RELABELLING, "undo") else "", **others
     ),
     example_id=st.integers(-(10**17), 10**17),
     decision=st.sampled_from(DECISIONS),
@@ -91,27 +91,67 @@ def test_appending_adds_to_what_is_there(
 def test_of_several_decisions_the_latest_stands_and_undo_brings_back_the_one_before() -> None:
     lines = [decide(1, "keep"), decide(2, "drop"), decide(1, "accept", "dog"), decide(1, "unsure")]
     assert outcomes(lines) == ["replaced", "stands", "replaced", "stands"]
-    lines.append(decide(1, "undo", reviewer="ben"))
+    lines.append(undo(lines[3], "ben"))
     assert outcomes(lines) == ["replaced", "stands", "stands", "withdrawn", "undo"]
     assert standing(lines) == [lines[1], lines[2]]
-    lines += [decide(1, "undo"), decide(1, "undo"), decide(1, "undo")]
-    assert outcomes(lines) == ["withdrawn", "stands", "withdrawn", "withdrawn", *["undo"] * 4]
+    # Of one that does not stand, of one that is withdrawn, and of none.
+    lines += [undo(lines[0]), undo(lines[3]), undo(decide(1, "drop"))]
+    assert outcomes(lines) == ["withdrawn", "stands", "stands", "withdrawn", *["undo"] * 4]
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["keep", "drop", "undo"]))))
-def test_what_stands_is_what_taking_out_undone_lines_by_hand_leaves(steps: list[tuple[int, str]]) -> None:
+def undo(of: Decision, reviewer: str = "anna") -> Decision:
+    return decide(of.example_id, "undo", of.name, reviewer)
+
+
+STEP = st.tuples(st.integers(0, 2), st.sampled_from(["keep", "drop", "unsure"]), st.integers(0, 4))
+
+
+@given(st.lists(STEP, max_size=8), st.data())
+def test_what_stands_is_what_taking_out_undone_lines_by_hand_leaves(
+    steps: list[tuple[int, str, int]], data: st.DataObject
+) -> None:
+    lines: list[Decision] = []
     by_hand: list[Decision] = []
-    lines = [decide(example_id, decision) for example_id, decision in steps]
-    for line in lines:
-        if line.decision != "undo":
-            by_hand.append(line)
-            continue
-        for place in reversed(range(len(by_hand))):
-            if by_hand[place].example_id == line.example_id:
-                del by_hand[place]
-                break
+    for example_id, decision, reviewer in steps:
+        line = decide(example_id, decision, reviewer=f"reviewer {reviewer}")
+        lines.append(line)
+        by_hand.append(line)
+        if data.draw(st.booleans()):
+            gone = data.draw(st.sampled_from([line for line in lines if line.decision != "undo"]))
+            lines.append(undo(gone))
+            by_hand = [other for other in by_hand if other != gone]
     assert standing(lines) == standing(by_hand)
     assert len({decision.example_id for decision in standing(lines)}) == len(standing(lines))
+
+
+def test_an_undo_withdraws_its_own_line_after_a_merge_too(tmp_path: Path) -> None:
+    path = tmp_path / PATH
+
+    def git(*arguments: str) -> None:
+        author = ["-c", "user.name=anna", "-c", "user.email=anna@localhost", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *author, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init", "-b", "main")
+    (tmp_path / ".gitattributes").write_bytes((ROOT / ".gitattributes").read_bytes())
+    anna, ben = decide(1, "keep"), decide(1, "drop", reviewer="ben")
+    append_decisions(path, [anna])
+    git("add", ".")
+    git("commit", "-m", "anna keeps")
+    git("switch", "-c", "ben")
+    append_decisions(path, [ben])
+    git("commit", "-am", "ben drops, and anna's was not right")
+    append_decisions(path, [undo(anna, "ben")])
+    git("commit", "-am", "anna's was not right, says ben")
+    git("switch", "main")
+    append_decisions(path, [undo(anna)])
+    git("commit", "-am", "and so says anna")
+    git("merge", "ben")
+    found = read_decisions(path)
+    assert {line.decision for line in found} == {"keep", "drop", "undo"}
+    assert standing(found) == [ben]
+    # In whichever order the two branches' lines are put.
+    for order in ([anna, undo(anna), ben], [anna, ben, undo(anna)]):
+        assert standing(order) == [ben]
 
 
 GOOD = "7,keep,,cat,anna,2026-01-31T12:00:00Z,0123456789ab"
@@ -126,6 +166,7 @@ GOOD = "7,keep,,cat,anna,2026-01-31T12:00:00Z,0123456789ab"
         (GOOD.replace("keep", "kep"), "expected a decision .*, found 'kep'"),
         (GOOD.replace("keep,", "keep,dog"), "expected no label for `keep`, found 'dog'"),
         (GOOD.replace("keep", "choose"), "expected the name of a class as label of `choose`"),
+        (GOOD.replace("keep", "undo"), "expected the line that it withdraws"),
         (GOOD.replace("cat", ""), "expected a given_label, found none"),
         (GOOD.replace("anna", ""), "expected a reviewer, found none"),
         (GOOD.replace("01-31", "02-31"), "expected a time in UTC"),
@@ -168,6 +209,45 @@ def test_nothing_is_appended_to_a_torn_line_or_by_who_objects(tmp_path: Path) ->
     with pytest.raises(ArtifactError, match="Somebody"):
         append_decisions(path, [decide(1, "keep")], check=object_to)
     assert path.read_bytes() == before
+
+
+def test_what_is_refused_leaves_no_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / PATH
+
+    def object_to(content: bytes) -> None:
+        raise ArtifactError("No.")
+
+    with pytest.raises(ArtifactError, match="No"):
+        append_decisions(path, [decide(1, "keep")], check=object_to)
+    assert not path.exists()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:9]))
+    with pytest.raises(ArtifactError, match="expected room"):
+        append_decisions(path, [decide(1, "keep")])
+    assert not path.exists()
+
+
+def test_a_file_that_is_replaced_meanwhile_gets_the_lines_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / PATH
+    append_decisions(path, [decide(1, "keep")])
+
+    def replace(content: bytes) -> None:
+        if not (tmp_path / "done").exists():
+            (tmp_path / "done").touch()
+            (tmp_path / "new").write_bytes(content)
+            (tmp_path / "new").replace(path)
+
+    append_decisions(path, [decide(2, "keep"), decide(3, "drop")], check=replace)
+    assert [line.example_id for line in read_decisions(path)] == [1, 2, 3]
+
+    def replace_always(content: bytes) -> None:
+        (tmp_path / "done").unlink(missing_ok=True)
+        replace(content)
+
+    with pytest.raises(ArtifactError, match="replaced 10 times in a row"):
+        append_decisions(path, [decide(4, "keep")], check=replace_always)
 
 
 def test_a_full_disk_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

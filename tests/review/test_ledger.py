@@ -1,5 +1,6 @@
 """The decisions as a running page follows them, beside what reading the whole file anew gives."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,10 @@ def suspects(tmp_path_factory: pytest.TempPathFactory) -> Suspects:
     folder = tmp_path_factory.mktemp("suspects")
     write_suspects(folder, 200, content="features", n_classes=4, test_share=0.3)
     return read_suspects(folder / "data")
+
+
+def undo(of: Decision) -> Decision:
+    return replace(of, decision="undo", label=of.name)
 
 
 def decide(row: int, decision: str, reviewer: str = "anna", given_class: int | None = None) -> Decision:
@@ -65,7 +70,10 @@ def test_following_a_file_is_reading_it_anew(
     path = tmp_path_factory.mktemp("follow") / PATH
     ledger = Ledger(path, suspects)
     for batch in batches:
-        append_decisions(path, [decide(row, *rest) for row, *rest in batch])
+        lines = [
+            (decision, decide(row, decision.replace("undo", "keep"), *rest)) for row, decision, *rest in batch
+        ]
+        append_decisions(path, [undo(line) if decision == "undo" else line for decision, line in lines])
         if data.draw(st.booleans()):  # a line removed by hand
             lines = path.read_text().splitlines(keepends=True)
             del lines[data.draw(st.integers(1, len(lines))) :]
@@ -91,7 +99,7 @@ def test_reviewers_who_disagree_are_told_apart(suspects: Suspects, tmp_path: Pat
     assert state["disagreed"]
     assert not ledger.state(80)["disagreed"]
     assert suspects.example_id[ledger.disagreed].tolist() == [70]
-    append_decisions(path, [decide(7, "undo")])
+    append_decisions(path, [undo(decide(7, "choose", "ben"))])
     ledger.follow()
     assert (ledger.state(70)["decision"], ledger.state(70)["disagreed"]) == ("keep", False)
 

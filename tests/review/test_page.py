@@ -55,7 +55,11 @@ class Tab:
             expect(row.locator(".badge")).to_have_text(words)
 
     def lines(self) -> list[tuple[int, str, str]]:
-        return [(line.example_id, line.decision, line.label) for line in read_decisions(self.path)]
+        """What was decided; the label of an undo, the line that it withdraws, is left out."""
+        return [
+            (line.example_id, line.decision, "" if line.decision == "undo" else line.label)
+            for line in read_decisions(self.path)
+        ]
 
 
 @pytest.fixture(scope="module")

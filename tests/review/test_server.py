@@ -141,6 +141,8 @@ def test_issues_that_are_computed_anew_are_noticed(tmp_path: Path) -> None:
         (tmp_path / "data" / "label_issues.parquet").unlink()
         assert "being computed anew" in client.rows()["problem"]
         assert client.rows()["matching"] == 30
+        assert "being computed anew" in client.decide([0], "keep", 409)["error"]
+        assert not (tmp_path / PATH).exists()
         write_suspects(tmp_path, 100, content="features", n_classes=3)
         after = client.rows()
         assert (after["problem"], after["matching"]) == ("", 10)
