@@ -1,6 +1,7 @@
 """What there is to review: the rows of data/label_issues.parquet, the worst first, and their contents."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -99,11 +100,16 @@ class Suspects:
 
 
 def signature_of(data: Path) -> str:
-    """Changes whenever one of the files that are shown is written anew; empty while one is missing."""
+    """Changes whenever one of the files that are shown is written anew; empty while the issues are missing.
+
+    Contents may be missing, as of probabilities of one's own: that too is part of it.
+    """
     try:
         stats = [(data / f"{name}.parquet").stat() for name in ("label_issues", "given_labels")]
     except FileNotFoundError:
         return ""
+    with suppress(FileNotFoundError):
+        stats.append((data / "examples.parquet").stat())
     return "-".join(f"{stat.st_mtime_ns:x}.{stat.st_size:x}.{stat.st_ino:x}" for stat in stats)
 
 
