@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import time_ns as clock
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
@@ -305,11 +306,19 @@ def _refusal(request: Request, host_names: tuple[str, ...]) -> str:
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         return "Expected JSON."
     origin = request.headers.get("origin")
-    if origin is not None and origin != f"{request.url.scheme}://{host}":
+    if origin is not None and _place_of(origin) not in {host.lower(), *host_names} - {""}:
         return f"This request came from {origin}, not from this page."
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return "This request came from another site."
     return ""
+
+
+def _place_of(origin: str) -> str:
+    """Name and port of an origin. The scheme is left out: before a proxy that ends TLS it is another."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _is_address(name: str) -> bool:

@@ -12,9 +12,11 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
+from fastapi import Request
 from small_runs import ROOT
 
 from benchmarks.review import review_page, write_suspects
+from review.server import _refusal
 from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions, read_decisions
 
 
@@ -77,6 +79,29 @@ def test_requests_of_other_sites_change_nothing(client: Client) -> None:
     assert client.rows(decided="yes")["matching"] == 0
     assert client.ask("POST", "/api/decide", body, Origin=own, Sec_Fetch_Site="same-origin")[0] == 200
     client.decide([0], "undo", keys=[client.rows(decided="yes")["rows"][0]["state"]["key"]])
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "own"),
+    [
+        ("127.0.0.1:80", "http://127.0.0.1:80", True),
+        # A proxy that ends TLS: another scheme, and maybe the Host of what is behind it.
+        ("labels.example", "https://labels.example", True),
+        ("127.0.0.1:8765", "https://Labels.example", True),
+        ("labels.example", "https://labels.example:1", False),
+        ("127.0.0.1:8765", "http://127.0.0.1:1", False),
+        ("127.0.0.1:8765", "https://evil.example", False),
+        ("127.0.0.1:8765", "https://evil.example@", False),
+        ("127.0.0.1:8765", "http://[", False),
+        ("127.0.0.1:8765", "null", False),
+        ("127.0.0.1:8765", "", False),
+    ],
+)
+def test_the_origin_is_the_page_or_a_name_that_is_allowed(host: str, origin: str, own: bool) -> None:
+    headers = {"host": host, "origin": origin, "content-type": "application/json"}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    request = Request({"type": "http", "method": "POST", "headers": raw})
+    assert (_refusal(request, ("labels.example", "")) == "") == own
 
 
 def test_the_page_runs_its_own_scripts_alone(client: Client) -> None:
@@ -201,6 +226,14 @@ def test_70_000_rows_are_one_page_at_a_time(tmp_path: Path) -> None:
 
 def test_rows_without_contents_are_shown_all_the_same(tmp_path: Path) -> None:
     write_suspects(tmp_path, 300)
-    (tmp_path / "data" / "examples.parquet").unlink()
+    examples = tmp_path / "data" / "examples.parquet"
+    examples.rename(tmp_path / "away")
     with review_page(tmp_path) as (url, _):
-        assert "not here" in Client(url).rows()["rows"][0]["text"]
+        client = Client(url)
+        before = client.rows()
+        assert "not here" in before["rows"][0]["text"]
+        # They appear when they come.
+        (tmp_path / "away").rename(examples)
+        after = client.rows()
+        assert after["rows"][0]["picture"]
+        assert after["signature"] != before["signature"]
