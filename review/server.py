@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -93,14 +94,7 @@ class Review:
         with self._lock:
             problem = self._refresh()
             suspects, ledger = self.suspects, self.ledger
-            chosen = suspects.select(page)
-            by_decision = {
-                "any": np.ones_like(chosen),
-                "no": ~ledger.decided,
-                "yes": ledger.decided,
-                "disagree": ledger.disagreed,
-            }
-            positions = np.flatnonzero(chosen & by_decision[page.decided])
+            chosen, positions = self._choose(page)
             if page.before is None:
                 start = int(np.searchsorted(positions, page.after, side="right"))
                 end = start + page.count
@@ -136,13 +130,28 @@ class Review:
         ]
         return found
 
+    def _choose(self, wanted: Wanted) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
+        """(N,) the rows of some filters, and the positions of those that are decided as wanted."""
+        chosen = self.suspects.select(wanted)
+        by_decision = {
+            "any": np.ones_like(chosen),
+            "no": ~self.ledger.decided,
+            "yes": self.ledger.decided,
+            "disagree": self.ledger.disagreed,
+        }
+        return chosen, np.flatnonzero(chosen & by_decision[wanted.decided])
+
     def states(self, example_ids: list[int], wanted: Wanted) -> dict[str, Any]:
-        """What was decided on some rows by now."""
+        """What was decided on some rows by now, and where in the order of review the first of them is."""
         with self._lock:
             problem = self._refresh()
+            chosen, positions = self._choose(wanted)
+            first = self.suspects.position(example_ids[0]) if example_ids else None
             return {
                 **self._status(problem),
-                "progress": self.ledger.progress(self.suspects.select(wanted)),
+                "start": int(np.searchsorted(positions, first or 0)),
+                "matching": len(positions),
+                "progress": self.ledger.progress(chosen),
                 "states": {example_id: self.ledger.state(example_id) for example_id in example_ids},
             }
 

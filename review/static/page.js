@@ -56,23 +56,36 @@ function query(extra = {}) {
   return chosen.toString();
 }
 
-async function show(extra = {}, place = 0) {
+async function show(extra = {}) {
   const question = query({ count: facts.rows, ...extra });
   const mine = ++turn;
   busy(true);
   try {
     await saving; // what was just decided is not to come again
-    const fetched = ahead && ahead.question === question && ahead.signature === page?.signature;
-    const answer = fetched ? await ahead.answer : await ask(`/api/rows?${question}`);
+    let answer = await fetched(question) ?? await ask(`/api/rows?${question}`);
+    if (!answer.rows.length && answer.matching && mine === turn) {
+      // Others decided meanwhile: there are rows, on other pages alone.
+      answer = await ask(`/api/rows?${query({ count: facts.rows })}`);
+    }
     if (mine !== turn) return;
-    draw(answer, place);
-    if (fetched) sync();
+    draw(answer);
     if (page.start + rows.length < page.matching) prefetch();
   } catch (error) {
     if (mine === turn) say(error.message);
   } finally {
     if (mine === turn) busy(false);
   }
+}
+
+// The page that was asked for ahead, with what was decided since; nothing if it is not the one wanted now.
+async function fetched(question) {
+  if (ahead?.question !== question || ahead.signature !== page?.signature) return null;
+  const answer = await ahead.answer;
+  if (!answer.rows.length) return null;
+  const now = await ask(`/api/states?${query({ ids: answer.rows.map((row) => row.example_id).join(",") })}`);
+  if (now.signature !== answer.signature) return null;
+  const { states, ...status } = now;
+  return { ...answer, ...status, rows: answer.rows.map((row) => ({ ...row, state: states[row.example_id] })) };
 }
 
 // While other rows are on their way, no key decides on those that are about to go.
@@ -87,7 +100,7 @@ function prefetch() {
   ahead.answer.catch(() => { ahead = null; });
 }
 
-function draw(answer, place) {
+function draw(answer) {
   page = answer;
   say(answer.problem || failure);
   selected.clear();
@@ -97,7 +110,7 @@ function draw(answer, place) {
   byId("nothing").hidden = rows.length > 0;
   byId("nothing").textContent = answer.progress.rows && answer.progress.rows === answer.progress.decided
     ? "All of these are decided." : "Nothing to show with these filters.";
-  move(place < 0 ? rows.length - 1 : Math.min(place, rows.length - 1));
+  move(0);
   tell();
   window.scrollTo(0, 0);
 }
@@ -112,8 +125,28 @@ function tell() {
 }
 
 const count = (number) => number.toLocaleString("en");
-const nextPage = () => rows.length && show({ after: rows.at(-1).data.position });
-const previousPage = () => rows.length && page.start > 0 && show({ before: rows[0].data.position });
+
+function nextPage() {
+  if (!rows.length) return show();
+  if (page.start + rows.length < page.matching) return show({ after: rows.at(-1).data.position });
+  // The end: those that were left out come again, under the filter that shows them.
+  const left = () => page.progress.rows - page.progress.decided;
+  const tellEnd = (text) => { if (rows.length && !failure && !page.problem) say(text, true); };
+  if (filters.elements.decided.value === "no") {
+    const before = page;
+    return show().then(() => {
+      if (page !== before) tellEnd(`That was the last page; ${count(left())} not decided yet, from the first of them on.`);
+    });
+  }
+  return saving.then(() => sync(true)).then(() => {
+    tellEnd(`This is the last page; ${count(left())} of all these rows not decided yet.`);
+  });
+}
+
+function previousPage() {
+  if (!rows.length) return show({ before: Number.MAX_SAFE_INTEGER });
+  if (page.start > 0) return show({ before: rows[0].data.position });
+}
 
 // ---- rows
 
@@ -207,7 +240,7 @@ const targets = () => (list.ariaBusy === "true" ? [] : selected.size ? [...selec
 function send(body, after) {
   waiting++;
   tell();
-  saving = saving.then(async () => {
+  return saving = saving.then(async () => {
     try {
       const answer = await ask("/api/decide", body);
       say(failure);
@@ -250,31 +283,40 @@ function decide(decision, label = "") {
 }
 
 function takeBack(ids, keys, what, done) {
-  send({ example_ids: ids, decision: "undo", signature: page.signature, keys }, () => {
+  const sent = send({ example_ids: ids, decision: "undo", signature: page.signature, keys }, () => {
     done();
     say(`Taken back: ${what} of ${ids.length === 1 ? `example ${ids[0]}` : `${ids.length} examples`}.`, true);
   });
   const place = rows.findIndex(({ data }) => data.example_id === ids[0]);
   if (place >= 0) move(place);
+  return sent;
 }
 
-// What is still on its way to the server is done first.
-const undo = () => saving.then(() => {
+// What is still on its way to the server is done first, and one after the other: each takes back what the one
+// before has left.
+let taking = Promise.resolve();
+const inTurn = (act) => { taking = taking.then(() => saving).then(act); };
+
+const undo = () => inTurn(() => {
   const done = mine();
   const last = done.pop();
   if (!last) return say("There is nothing of yours to undo in this tab; x takes back the decision on a row.", true);
-  takeBack(last.ids, last.keys, last.what, () => remember(done));
+  return takeBack(last.ids, last.keys, last.what, () => remember(done));
 });
 
-const withdraw = () => saving.then(() => {
-  const decided = targets().map((place) => rows[place].data).filter(({ state }) => state.key);
+function withdraw() {
+  const chosen = targets().map((place) => rows[place].data);
+  inTurn(() => withdrawFrom(chosen.filter(({ state }) => state.key)));
+}
+
+function withdrawFrom(decided) {
   if (!decided.length) return;
   const ids = decided.map((data) => data.example_id);
-  takeBack(ids, decided.map(({ state }) => state.key), "the decision", () => {
+  return takeBack(ids, decided.map(({ state }) => state.key), "the decision", () => {
     const gone = new Set(decided.map(({ state }) => state.key));
     remember(mine().filter((done) => !done.keys.some((key, place) => gone.has(key) && ids.includes(done.ids[place]))));
   });
-});
+}
 
 // What others decided meanwhile, in other tabs or processes, and whether the issues are still the same.
 async function sync(force = false) {

@@ -216,9 +216,51 @@ def test_pages_turn_by_keys_and_at_the_last_row(tab: Tab) -> None:
     tab.press("k")
     expect(tab.rows.first).to_have_attribute("data-id", "4900")
     assert tab.lines() == [(5000, "keep", "")]
+    # What the page that was fetched ahead did not know yet.
+    expect(tab.page.locator("#counts")).to_contain_text("99 of 99; 1 of 100 decided")
+    # At the end come those that were left out.
     tab.press("Control+a", "a")
-    expect(tab.page.locator("#nothing")).to_be_visible()
+    expect(tab.rows.first).to_have_attribute("data-id", "9900")
+    expect(tab.page.locator("#message")).to_contain_text("49 not decided yet")
     assert len(tab.lines()) == 51
+    tab.press("n")
+    expect(tab.rows).to_have_count(49)
+    tab.press("Control+a", "s")
+    expect(tab.page.locator("#nothing")).to_have_text("All of these are decided.")
+    tab.press("p")
+    expect(tab.page.locator("#nothing")).to_be_visible()
+    # Rows that come back are found from the empty page.
+    tab.press("u")
+    expect(tab.page.locator("#counts")).to_contain_text("51 of 100 decided")
+    tab.press("p")
+    expect(tab.rows).to_have_count(49)
+
+
+def test_the_last_page_of_all_rows_is_the_last(tab: Tab) -> None:
+    tab.choose("decided", "any")
+    tab.press("n")
+    expect(tab.rows.first).to_have_attribute("data-id", "4900")
+    tab.press("n")
+    expect(tab.page.locator("#message")).to_contain_text("last page; 100 of all these rows")
+    tab.rows.last.click()
+    tab.press("k")
+    tab.expect_saved((0, "keep"))
+    expect(tab.row(0)).to_be_focused()
+    expect(tab.page.locator("#message")).to_contain_text("last page; 99 of all these rows")
+
+
+def test_undo_pressed_twice_at_once_takes_back_two(tab: Tab) -> None:
+    tab.choose("decided", "any")
+    tab.press("k", "d", "s", "u", "u")
+    tab.expect_saved((9900, "keep"))
+    expect(tab.page.locator("#rows .badge")).to_have_count(1)
+    expect(tab.page.locator("#message")).to_contain_text("Taken back: drop of example 9800")
+    assert tab.lines()[3:] == [(9700, "undo", ""), (9800, "undo", "")]
+    tab.rows.first.click()
+    tab.press("x", "x")
+    expect(tab.page.locator("#rows .badge")).to_have_count(0)
+    expect(tab.page.locator("#message")).to_contain_text("Taken back")
+    assert len(tab.lines()) == 6
 
 
 def test_a_key_held_down_decides_once_and_caps_lock_is_no_other_key(tab: Tab) -> None:
