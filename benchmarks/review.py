@@ -31,7 +31,12 @@ DECISIONS = 100
 
 
 def write_suspects(
-    workspace: Path, n_rows: int, content: str = "image", n_classes: int = 10, test_share: float = 0.0
+    workspace: Path,
+    n_rows: int,
+    content: str = "image",
+    n_classes: int = 10,
+    test_share: float = 0.0,
+    side: int = 28,
 ) -> None:
     """The tables of a made-up data set of which every tenth row is a suspect, in a git repository.
 
@@ -40,7 +45,7 @@ def write_suspects(
     rng = np.random.default_rng(0)
     names = tuple(f"class {k}" for k in range(n_classes))
     facts = DatasetFacts(
-        "made-up", names, content, {"image": (28, 28), "text": (), "features": (4,)}[content]
+        "made-up", names, content, {"image": (side, side), "text": (), "features": (4,)}[content]
     )
     ids, given = 10 * np.arange(n_rows), np.arange(n_rows) % n_classes
     is_issue = np.arange(n_rows) % 10 == 0
@@ -48,7 +53,7 @@ def write_suspects(
     rank = np.where(is_issue, is_issue.sum() - np.cumsum(is_issue), 0)
     confidence = np.where(is_issue, 0.1, 0.9) + 0.05 * rng.random(n_rows)
     values: dict[str, Any] = {
-        "image": lambda: rng.integers(256, size=(n_classes, 28, 28), dtype=np.uint8)[given],
+        "image": lambda: rng.integers(256, size=(n_classes, side, side), dtype=np.uint8)[given],
         "text": lambda: [f'<b>Text</b> of row {i}: it\'s\na "quoted" & long one.' for i in range(n_rows)],
         "features": lambda: rng.normal(size=(n_rows, 4)),
     }

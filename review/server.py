@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import numpy.typing as npt
 from fastapi import FastAPI, Query, Request
+from fastapi import Path as Place
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -282,7 +283,20 @@ def create_app(review: Review, host_names: tuple[str, ...] = ()) -> FastAPI:
 
     @app.get("/api/facts")
     def tell_facts() -> dict[str, Any]:
-        return {"class_names": review.suspects.facts.class_names, "reviewer": review.reviewer, "rows": _ROWS}
+        return {
+            "class_names": review.suspects.facts.class_names,
+            "reviewer": review.reviewer,
+            "rows": _ROWS,
+            "are_shrunk": review.contents.are_shrunk,
+        }
+
+    @app.get("/picture/{example_id}")
+    def show_picture(example_id: Annotated[int, Place(ge=-(2**63), lt=2**63)]) -> Response:
+        known = review.suspects.position(example_id) is not None
+        picture = review.contents.picture(example_id) if known else None
+        if picture is None:
+            return JSONResponse({"error": f"There is no larger picture of example {example_id}."}, 404)
+        return Response(picture, media_type="image/png")
 
     @app.get("/api/rows")
     def show_rows(page: Annotated[Page, Query()]) -> dict[str, Any]:
@@ -348,7 +362,8 @@ def _policy(page: str) -> str:
 
     return (
         f"default-src 'none'; script-src 'self' {hashes('script')}; style-src 'self' {hashes('style')}; "
-        "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 

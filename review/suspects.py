@@ -1,5 +1,6 @@
 """What there is to review: the rows of data/label_issues.parquet, the worst first, and their contents."""
 
+import io
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,7 +24,9 @@ from tasks.artifacts import (
     read_facts,
     read_table,
 )
+from tasks.artifacts.tables import damaged
 from tasks.page import Content, content_of, read_contents
+from tasks.page.contents import PICTURE_SIDE, picture_of
 
 # Contents up to so many bytes stay in memory (MNIST's are 55 MB); of larger ones each page reads its own.
 _IN_MEMORY_BYTES = 2**30
@@ -153,6 +157,8 @@ class Contents:
     def __init__(self, path: Path, facts: DatasetFacts) -> None:
         self.path = path
         self.exists = path.exists()
+        # Whether there is more to see than a page shows.
+        self.are_shrunk = facts.content == "image" and max(facts.shape[:2]) > PICTURE_SIDE
         self._from_memory: Callable[[int], Content] | None = None
         if self.exists and _size(path, facts) <= _IN_MEMORY_BYTES:
             table = read_table(path, EXAMPLES, columns=[facts.content])
@@ -174,6 +180,23 @@ class Contents:
             return [found[example_id] for example_id in ids.tolist()]
         rows = locate(self._ids, ids, str(self.path))
         return [self._from_memory(row) for row in rows.tolist()]
+
+    def picture(self, example_id: int) -> bytes | None:
+        """A picture in its own size, as PNG; None where contents are no pictures or not there.
+
+        Raises:
+            ArtifactError: the file is damaged.
+        """
+        if not self.exists or not self.are_shrunk:
+            return None
+        with damaged(self.path, EXAMPLES):
+            chosen = pc.field("example_id") == example_id
+            table = pq.read_table(self.path, columns=["example_id", "image"], filters=chosen)
+        if not table.num_rows:
+            return None
+        buffer = io.BytesIO()
+        picture_of(column_array(table, "image")[0]).save(buffer, format="PNG")
+        return buffer.getvalue()
 
 
 def _size(path: Path, facts: DatasetFacts) -> int:

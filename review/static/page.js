@@ -211,6 +211,17 @@ function move(place, extend = false) {
   item.classList.add("current");
   item.focus({ preventScroll: true });
   item.scrollIntoView({ block: "nearest" });
+  enlarge();
+}
+
+// Of pictures that were shrunk for the page, the one with the frame is fetched whole.
+function enlarge() {
+  const { data, item } = rows[current] ?? {};
+  if (!item || !facts.are_shrunk || !data.picture || !list.classList.contains("large")) return;
+  const picture = item.querySelector("img");
+  const whole = new Image();
+  whole.src = `/picture/${data.example_id}`;
+  if (picture.src !== whole.src) whole.decode().then(() => { picture.src = whole.src; }, () => {});
 }
 
 function select(place, on) {
@@ -428,7 +439,10 @@ document.addEventListener("keydown", (event) => {
   else if (key === "x") withdraw();
   else if (key === "n") nextPage();
   else if (key === "p") previousPage();
-  else if (key === "z") list.classList.toggle("large");
+  else if (key === "z") {
+    list.classList.toggle("large");
+    enlarge();
+  }
   else if (key === "?") DO.help();
   else if (key === "Escape") for (const place of [...selected]) select(place, false);
   else if (key === " " && !event.target.closest("button") && rows.length) select(current, !selected.has(current));

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,11 @@ from tasks import ArtifactError
 from tasks.artifacts import EXAMPLES, column_array, read_facts
 from tasks.artifacts.tables import check_schema, damaged, existing
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 # The longer side of a picture on a page, in pixels: sharp at the size of a grid, and small in the file.
-_PICTURE_SIDE = 128
+PICTURE_SIDE = 128
 _JPEG_QUALITY = 80
 _TEXT_CHARACTERS = 600
 _FEATURES = 8
@@ -96,16 +99,21 @@ def picture_uri(image: npt.NDArray[np.uint8]) -> str:
     No side is longer than 128 pixels: larger images are shrunk, and written as JPEG. The others are PNG, as
     exact as they are.
     """
-    from PIL import Image
-
-    pixels = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
-    picture = Image.fromarray(255 - pixels if pixels.ndim == 2 else pixels)
+    picture = picture_of(image)
     buffer = io.BytesIO()
-    if max(picture.size) > _PICTURE_SIDE:
-        picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
+    if max(picture.size) > PICTURE_SIDE:
+        picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
         picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
         kind = "jpeg"
     else:
         picture.save(buffer, format="PNG", optimize=True)
         kind = "png"
     return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def picture_of(image: npt.NDArray[np.uint8]) -> "Image":
+    """A uint8 image, (H, W), (H, W, 1) or (H, W, 3), in its own size; grey images as ink on paper."""
+    from PIL import Image
+
+    pixels = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    return Image.fromarray(255 - pixels if pixels.ndim == 2 else pixels)

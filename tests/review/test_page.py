@@ -1,5 +1,6 @@
 """The review page in a real browser: keys, clicks, two tabs, reloads, and the file that all ends in."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -354,3 +355,23 @@ def test_texts_are_text_and_ten_classes_have_a_digit_each(browser: Browser, tmp_
         tab.page.close()
         assert tab.errors == []
     assert tab.lines() == [(900, "choose", "class 7")]
+
+
+def test_z_shows_the_picture_with_the_frame_in_its_own_size(browser: Browser, tmp_path: Path) -> None:
+    write_suspects(tmp_path, 30, n_classes=3, side=200)
+    with review_page(tmp_path) as (url, _):
+        tab = Tab(browser, url, tmp_path)
+        width = "(image) => image.naturalWidth"
+        assert tab.rows.first.locator("img").evaluate(width) == 128
+        tab.press("z", "ArrowRight")
+        for row in (0, 1):
+            expect(tab.rows.nth(row).locator("img")).to_have_attribute("src", re.compile(r"/picture/\d+$"))
+            assert tab.rows.nth(row).locator("img").evaluate(width) == 200
+        assert tab.rows.nth(2).locator("img").evaluate(width) == 128
+        answer = tab.page.request.get(f"{url}/picture/200")
+        assert (answer.status, answer.headers["content-type"]) == (200, "image/png")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        for other, status in (("5", 404), ("x", 422), ("9" * 30, 422), ("..%2Fserver.py", 404)):
+            assert tab.page.request.get(f"{url}/picture/{other}").status == status
+        tab.page.close()
+        assert tab.errors == []
