@@ -225,10 +225,12 @@ def test_pages_turn_by_keys_and_at_the_last_row(tab: Tab) -> None:
     expect(tab.page.locator("#message")).to_contain_text("49 not decided yet")
     assert len(tab.lines()) == 51
     tab.press("n")
+    tab.settle()
     expect(tab.rows).to_have_count(49)
     tab.press("Control+a", "s")
     expect(tab.page.locator("#nothing")).to_have_text("All of these are decided.")
     tab.press("p")
+    tab.settle()
     expect(tab.page.locator("#nothing")).to_be_visible()
     # Rows that come back are found from the empty page.
     tab.press("u")
