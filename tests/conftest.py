@@ -28,6 +28,7 @@ hypothesis.settings.load_profile("project")
 # A run in the background inherits SIGINT ignored and would hand that on to what the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files go first: begun last, one would run alone while the other worker has nothing to do."""
     long = {item.path for item in items if item.get_closest_marker("slow")}
