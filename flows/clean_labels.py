@@ -344,7 +344,7 @@ def clean_labels(
             if kept and push:
                 send(folder, record, name)
             if base is not None:
-                said = _show_changes(base, show)
+                said = show_changes(base, show)
     result = {"outcomes": outcomes, "failures": failures, "left": left, "seconds": seconds}
     if failures:
         more = f" {len(failures) - 1} more failed." if len(failures) > 1 else ""
@@ -362,7 +362,7 @@ def _revision(root: Path, name: str) -> "Revision":
     return open_revisions(root, [name])[0]
 
 
-def _show_changes(base: "Revision", show: Callable[..., Any]) -> str:
+def show_changes(base: "Revision", show: Callable[..., Any]) -> str:
     """Show on the run's page what changed since `base`; a sentence on that, or on why it cannot be said."""
     from flows.comparison import compare
     from flows.publish import publish, summarise
@@ -370,10 +370,13 @@ def _show_changes(base: "Revision", show: Callable[..., Any]) -> str:
 
     try:
         found = compare([base, _revision(base.root, WORKSPACE)])
+        publish(found, show)
+        return summarise(found)
     except RelabelError as error:
         return f"Not compared: {error}"
-    publish(found, show)
-    return summarise(found)
+    except Exception as error:  # the run is done and kept, whatever the comparison stumbles on
+        get_run_logger().exception("What changed since %s could not be said.", base.name)
+        return f"Not compared: {type(error).__name__}: {error}"
 
 
 def run_all(

@@ -1,13 +1,17 @@
 """Comparisons on Prefect's page: from the command line, and after a run that changed something."""
 
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from doors import Door
 
+from flows.clean_labels import show_changes
 from flows.compare import main
+from flows.revisions import Revision
 
 from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip  # after flows
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
@@ -72,6 +76,22 @@ def test_a_run_that_changed_something_publishes_what(done: Door, prefect: SyncPr
     assert [line.split("|")[2:] for line in rows[0].splitlines()[5:]] == [
         line.split("|")[2:] for line in rows[1].splitlines()[5:]
     ]
+
+
+def test_a_comparison_that_fails_does_not_fail_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stumble(*_: object) -> None:
+        raise MemoryError("no room")
+
+    workspace = Revision("workspace", tmp_path, None, False, {})
+    monkeypatch.setattr("flows.clean_labels._revision", lambda *_: workspace)
+    monkeypatch.setattr("flows.clean_labels.get_run_logger", lambda: logging.getLogger("run"))
+    monkeypatch.setattr("flows.comparison.compare", stumble)
+    base = Revision("v1", tmp_path, None, False, {})
+    assert show_changes(base, lambda *_: None) == "Not compared: MemoryError: no room"
+    assert "What changed since v1 could not be said." in caplog.text
+    assert "in stumble" in caplog.text
 
 
 def test_publishing_without_a_server_says_how_to_start_one(
