@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.comparison import Comparison, compare_versions
-from flows.comparison_views import markdown, page, print_tables
+from flows.comparison_views import markdown, page, print_tables, printable
 from tasks import RelabelError
 from tasks.artifacts import write_text
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.html:
             _write(chosen.html, found)
     except RelabelError as error:
-        print(f"compare: {error}", file=sys.stderr)
+        print(f"compare: {printable(str(error))}", file=sys.stderr)
         return 1
     _print(found, chosen.md, chosen.json)
     return 0

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from flows import FlowError
 from flows.revisions import WORKSPACE, Revision, RevisionError, open_revisions
+from flows.stale import behind, changed_since
 from tasks import ArtifactError
 from tasks.artifacts import (
     GIVEN_LABELS,
@@ -83,8 +84,8 @@ class Metric:
     """A number of metrics/*.json in each version that has it, and less the base's in the others.
 
     `better` is None where neither direction is; `best` are the versions with the best value, none where all
-    have it. `differs`: not one value, or missing in a version that has metrics. `is_detail` marks numbers of
-    single classes or pairs of them.
+    have it. `differs`: not one value, or missing in a version that has metrics, or in all but one.
+    `is_detail` marks numbers of single classes or pairs of them.
     """
 
     name: str
@@ -134,13 +135,15 @@ class ChangedRow:
 class Truth:
     """Which version was right, over the rows whose truth is known.
 
-    `table[i][j]`: rows that are OUTCOMES[i] in the base and OUTCOMES[j] in the other version. `p_value` is
-    that of McNemar's exact test, on the rows that one version alone has right and neither drops.
+    `table[i][j]`: rows that are OUTCOMES[i] in the base and OUTCOMES[j] in the other version. `ids` has the
+    rows of each cell off the diagonal, by outcome in the base and in the other version. `p_value` is that of
+    McNemar's exact test, on the rows that one version alone has right and neither drops.
     """
 
     n_rows: int
     table: tuple[tuple[int, ...], ...]
     p_value: float
+    ids: Mapping[str, Mapping[str, tuple[int, ...]]]
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,8 @@ class Comparison:
             for row in rows["most_changed"]:
                 text = (row.pop("content") or {}).get("text")
                 row |= {} if text is None else {"text": text}
+        for param in content["params"]:
+            param["values"] = {version: _finite(value) for version, value in param["values"].items()}
         content |= {"actions": ACTIONS, "outcomes": OUTCOMES}
         return json.dumps(content, indent=1, allow_nan=False, default=str)
 
@@ -233,11 +238,25 @@ def compare(revisions: Sequence[Revision], with_rows: bool = True, with_contents
     notes: list[str] = []
     params = {revision.name: _params_of(revision, notes) for revision in revisions}
     numbers = {revision.name: _metrics_of(revision) for revision in revisions}
-    rows = _compare_rows(revisions, with_contents, notes) if with_rows else []
+    notes.extend(
+        f"{name} has no metrics/*.json: none was made in that version, or committed."
+        for name, found in numbers.items()
+        if not found
+    )
+    other_data = {name: _other_data(params[names[0]], params[name]) for name in names[1:]}
+    rows: list[RowChanges] = []
+    if with_rows:
+        rows, of_rows = _compare_rows(revisions, with_contents, notes)
+        other_data |= of_rows
+    notes.extend(
+        f"The metrics of {name} and {names[0]} do not measure the same: {reason}. None is called better."
+        for name, reason in other_data.items()
+        if reason and numbers[name] and numbers[names[0]]
+    )
     return Comparison(
         tuple(Version(revision.name, revision.commit, revision.title) for revision in revisions),
         tuple(_differing(params)),
-        tuple(_measure(numbers)),
+        tuple(_measure(numbers, is_alike=not any(other_data.values()))),
         tuple(rows),
         tuple(notes),
     )
@@ -277,17 +296,13 @@ def _params_of(revision: Revision, notes: list[str]) -> dict[str, Any]:
             f"{revision.name}: params.yaml was changed after the results were made ({said}{more}); results "
             "and parameters shown are those of the last run. `dvc repro` brings them together."
         )
-    made = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs") or ()}
-    behind = [
-        name
-        for name, stage in stages.items()
-        if any(made.get(dep["path"], dep.get("md5")) != dep.get("md5") for dep in stage.get("deps") or ())
-    ]
-    if behind:
+    if late := behind(stages):
         notes.append(
-            f"{revision.name}: {', '.join(behind)} ran on older results than those of the stages before; "
+            f"{revision.name}: {', '.join(late)} ran on older results than those of the stages before; "
             "`dvc repro` brings them together."
         )
+    notes.extend(changed_since(revision, stages))
+    made = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs") or ()}
     for path in (ISSUES, TRAINING) if revision.name == WORKSPACE else ():
         here, locked = revision.digest_on_disk(path), made.get(path)
         if here and locked and here != locked:
@@ -310,8 +325,26 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def show(value: Any) -> str:
-    """A parameter's value as params.yaml would have it."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    """A parameter's value as params.yaml would have it: a text in quotes where it were none without."""
+    if not isinstance(value, str):
+        found = _finite(value)
+        return (
+            found if isinstance(value, float) and isinstance(found, str) else json.dumps(found, default=str)
+        )
+    try:
+        json.loads(value)
+    except ValueError:
+        return value if value.strip() else json.dumps(value)
+    return json.dumps(value)
+
+
+def _finite(value: Any) -> Any:
+    """A parameter's value with YAML's names of the numbers that JSON has none for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _differing(params: Mapping[str, Mapping[str, Any]]) -> Iterable[Param]:
@@ -319,6 +352,23 @@ def _differing(params: Mapping[str, Mapping[str, Any]]) -> Iterable[Param]:
         values = {version: found[name] for version, found in params.items() if name in found}
         if len(values) < len(params) or len({show(value) for value in values.values()}) > 1:
             yield Param(name, values)
+
+
+def _other_data(base: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """Why the data of two versions are not the same by their parameters, if they are not."""
+    old, new = (each.get("download.dataset") for each in (base, other))
+    if None not in (old, new) and old != new:
+        return _of_other_data_sets(old, new)
+    old, new = (each.get("download.class_names") or [] for each in (base, other))
+    return _of_other_classes(old, new) if old and new and old != new else None
+
+
+def _of_other_data_sets(old: Any, new: Any) -> str:
+    return f"they are of other data sets ({new} and {old})"
+
+
+def _of_other_classes(old: Sequence[str], new: Sequence[str]) -> str:
+    return f"their classes differ ({_list(new)} and {_list(old)})"
 
 
 # --- metrics ------------------------------------------------------------------------------------------------
@@ -360,13 +410,15 @@ def direction(name: str) -> Better | None:
     return "higher" if leaf in _HIGHER else None
 
 
-def _measure(numbers: Mapping[str, Mapping[str, float]]) -> Iterable[Metric]:
+def _measure(numbers: Mapping[str, Mapping[str, float]], is_alike: bool) -> Iterable[Metric]:
+    """All metrics; where the data are not alike in all versions none has a better value."""
     base, *others = numbers
-    n_known = sum(bool(found) for found in numbers.values())
+    # Where one version alone has metrics, all of them are news.
+    n_known = max(2, sum(bool(found) for found in numbers.values()))
     for name in dict.fromkeys(name for found in numbers.values() for name in found):
         values = {version: found[name] for version, found in numbers.items() if name in found}
         deltas = {each: values[each] - values[base] for each in others if each in values and base in values}
-        better = direction(name)
+        better = direction(name) if is_alike else None
         best: tuple[str, ...] = ()
         if better and len(set(values.values())) > 1:
             top = (max if better == "higher" else min)(values.values())
@@ -378,21 +430,25 @@ def _measure(numbers: Mapping[str, Mapping[str, float]]) -> Iterable[Metric]:
 # --- rows ---------------------------------------------------------------------------------------------------
 
 
-def _compare_rows(revisions: Sequence[Revision], with_contents: bool, notes: list[str]) -> list[RowChanges]:
+def _compare_rows(
+    revisions: Sequence[Revision], with_contents: bool, notes: list[str]
+) -> tuple[list[RowChanges], dict[str, str]]:
+    """What changed against the first; and by version why its rows are not those of the first, if so."""
     found = [_read_labels(revision, notes) for revision in revisions]
     base, others = found[0], [labels for labels in found[1:] if labels is not None]
     if base is None:
-        return []
-    rows = []
+        return [], {}
+    rows, reasons = [], {}
     for labels in others:
         reason = _incomparable(base, labels)
         if reason:
+            reasons[labels.revision.name] = reason
             notes.append(
                 f"The rows of {labels.revision.name} and {base.revision.name} cannot be compared: {reason}."
             )
         else:
             rows.append(_compare_labels(base, labels, with_contents, notes))
-    return rows
+    return rows, reasons
 
 
 def _read_labels(revision: Revision, notes: list[str]) -> Labels | None:
@@ -434,16 +490,16 @@ def _read_labels(revision: Revision, notes: list[str]) -> Labels | None:
 def _incomparable(old: Labels, new: Labels) -> str | None:
     """Why the rows of two versions are not the same things, if they are not."""
     if old.facts.dataset != new.facts.dataset:
-        return f"they are of other data sets ({new.facts.dataset} and {old.facts.dataset})"
+        return _of_other_data_sets(old.facts.dataset, new.facts.dataset)
     if old.facts.class_names != new.facts.class_names:
-        return f"their classes differ ({_list(new.facts.class_names)} and {_list(old.facts.class_names)})"
+        return _of_other_classes(old.facts.class_names, new.facts.class_names)
     if not np.intersect1d(old.ids, new.ids).size:
         return "they have no example_id in common"
     return None
 
 
 def _list(names: Sequence[str]) -> str:
-    return f"{len(names)}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+    return f"{len(names)}: {', '.join(map(str, names[:5]))}{', ...' if len(names) > 5 else ''}"
 
 
 def _compare_labels(base: Labels, other: Labels, with_contents: bool, notes: list[str]) -> RowChanges:
@@ -454,7 +510,9 @@ def _compare_labels(base: Labels, other: Labels, with_contents: bool, notes: lis
     title = f"{other.revision.name} and {base.revision.name}"
     if lost := len(base.ids) + len(other.ids) - 2 * len(ids):
         notes.append(f"{title}: {lost:,} rows are in one of them alone and left out.")
-    files = base.revision.digest(EXAMPLES), other.revision.digest(EXAMPLES)
+    files = [
+        each.revision.digest_on_disk(EXAMPLES) or each.revision.digest(EXAMPLES) for each in (base, other)
+    ]
     if None not in files and files[0] != files[1]:
         notes.append(
             f"{title}: {EXAMPLES} is not the same file; rows are taken to be the same by example_id."
@@ -492,7 +550,7 @@ def _compare_labels(base: Labels, other: Labels, with_contents: bool, notes: lis
         {name: tuple(ids[mask].tolist()) for name, mask in masks.items()},
         _nested(flow_matrix(old["action"], new["action"])) if with_actions else None,
         _by_class(masks, old["given_label"], new["given_label"], names),
-        _judge(old["label"], new["label"], truth) if with_actions and known.any() else None,
+        _judge(ids, old["label"], new["label"], truth) if with_actions and known.any() else None,
         tuple(rows),
     )
 
@@ -516,13 +574,26 @@ def _by_class(
     return found
 
 
-def _judge(old: npt.NDArray[np.int64], new: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]) -> Truth:
+def _judge(
+    ids: npt.NDArray[np.int64],
+    old: npt.NDArray[np.int64],
+    new: npt.NDArray[np.int64],
+    truth: npt.NDArray[np.int64],
+) -> Truth:
     known = truth != NO_LABEL
     of_old, of_new = (judge_labels(labels[known], truth[known]) for labels in (old, new))
     table = flow_matrix(of_old, of_new, len(OUTCOMES))
     right, wrong = OUTCOMES.index("right"), OUTCOMES.index("wrong")
     p_value = sign_test(int(table[right, wrong]), int(table[wrong, right]))
-    return Truth(int(known.sum()), _nested(table), p_value)
+    cells = {
+        was: {
+            now: tuple(ids[known][(of_old == i) & (of_new == j)].tolist())
+            for j, now in enumerate(OUTCOMES)
+            if i != j
+        }
+        for i, was in enumerate(OUTCOMES)
+    }
+    return Truth(int(known.sum()), _nested(table), p_value, cells)
 
 
 def _distances(

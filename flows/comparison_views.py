@@ -1,10 +1,11 @@
 """A comparison as people read it: tables on a terminal, markdown for a pull request, and a page."""
 
+import html
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.table import Column
 from rich.table import Table as RichTable
 
 from flows.comparison import ChangedRow, Comparison, Judgement, Metric, RowChanges, show
+from flows.markdown import plain, table
 from tasks.label_quality.changes import ACTIONS, OUTCOMES
 from tasks.page import environment
 
@@ -20,6 +22,7 @@ Tone = Literal["", "good", "bad", "best"]
 
 MOST_CLASSES = 20
 _DASH = "\N{EN DASH}"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _STYLES = {"good": "green", "bad": "red", "best": "bold"}
 
 
@@ -60,9 +63,7 @@ class Section:
 def overview(comparison: Comparison) -> list[Table]:
     """Parameters that differ, metrics, and the rows that changed, a column for each version."""
     return [
-        table
-        for table in (_params(comparison), _metrics(comparison), _changes(comparison))
-        if table is not None
+        part for part in (_params(comparison), _metrics(comparison), _changes(comparison)) if part is not None
     ]
 
 
@@ -165,7 +166,7 @@ def _section(rows: RowChanges) -> Section:
     return Section(
         rows.base,
         rows.version,
-        tuple(table for table in tables if table is not None),
+        tuple(part for part in tables if part is not None),
         rows.most_changed,
     )
 
@@ -188,13 +189,13 @@ def _flow(rows: RowChanges) -> Table | None:
 def _truth(rows: RowChanges) -> Table | None:
     if rows.truth is None:
         return None
-    table = rows.truth.table
-    lines = [(Cell(name), *(Cell(f"{n:,}") for n in row)) for name, row in zip(OUTCOMES, table, strict=True)]
-    alone = table[0][1], table[1][0]
+    counts = rows.truth.table
+    lines = [(Cell(name), *(Cell(f"{n:,}") for n in row)) for name, row in zip(OUTCOMES, counts, strict=True)]
+    alone = counts[0][1], counts[1][0]
     caption = (
         f"Label trained on against the true one, {rows.truth.n_rows:,} rows. {rows.base} alone is right on "
         f"{alone[0]:,}, {rows.version} alone on {alone[1]:,}; McNemar's exact test: p = "
-        f"{rows.truth.p_value:.2g}."
+        f"{rows.truth.p_value:.2g}. --json has the ids of the rows of each cell (rows, truth, ids)."
     )
     heading = (f"{rows.base} ↓ {rows.version} →", *OUTCOMES)
     return Table("Which version is right", heading, tuple(lines), caption)
@@ -276,74 +277,80 @@ def most_changed_table(section: Section) -> Table | None:
 
 def print_tables(console: Console, comparison: Comparison) -> None:
     """Print the comparison on a terminal."""
-    console.print(" · ".join(version.title for version in comparison.versions), highlight=False, markup=False)
-    for table in overview(comparison):
-        _print(console, table)
+    _say(console, " · ".join(version.title for version in comparison.versions))
+    for part in overview(comparison):
+        _print(console, part)
     for section in sections(comparison):
-        console.rule(escape(section.title))
-        for part in (*section.tables, most_changed_table(section)):
-            if part is not None:
-                _print(console, part)
+        console.rule(escape(printable(section.title)))
+        for each in (*section.tables, most_changed_table(section)):
+            if each is not None:
+                _print(console, each)
     if not comparison.params and not any(metric.differs for metric in comparison.metrics):
         console.print("No parameter and no metric differs.")
     for note in comparison.notes:
-        console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+        _say(console, f"Note: {note}", soft_wrap=True)
 
 
-def _print(console: Console, table: Table) -> None:
-    console.print(_rich(table))
-    if table.caption:
-        console.print(table.caption, highlight=False, markup=False, style="dim")
+def printable(text: str) -> str:
+    """A text on one line, without what a terminal would obey instead of print (ECMA-48)."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
+
+
+def _say(console: Console, text: str, **options: Any) -> None:
+    console.print(printable(text), highlight=False, markup=False, **options)
+
+
+def _print(console: Console, part: Table) -> None:
+    console.print(_rich(part))
+    if part.caption:
+        _say(console, part.caption, style="dim")
         console.print()
 
 
-def _rich(table: Table) -> RichTable:
+def _rich(part: Table) -> RichTable:
     found = RichTable(
         *(
-            Column(escape(name), justify="right" if place and not table.words else "left", overflow="fold")
-            for place, name in enumerate(table.heading)
+            Column(
+                escape(printable(name)),
+                justify="right" if place and not part.words else "left",
+                overflow="fold",
+            )
+            for place, name in enumerate(part.heading)
         ),
-        title=escape(table.title),
+        title=escape(printable(part.title)),
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
-    for row in table.rows:
-        found.add_row(*(f"[{_STYLES[c.tone]}]{escape(c.text)}[/]" if c.tone else escape(c.text) for c in row))
+    for row in part.rows:
+        texts = [(escape(printable(cell.text)), cell.tone) for cell in row]
+        found.add_row(*(f"[{_STYLES[tone]}]{text}[/]" if tone else text for text, tone in texts))
     return found
 
 
 def markdown(comparison: Comparison) -> str:
     """The comparison as markdown; what is long is folded."""
-    versions = ", ".join(f"`{version.title}`" for version in comparison.versions[1:])
-    lines = [f"### {versions} against `{comparison.versions[0].title}`", ""]
-    lines += [f"> {note}\n" for note in comparison.notes]
-    for table in overview(comparison):
-        lines += [f"**{_plain(table.title)}**", "", *_markdown_table(table), ""]
+    versions = ", ".join(plain(version.title) for version in comparison.versions[1:])
+    lines = [f"### {versions} against {plain(comparison.versions[0].title)}", ""]
+    lines += [f"> {plain(note)}\n" for note in comparison.notes]
+    for part in overview(comparison):
+        lines += [f"**{plain(part.title)}**", "", *_markdown_table(part), ""]
     for section in sections(comparison):
-        for part in (*section.tables, most_changed_table(section)):
-            if part is not None:
-                lines += _folded(f"{section.title}: {part.title[0].lower()}{part.title[1:]}", part)
+        for each in (*section.tables, most_changed_table(section)):
+            if each is not None:
+                lines += _folded(f"{section.title}: {each.title[0].lower()}{each.title[1:]}", each)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _folded(title: str, table: Table) -> list[str]:
-    return [f"<details><summary>{_plain(title)}</summary>", "", *_markdown_table(table), "", "</details>", ""]
+def _folded(title: str, part: Table) -> list[str]:
+    # In a line of HTML nothing is markdown.
+    head = f"<details><summary>{html.escape(title)}</summary>"
+    return [head, "", *_markdown_table(part), "", "</details>", ""]
 
 
-def _markdown_table(table: Table) -> list[str]:
-    rules = ["---", *("---" if table.words else "---:" for _ in table.heading[1:])]
-    lines = [[_plain(name) for name in table.heading], rules]
-    lines += [
-        [f"**{_plain(c.text)}**" if c.tone == "best" else _plain(c.text) for c in row] for row in table.rows
-    ]
-    found = ["| " + " | ".join(line) + " |" for line in lines]
-    return [*found, "", _plain(table.caption)] if table.caption else found
-
-
-def _plain(text: str) -> str:
-    """Text that stays as it is in a cell of markdown, whatever a class or a version is called."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\|`*\[\]])", r"\\\1", text)
+def _markdown_table(part: Table) -> list[str]:
+    rows = [[f"**{plain(c.text)}**" if c.tone == "best" else plain(c.text) for c in row] for row in part.rows]
+    found = table([plain(name) for name in part.heading], rows, numbers=not part.words)
+    return [found, "", plain(part.caption)] if part.caption else [found]
 
 
 def page(comparison: Comparison) -> str:

@@ -80,9 +80,11 @@ def push_version(root: Path, how: Record, name: str) -> None:
 
 
 def experiments(root: Path) -> dict[str, str]:
-    """The commit of each DVC experiment that starts from HEAD, by name."""
+    """The commit of each DVC experiment that starts from HEAD, by name; the newest first."""
     head = _run(root, "git", "rev-parse", "HEAD")
-    refs = _run(root, "git", "for-each-ref", "--format=%(objectname) %(refname)", _experiment_ref(head, ""))
+    order = ["--sort=-refname", "--sort=-committerdate"]  # the last is the first that counts
+    form = "--format=%(objectname) %(refname)"
+    refs = _run(root, "git", "for-each-ref", *order, form, _experiment_ref(head, ""))
     found = (line.split(" ", 1) for line in refs.splitlines())
     return {ref.rsplit("/", 1)[1]: commit for commit, ref in found}
 

@@ -2,10 +2,11 @@
 
 import csv
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from flows.markdown import plain, table
 
 REPORT = Path("report", "index.html")
 
@@ -41,10 +42,10 @@ def describe_results(root: Path) -> str:
             for issue in csv.DictReader(file)
         ]
     parts = [
-        _table(("what", "figure"), rows),
+        table(("what", "figure"), _escaped(rows)),
         f"The whole report: `{root / REPORT}`",
         "The most suspect labels:" if issues else "No label issues were found.",
-        _table(("example_id", "given", "suggested", "probability", "now"), issues) if issues else "",
+        table(("example_id", "given", "suggested", "probability", "now"), _escaped(issues)) if issues else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -53,11 +54,5 @@ def _known(found: dict[str, Any]) -> list[str]:
     return [name for name in ("precision", "recall", "f1") if found.get(name) is not None]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([_plain(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """A name as it is, whatever markdown would make of it."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~!])", r"\\\1", " ".join(text.split()))
+def _escaped(rows: Iterable[Sequence[str]]) -> list[list[str]]:
+    return [[plain(cell) for cell in row] for row in rows]

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,18 +80,44 @@ class Revision:
         if self.commit is not None or not file.is_file():
             return None
         with file.open("rb") as opened:
-            return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            return _md5(opened)
 
     def names(self, pattern: str) -> list[str]:
         """The files that match, such as `metrics/*.json`, in order."""
-        return sorted(name.removeprefix("/") for name in self._ask(lambda: self._files.glob(f"/{pattern}")))
+        found = self._ask(lambda: self._files.glob(self._place(pattern)))
+        return sorted(name.removeprefix(self._place("")) for name in found)
+
+    def tracked(self, path: str) -> dict[str, str]:
+        """The MD5 of a file that git keeps, as "", or of each in a folder, by path there; empty of others."""
+        info = self._info(path) or {}
+        found = {path: info}
+        if info.get("type") == "directory":
+            place = self._place(path)
+            listed = self._ask(lambda: self._files.find(place, detail=True))
+            found = {f"{path}/{name.removeprefix(f'{place}/')}": each for name, each in listed.items()}
+        kept = [name for name, each in found.items() if "fs_info" in each and "dvc_info" not in each]
+        digests = {}
+        for name in kept:
+            with self._reading(name, hint=""), self._files.open(self._place(name), mode="rb") as file:
+                digests[name.removeprefix(path).removeprefix("/")] = _md5(file)
+        return digests
 
     def text(self, path: str) -> str | None:
-        """The text of a file that git keeps; None where the version has none."""
+        """The text of a file that git keeps; None where the version has none.
+
+        Raises:
+            RevisionError: it is not UTF-8.
+        """
         if not self.has(path):
             return None
-        with self._reading(path), self._files.open(f"/{path}", mode="rb") as file:
-            return str(file.read().decode())
+        try:
+            with self._reading(path, hint=""), self._files.open(self._place(path), mode="rb") as file:
+                content: bytes = file.read()
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise RevisionError(
+                f"{self.name}: {path}: expected text in UTF-8, found bytes that are none."
+            ) from error
 
     def yaml(self, path: str) -> dict[str, Any]:
         """A YAML file as plain values; empty where the version has none."""
@@ -111,7 +137,7 @@ class Revision:
         """
         if not self.has(path):
             raise RevisionError(f"{self.name} has no {path}: no stage of that version made it.")
-        with self._reading(path), self._files.open(f"/{path}", mode="rb", cache=True) as file:
+        with self._reading(path), self._files.open(self._place(path), mode="rb", cache=True) as file:
             found = getattr(file, "name", None)
         if not isinstance(found, str) or not Path(found).is_file():
             raise RevisionError(
@@ -178,14 +204,26 @@ class Revision:
     @cached_property
     def _files(self) -> Any:
         from dvc.api import DVCFileSystem
+        from dvc.repo import Repo
 
         # DVC takes the remote's settings from the work tree, but whether there is one from the revision.
         config = None if self.commit is None else {key: dict(value) for key, value in self.settings.items()}
-        return self._ask(lambda: DVCFileSystem(str(self.root), rev=self.commit, config=config))
+        options: dict[str, Any] = {"config": config}
+        if self._prefix:
+            options = {"subrepos": True, "repo_factory": partial(Repo, config=config)}
+        return self._ask(lambda: DVCFileSystem(str(self.root), rev=self.commit, **options))
+
+    @cached_property
+    def _prefix(self) -> str:
+        """Where the DVC repository lies in the tree that `_files` shows: of a commit that is all of git's."""
+        return "" if self.commit is None else _git(self.root, "rev-parse", "--show-prefix")
+
+    def _place(self, path: str) -> str:
+        return f"/{self._prefix}{path}"
 
     def _info(self, path: str) -> dict[str, Any] | None:
         try:
-            info: dict[str, Any] = self._ask(lambda: self._files.info(f"/{path}"))
+            info: dict[str, Any] = self._ask(lambda: self._files.info(self._place(path)))
         except FileNotFoundError:
             return None
         return info
@@ -200,7 +238,7 @@ class Revision:
             raise RevisionError(f"{self.name}: DVC cannot read that version: {_line(error)}") from error
 
     @contextmanager
-    def _reading(self, path: str) -> Iterator[None]:
+    def _reading(self, path: str, hint: str = "; --no-rows compares without it") -> Iterator[None]:
         try:
             yield
         except Exception as error:  # every kind of remote has errors of its own
@@ -212,8 +250,7 @@ class Revision:
                 remedy = "`dvc fetch --all-commits` brings it where it was pushed"
             said = "" if isinstance(error, FileNotFoundError) else f" ({_line(error)})"
             raise RevisionError(
-                f"{self.name}: {path} is neither in DVC's cache nor in its remote{said}: {remedy}; --no-rows "
-                "compares without it."
+                f"{self.name}: {path} is neither in DVC's cache nor in its remote{said}: {remedy}{hint}."
             ) from error
 
 
@@ -235,11 +272,11 @@ def open_revisions(root: Path, names: Sequence[str]) -> list[Revision]:
 
 def last_version(root: Path) -> str:
     """The newest version that is kept: the last experiment made from HEAD, or HEAD where there is none."""
-    kept = experiments(root)
-    dates = {
-        int(_git(root, "show", "--no-patch", "--format=%ct", commit)): name for name, commit in kept.items()
-    }
-    return dates[max(dates)] if dates else "HEAD"
+    if not _git(root, "rev-parse", "--verify", "--quiet", "HEAD"):
+        raise RevisionError(
+            f"{LAST}: expected a git repository with a commit, found none in {root}: no version is kept yet."
+        )
+    return next(iter(experiments(root)), "HEAD")
 
 
 def _resolve(root: Path, name: str) -> tuple[str, bool]:
@@ -256,7 +293,7 @@ def _resolve(root: Path, name: str) -> tuple[str, bool]:
     for commit, ref in kept:
         if len(parts := ref.split("/")) == 5:  # refs/exps/ab/cdef.../NAME; others are DVC's own
             by_name.setdefault(parts[4], []).append(commit)
-    here = experiments(root)
+    here = experiments(root) if _git(root, "rev-parse", "--verify", "--quiet", "HEAD") else {}
     if name in here:
         return here[name], True
     if len(found := by_name.get(name, [])) == 1:
@@ -288,6 +325,10 @@ def _git(root: Path, *arguments: str) -> str:
     command = ["git", *arguments]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _md5(file: Any) -> str:
+    return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _line(error: Exception) -> str:

@@ -1,6 +1,8 @@
 """Comparing versions: real DVC repositories, what is read, what is said, and that nothing is touched."""
 
+import functools
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -14,13 +16,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser
+from rich.console import Console
 from small_runs import DVC, ENVIRONMENT, ROOT
 
 from benchmarks.workspaces import set_params
 from flows.compare import main
 from flows.comparison import MOST_CHANGED, Comparison, compare_versions, direction, flatten
-from flows.comparison_views import markdown, number
+from flows.comparison_views import markdown, number, print_tables
 from flows.revisions import RevisionError, open_revisions
+from flows.stale import folder_digest
 from tasks.artifacts import (
     LABEL_ISSUES,
     PRED_PROBS,
@@ -29,6 +33,7 @@ from tasks.artifacts import (
     tensor_column,
     write_table,
 )
+from tasks.label_quality.changes import OUTCOMES
 from tasks.page import Content
 from tasks.params import load_params
 from tasks.prune import prune
@@ -110,6 +115,34 @@ def copy(versions: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(versions, tmp_path / "copy", symlinks=True))
 
 
+def commit(folder: Path, name: str, **files: Any) -> None:
+    """Write files, `a__b_c` as a/b.c, and keep them all as a commit with a tag."""
+    for file, content in files.items():
+        head, _, extension = file.replace("__", "/").rpartition("_")
+        path = folder / f"{head}.{extension}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))  # JSON is YAML
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "--no-gpg-sign", "--message", name)
+    git(folder, "tag", name)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A DVC repository without a version, to be filled by hand: what needs no rows needs no run."""
+    folder = tmp_path / "tiny"
+    (folder / ".dvc").mkdir(parents=True)
+    (folder / ".dvc" / "config").touch()
+    (folder / ".dvc" / ".gitignore").write_text("/tmp\n/cache\n")
+    git(folder, "init", "--quiet")
+    return folder
+
+
+def entry(path: str, content: str, **more: Any) -> dict[str, Any]:
+    """What dvc.lock says of a file."""
+    return {"path": path, "hash": "md5", "md5": hashlib.md5(content.encode()).hexdigest(), **more}
+
+
 Run = Callable[..., tuple[str, str]]
 
 
@@ -141,15 +174,33 @@ def columns(folder: Path, name: str) -> dict[str, Any]:
     }
 
 
-def checked_out(versions: Path, folder: Path, name: str) -> Path:
-    """The version as a work tree of its own: what comparing must not need is the oracle of what it says."""
-    git(versions.parent, "clone", "--quiet", str(versions), str(folder))
-    commit = open_revisions(versions, [name])[0].commit or ""
-    git(folder, "fetch", "--quiet", str(versions), "+refs/exps/*:refs/exps/*")
-    git(folder, "checkout", "--quiet", commit)
-    dvc(folder, "cache", "dir", "--local", str(versions / ".dvc" / "cache"))
-    dvc(folder, "checkout", "--quiet", "--force", "prune", "pseudo_label", "aggregate", "inject_noise")
-    return folder
+@pytest.fixture(scope="module")
+def compared(versions: Path) -> Callable[..., Comparison]:
+    """Compares versions; each comparison is made once."""
+    return functools.cache(lambda *names: compare_versions(versions, names))
+
+
+@pytest.fixture(scope="module")
+def checked_out(versions: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes a version a work tree, once: what comparing must not need is the oracle of what it says."""
+
+    @functools.cache
+    def make(name: str) -> Path:
+        folder = tmp_path_factory.mktemp("work_trees") / name
+        git(versions.parent, "clone", "--quiet", str(versions), str(folder))
+        commit = open_revisions(versions, [name])[0].commit or ""
+        git(folder, "fetch", "--quiet", str(versions), "+refs/exps/*:refs/exps/*")
+        git(folder, "checkout", "--quiet", commit)
+        settings(folder, f"[cache]\n    dir = {versions / '.dvc' / 'cache'}\n")
+        dvc(folder, "checkout", "--quiet", "--force", "prune", "pseudo_label", "aggregate", "inject_noise")
+        return folder
+
+    return make
+
+
+def settings(folder: Path, text: str) -> None:
+    """Settings of DVC that git does not keep."""
+    (folder / ".dvc" / "config.local").write_text(text)
 
 
 def changes_by_hand(one: Path, two: Path) -> dict[str, set[int]]:
@@ -185,10 +236,10 @@ def changes_by_hand(one: Path, two: Path) -> dict[str, set[int]]:
 
 @pytest.mark.parametrize("name", ["strict", "moved"])
 def test_the_rows_are_those_of_work_trees_that_were_checked_out(
-    versions: Path, tmp_path: Path, name: str
+    versions: Path, compared: Callable[..., Comparison], checked_out: Callable[[str], Path], name: str
 ) -> None:
-    (rows,) = compare_versions(versions, ["v1", name]).rows
-    other = checked_out(versions, tmp_path / name, name)
+    (rows,) = compared("v1", name).rows
+    other = checked_out(name)
     expected = changes_by_hand(versions, other)
     assert {kind: set(ids) for kind, ids in rows.changes.items()} == expected
     assert sum(map(len, expected.values())) > 0
@@ -213,9 +264,11 @@ def test_the_rows_are_those_of_work_trees_that_were_checked_out(
     assert rows.n_issues == (len(one), len(two))
 
 
-def test_the_truth_is_judged_row_by_row(versions: Path, tmp_path: Path) -> None:
-    (rows,) = compare_versions(versions, ["v1", "moved"]).rows
-    other = checked_out(versions, tmp_path / "moved", "moved")
+def test_the_truth_is_judged_row_by_row(
+    versions: Path, compared: Callable[..., Comparison], checked_out: Callable[[str], Path]
+) -> None:
+    (rows,) = compared("v1", "moved").rows
+    other = checked_out("moved")
     given = columns(versions, "given_labels")
     truth = dict(zip(given["example_id"], given["true_label"], strict=True))
     judged = []
@@ -225,16 +278,23 @@ def test_the_truth_is_judged_row_by_row(versions: Path, tmp_path: Path) -> None:
         ids = columns(folder, "label_issues")["example_id"]
         judged.append([2 if i not in trained else int(trained[i] != truth[i]) for i in ids])
     expected = [[0] * 3 for _ in range(3)]
-    for pair in zip(*judged, strict=True):
+    cells: dict[tuple[str, str], list[int]] = {}
+    for example_id, pair in zip(ids, zip(*judged, strict=True), strict=True):
         expected[pair[0]][pair[1]] += 1
+        cells.setdefault((OUTCOMES[pair[0]], OUTCOMES[pair[1]]), []).append(example_id)
     assert rows.truth is not None
     assert [list(row) for row in rows.truth.table] == expected
     assert rows.truth.n_rows == len(judged[0])
+    for was, of_new in rows.truth.ids.items():
+        assert was not in of_new
+        assert all(list(found) == sorted(cells.get((was, now), [])) for now, found in of_new.items())
     assert 0 < rows.truth.p_value <= 1
 
 
-def test_the_most_changed_rows_say_what_either_version_says(versions: Path) -> None:
-    (rows,) = compare_versions(versions, ["v1", "moved"]).rows
+def test_the_most_changed_rows_say_what_either_version_says(
+    versions: Path, compared: Callable[..., Comparison]
+) -> None:
+    (rows,) = compared("v1", "moved").rows
     assert len(rows.most_changed) == MOST_CHANGED
     moved = set(
         np.sort(column_array(read_table(versions / ISSUES, LABEL_ISSUES), "example_id"))[:40].tolist()
@@ -278,6 +338,9 @@ def test_parameters_and_metrics_are_those_of_dvc(versions: Path) -> None:
     moved = compare_versions(versions, ["v1", "moved"], with_rows=False)
     assert any(m.differs and m.is_detail for m in moved.metrics)
     assert len(dvc(versions, "metrics", "diff", "v1", "moved").splitlines()) < 30
+    plots = json.loads(dvc(versions, "plots", "diff", "--json", "v1", "moved"))["data"]
+    curves = plots["Learning curves (mean over folds)"]
+    assert {revision for curve in curves for revision in curve["revisions"]} == {"v1", "moved"}
     for metric in found.metrics:
         if metric.differs:
             assert metric.deltas["strict"] == metric.values["strict"] - metric.values["v1"]
@@ -311,36 +374,57 @@ def test_three_versions_stand_in_one_table_with_the_best_marked(versions: Path, 
     assert "* best." in out
 
 
-def test_json_has_every_changed_row_and_is_the_same_each_time(versions: Path, run: Run) -> None:
+def test_json_has_every_changed_row_and_is_the_same_each_time(
+    versions: Path, compared: Callable[..., Comparison], run: Run
+) -> None:
     out, _ = run(versions, "v1", "strict", "--json")
-    assert run(versions, "v1", "strict", "--json")[0] == out
+    expected = compared("v1", "strict")
+    assert f"{expected.json()}\n" == out
     found = json.loads(out)
-    expected = compare_versions(versions, ["v1", "strict"])
     (rows,) = found["rows"]
     assert {kind: tuple(ids) for kind, ids in rows["changes"].items()} == expected.rows[0].changes
     assert [version["name"] for version in found["versions"]] == ["v1", "strict"]
     assert "picture" not in out
+    assert rows["truth"]["ids"]["wrong"]["right"]
 
 
-def test_markdown_is_well_formed_whatever_a_class_is_called(versions: Path, run: Run) -> None:
-    out, _ = run(versions, "v1", "moved", "--md")
-    assert out.startswith("### `moved (")
+def test_markdown_is_well_formed_whatever_a_class_is_called(compared: Callable[..., Comparison]) -> None:
+    out = markdown(compared("v1", "moved"))
+    assert out.startswith("### moved (")
     tables = re.findall(r"(?:^\|.*\n)+", out, flags=re.MULTILINE)
     assert len(tables) == 7
     for table in tables:
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(widths) == 1
     assert out.count("<details>") == out.count("</details>") == 4
-    found = compare_versions(versions, ["v1", "moved"])
+    found = compared("v1", "moved")
     (changed, *_) = found.rows[0].most_changed
     odd = Comparison(
         found.versions,
         found.params,
         (),
-        (_replace(found.rows[0], most_changed=(_replace(changed, true="<b>a|b\n*c*</b>"),)),),
-        (),
+        (
+            _replace(
+                found.rows[0], version="<i>`x`", most_changed=(_replace(changed, true="<b>a|b\n*c*</b>"),)
+            ),
+        ),
+        ("their classes differ: <script>, [x](javascript:1)\n\n# heading",),
     )
-    assert r"&lt;b>a\|b \*c\*&lt;/b>" in markdown(odd)
+    odd = _replace(odd, versions=(*odd.versions[:1], _replace(odd.versions[1], title="<i>`x`")))
+    text = markdown(odd)
+    assert r"\<b\>a\|b \*c\*\</b\>" in text
+    assert text.startswith(r"### \<i\>\`x\` against v1 (")
+    assert "<details><summary>&lt;i&gt;`x` against v1: the 1 most" in text
+    assert "> their classes differ: \\<script\\>, \\[x\\](javascript:1) \\# heading\n" in text
+    # Nor do names steer a terminal.
+    with io.StringIO() as printed:
+        hostile = _replace(changed, true="a\x1b]0;title\x07[31m\x9b2J")
+        print_tables(
+            Console(file=printed, width=200, force_terminal=True, color_system=None),
+            _replace(odd, rows=(_replace(odd.rows[0], most_changed=(hostile,)),), notes=("\x1b[2J",)),
+        )
+        assert "\x1b" not in printed.getvalue()
+        assert "\x9b" not in printed.getvalue()
 
 
 def _replace(value: Any, **changes: Any) -> Any:
@@ -350,10 +434,10 @@ def _replace(value: Any, **changes: Any) -> Any:
 
 
 def test_artifacts_come_from_the_remote_where_the_cache_lacks_them(
-    copy: Path, tmp_path: Path, run: Run
+    copy: Path, compared: Callable[..., Comparison], tmp_path: Path, run: Run
 ) -> None:
-    expected, _ = run(copy, "v1", "strict", "--json")
-    dvc(copy, "remote", "add", "--default", "--local", "store", str(tmp_path / "store"))
+    expected = f"{compared('v1', 'strict').json()}\n"
+    settings(copy, f"[core]\n    remote = store\n['remote \"store\"']\n    url = {tmp_path / 'store'}\n")
     dvc(copy, "push", "--quiet")
     strict = open_revisions(copy, ["strict"])[0]
     digest = strict.digest(ISSUES) or ""
@@ -373,9 +457,9 @@ def test_artifacts_come_from_the_remote_where_the_cache_lacks_them(
     assert "confident_learning" in run(copy, "v1", "strict", "--no-rows")[0]
 
 
-def test_a_remote_that_does_not_answer_is_one_sentence(copy: Path, tmp_path: Path, run: Run) -> None:
+def test_a_remote_that_does_not_answer_is_one_sentence(copy: Path, run: Run) -> None:
     shutil.rmtree(copy / ".dvc" / "cache" / "files")
-    dvc(copy, "remote", "add", "--default", "--local", "store", "http://127.0.0.1:9/store")
+    settings(copy, "[core]\n    remote = store\n['remote \"store\"']\n    url = http://127.0.0.1:9/store\n")
     _, err = run(copy, "v1", "strict", status=1)
     assert err.startswith(f"compare: v1: {ISSUES} is neither in DVC's cache nor in its remote")
     assert "`dvc fetch --all-commits`" in err
@@ -419,8 +503,144 @@ def test_an_experiment_of_two_commits_is_named_by_its_commit(copy: Path, run: Ru
     assert open_revisions(copy, ["strict"])[0].commit == commit
 
 
+def test_a_repository_below_that_of_git_is_read_where_it_is(tiny: Path, run: Run) -> None:
+    shutil.rmtree(tiny / ".git")
+    git(tiny.parent, "init", "--quiet")
+    table = "data"
+    made = entry("data/table.csv", table)
+    cached = tiny / ".dvc" / "cache" / "files" / "md5" / made["md5"][:2] / made["md5"][2:]
+    cached.parent.mkdir(parents=True)
+    cached.write_text(table)
+    pipeline = {"stages": {"prune": {"cmd": "x", "params": ["prune"], "outs": ["data/table.csv"]}}}
+    for name, value in (("v1", 1), ("v2", 2)):
+        params = {"prune": {"a": value}}
+        lock = {"prune": {"cmd": "x", "params": {"params.yaml": params}, "outs": [made]}}
+        files = {"params_yaml": params, "dvc_lock": {"schema": "2.0", "stages": lock}, "dvc_yaml": pipeline}
+        commit(tiny, name, **files, metrics__label_issues_json={"f1": value / 4})
+    out, _ = run(tiny, "v1", "v2", "--no-rows")
+    assert re.search("prune.a +1 +2", out)
+    assert re.search(r"label_issues: f1 +0.2500 +0.5000", out)
+    v2 = open_revisions(tiny, ["v2"])[0]
+    assert v2.digest("data/table.csv") == made["md5"]
+    assert v2.file("data/table.csv").read_text() == table
+    assert v2.names("metrics/*.json") == ["metrics/label_issues.json"]
+
+
+def test_what_git_keeps_and_was_changed_after_a_run_is_said(tiny: Path, versions: Path, run: Run) -> None:
+    folds = [entry(f"data/pred_probs/fold_{k}.parquet", f"probs {k}") for k in (0, 1)]
+    # The digests of folders are held against DVC's own.
+    read = open_revisions(versions, ["v1"])[0].yaml("dvc.lock")["stages"]
+    (whole,) = (dep for dep in read["aggregate"]["deps"] if dep["path"] == "data/pred_probs")
+    of_folds = {
+        Path(out["path"]).name: out["md5"]
+        for name in ("train_fold@0", "train_fold@1")
+        for out in read[name]["outs"]
+        if out["path"].startswith("data/pred_probs")
+    }
+    assert folder_digest(of_folds) == whole["md5"]
+    before = {Path(fold["path"]).name: fold["md5"] for fold in folds}
+    deps = {
+        "aggregate": [{**entry("data/pred_probs", "", nfiles=2), "md5": folder_digest(before)}],
+        "pseudo_label": [entry("reviews/decisions.csv", "example_id\n"), entry("tasks/repair.py", "code")],
+        "report": [
+            {
+                **entry("tasks/page", "", nfiles=2),
+                "md5": folder_digest({name: entry("", name)["md5"] for name in ("a.js", "b.js")}),
+            }
+        ],
+    }
+    stages = {name: {"cmd": "x", "deps": found} for name, found in deps.items()}
+    stages |= {f"train_fold@{k}": {"cmd": "x", "outs": [fold]} for k, fold in enumerate(folds)}
+    files = {"tasks__repair_py": "code", "tasks__page__a_js": "a.js", "tasks__page__b_js": "b.js"}
+    commit(tiny, "v1", **files, reviews__decisions_csv="example_id\n", dvc_lock={"stages": stages})
+    commit(tiny, "v2", reviews__decisions_csv="example_id\n1\n")
+    commit(tiny, "v3", tasks__repair_py="other code", tasks__page__a_js="other code")
+    folds[0]["md5"] = "0" * 32
+    commit(tiny, "v4", dvc_lock={"stages": stages})
+    # What git does not keep is none of its business.
+    (tiny / "tasks" / "page" / "c.js").write_text("mine")
+    out, _ = run(tiny, "v1", "v2", "v3", "v4", "workspace", "--no-rows")
+    repro = "`dvc repro` brings them together."
+    stale = [line.removeprefix("Note: ") for line in out.splitlines() if line.endswith(repro)]
+    decided, both = "reviews/decisions.csv", "reviews/decisions.csv, tasks/repair.py"
+    older = "aggregate ran on older results than those of the stages before"
+    assert stale == [
+        f"v2: {decided} changed since `pseudo_label` ran; {repro}",
+        f"v3: {both} changed since `pseudo_label` ran; {repro}",
+        f"v3: tasks/page changed since `report` ran; {repro}",
+        f"v4: {older}; {repro}",
+        f"v4: {both} changed since `pseudo_label` ran; {repro}",
+        f"v4: tasks/page changed since `report` ran; {repro}",
+        f"workspace: {older}; {repro}",
+        f"workspace: {both} changed since `pseudo_label` ran; {repro}",
+    ]
+
+
+def test_a_version_that_is_not_kept_is_one_sentence(tiny: Path, run: Run) -> None:
+    _, err = run(tiny, "last", "workspace", status=1)
+    assert err.startswith("compare: last: expected a git repository with a commit, found none in ")
+    _, err = run(tiny, "v1", "workspace", status=1)
+    assert err.startswith("compare: v1: expected a git revision, a tag, a DVC experiment")
+    shutil.rmtree(tiny / ".git")
+    (tiny / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+    _, err = run(tiny, "last", "workspace", status=1)
+    assert err.startswith("compare: last: expected a git repository with a commit, found none in ")
+
+
+def test_metrics_that_are_no_text_are_said_to_be_none(tiny: Path, run: Run) -> None:
+    commit(tiny, "v1", metrics__report_json={"n": 1})
+    (tiny / "metrics" / "report.json").write_bytes(b"\xff\xfe")
+    _, err = run(tiny, "v1", "workspace", "--no-rows", status=1)
+    expected = "compare: workspace: metrics/report.json: expected text in UTF-8, found bytes that are none.\n"
+    assert err == expected
+
+
+def test_a_version_without_metrics_is_a_column_of_dashes(tiny: Path, run: Run) -> None:
+    params = {"a": {"inf": ".inf", "text": "1"}}
+    commit(tiny, "v1", metrics__report_json={"n": 1, "accuracy": 0.5}, params_yaml=params)
+    commit(tiny, "v2", params_yaml="a: {inf: .inf, text: 1, nan: [.nan]}")
+    git(tiny, "rm", "--quiet", "metrics/report.json")
+    git(tiny, "commit", "--quiet", "--no-gpg-sign", "--amend", "--message", "v2")
+    git(tiny, "tag", "--force", "v2")
+    out, _ = run(tiny, "v1", "v2", "--no-rows")
+    assert "v2 has no metrics/*.json: none was made in that version, or committed." in out
+    assert re.search("report: accuracy +0.5000 +\N{EN DASH} +\N{EN DASH}", out)
+    # A text is no number, and JSON has names for what it has no numbers for.
+    assert re.search(r'a.text +"1" +1 *\n', out)
+    params = json.loads(run(tiny, "v1", "v2", "--no-rows", "--json")[0])["params"]
+    assert [(param["name"], param["values"]) for param in params] == [
+        ("a.text", {"v1": "1", "v2": 1}),
+        ("a.nan", {"v2": [".nan"]}),
+    ]
+
+
+def test_metrics_of_other_data_are_neither_better_nor_worse(tiny: Path, run: Run) -> None:
+    for name, dataset, classes, value in (
+        ("v1", "digits", [], 0.5),
+        ("v2", "mnist", [], 0.75),
+        ("v3", "parquet", ["a", "b"], 0.5),
+        ("v4", "parquet", ["a", "c"], 0.25),
+    ):
+        params = {"download": {"dataset": dataset, "class_names": classes}}
+        commit(tiny, name, params_yaml=params, metrics__report_json={"accuracy": value})
+    out, _ = run(tiny, "v1", "v2", "--no-rows")
+    assert re.search(r"report: accuracy +0.5000 +0.7500 +\+0.2500 *\n", out)
+    said = "do not measure the same: they are of other data sets (mnist and digits). None is called better."
+    assert f"The metrics of v2 and v1 {said}" in out
+    assert "* best" not in run(tiny, "v1", "v2", "v3", "--no-rows")[0]
+    out, _ = run(tiny, "v3", "v4", "--no-rows")
+    assert "worse" not in out
+    assert "their classes differ (2: a, c and 2: a, b)" in out
+
+
 def test_last_is_the_newest_experiment_of_this_commit_or_the_commit(copy: Path) -> None:
     assert open_revisions(copy, ["last"])[0].name == "strict"
+    (ref,) = (
+        line for line in git(copy, "for-each-ref", "--format=%(refname)").split() if line.endswith("/strict")
+    )
+    git(copy, "update-ref", ref.replace("/strict", "/stricter"), ref)  # of the same second
+    git(copy, "update-ref", ref.replace("/strict", "/old"), "v1")
+    assert open_revisions(copy, ["last"])[0].name == "stricter"
     git(copy, "commit", "--quiet", "--allow-empty", "--no-gpg-sign", "--message", "Later")
     assert open_revisions(copy, ["last"])[0].commit == git(copy, "rev-parse", "HEAD").strip()
 
@@ -431,6 +651,11 @@ def test_a_version_without_results_is_said_and_the_rest_compared(versions: Path,
     assert f"start has no {ISSUES}: `prune` has not run" in out
     assert "strict against v1" in out
     assert "start against v1" not in out
+    assert "start has no metrics/*.json" in out
+    (heading,) = re.findall("metric .*", out)
+    (line,) = re.findall("label_issues: f1 .*", out)
+    assert heading.split() == ["metric", "v1", "start", "strict"]
+    assert line.split().count("\N{EN DASH}") == 1
 
 
 def old_layout(folder: Path, name: str, without: list[str]) -> None:
@@ -445,14 +670,15 @@ def old_layout(folder: Path, name: str, without: list[str]) -> None:
     pq.write_table(table.take(list(range(table.num_rows))[::-1]), path)
 
 
-def test_an_older_layout_is_no_fault_unless_a_column_is_needed(copy: Path, run: Run) -> None:
-    expected, _ = run(copy, "v1", "strict", "--json")
+def test_an_older_layout_is_no_fault_unless_a_column_is_needed(
+    copy: Path, compared: Callable[..., Comparison], run: Run
+) -> None:
+    expected = json.loads(compared("v1", "strict").json())["rows"][0]
     old_layout(copy, "label_issues", ["importance", "contrast", "both", "noise_posterior"])
     dvc(copy, "commit", "--quiet", "--force")
     keep(copy, "older")
-    rows = [json.loads(run(copy, name, "strict", "--json")[0])["rows"][0] for name in ("v1", "older")]
-    assert rows[1] == json.loads(json.dumps(rows[0]).replace('"v1"', '"older"'))
-    assert json.loads(expected)["rows"][0] == rows[0]
+    (rows,) = json.loads(run(copy, "older", "strict", "--json")[0])["rows"]
+    assert rows == json.loads(json.dumps(expected).replace('"v1"', '"older"'))
     old_layout(copy, "label_issues", ["suggested_label"])
     dvc(copy, "commit", "--quiet", "--force")
     keep(copy, "oldest")
@@ -477,6 +703,7 @@ def test_other_data_are_not_compared_row_by_row(copy: Path, run: Run) -> None:
     out, _ = run(copy, "v1", "workspace")
     said = "The rows of workspace and v1 cannot be compared: "
     assert f"{said}they are of other data sets (fashion_mnist and digits)." in out
+    assert "The metrics of workspace and v1 do not measure the same: they are of other" in out
     # The parameters and metrics are compared all the same, and the file that is not DVC's is said.
     assert f"workspace: {ISSUES} is not the file that dvc.lock names" in out
     write(class_names=["a", "b"])
@@ -503,7 +730,13 @@ def test_rows_that_one_version_lacks_are_left_out(copy: Path) -> None:
     table = pq.read_table(path)
     path.unlink()
     pq.write_table(table.slice(100), path)
+    examples = copy / "data" / "examples.parquet"
+    contents = pq.read_table(examples)
+    examples.unlink()
+    pq.write_table(contents, examples, compression="none")
     found = compare_versions(copy, ["v1", "workspace"])
+    same = "rows are taken to be the same by example_id."
+    assert f"workspace and v1: data/examples.parquet is not the same file; {same}" in found.notes
     (rows,) = found.rows
     assert (rows.n_rows, rows.n_only_base, rows.n_only_version) == (table.num_rows - 100, 100, 0)
     assert "workspace and v1: 100 rows are in one of them alone and left out." in found.notes
@@ -511,8 +744,8 @@ def test_rows_that_one_version_lacks_are_left_out(copy: Path) -> None:
     assert rows.most_changed == ()
 
 
-def test_texts_stand_in_the_table_of_the_most_changed(versions: Path) -> None:
-    found = compare_versions(versions, ["v1", "moved"])
+def test_texts_stand_in_the_table_of_the_most_changed(compared: Callable[..., Comparison]) -> None:
+    found = compared("v1", "moved")
     (changed, *_) = found.rows[0].most_changed
     text = _replace(changed, content=Content(text="a cat\nthat sat"))
     found = _replace(found, rows=(_replace(found.rows[0], most_changed=(text,)),))
@@ -553,7 +786,7 @@ def test_nothing_heavy_is_imported() -> None:
 
 
 def test_the_page_works_in_a_browser_and_asks_nobody(
-    versions: Path, tmp_path: Path, run: Run, browser: Browser
+    versions: Path, compared: Callable[..., Comparison], tmp_path: Path, run: Run, browser: Browser
 ) -> None:
     path = tmp_path / "page.html"
     run(versions, "v1", "strict", "moved", "--html", str(path))
@@ -570,7 +803,7 @@ def test_the_page_works_in_a_browser_and_asks_nobody(
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     pictures = page.locator(".grid img")
     n_pictures = sum(
-        len(rows.most_changed) for rows in compare_versions(versions, ["v1", "strict", "moved"]).rows
+        len(rows.most_changed) for name in ("strict", "moved") for rows in compared("v1", name).rows
     )
     assert pictures.count() == n_pictures > MOST_CHANGED
     assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth === 8)")
