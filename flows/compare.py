@@ -15,6 +15,7 @@ from flows.comparison import Comparison, compare_versions
 from flows.comparison_views import markdown, page, print_tables, printable
 from tasks import RelabelError
 from tasks.artifacts import write_text
+from tasks.command_line import readers_may_leave
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RelabelError as error:
         print(f"compare: {printable(str(error))}", file=sys.stderr)
         return 1
-    _print(found, chosen.md, chosen.json)
+    with readers_may_leave():
+        _print(found, chosen.md, chosen.json)
     return 0
 
 

@@ -283,7 +283,8 @@ def _params_of(revision: Revision, notes: list[str]) -> dict[str, Any]:
         used = found | used | own  # a stage's own section is as it last ran, whoever else lists it
     if not stages:
         notes.append(
-            f"{revision.name} has no dvc.lock: no stage ran in that version, or it was not committed."
+            f"{revision.name} has no dvc.lock: no stage ran in that version, or its results "
+            "were not committed (dvc.lock, metrics and params.yaml)."
         )
         return wanted
     sections = {key.split(".")[0] for key in used}

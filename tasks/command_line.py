@@ -7,7 +7,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tasks import RelabelError
@@ -88,11 +89,23 @@ def _explain(arguments: Sequence[str]) -> int:
     from tasks.explain import explain
 
     try:
-        explain(Path.cwd(), arguments)
+        with readers_may_leave():
+            explain(Path.cwd(), arguments)
     except RelabelError as error:
         print(f"explain: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def readers_may_leave() -> Iterator[None]:
+    """What is printed here may go to a reader that leaves early, as `head` does: that is no error."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _record(facts: dict[str, str | float | None]) -> None:

@@ -1,6 +1,9 @@
 """`python -m tasks explain`, beside the tables that it reads."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +130,27 @@ def test_the_command_asks_the_classifiers_and_prints_one_story(
     ):
         assert part in " ".join(said.split())
     assert "trained on given" not in said
+
+
+def test_a_reader_that_leaves_early_is_no_error(finished_run: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tasks",
+        "explain",
+        str(worst(finished_run)),
+        "--no-classifiers",
+        "--json",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(
+        command, cwd=finished_run, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 def test_a_test_row_and_a_half_finished_run_are_told_as_far_as_they_go(workspace_copy: Path) -> None:
