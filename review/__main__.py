@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--no-browser", action="store_true", help="open no browser")
     chosen = parser.parse_args(arguments)
+    if not 0 <= chosen.port < 2**16:
+        parser.error(f"--port: expected a number from 0 to 65535, found {chosen.port}")
     root = Path.cwd()
     reviewer = " ".join((chosen.reviewer or default_reviewer(root)).split())
     if not reviewer.isprintable() or not reviewer:
@@ -74,7 +76,7 @@ def _listen(host: str, port: int) -> socket.socket:
         except BaseException:
             listener.close()
             raise
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise RelabelError(
             f"--host {host} --port {port}: expected an address to listen on ({error}). If another page is "
             "open there, choose another --port, or 0 for a free one."

@@ -321,7 +321,9 @@ def test_issues_computed_anew_are_shown_and_a_decision_on_the_old_ones_is_not_ta
 
 def test_help_and_buttons_do_what_the_keys_do(tab: Tab) -> None:
     tab.press("?")
-    expect(tab.page.get_by_role("dialog", name="keys")).to_contain_text("not to be trained on")
+    keys = tab.page.get_by_role("dialog", name="keys")
+    expect(keys).to_contain_text("not to be trained on")
+    assert keys.evaluate("(dialog) => dialog.scrollWidth <= dialog.clientWidth")
     tab.press("d", "Escape")  # no key decides behind a dialog
     tab.page.get_by_role("button", name="Choose").click()
     tab.page.get_by_role("button", name="class 7").click()

@@ -16,6 +16,7 @@ from fastapi import Request
 from small_runs import ROOT
 
 from benchmarks.review import review_page, write_suspects
+from review.__main__ import main
 from review.server import _refusal
 from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions, read_decisions
 
@@ -237,3 +238,10 @@ def test_rows_without_contents_are_shown_all_the_same(tmp_path: Path) -> None:
         after = client.rows()
         assert after["rows"][0]["picture"]
         assert after["signature"] != before["signature"]
+
+
+@pytest.mark.parametrize("port", ["80000", "-5"])
+def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--port", port])
+    assert f"--port: expected a number from 0 to 65535, found {port}" in capsys.readouterr().err
