@@ -74,7 +74,6 @@ $(STAMP): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Relabel needs Python 3.11 or newer; found $$($(PYTHON) --version). Set PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	# The lock lists every package with its hashes, so pip has nothing to resolve. Of 23,000 modules Python compiles
-	# those that are used when they are.
-	.venv/bin/python -m pip install --quiet --no-compile --no-deps --require-hashes -r requirements.lock
+	# The lock lists every package with its hashes, so pip has nothing to resolve.
+	.venv/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 	@touch $@
