@@ -7,8 +7,8 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help repro flow first-look review test check accept bench bench-prune bench-importance bench-review \
-  bench-doors bench-scale chaos lock clean
+.PHONY: help repro flow first-look review test test-endurance check accept bench bench-prune bench-importance \
+  bench-review bench-doors bench-scale chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,11 +26,14 @@ test: $(STAMP) ## ruff, mypy and pytest
 	mypy
 	pytest
 
+test-endurance: $(STAMP) ## the tests that kill processes and clusters in the middle of their work (some minutes)
+	pytest -m endurance
+
 check: $(STAMP) ## one quick look before a commit: ruff, mypy and the tests that take no training
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest -q -m "not slow"
+	pytest -q -m "not slow and not endurance"
 
 accept: $(STAMP) ## the acceptance figures on real MNIST over 3 seeds, as a table (most of an hour on 2 cores)
 	@python -m benchmarks.accept

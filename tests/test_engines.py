@@ -55,6 +55,7 @@ def dask_address(environment: dict[str, str], tmp_path_factory: pytest.TempPathF
         process.wait(30)
 
 
+@pytest.mark.endurance
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["dask", "ray"])
 def test_a_local_cluster_that_loses_a_worker_gives_the_bytes_of_a_local_run(done: Door, engine: str) -> None:
@@ -76,6 +77,7 @@ def test_a_local_cluster_that_loses_a_worker_gives_the_bytes_of_a_local_run(done
     done.assert_no_orphans()
 
 
+@pytest.mark.endurance
 @pytest.mark.slow
 def test_a_flow_killed_on_a_cluster_leaves_no_stage_there_and_the_next_run_recovers(
     done: Door, dask_address: str

@@ -223,6 +223,7 @@ def test_an_ended_flow_leaves_no_process_and_the_next_run_recovers(done: Door, n
     assert done.lock() == before
 
 
+@pytest.mark.endurance
 def test_a_server_that_dies_stops_no_stage_and_the_run_says_so(done: Door) -> None:
     set_params(done.folder / "params.yaml", {"retrain.seed": 1})
     with prefect_server() as url:

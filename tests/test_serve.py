@@ -147,6 +147,7 @@ def test_due_runs_start_by_themselves_one_at_a_time_and_leave_an_experiment(
     assert all(one.end_time <= two.start_time for one, two in itertools.pairwise(ran))
 
 
+@pytest.mark.endurance
 @pytest.mark.slow
 def test_a_run_cancelled_on_the_page_leaves_no_process(done: Door, prefect: SyncPrefectClient) -> None:
     set_params(done.folder / "params.yaml", {"train_fold.epochs": 400})
@@ -203,6 +204,7 @@ def test_a_worker_runs_what_prefect_yaml_deploys(done: Door, prefect: SyncPrefec
     done.assert_no_orphans()
 
 
+@pytest.mark.endurance
 @pytest.mark.slow
 def test_fifty_runs_of_five_parallel_folds_lock_no_database(
     environment: dict[str, str], server_log: Path, tmp_path: Path

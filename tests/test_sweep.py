@@ -432,6 +432,7 @@ def test_a_second_run_does_nothing_and_prints_the_same_table(
     assert f"sweep: A sweep is already running in {door.folder} (process" in capsys.readouterr().err
 
 
+@pytest.mark.endurance
 @pytest.mark.slow
 def test_a_sweep_that_is_interrupted_or_killed_goes_on_and_leaves_nothing(done: Door) -> None:
     sweep = ["--seeds", "2", "--until", "aggregate", "--set", "train_fold.epochs=2"]
