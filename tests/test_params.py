@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
@@ -45,6 +46,14 @@ def test_the_shipped_file_loads_with_its_own_values() -> None:
     assert set(content) == set(Params.model_fields)
     dumped = params.model_dump(mode="json")
     assert dumped == content
+
+
+def test_dvc_changes_no_line_but_the_one_it_is_asked_to(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    shipped = SHIPPED.read_text()
+    path.write_text(shipped)
+    apply_overrides(path, ["prune.filter_by=both"])
+    assert path.read_text() == shipped.replace("filter_by: noise_posterior", "filter_by: both")
 
 
 def test_params_are_frozen_at_every_level() -> None:
