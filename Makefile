@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 STAMP := .venv/.installed
+# It installs in half of pip's time.
+UV := uv==0.13.9
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
@@ -66,7 +68,7 @@ flow: $(STAMP) ## what `make repro` does, by the Prefect flow: independent stage
 	@python -m flows.clean_labels
 
 lock: $(STAMP) ## requirements.lock anew from pyproject.toml
-	python -m pip install --quiet uv
+	python -m pip install --quiet $(UV)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --extra dev pyproject.toml -o requirements.lock
 
@@ -77,6 +79,9 @@ $(STAMP): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Relabel needs Python 3.11 or newer; found $$($(PYTHON) --version). Set PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	# The lock lists every package with its hashes, so pip has nothing to resolve.
-	.venv/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	# The lock lists every package with its hashes, so there is nothing to resolve. A package index that is set
+	# for pip alone is one that uv does not ask: then pip does it.
+	{ .venv/bin/python -m pip install --quiet $(UV) && .venv/bin/python -m uv pip install --quiet \
+	  --python .venv/bin/python --compile-bytecode --no-deps --require-hashes -r requirements.lock; } \
+	  || .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 	@touch $@
