@@ -201,7 +201,9 @@ def _append(path: Path, decisions: Sequence[Decision], check: Callable[[bytes], 
                 raise OSError(f"{written} of {len(lines)} bytes written")
             os.fsync(file)
             if not content:
-                _sync_folder(path.parent)
+                # The folder too may be new.
+                for folder in (path.parent, path.parent.parent):
+                    _sync_folder(folder)
         except OSError as error:
             os.ftruncate(file, len(content))
             raise ArtifactError(

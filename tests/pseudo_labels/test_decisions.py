@@ -261,6 +261,27 @@ def test_a_full_disk_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert path.read_bytes() == before
 
 
+def test_a_new_file_is_on_the_disk_by_name_when_its_first_line_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / PATH
+    places = {"file": path, "folder": path.parent, "workspace": tmp_path}
+    synced = []
+    fsync = os.fsync
+
+    def record(handle: int) -> None:
+        found = os.fstat(handle)
+        synced.append(next(name for name, place in places.items() if os.path.samestat(found, place.stat())))
+        assert path.read_bytes().endswith(b"\n")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", record)
+    append_decisions(path, [decide(1, "keep")])
+    assert synced == ["file", "folder", "workspace"]
+    append_decisions(path, [decide(2, "keep")])
+    assert synced[3:] == ["file"]
+
+
 def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "decisions.csv").mkdir()
     with pytest.raises(ArtifactError, match="expected a file that can be written"):
