@@ -28,7 +28,7 @@ class Verdicts:
 
     def counts(self) -> dict[str, int]:
         """How many rows were decided which way."""
-        found = Counter(self.decision.tolist())
+        found = Counter(self.decision[self.decision != ""].tolist())
         return {name: found[name] for name in ("keep", "accept", "choose", "drop", "unsure")}
 
 
@@ -51,13 +51,17 @@ def match_decisions(
 ) -> Verdicts:
     """Find the row of each decision that stands; refuse those made about something else.
 
+    Beside the (N,) results, memory goes by the decisions, not by the rows.
+
     Args:
         standing: at most one decision an example.
         ids: (N,) example ids, unique.
         labels: (N,) given class indices.
         class_names: (K,) by class index.
     """
-    rows = {example_id: row for row, example_id in enumerate(ids.tolist())}
+    standing = list(standing)
+    is_named = np.isin(ids, np.array([decision.example_id for decision in standing], dtype=np.int64))
+    rows = dict(zip(ids[is_named].tolist(), np.flatnonzero(is_named).tolist(), strict=True))
     index = {name: k for k, name in enumerate(class_names)}
     decided = np.zeros(len(ids), dtype="U6")
     chosen = np.full(len(ids), -1, dtype=np.int64)
