@@ -81,7 +81,7 @@ def describe_life(
 
     `prediction`, `issue` and `training` are None where the stage has not run or does not know the row;
     `training` says what `pseudo_label` did (`action`), and `up_to_date` whether it did so with the decisions
-    as they are now.
+    as they are now. An issue's `rank` counts from 0, the most suspect, to `n_issues` less 1.
 
     Raises:
         RelabelError: see `explain`.
@@ -143,14 +143,18 @@ def _prediction(data: Path, example_id: int, names: tuple[str, ...]) -> dict[str
 
 
 def _issue(data: Path, example_id: int, names: tuple[str, ...], filter_by: str) -> dict[str, Any] | None:
-    table = _row_if_made(data / "label_issues.parquet", LABEL_ISSUES, example_id)
+    path = data / "label_issues.parquet"
+    table = _row_if_made(path, LABEL_ISSUES, example_id)
     if table is None:
         return None
     (row,) = table.to_pylist()
     return {
+    with damaged(path, LABEL_ISSUES):
+        n_issues = pc.sum(pq.read_table(path, columns=["is_issue"]).column("is_issue")).as_py()
         "is_issue": row["is_issue"],
         "rank": row["rank"],
         "suggested_label": names[row["suggested_label"]],
+        "n_issues": n_issues,
         "suggested_prob": row["suggested_prob"],
         "scores": {name: row[name] for name in _SCORES},
         "filters": {name: row[name] for name in FILTER_COLUMNS},
@@ -296,7 +300,7 @@ def _issue_lines(issue: dict[str, Any]) -> list[tuple[str, str]]:
     suggestion = f"suggested {issue['suggested_label']} ({issue['suggested_prob']:.2%})"
     flagged = [name for name, flag in issue["filters"].items() if flag]
     others = [name for name, flag in issue["filters"].items() if not flag]
-    verdict = f"yes, rank {issue['rank']}" if issue["is_issue"] else "no"
+    verdict = f"yes, {_ordinal(issue['rank'] + 1)} of {issue['n_issues']:,}" if issue["is_issue"] else "no"
     scores = ", ".join(
         f"{name} {'not measured' if value is None else f'{value:.4g}'}"
         for name, value in issue["scores"].items()
@@ -314,6 +318,11 @@ def _decision_line(line: dict[str, str]) -> str:
     outcome = f"stands, not applied: {line['not_applied']}" if line["not_applied"] else line["outcome"]
     seen = f"of {line['given_label']}, at {line['revision']}"
     return f"{line['time']} {line['reviewer']}: {said} ({seen}): {outcome}"
+
+def _ordinal(number: int) -> str:
+    teens = number % 100 in (11, 12, 13)
+    return f"{number:,}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
 
 
 def _probabilities(probs: dict[str, float], also: str | None = None) -> str:

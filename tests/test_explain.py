@@ -20,7 +20,7 @@ from tasks.artifacts import (
     read_table,
 )
 from tasks.command_line import main
-from tasks.explain import describe_life
+from tasks.explain import _ordinal, describe_life
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
 from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions, read_decisions
@@ -66,6 +66,7 @@ def test_every_row_is_told_as_the_tables_have_it(finished_run: Path) -> None:
         assert life["issue"]["filters"]["both"] == row["both"]
         assert (life["issue"]["rank"], life["issue"]["is_issue"]) == (row["rank"], row["is_issue"])
         repaired = trained.get(row["example_id"])
+        assert life["issue"]["n_issues"] == sum(row["is_issue"] for row in issues)
         if repaired is None:
             assert life["training"]["action"] == "dropped"
         else:
@@ -123,7 +124,7 @@ def test_the_command_asks_the_classifiers_and_prints_one_story(
     assert main(["explain", str(example_id), "--no-classifiers"]) == 0
     said = capsys.readouterr().out
     for part in (
-        "rank 0 (by noise_posterior)",
+        f"yes, 1st of {life['issue']['n_issues']} (by noise_posterior)",
         "did not learn from this row",
         "self_confidence",
         "training set",
@@ -133,6 +134,15 @@ def test_the_command_asks_the_classifiers_and_prints_one_story(
 
 
 def test_a_reader_that_leaves_early_is_no_error(finished_run: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (13, "13th"), (21, "21st"),
+     (112, "112th"), (1_203, "1,203rd"), (5_990, "5,990th")],
+)  # fmt: skip
+def test_a_place_is_counted_as_people_do(number: int, said: str) -> None:
+    assert _ordinal(number) == said
+
+
     command = [
         sys.executable,
         "-m",
