@@ -90,6 +90,10 @@ def aggregate(params: Params, workspace: Path) -> None:
     table = per_class_table(labels, truth if known.all() else None, joined["pred_probs"], facts.class_names)
     with atomic_path(workspace / "plots" / "per_class.csv") as temporary:
         pacsv.write_csv(table, temporary)
+    print(
+        f"aggregate: {len(labels):,} rows predicted out of fold, {metrics['given']['accuracy']:.2%} as their "
+        "given label, data/pred_probs.parquet"
+    )
 
 
 def check_out_of_fold(

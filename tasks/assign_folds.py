@@ -36,6 +36,7 @@ def assign_folds(params: Params, workspace: Path) -> None:
     )
     table = make_table(FOLDS, facts, {"example_id": ids, "fold": folds})
     write_table(workspace / "data" / "folds.parquet", table, FOLDS)
+    print(f"assign_folds: {len(ids):,} training rows in {section.n_splits} folds, data/folds.parquet")
 
 
 def stratified_folds(

@@ -18,7 +18,6 @@ def download(params: Params, workspace: Path) -> None:
     """
     section = params.download
     local_dir = workspace / "inputs" / "examples"
-    console = Console(stderr=True)
     # Each source brings its own imports; only the chosen one is paid for.
     if section.dataset == "digits":
         from tasks.datasets import digits
@@ -37,7 +36,7 @@ def download(params: Params, workspace: Path) -> None:
             local_dir,
             connect_timeout_s=section.connect_timeout_s,
             retries=section.retries,
-            console=console,
+            console=Console(stderr=True),
         )
     if section.pool_test:
         examples = pool_test(examples)
@@ -54,7 +53,7 @@ def download(params: Params, workspace: Path) -> None:
     )
     splits, counts = np.unique(examples.split, return_counts=True)
     listed = ", ".join(f"{count:,} {split}" for split, count in zip(splits, counts, strict=True))
-    console.print(f"{examples.facts.dataset}: {listed} examples")
+    print(f"download: {examples.facts.dataset}, {listed} rows, data/examples.parquet")
 
 
 def pool_test(examples: Examples) -> Examples:

@@ -67,6 +67,9 @@ def inject_noise(params: Params, workspace: Path) -> None:
             "is_noisy": pa.array((given != truth)[labeled], pa.bool_(), mask=~known[labeled]),
         },
     )
+    wrong = f"{int((given != truth)[train].sum()):,} of " if known[train].all() else ""
+    found = f"{wrong}{int(train.sum()):,} training labels{' are wrong' if wrong else ''}"
+    print(f"inject_noise: {found} ({section.kind}), data/given_labels.parquet")
     write_table(workspace / "data" / "given_labels.parquet", table, GIVEN_LABELS)
 
 

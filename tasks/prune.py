@@ -133,6 +133,10 @@ def prune(params: Params, workspace: Path) -> None:
         )
     write_metrics(workspace, predictions.n_rows, issues, detection, section)
     write_health(workspace, facts, issues, counts)
+    print(
+        f"prune: {len(issues.flagged[section.filter_by].rows):,} of {predictions.n_rows:,} labels are issues "
+        f"({section.filter_by}), data/label_issues.parquet"
+    )
 
 
 def check_proof(predictions: TableReader) -> bool:

@@ -44,9 +44,10 @@ def pseudo_label(params: Params, workspace: Path) -> None:
     """
     for _ in range(_ATTEMPTS):
         decided = read_whole(workspace / PATH)
-        verdicts = _write_training_set(params, workspace, decided)
+        metrics, verdicts = _write_training_set(params, workspace, decided)
         if read_whole(workspace / PATH) == decided:
             _say_refused(verdicts)
+            _say_done(metrics)
             return
     raise ArtifactError(
         f"{workspace / PATH}: expected a file that stays as it is while the labels are repaired, found it "
@@ -54,8 +55,8 @@ def pseudo_label(params: Params, workspace: Path) -> None:
     )
 
 
-def _write_training_set(params: Params, workspace: Path, decided: bytes) -> Verdicts:
-    """Write both files; `decided` is what reviews/decisions.csv holds."""
+def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tuple[dict[str, Any], Verdicts]:
+    """Write both files; `decided` is what reviews/decisions.csv holds. Returns the metrics too."""
     section = params.pseudo_label
     decisions = standing(parse_decisions(decided, workspace / PATH))
     data = workspace / "data"
@@ -121,7 +122,15 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> Verd
             "of_pseudo_labels": _accuracy(repair.label[pseudo], truth[pseudo]),
         }
     write_json(workspace / "metrics" / "training_set.json", metrics)
-    return verdicts
+    return metrics, verdicts
+
+
+def _say_done(metrics: dict[str, Any]) -> None:
+    done = ", ".join(f"{count:,} {name}" for name, count in metrics["actions"].items() if count)
+    print(
+        f"pseudo_label: {metrics['n_rows_after']:,} of {metrics['n_rows_before']:,} rows to train on "
+        f"({done}), data/training_set.parquet"
+    )
 
 
 def _say_refused(verdicts: Verdicts) -> None:

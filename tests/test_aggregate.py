@@ -86,6 +86,20 @@ def test_predictions_of_a_model_that_saw_the_rows_are_refused(workspace_copy: Pa
         aggregate(params, workspace_copy)
 
 
+def test_the_same_folds_give_the_same_table_and_one_line_says_how_good(
+    workspace_copy: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = workspace_copy / "data" / "pred_probs.parquet"
+    before = path.read_bytes()
+    aggregate(params, workspace_copy)
+    assert path.read_bytes() == before
+    accuracy = json.loads((workspace_copy / "metrics" / "cross_validation.json").read_text())["given"]
+    assert capsys.readouterr().out == (
+        f"aggregate: 1,438 rows predicted out of fold, {accuracy['accuracy']:.2%} as their given label, "
+        "data/pred_probs.parquet\n"
+    )
+
+
 def test_a_missing_fold_is_named_with_its_remedy(workspace_copy: Path, params: Params) -> None:
     (workspace_copy / "data" / "pred_probs" / "fold_1.parquet").unlink()
     with pytest.raises(ArtifactError, match=r"fold_1\.parquet.*missing.*dvc repro train_fold"):

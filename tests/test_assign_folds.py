@@ -83,7 +83,9 @@ def test_the_first_class_with_fewer_rows_than_folds_is_named(counts: list[int], 
         assert "found none" in str(caught.value)
 
 
-def test_every_training_row_has_one_fold_and_no_other_row_has_any(tmp_path: Path) -> None:
+def test_every_training_row_has_one_fold_and_no_other_row_has_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     split = ["train", "test", "train"] * 10
     ids = write_labels(tmp_path, [0, 1, 2] * 10, split)
     assign_folds(params(), tmp_path)
@@ -91,6 +93,8 @@ def test_every_training_row_has_one_fold_and_no_other_row_has_any(tmp_path: Path
     np.testing.assert_array_equal(column_array(table, "example_id"), ids[np.array(split) == "train"])
     assert sorted(np.bincount(column_array(table, "fold")).tolist()) == [6, 7, 7]
     assert read_facts(table) == FACTS
+    said = "assign_folds: 20 training rows in 3 folds, data/folds.parquet\n"
+    assert capsys.readouterr().out == said
 
 
 def test_one_seed_gives_equal_bytes_and_another_seed_other_bytes(tmp_path: Path) -> None:

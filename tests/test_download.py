@@ -39,7 +39,8 @@ def test_digits_are_written_whole(tmp_path: Path, capsys) -> None:
     np.testing.assert_array_equal(column_array(table, "image"), source.content)
     np.testing.assert_array_equal(column_array(table, "true_label"), source.true_label)
     np.testing.assert_array_equal(column_array(table, "split"), source.split)
-    assert "359 test, 1,438 train" in capsys.readouterr().err
+    said = "download: digits, 359 test, 1,438 train rows, data/examples.parquet\n"
+    assert capsys.readouterr().out == said
 
 
 def test_two_downloads_have_equal_bytes(tmp_path: Path) -> None:

@@ -111,7 +111,9 @@ def test_matrix_noise_follows_the_rows_of_the_true_class(workspace: Path) -> Non
     np.testing.assert_array_equal(given[train], np.array([1, 1, 0])[true[train]])
 
 
-def test_the_rate_is_a_share_of_the_training_rows(workspace: Path) -> None:
+def test_the_rate_is_a_share_of_the_training_rows(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for rate in (0.0, 0.5, 1.0):
         table = given_labels(workspace, rate=rate)
         assert column_array(table, "is_noisy").sum() == round(rate * 40)
@@ -137,6 +139,8 @@ def test_unknown_truth_is_refused_unless_labels_come_from_a_file(workspace: Path
 
 
 def test_unknown_truth_of_test_rows_only_leaves_them_out(workspace: Path) -> None:
+        said = f"{rate * 40:.0f} of 40 training labels are wrong (symmetric), data/given_labels.parquet\n"
+        assert capsys.readouterr().out == f"inject_noise: {said}"
     write_examples(workspace, TRUTH[:50] + [None] * 10)
     table = given_labels(workspace)
     np.testing.assert_array_equal(column_array(table, "example_id"), IDS[:50])
@@ -205,7 +209,7 @@ def test_labels_are_matched_by_id_when_the_examples_are_in_another_order(workspa
     assert not column_array(table, "is_noisy").any()
 
 
-def test_labels_from_a_file_need_no_truth(workspace: Path) -> None:
+def test_labels_from_a_file_need_no_truth(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_examples(workspace, [None] * 20 + TRUTH[20:])
     put(workspace, TRAIN_IDS, [2] * 40)
     table = given_labels(workspace, **noisy())
@@ -235,6 +239,8 @@ def test_unknown_ids_are_counted_and_the_first_is_named(workspace: Path) -> None
         workspace, **noisy()
     )
 
+    said = "inject_noise: 40 training labels (file), data/given_labels.parquet\n"
+    assert capsys.readouterr().out == said
 
 def test_ids_of_test_rows_are_refused(workspace: Path) -> None:
     put(workspace, [*TRAIN_IDS, IDS[45]], [0] * 41)

@@ -164,7 +164,7 @@ def test_a_class_with_too_few_rows_is_named_on_stderr(params, tmp_path, capsys):
     assert f"class {FACTS.class_names[counts.argmin()]} has too few rows" in capsys.readouterr().err
 
 
-def test_metrics_are_those_of_the_tables(params, tmp_path):
+def test_metrics_are_those_of_the_tables(params, tmp_path, capsys):
     _, labels, true, _ = write_inputs(tmp_path)
     prune(params, tmp_path)
     issues, metrics = read_issues(tmp_path), read_metrics(tmp_path)
@@ -179,6 +179,8 @@ def test_metrics_are_those_of_the_tables(params, tmp_path):
     assert metrics.pop("n_errors_estimated") > 0
     assert metrics == pytest.approx(expected)
     assert metrics["auroc"] > 0.8  # the lowest score is the most suspect, not the least
+    said = f"prune: {is_issue.sum()} of 80 labels are issues (noise_posterior), data/label_issues.parquet\n"
+    assert capsys.readouterr().out == said
 
 
 def test_the_plot_compares_all_filters(params, tmp_path):

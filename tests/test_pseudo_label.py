@@ -98,7 +98,7 @@ def run(params, workspace):
     return table, json.loads((workspace / "metrics" / "training_set.json").read_text())
 
 
-def test_drop_relabels_confident_issues_and_leaves_doubtful_ones_out(params, tmp_path):
+def test_drop_relabels_confident_issues_and_leaves_doubtful_ones_out(params, tmp_path, capsys):
     write_inputs(tmp_path)
     table, metrics = run(choose(params, min_confidence=0.7, otherwise="drop"), tmp_path)
     assert table.column_names == [column.name for column in TRAINING_SET.columns]
@@ -121,6 +121,10 @@ def test_drop_relabels_confident_issues_and_leaves_doubtful_ones_out(params, tmp
     }
     assert metrics["label_accuracy"] == pytest.approx(
         {"before": 4 / 6, "after": 4 / 5, "of_pseudo_labels": 1 / 2}
+    )
+    assert capsys.readouterr().out == (
+        "pseudo_label: 5 of 6 rows to train on (3 trusted, 2 relabelled, 1 dropped), "
+        "data/training_set.parquet\n"
     )
 
 
