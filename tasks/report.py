@@ -40,7 +40,7 @@ from tasks.reporting.figures import (
     score_histogram,
 )
 from tasks.reporting.matrices import MOST_CLASSES, heat_maps, issue_pairs, read_entries, worst_classes
-from tasks.reporting.provenance import fingerprints, package_versions
+from tasks.reporting.provenance import fingerprints, package_versions, parameters
 from tasks.reporting.suspects import confident_suspects, of_each_pair, suspects
 
 # The grid of the most suspect labels: 3 rows of 5.
@@ -156,6 +156,7 @@ def report(params: Params, workspace: Path) -> None:
             reliability=reliability_charts(plots / "reliability", params),
             curves=learning_curves(plots, params),
             versions=package_versions(),
+            parameters=parameters(params),
             fingerprints=fingerprints(workspace, _INPUTS),
         )
     )

@@ -13,6 +13,8 @@ import pytest
 from hand_made import write_run
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from small_runs import ROOT
 
 from tasks import ArtifactError
 from tasks.artifacts import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET, read_facts, read_table, write_table
@@ -22,6 +24,7 @@ from tasks.prune import prune
 from tasks.report import report, summarise_gain
 from tasks.reporting.figures import score_histogram
 from tasks.reporting.matrices import heat_maps, read_entries, worst_classes
+from tasks.reporting.provenance import parameters
 from tasks.reporting.suspects import of_each_pair
 
 VOID = ("meta", "img", "br", "line", "link")
@@ -337,3 +340,16 @@ def test_the_share_of_the_gap_is_gain_over_gap() -> None:
     assert found == pytest.approx({"gain": 0.04, "gap": 0.05, "gap_recovered": 0.8})
     assert math.isnan(summarise_gain({"given": 0.9, "cleaned": 0.9, "true": 0.9})["gap_recovered"])
     assert summarise_gain({"given": 0.9}) == {}
+def test_parameters_are_shown_as_params_yaml_writes_them() -> None:
+    shipped = load_params(ROOT / "params.yaml")
+    names = ("yes", "a: b", "two\nlines", "7", " ")
+    named = shipped.download.model_copy(update={"class_names": names})
+    params = shipped.model_copy(update={"download": named})
+    shown = parameters(params)
+    assert (shown["inject_noise.path"], shown["download.pool_test"]) == ("null", "false")
+    assert (shown["download.dataset"], shown["train_fold.folds"]) == ("mnist", "[0, 1, 2, 3, 4]")
+    read = {name: YAML(typ="safe").load(text) for name, text in shown.items()}
+    expected = params.model_dump(mode="json")
+    assert read == {f"{one}.{two}": value for one, part in expected.items() for two, value in part.items()}
+
+

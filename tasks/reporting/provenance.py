@@ -2,9 +2,14 @@
 
 import hashlib
 import importlib.metadata
+import io
 import platform
 from collections.abc import Iterable
 from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from tasks.params import Params
 
 _PACKAGES = (
     "torch",
@@ -40,4 +45,20 @@ def fingerprints(workspace: Path, inputs: Iterable[str]) -> dict[str, str]:
     for name in inputs:
         with (workspace / name).open("rb") as file:
             found[name] = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return found
+
+
+def parameters(params: Params) -> dict[str, str]:
+    """Every value of params.yaml by its path, as YAML on one line."""
+    yaml = YAML(typ="safe")
+    yaml.default_flow_style = True
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared by its default, None
+    yaml.width = 2**31 - 1
+    found = {}
+    for section, values in params.model_dump(mode="json").items():
+        for name, value in values.items():
+            text = io.StringIO()
+            yaml.dump(value, text)
+            # The end of a document, which YAML puts after a scalar that stands alone.
+            found[f"{section}.{name}"] = text.getvalue().removesuffix("...\n").rstrip("\n")
     return found
