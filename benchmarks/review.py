@@ -40,6 +40,8 @@ def write_suspects(
 ) -> None:
     """The tables of a made-up data set of which every tenth row is a suspect, in a git repository.
 
+    With a `test_share`, about so many of its rows were test rows before `download.pool_test`.
+
     Row `i` has example_id 10 i, and the ranks go down by id: the most suspect row is the last suspect.
     """
     rng = np.random.default_rng(0)
@@ -57,13 +59,15 @@ def write_suspects(
         "text": lambda: [f'<b>Text</b> of row {i}: it\'s\na "quoted" & long one.' for i in range(n_rows)],
         "features": lambda: rng.normal(size=(n_rows, 4)),
     }
-    split = np.where(rng.random(n_rows) < test_share, "test", "train")
+    split: dict[str, Any] = {"split": ["train"] * n_rows}
+    if test_share:
+        split["original_split"] = np.where(rng.random(n_rows) < test_share, "test", "train")
     tables = {
-        "examples": (EXAMPLES, {"split": split, "true_label": given, content: values[content]()}),
+        "examples": (EXAMPLES, {**split, "true_label": given, content: values[content]()}),
         "given_labels": (
             GIVEN_LABELS,
             {
-                "split": split,
+                **split,
                 "given_label": given,
                 "true_label": pa.nulls(n_rows, pa.int16()),
                 "is_noisy": pa.nulls(n_rows, pa.bool_()),

@@ -122,7 +122,8 @@ class Review:
                 "suggested_prob": float(suspects.suggested_prob[position]),
                 "importance": _number(suspects.importance[position]),
                 "is_issue": bool(suspects.is_issue[position]),
-                "split": str(suspects.split[position]),
+                # Of one split there is nothing to say.
+                "split": str(suspects.split[position]) if len(suspects.splits) > 1 else None,
                 "picture": content.picture,
                 "text": content.text,
                 "state": state,
@@ -248,8 +249,7 @@ def create_app(review: Review, host_names: tuple[str, ...] = ()) -> FastAPI:
 
     def render() -> str:
         suspects = review.suspects
-        splits = np.unique(suspects.split).tolist()
-        return template.render(facts=suspects.facts, splits=splits, reviewer=review.reviewer)
+        return template.render(facts=suspects.facts, splits=suspects.splits, reviewer=review.reviewer)
 
     policy = _policy(render())
 

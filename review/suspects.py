@@ -37,7 +37,7 @@ class Wanted(BaseModel):
 
     `given` and `suggested` are class indices, probabilities are in [0, 1], and importance is the percentile
     within the given class, in [0, 100]. Rows without a measured importance are there only while its bounds
-    are the widest.
+    are the widest. A split is that of the data set, before `download.pool_test` made all rows training rows.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,7 +65,8 @@ class Suspects:
         suggested_prob: (N,) in [0, 1].
         importance: (N,) percentile within the class, NaN where not measured.
         is_issue: (N,).
-        split: (N,) str.
+        split: (N,) str, as the data set came with it.
+        splits: those that occur.
         order: (N,) positions of the rows by ascending example_id.
     """
 
@@ -78,6 +79,7 @@ class Suspects:
     importance: npt.NDArray[np.float64]
     is_issue: npt.NDArray[np.bool_]
     split: npt.NDArray[Any]
+    splits: tuple[str, ...]
     order: npt.NDArray[np.intp]
 
     def position(self, example_id: int) -> int | None:
@@ -128,12 +130,16 @@ def read_suspects(data: Path) -> Suspects:
     columns = ["given_label", "suggested_label", "suggested_prob", "self_confidence", "importance_percentile"]
     path = data / "label_issues.parquet"
     issues = read_table(path, LABEL_ISSUES, columns=[*columns, "is_issue", "rank"])
-    given = read_table(data / "given_labels.parquet", GIVEN_LABELS, columns=["split"])
+    given = read_table(
+        data / "given_labels.parquet", GIVEN_LABELS, columns=["split"], optional=["original_split"]
+    )
+    split = column_array(given, "original_split" if "original_split" in given.column_names else "split")
     ids = column_array(issues, "example_id")
     is_issue = column_array(issues, "is_issue")
     rank = issues.column("rank").fill_null(np.iinfo(np.int64).max).to_numpy()
     order = np.lexsort((ids, column_array(issues, "self_confidence"), rank))
     rows = locate(column_array(given, "example_id"), ids[order], str(data / "given_labels.parquet"))
+    split = split[rows]
     return Suspects(
         facts=read_facts(issues, str(path)),
         signature=signature,
@@ -143,7 +149,8 @@ def read_suspects(data: Path) -> Suspects:
         suggested_prob=column_array(issues, "suggested_prob")[order],
         importance=issues.column("importance_percentile").fill_null(np.nan).to_numpy()[order],
         is_issue=is_issue[order],
-        split=column_array(given, "split")[rows],
+        split=split,
+        splits=tuple(sorted(set(split.tolist()))),
         order=np.argsort(ids[order], kind="stable"),
     )
 

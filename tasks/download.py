@@ -1,5 +1,6 @@
 """Stage `download`: the examples, from the first source that works, as one checked Parquet table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,8 @@ def download(params: Params, workspace: Path) -> None:
         ),
         examples.facts.content: examples.content,
     }
+    if examples.original_split is not None:
+        columns["original_split"] = examples.original_split
     write_table(
         workspace / "data" / "examples.parquet", make_table(EXAMPLES, examples.facts, columns), EXAMPLES
     )
@@ -57,6 +60,11 @@ def download(params: Params, workspace: Path) -> None:
 
 
 def pool_test(examples: Examples) -> Examples:
-    """The same examples with every test row made a training row, for cross-validated figures alone."""
-    split = np.where(examples.split == "test", "train", examples.split)
-    return Examples(examples.facts, examples.example_id, split, examples.true_label, examples.content)
+    """The same examples with every test row made a training row: its label is audited like the others.
+
+    Where each row came from is kept; without test rows nothing changes.
+    """
+    is_test = examples.split == "test"
+    if not is_test.any():
+        return examples
+    return replace(examples, split=np.where(is_test, "train", examples.split), original_split=examples.split)

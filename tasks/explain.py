@@ -106,6 +106,7 @@ def describe_life(
         "dataset": facts.dataset,
         "revision": current_revision(workspace),
         "split": row["split"],
+        "original_split": row.get("original_split", row["split"]),
         "given_label": label,
         "true_label": None if row["true_label"] is None else names[row["true_label"]],
         "prediction": _prediction(data, example_id, names),
@@ -148,13 +149,13 @@ def _issue(data: Path, example_id: int, names: tuple[str, ...], filter_by: str) 
     if table is None:
         return None
     (row,) = table.to_pylist()
-    return {
     with damaged(path, LABEL_ISSUES):
         n_issues = pc.sum(pq.read_table(path, columns=["is_issue"]).column("is_issue")).as_py()
+    return {
         "is_issue": row["is_issue"],
         "rank": row["rank"],
-        "suggested_label": names[row["suggested_label"]],
         "n_issues": n_issues,
+        "suggested_label": names[row["suggested_label"]],
         "suggested_prob": row["suggested_prob"],
         "scores": {name: row[name] for name in _SCORES},
         "filters": {name: row[name] for name in FILTER_COLUMNS},
@@ -259,7 +260,7 @@ def _print(life: dict[str, Any]) -> None:
 def _lines(life: dict[str, Any]) -> list[tuple[str, str]]:
     prediction, issue, training = life["prediction"], life["issue"], life["training"]
     lines = [
-        ("example", f"{life['example_id']} of {life['dataset']}, split {life['split']}"),
+        ("example", f"{life['example_id']} of {life['dataset']}, split {_split(life)}"),
         ("revision", life["revision"]),
         ("given label", life["given_label"]),
         ("true label", life["true_label"] or "not known"),
@@ -296,6 +297,11 @@ def _lines(life: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
+def _split(life: dict[str, Any]) -> str:
+    pooled = life["original_split"] != life["split"]
+    return f"{life['original_split']}, pooled with {life['split']}" if pooled else str(life["split"])
+
+
 def _issue_lines(issue: dict[str, Any]) -> list[tuple[str, str]]:
     suggestion = f"suggested {issue['suggested_label']} ({issue['suggested_prob']:.2%})"
     flagged = [name for name, flag in issue["filters"].items() if flag]
@@ -313,16 +319,16 @@ def _issue_lines(issue: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _ordinal(number: int) -> str:
+    teens = number % 100 in (11, 12, 13)
+    return f"{number:,}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
 def _decision_line(line: dict[str, str]) -> str:
     said = f"{line['decision']} {line['label']}".rstrip()
     outcome = f"stands, not applied: {line['not_applied']}" if line["not_applied"] else line["outcome"]
     seen = f"of {line['given_label']}, at {line['revision']}"
     return f"{line['time']} {line['reviewer']}: {said} ({seen}): {outcome}"
-
-def _ordinal(number: int) -> str:
-    teens = number % 100 in (11, 12, 13)
-    return f"{number:,}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
-
 
 
 def _probabilities(probs: dict[str, float], also: str | None = None) -> str:

@@ -32,7 +32,7 @@ def inject_noise(params: Params, workspace: Path) -> None:
     """
     section = params.inject_noise
     path = workspace / "data" / "examples.parquet"
-    examples = read_table(path, EXAMPLES, columns=["split", "true_label"])
+    examples = read_table(path, EXAMPLES, columns=["split", "true_label"], optional=["original_split"])
     facts = read_facts(examples, str(path))
     ids = column_array(examples, "example_id")
     split = column_array(examples, "split")
@@ -56,21 +56,20 @@ def inject_noise(params: Params, workspace: Path) -> None:
     else:
         given[train] = make_noisy(given[train], section, facts.n_classes)
     labeled &= known | train
-    table = make_table(
-        GIVEN_LABELS,
-        facts,
-        {
-            "example_id": ids[labeled],
-            "split": split[labeled],
-            "given_label": given[labeled],
-            "true_label": pa.array(truth[labeled], pa.int16(), mask=~known[labeled]),
-            "is_noisy": pa.array((given != truth)[labeled], pa.bool_(), mask=~known[labeled]),
-        },
-    )
+    columns = {
+        "example_id": ids[labeled],
+        "split": split[labeled],
+        "given_label": given[labeled],
+        "true_label": pa.array(truth[labeled], pa.int16(), mask=~known[labeled]),
+        "is_noisy": pa.array((given != truth)[labeled], pa.bool_(), mask=~known[labeled]),
+    }
+    if "original_split" in examples.column_names:
+        columns["original_split"] = column_array(examples, "original_split")[labeled]
+    table = make_table(GIVEN_LABELS, facts, columns)
+    write_table(workspace / "data" / "given_labels.parquet", table, GIVEN_LABELS)
     wrong = f"{int((given != truth)[train].sum()):,} of " if known[train].all() else ""
     found = f"{wrong}{int(train.sum()):,} training labels{' are wrong' if wrong else ''}"
     print(f"inject_noise: {found} ({section.kind}), data/given_labels.parquet")
-    write_table(workspace / "data" / "given_labels.parquet", table, GIVEN_LABELS)
 
 
 def make_noisy(labels: npt.NDArray[Any], section: InjectNoise, n_classes: int) -> npt.NDArray[Any]:

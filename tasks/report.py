@@ -41,7 +41,7 @@ from tasks.reporting.figures import (
 )
 from tasks.reporting.matrices import MOST_CLASSES, heat_maps, issue_pairs, read_entries, worst_classes
 from tasks.reporting.provenance import fingerprints, package_versions, parameters
-from tasks.reporting.suspects import confident_suspects, of_each_pair, suspects
+from tasks.reporting.suspects import Split, confident_suspects, issues_by_split, of_each_pair, suspects
 
 # The grid of the most suspect labels: 3 rows of 5.
 _MOST_SUSPECT = 15
@@ -78,7 +78,12 @@ def report(params: Params, workspace: Path) -> None:
     )
     facts = read_facts(issues, str(data / "label_issues.parquet"))
     training_set = read_table(data / "training_set.parquet", TRAINING_SET, columns=["label", "source"])
-    given = read_table(data / "given_labels.parquet", GIVEN_LABELS, columns=["true_label", "is_noisy"])
+    given = read_table(
+        data / "given_labels.parquet",
+        GIVEN_LABELS,
+        columns=["true_label", "is_noisy"],
+        optional=["original_split"],
+    )
     metrics = {
         name: _read_json(workspace / "metrics" / f"{name}.json")
         for name in ("cross_validation", "label_issues", "health", "training_set")
@@ -114,6 +119,7 @@ def report(params: Params, workspace: Path) -> None:
     )
 
     wrong = known_wrong(issues, given, found) if "n_errors" in detection else None
+    splits = issues_by_split(issues, given, found, wrong)
     joints = read_entries(plots / "joints.csv", facts.class_names)
     matrices = read_entries(plots / "noise_matrices.csv", facts.class_names)
     classes = worst_classes(joints["confident_joint"])
@@ -137,6 +143,7 @@ def report(params: Params, workspace: Path) -> None:
             shown=shown,
             shown_given={cards[row].given for row in shown["by_pair"].tolist()},
             shown_suggested={cards[row].suggested for row in shown["by_pair"].tolist()},
+            splits=splits,
             pairs=issue_pairs(
                 column_array(issues, "given_label")[found],
                 column_array(issues, "suggested_label")[found],
@@ -162,7 +169,7 @@ def report(params: Params, workspace: Path) -> None:
     )
     write_text(workspace / "report" / "index.html", page)
     print_summary(
-        Console(), facts.dataset, params, metrics["cross_validation"], detection, repair, runs, gain
+        Console(), facts.dataset, params, metrics["cross_validation"], detection, splits, repair, runs, gain
     )
 
 
@@ -438,6 +445,7 @@ def print_summary(
     params: Params,
     cross_validation: dict[str, Any],
     detection: dict[str, Any],
+    splits: list[Split],
     repair: dict[str, Any],
     runs: dict[str, dict[str, Any]],
     gain: dict[str, float],
@@ -452,6 +460,9 @@ def print_summary(
     else:
         table.add_row("wrong labels", f"about {detection['n_errors_estimated']:,}, estimated")
     table.add_row("label issues found", f"{detection['n_issues']:,} by {params.prune.filter_by}")
+    for split in splits:
+        share = split.n_issues / split.n_rows
+        table.add_row(f"of the {split.name} split", f"{split.n_issues:,} of {split.n_rows:,} ({share:.1%})")
     if detection.get("f1") is not None:
         table.add_row(
             "how well",

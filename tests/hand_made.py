@@ -34,6 +34,7 @@ def write_run(
     known: bool = True,
     test_split: bool = True,
     embedded: bool = True,
+    pooled: bool = False,
 ) -> Params:
     """Write all that `report` reads, in `folder`.
 
@@ -46,6 +47,7 @@ def write_run(
         known: whether the true labels are.
         test_split: whether the retrainings were measured.
         embedded: whether there are embeddings, and so importance.
+        pooled: whether every fourth row was a test row.
     """
     rng = np.random.default_rng(0)
     n_rows, n_classes = len(content), len(class_names)
@@ -61,6 +63,8 @@ def write_run(
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     hidden = np.full(n_rows, not known)
     shared = {"example_id": ids, "split": ["train"] * n_rows}
+    if pooled:
+        shared["original_split"] = np.where(np.arange(n_rows) % 4 == 3, "test", "train")
     truth = pa.array(true, pa.int16(), mask=hidden)
     noisy = pa.array(wrong, pa.bool_(), mask=hidden)
     labels = {"given_label": given, "true_label": truth, "is_noisy": noisy}

@@ -104,12 +104,27 @@ def test_no_source_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_pooling_makes_test_rows_training_rows_and_changes_nothing_else(tmp_path: Path) -> None:
+def test_pooling_makes_test_rows_training_rows_and_keeps_where_they_came_from(tmp_path: Path) -> None:
     plain = downloaded(tmp_path / "a", dataset="digits", pool_test=False)
     pooled = downloaded(tmp_path / "b", dataset="digits", pool_test=True)
     assert set(column_array(plain, "split")) == {"train", "test"}
     assert set(column_array(pooled, "split")) == {"train"}
-    assert pooled.drop_columns("split").equals(plain.drop_columns("split"), check_metadata=True)
+    assert pooled.column("original_split").equals(plain.column("split"))
+    others = plain.drop_columns("split")
+    assert pooled.select(others.column_names).equals(others, check_metadata=True)
+    again = downloaded(tmp_path / "c", dataset="digits", pool_test=True)
+    assert again.equals(pooled, check_metadata=True)
+    files = [tmp_path / name / "data" / "examples.parquet" for name in "bc"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_file_without_test_rows_is_the_same_pooled_or_not(tmp_path: Path) -> None:
+    for name, pooled in ("a", False), ("b", True):
+        own_examples(tmp_path / name, example_id=[1, 2], features=[[3.0], [1.0]])
+        downloaded(tmp_path / name, dataset="parquet", class_names=("a", "b"), pool_test=pooled)
+    files = [tmp_path / name / "data" / "examples.parquet" for name in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert "original_split" not in pq.read_schema(files[0]).names
 
 
 def test_pooling_leaves_unlabeled_rows_unlabeled() -> None:
@@ -118,4 +133,6 @@ def test_pooling_leaves_unlabeled_rows_unlabeled() -> None:
     examples = digits.load()
     split = np.resize(["train", "unlabeled", "test"], 1797)
     pooled = pool_test(replace(examples, split=split))
+    assert pooled.original_split is not None
+    assert pooled.original_split.tolist() == split.tolist()
     assert pooled.split.tolist() == ["unlabeled" if one == "unlabeled" else "train" for one in split]

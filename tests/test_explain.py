@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hand_made import write_run
 
 from tasks.artifacts import (
     GIVEN_LABELS,
@@ -65,8 +66,8 @@ def test_every_row_is_told_as_the_tables_have_it(finished_run: Path) -> None:
         assert life["issue"]["scores"]["self_confidence"] == row["self_confidence"]
         assert life["issue"]["filters"]["both"] == row["both"]
         assert (life["issue"]["rank"], life["issue"]["is_issue"]) == (row["rank"], row["is_issue"])
-        repaired = trained.get(row["example_id"])
         assert life["issue"]["n_issues"] == sum(row["is_issue"] for row in issues)
+        repaired = trained.get(row["example_id"])
         if repaired is None:
             assert life["training"]["action"] == "dropped"
         else:
@@ -133,7 +134,6 @@ def test_the_command_asks_the_classifiers_and_prints_one_story(
     assert "trained on given" not in said
 
 
-def test_a_reader_that_leaves_early_is_no_error(finished_run: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "said"),
     [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (13, "13th"), (21, "21st"),
@@ -143,6 +143,7 @@ def test_a_place_is_counted_as_people_do(number: int, said: str) -> None:
     assert _ordinal(number) == said
 
 
+def test_a_reader_that_leaves_early_is_no_error(finished_run: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -174,6 +175,18 @@ def test_a_test_row_and_a_half_finished_run_are_told_as_far_as_they_go(workspace
     life = life_of(workspace_copy, example_id)
     assert (life["prediction"], life["training"]) == (None, None)
     assert life["issue"]["is_issue"]
+
+
+def test_a_pooled_row_says_which_split_it_came_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path, ["a text"] * 60, pooled=True)
+    monkeypatch.chdir(tmp_path)
+    for example_id, split, said in (9, "test", "split test, pooled with train"), (6, "train", "split train"):
+        life = life_of(tmp_path, example_id)
+        assert (life["split"], life["original_split"]) == ("train", split)
+        assert main(["explain", str(example_id)]) == 0
+        assert f"{example_id} of mine, {said} revision" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_cannot_be_explained_is_one_sentence(

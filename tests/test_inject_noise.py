@@ -46,13 +46,17 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_examples(folder: Path, truth: list[int | None], names: tuple[str, ...] = NAMES) -> None:
+def write_examples(
+    folder: Path, truth: list[int | None], names: tuple[str, ...] = NAMES, pooled: bool = False
+) -> None:
     columns = {
         "example_id": IDS,
         "split": SPLIT,
         "true_label": truth,
         "features": np.zeros((N, 2), np.float32),
     }
+    if pooled:
+        columns |= {"split": np.where(SPLIT == "test", "train", SPLIT), "original_split": SPLIT}
     facts = DatasetFacts("mine", names, "features", (2,))
     write_table(folder / "data" / "examples.parquet", make_table(EXAMPLES, facts, columns), EXAMPLES)
 
@@ -74,6 +78,24 @@ def refused(workspace: Path, error: type[Exception] = DatasetError, **changes: A
 
 
 # --- noise made on purpose ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "file"])
+def test_pooled_rows_are_made_noisy_like_the_others_and_say_where_they_came_from(
+    workspace: Path, kind: str
+) -> None:
+    write_examples(workspace, TRUTH, pooled=True)
+    lines = "".join(f"{example_id},{(k + 1) % 3}\n" for k, example_id in enumerate(IDS[:55]))
+    (workspace / "inputs" / "labels" / "labels.csv").write_text(f"example_id,given_label\n{lines}")
+    table = given_labels(workspace, kind=kind, path="labels.csv" if kind == "file" else None)
+    np.testing.assert_array_equal(column_array(table, "example_id"), IDS[:55])
+    assert set(column_array(table, "split")) == {"train"}
+    np.testing.assert_array_equal(column_array(table, "original_split"), SPLIT[:55])
+    of_test = column_array(table, "is_noisy")[SPLIT[:55] == "test"]
+    assert of_test.all() if kind == "file" else of_test.any()
+    before = (workspace / "data" / "given_labels.parquet").read_bytes()
+    given_labels(workspace, kind=kind, path="labels.csv" if kind == "file" else None)
+    assert (workspace / "data" / "given_labels.parquet").read_bytes() == before
 
 
 @pytest.mark.parametrize("kind", ["none", "uniform", "symmetric", "pair", "matrix"])
@@ -117,6 +139,8 @@ def test_the_rate_is_a_share_of_the_training_rows(
     for rate in (0.0, 0.5, 1.0):
         table = given_labels(workspace, rate=rate)
         assert column_array(table, "is_noisy").sum() == round(rate * 40)
+        said = f"{rate * 40:.0f} of 40 training labels are wrong (symmetric), data/given_labels.parquet\n"
+        assert capsys.readouterr().out == f"inject_noise: {said}"
 
 
 @pytest.mark.parametrize("kind", ["uniform", "symmetric", "pair", "matrix"])
@@ -139,8 +163,6 @@ def test_unknown_truth_is_refused_unless_labels_come_from_a_file(workspace: Path
 
 
 def test_unknown_truth_of_test_rows_only_leaves_them_out(workspace: Path) -> None:
-        said = f"{rate * 40:.0f} of 40 training labels are wrong (symmetric), data/given_labels.parquet\n"
-        assert capsys.readouterr().out == f"inject_noise: {said}"
     write_examples(workspace, TRUTH[:50] + [None] * 10)
     table = given_labels(workspace)
     np.testing.assert_array_equal(column_array(table, "example_id"), IDS[:50])
@@ -217,6 +239,8 @@ def test_labels_from_a_file_need_no_truth(workspace: Path, capsys: pytest.Captur
     assert table.column("true_label").to_pylist() == [None] * 20 + TRUTH[20:55]
     assert table.column("is_noisy").to_pylist()[:20] == [None] * 20
     assert table.column("is_noisy").to_pylist()[20:40] == [label != 2 for label in TRUTH[20:40]]
+    said = "inject_noise: 40 training labels (file), data/given_labels.parquet\n"
+    assert capsys.readouterr().out == said
 
 
 def test_other_columns_and_categories_are_no_obstacle(workspace: Path) -> None:
@@ -239,8 +263,6 @@ def test_unknown_ids_are_counted_and_the_first_is_named(workspace: Path) -> None
         workspace, **noisy()
     )
 
-    said = "inject_noise: 40 training labels (file), data/given_labels.parquet\n"
-    assert capsys.readouterr().out == said
 
 def test_ids_of_test_rows_are_refused(workspace: Path) -> None:
     put(workspace, [*TRAIN_IDS, IDS[45]], [0] * 41)

@@ -262,6 +262,30 @@ def test_without_truth_and_test_split_the_page_estimates_and_says_so(tmp_path: P
     assert json.loads((tmp_path / "metrics" / "report.json").read_text()) == {}
 
 
+def test_pooled_rows_are_counted_by_the_split_that_they_came_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(write_run(tmp_path, IMAGES, test_split=False, pooled=True), tmp_path)
+    page = read_page(tmp_path)
+    check_whole(page)
+    assert "The test rows became training rows, so the worth" in page
+    issues = read_table(tmp_path / "data" / "label_issues.parquet", LABEL_ISSUES).to_pandas()
+    given = read_table(tmp_path / "data" / "given_labels.parquet", GIVEN_LABELS).to_pandas()
+    rows = issues.merge(given, on="example_id")
+    said = " ".join(capsys.readouterr().out.split())
+    for name, split in rows.groupby("original_split"):
+        n, wrong = int(split.is_issue.sum()), split.is_noisy[split.is_issue].mean()
+        assert n
+        cells = name, len(split), n, f"{100 * n / len(split):.2f} %", f"{100 * wrong:.1f} %"
+        line = "".join(f"<td>{cell}</td>" for cell in cells)
+        assert f"<tr>{line}</tr>" in section(page, 'id="splits"', 'id="worth"')
+        assert f"of the {name} split │ {n} of {len(split)} ({n / len(split):.1%})" in said
+
+
+def test_without_pooled_rows_there_is_no_table_by_split(finished_run: Path) -> None:
+    assert 'id="splits"' not in read_page(finished_run)
+
+
 def test_without_issues_the_page_says_so(tmp_path: Path) -> None:
     report(write_run(tmp_path, IMAGES, noise=0, embedded=False), tmp_path)
     page = read_page(tmp_path)
@@ -320,6 +344,19 @@ def test_the_worst_classes_are_those_with_most_rows_off_the_diagonal() -> None:
     assert (shown.title, shown.rows, shown.most) == ("some name", [[99, 3], [0, 99]], 3)
 
 
+def test_parameters_are_shown_as_params_yaml_writes_them() -> None:
+    shipped = load_params(ROOT / "params.yaml")
+    names = ("yes", "a: b", "two\nlines", "7", " ")
+    named = shipped.download.model_copy(update={"class_names": names})
+    params = shipped.model_copy(update={"download": named})
+    shown = parameters(params)
+    assert (shown["inject_noise.path"], shown["download.pool_test"]) == ("null", "false")
+    assert (shown["download.dataset"], shown["train_fold.folds"]) == ("mnist", "[0, 1, 2, 3, 4]")
+    read = {name: YAML(typ="safe").load(text) for name, text in shown.items()}
+    expected = params.model_dump(mode="json")
+    assert read == {f"{one}.{two}": value for one, part in expected.items() for two, value in part.items()}
+
+
 def test_the_same_inputs_give_the_same_page(workspace_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (workspace_copy / "report" / "index.html").read_bytes()
     report(load_params(workspace_copy / "params.yaml"), workspace_copy)
@@ -340,16 +377,3 @@ def test_the_share_of_the_gap_is_gain_over_gap() -> None:
     assert found == pytest.approx({"gain": 0.04, "gap": 0.05, "gap_recovered": 0.8})
     assert math.isnan(summarise_gain({"given": 0.9, "cleaned": 0.9, "true": 0.9})["gap_recovered"])
     assert summarise_gain({"given": 0.9}) == {}
-def test_parameters_are_shown_as_params_yaml_writes_them() -> None:
-    shipped = load_params(ROOT / "params.yaml")
-    names = ("yes", "a: b", "two\nlines", "7", " ")
-    named = shipped.download.model_copy(update={"class_names": names})
-    params = shipped.model_copy(update={"download": named})
-    shown = parameters(params)
-    assert (shown["inject_noise.path"], shown["download.pool_test"]) == ("null", "false")
-    assert (shown["download.dataset"], shown["train_fold.folds"]) == ("mnist", "[0, 1, 2, 3, 4]")
-    read = {name: YAML(typ="safe").load(text) for name, text in shown.items()}
-    expected = params.model_dump(mode="json")
-    assert read == {f"{one}.{two}": value for one, part in expected.items() for two, value in part.items()}
-
-

@@ -165,7 +165,7 @@ function card(data) {
   box.tabIndex = -1;
   box.ariaLabel = `select example ${data.example_id}`;
   const importance = data.importance === null ? "" : `, importance\u00a0${data.importance.toFixed(0)}\u00a0%`;
-  const split = data.split === "train" ? "" : ` (${data.split})`;
+  const split = data.split === null ? "" : ` (${data.split})`;
   item.append(
     box,
     element("div", "", "given ", element("b", "", data.given)),

@@ -96,6 +96,8 @@ FILTER_COLUMNS = (
 
 _ID = Column("example_id", pa.int64())
 _SPLIT = Column("split", pa.string())
+# The split that the data set came with, where `download.pool_test` made test rows training rows.
+_ORIGINAL_SPLIT = Column("original_split", pa.string(), optional=True)
 _LABEL = pa.int16()
 _VECTOR = Tensor(pa.float32(), ndim=1)
 _PRED_PROBS = (
@@ -111,13 +113,14 @@ EXAMPLES = Artifact(
     (
         _ID,
         _SPLIT,
+        _ORIGINAL_SPLIT,
         Column("true_label", _LABEL, nullable=True),
         Column("image", Tensor(pa.uint8()), optional=True),
         Column("text", pa.string(), optional=True),
         Column("features", _VECTOR, optional=True),
     ),
     one_of=("image", "text", "features"),
-    allowed={"split": SPLITS},
+    allowed={"split": SPLITS, "original_split": SPLITS},
 )
 GIVEN_LABELS = Artifact(
     "given_labels",
@@ -125,11 +128,12 @@ GIVEN_LABELS = Artifact(
     (
         _ID,
         _SPLIT,
+        _ORIGINAL_SPLIT,
         Column("given_label", _LABEL),
         Column("true_label", _LABEL, nullable=True),
         Column("is_noisy", pa.bool_(), nullable=True),
     ),
-    allowed={"split": SPLITS},
+    allowed={"split": SPLITS, "original_split": SPLITS},
 )
 FOLDS = Artifact("folds", "assign_folds", (_ID, Column("fold", pa.int16())))
 FOLD_PRED_PROBS = Artifact("fold_pred_probs", "train_fold", _PRED_PROBS)
@@ -276,8 +280,12 @@ def plain_columns(schema: pa.Schema) -> list[str]:
     return [f.name for f in schema if not isinstance(f.type, pa.FixedShapeTensorType)]
 
 
-def read_table(path: Path, artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(
+    path: Path, artifact: Artifact, columns: Sequence[str] | None = None, optional: Sequence[str] = ()
+) -> pa.Table:
     """Read an artifact (or some of its columns) and check it.
+
+    Beside `columns`, those of `optional` come where the file has them.
 
     Raises:
         ArtifactError: names the file, the column, what was expected and found, and the command that
@@ -287,6 +295,8 @@ def read_table(path: Path, artifact: Artifact, columns: Sequence[str] | None = N
     with damaged(path, artifact):
         # Columns are chosen after the schema check, so that a missing one is named as such.
         schema = pq.read_schema(path)
+        if columns is not None:
+            columns = [*columns, *(name for name in optional if name in schema.names)]
         check_schema(schema, artifact, str(path), only=columns)
         wanted = None if columns is None else ["example_id", *_others(columns)]
         table = pq.read_table(path, columns=wanted, page_checksum_verification=True)

@@ -18,6 +18,7 @@ class Examples:
         split: (N,) str, `train`, `test` or `unlabeled`.
         true_label: (N,) int16, or None where the truth is unknown for every row.
         content: (N, ...) array of images (uint8) or features (float32).
+        original_split: (N,) str, `split` before test rows became training rows; None where none did.
     """
 
     facts: DatasetFacts
@@ -25,3 +26,4 @@ class Examples:
     split: npt.NDArray[Any]
     true_label: npt.NDArray[Any] | None
     content: npt.NDArray[Any]
+    original_split: npt.NDArray[Any] | None = None

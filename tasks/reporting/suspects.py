@@ -1,10 +1,12 @@
-"""Which issues the report shows."""
+"""Which issues the report shows, and how many there are of each split."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.artifacts import column_array
+from tasks.artifacts import column_array, locate
 
 Rows = npt.NDArray[np.intp]
 
@@ -56,3 +58,44 @@ def of_each_pair(issues: pa.Table, found: Rows, n: int) -> Rows:
     turn = np.empty(len(found), dtype=np.int64)
     turn[order] = place - np.repeat(first, np.diff(first, append=len(found)))
     return found[np.sort(np.lexsort((place, turn))[:n])]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Label issues among the training rows that the data set came with as rows of one split.
+
+    Attributes:
+        name: of the split.
+        n_rows: its rows.
+        n_issues: those whose label is an issue.
+        n_wrong: those of the issues whose label is truly wrong; None where the truth is not known.
+    """
+
+    name: str
+    n_rows: int
+    n_issues: int
+    n_wrong: int | None
+
+
+def issues_by_split(
+    issues: pa.Table, given: pa.Table, found: Rows, wrong: npt.NDArray[np.bool_] | None
+) -> list[Split]:
+    """The issues of each split that `download.pool_test` put together; nothing where it did not.
+
+    Args:
+        issues: data/label_issues.parquet.
+        given: data/given_labels.parquet.
+        found: (M,) see `suspects`.
+        wrong: (M,) whether the label of each of them is wrong, where that is known of all.
+    """
+    if "original_split" not in given.column_names:
+        return []
+    places = locate(column_array(given, "example_id"), column_array(issues, "example_id"))
+    names, split = np.unique(column_array(given, "original_split").astype(str)[places], return_inverse=True)
+    n_rows = np.bincount(split)
+    n_issues = np.bincount(split[found], minlength=len(names))
+    n_wrong = None if wrong is None else np.bincount(split[found], weights=wrong, minlength=len(names))
+    return [
+        Split(str(name), int(n_rows[k]), int(n_issues[k]), None if n_wrong is None else int(n_wrong[k]))
+        for k, name in enumerate(names)
+    ]

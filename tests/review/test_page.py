@@ -188,6 +188,13 @@ def test_filters_choose_rows_and_stay_in_the_address(tab: Tab) -> None:
     expect(tab.rows).not_to_have_count(16)
     some = tab.ids()
     assert 0 < len(some) < 16
+    expect(tab.page.locator("#counts")).to_contain_text(f"{len(some)} of {len(some)}; 0 of")
+    expect(tab.rows.filter(has_text="(test)")).to_have_count(len(some))
+    tab.choose("split", "train")
+    expect(tab.rows.filter(has_text="(train)")).to_have_count(16 - len(some))
+    assert not set(tab.ids()) & set(some)
+    tab.choose("split", "test")
+    expect(tab.rows.filter(has_text="(test)")).to_have_count(len(some))
     tab.reload()
     expect(tab.rows).to_have_count(len(some))
     assert tab.ids() == some
