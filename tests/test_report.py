@@ -56,7 +56,7 @@ def check_whole(page: str) -> None:
 
 
 def read_page(workspace: Path) -> str:
-    return (workspace / "report" / "index.html").read_text()
+    return (workspace / "report" / "index.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
 
 
 def section(page: str, start: str, end: str) -> str:

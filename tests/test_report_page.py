@@ -1,12 +1,13 @@
 """The report in a real browser: pictures, keys, filters, tables, two colour schemes, a phone."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hand_made import write_run
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tasks.artifacts import LABEL_ISSUES, read_table
 from tasks.report import report
@@ -152,6 +153,33 @@ def test_a_phone_shows_the_whole_width(page: Page) -> None:
     )
     assert smallest >= 9
     page.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_a_table_that_is_cut_off_fades_and_keeps_its_first_column(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    boxes = page.locator(".scroll").all()
+    cut = [box for box in boxes if box.evaluate("(box) => box.scrollWidth > box.clientWidth + 1")]
+    assert 3 <= len(cut) < len(boxes)
+    mask = "(box) => getComputedStyle(box).maskImage"
+    beside = "(box) => getComputedStyle(box.querySelector('td'), '::after').backgroundImage"
+    first = (
+        "(box) => [...box.querySelectorAll('tr > :first-child')].map((one) => one.getBoundingClientRect().x)"
+    )
+    behind = "(box) => getComputedStyle(box.querySelector('tr > :first-child')).backgroundColor"
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    for box in boxes:
+        assert ("gradient" in box.evaluate(mask)) == (box in cut)
+    for box in cut:
+        before = box.evaluate(first)
+        assert (box.evaluate(behind), box.evaluate(beside)) == (paper, "none")
+        box.evaluate("(box) => { box.scrollLeft = box.scrollWidth; }")
+        expect(box).not_to_have_class(re.compile("more"))
+        assert box.evaluate(mask) == "none"
+        assert box.evaluate(first) == before
+        assert "gradient" in box.evaluate(beside)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    for box in cut:
+        expect(box).not_to_have_class(re.compile("more"))
 
 
 def test_all_text_stands_out_from_its_background(page: Page) -> None:

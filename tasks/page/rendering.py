@@ -7,6 +7,8 @@ import jinja2
 
 _HERE = Path(__file__).parent
 _DASH = "\N{EN DASH}"
+# A number and its unit stay on one line.
+_SPACE = "\N{NO-BREAK SPACE}"
 
 
 def environment(folder: Path) -> jinja2.Environment:
@@ -43,7 +45,7 @@ def _count(value: Any) -> str:
 
 
 def _percent(share: Any, places: int = 2) -> str:
-    return _DASH if _missing(share) else f"{share * 100:.{places}f} %"
+    return _DASH if _missing(share) else f"{share * 100:.{places}f}{_SPACE}%"
 
 
 def _decimals(value: Any, places: int = 4) -> str:
