@@ -67,7 +67,8 @@ def inject_noise(params: Params, workspace: Path) -> None:
         columns["original_split"] = column_array(examples, "original_split")[labeled]
     table = make_table(GIVEN_LABELS, facts, columns)
     write_table(workspace / "data" / "given_labels.parquet", table, GIVEN_LABELS)
-    wrong = f"{int((given != truth)[train].sum()):,} of " if known[train].all() else ""
+    is_counted = known[train].all() and section.kind != "none"
+    wrong = f"{int((given != truth)[train].sum()):,} of " if is_counted else ""
     found = f"{wrong}{int(train.sum()):,} training labels{' are wrong' if wrong else ''}"
     print(f"inject_noise: {found} ({section.kind}), data/given_labels.parquet")
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,14 @@ def report(params: Params, workspace: Path) -> None:
         for name in ("cross_validation", "label_issues", "health", "training_set")
     }
     detection, health, repair = metrics["label_issues"], metrics["health"], metrics["training_set"]
+    filters = _read_csv(plots / "filters.csv")
+    in_question = detection.get("n_errors") == 0
+    if in_question:
+        # No label is known to be wrong: as they come, all are in question, and there is no truth to count by.
+        detection = {name: detection[name] for name in ("n_rows", "n_issues", "n_errors_estimated")}
+        repair = {name: value for name, value in repair.items() if name != "label_accuracy"}
+        metrics["cross_validation"].pop("true", None)
+        filters = [{name: row[name] for name in ("filter", "n_issues")} for row in filters]
     runs: dict[str, dict[str, Any]] = {
         name: _read_json(workspace / "metrics" / f"retrain_{name}.json") for name in params.retrain.label_sets
     }
@@ -109,9 +117,10 @@ def report(params: Params, workspace: Path) -> None:
     }
     # One pass over the examples for all that the page shows.
     rows = np.unique(np.concatenate([*shown.values(), *(pair.rows for pair in confused)]))
-    cards = dict(
-        zip(rows.tolist(), describe_rows(issues, given, data / "examples.parquet", rows), strict=True)
-    )
+    described = describe_rows(issues, given, data / "examples.parquet", rows)
+    if in_question:
+        described = [replace(card, true=None) for card in described]
+    cards = dict(zip(rows.tolist(), described, strict=True))
     now = dict(zip(rows.tolist(), labels_now(issues, training_set, facts, rows), strict=True))
     write_top_issues(
         workspace / "report" / "top_issues.csv",
@@ -137,7 +146,7 @@ def report(params: Params, workspace: Path) -> None:
             runs=runs,
             gain=gain,
             worth=before_and_after(repair, runs),
-            filters=_read_csv(plots / "filters.csv"),
+            filters=filters,
             cards=cards,
             now=now,
             shown=shown,

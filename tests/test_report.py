@@ -286,6 +286,28 @@ def test_without_pooled_rows_there_is_no_table_by_split(finished_run: Path) -> N
     assert 'id="splits"' not in read_page(finished_run)
 
 
+def test_labels_as_they_come_are_in_question_and_no_truth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Issues, none of them known to be wrong: recall is of nothing.
+    params = write_run(tmp_path, IMAGES, noise=0, sureness=2, pooled=True)
+    found = json.loads((tmp_path / "metrics" / "label_issues.json").read_text())
+    assert (found["n_errors"], found["recall"]) == (0, None)
+    assert found["n_issues"] > 0
+    params = params.model_copy(
+        update={"inject_noise": params.inject_noise.model_copy(update={"kind": "none"})}
+    )
+    capsys.readouterr()
+    report(params, tmp_path)
+    page = read_page(tmp_path)
+    check_whole(page)
+    assert "Given labels:\nas they come" in page
+    assert f"≈ {found['n_errors_estimated']}" in page
+    for word in ("truly wrong", "<br>true", "recall", "right labels<"):
+        assert word not in page
+    assert f"about {found['n_errors_estimated']}, estimated" in capsys.readouterr().out
+
+
 def test_without_issues_the_page_says_so(tmp_path: Path) -> None:
     report(write_run(tmp_path, IMAGES, noise=0, embedded=False), tmp_path)
     page = read_page(tmp_path)

@@ -164,7 +164,7 @@ function card(data) {
   box.type = "checkbox";
   box.tabIndex = -1;
   box.ariaLabel = `select example ${data.example_id}`;
-  const importance = data.importance === null ? "" : `, importance\u00a0${data.importance.toFixed(0)}\u00a0%`;
+  const importance = data.importance === null ? "" : `, importance ${data.importance.toFixed(0)}\u00a0%`;
   const split = data.split === null ? "" : ` (${data.split})`;
   item.append(
     box,
