@@ -1,9 +1,10 @@
 """`make bench-review`: how soon a page of rows is there, and how many decisions a minute it takes.
 
 A real browser (the machine's Chromium, without a window) on the page of a made-up data set of 70,000
-pictures, of which a tenth are suspects. Printed over n runs: the time until a page of 50 rows with their
-pictures is drawn (on opening it, on turning to the next, and by a filter), and decisions a minute, each key
-pressed when the decision before is on the disk, and each as soon as the next row has the frame.
+pictures, of which a tenth are suspects and a seventh were test rows. Printed over n runs: the time until a
+page of 50 rows with their pictures is drawn (on opening it, on turning to the next, and by a filter of class
+or of split), and decisions a minute, each key pressed when the decision before is on the disk, and each as
+soon as the next row has the frame.
 """
 
 import shutil
@@ -137,8 +138,11 @@ def measure(url: str, browser: Any) -> dict[str, float]:
     timed("first page, ms", lambda: page.goto(url), "")
     page.wait_for_timeout(500)
     timed("next page, ms", lambda: page.keyboard.press("n"), first())
-    timed("a filter, ms", lambda: page.select_option("[name=given]", "0"), first())
+    timed("a filter of class, ms", lambda: page.select_option("[name=given]", "0"), first())
     page.select_option("[name=given]", "")
+    page.wait_for_timeout(500)
+    timed("a filter of split, ms", lambda: page.select_option("[name=split]", "test"), first())
+    page.select_option("[name=split]", "any")
     page.wait_for_timeout(500)
     saved = page.locator("#rows li[data-saved=true][data-decision]")
     began = time.perf_counter()
@@ -168,7 +172,7 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         workspace = Path(folder)
-        write_suspects(workspace, ROWS)
+        write_suspects(workspace, ROWS, test_share=1 / 7)
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         with review_page(workspace) as (url, _):
             runs = [measure(url, browser) for _ in range(RUNS)]
