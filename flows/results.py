@@ -19,7 +19,7 @@ def describe_results(root: Path) -> str:
         ("training rows", f"{found['n_rows']:,}"),
         (
             "wrong labels",
-            f"{found['n_errors']:,}" if "n_errors" in found else f"about {found['n_errors_estimated']:,}",
+            f"{found['n_errors']:,}" if _is_known(found) else f"about {found['n_errors_estimated']:,}",
         ),
         ("label issues", f"{found['n_issues']:,}"),
         *((name.title() if name == "f1" else name, f"{found[name]:.4f}") for name in _known(found)),
@@ -50,8 +50,14 @@ def describe_results(root: Path) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def _is_known(found: dict[str, Any]) -> bool:
+    """Whether some labels are known to be wrong; if none is, as they come all of them are in question."""
+    return bool(found.get("n_errors"))
+
+
 def _known(found: dict[str, Any]) -> list[str]:
-    return [name for name in ("precision", "recall", "f1") if found.get(name) is not None]
+    names = ("precision", "recall", "f1") if _is_known(found) else ()
+    return [name for name in names if found.get(name) is not None]
 
 
 def _escaped(rows: Iterable[Sequence[str]]) -> list[list[str]]:

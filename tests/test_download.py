@@ -118,6 +118,14 @@ def test_pooling_makes_test_rows_training_rows_and_keeps_where_they_came_from(tm
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_own_examples_of_all_splits_are_pooled(tmp_path: Path) -> None:
+    splits = ["train", "test", "unlabeled"]
+    own_examples(tmp_path, example_id=[1, 2, 3], features=[[3.0], [1.0], [2.0]], split=splits)
+    table = downloaded(tmp_path, dataset="parquet", class_names=("a", "b"), pool_test=True)
+    assert table.column("split").to_pylist() == ["train", "train", "unlabeled"]
+    assert table.column("original_split").to_pylist() == splits
+
+
 def test_a_file_without_test_rows_is_the_same_pooled_or_not(tmp_path: Path) -> None:
     for name, pooled in ("a", False), ("b", True):
         own_examples(tmp_path / name, example_id=[1, 2], features=[[3.0], [1.0]])

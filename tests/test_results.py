@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from hand_made import write_run
 
 from flows.results import describe_results
@@ -27,3 +28,13 @@ def test_names_of_classes_are_no_markdown(tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "metrics" / "retrain_cleaned.json").read_text())
     assert f"| test accuracy, trained on cleaned labels | {metrics['test']['accuracy']:.2%} |" in found
     assert str(tmp_path / "report" / "index.html") in found
+
+
+def test_labels_none_of_which_is_known_to_be_wrong_are_no_truth(tmp_path: Path) -> None:
+    features = np.random.default_rng(0).normal(size=(90, 2))
+    report(write_run(tmp_path, features, noise=0, sureness=2), tmp_path)
+    found = json.loads((tmp_path / "metrics" / "label_issues.json").read_text())
+    assert found["n_issues"] > found["n_errors"] == 0
+    page = describe_results(tmp_path)
+    assert f"| wrong labels | about {found['n_errors_estimated']} |" in page
+    assert "precision" not in page
