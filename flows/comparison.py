@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from flows import FlowError
 from flows.revisions import WORKSPACE, Revision, RevisionError, open_revisions
@@ -472,15 +473,14 @@ def _read_labels(revision: Revision, notes: list[str]) -> Labels | None:
                 given.column("true_label").fill_null(NO_LABEL).to_numpy()[places].astype(np.int64)
             )
     if revision.has(TRAINING):
-        training = revision.table(TRAINING, TRAINING_SET, ["label", "source", "soft_label"])
-        of_set, of_issues = common_rows(column_array(training, "example_id"), ids)
-        there = np.zeros(len(ids), dtype=bool)
-        there[of_issues] = True
         label, source = np.full(len(ids), NO_LABEL, dtype=np.int64), np.full(len(ids), "", dtype=object)
-        label[of_issues] = column_array(training, "label")[of_set]
-        source[of_issues] = column_array(training, "source")[of_set]
-        is_soft = np.zeros(len(ids), dtype=bool)
-        is_soft[of_issues] = column_array(training, "soft_label").max(axis=1)[of_set] < 1
+        there, is_soft = np.zeros((2, len(ids)), dtype=bool)
+        for part in revision.portions(TRAINING, TRAINING_SET, ["label", "source", "soft_label"]):
+            of_part, places = _rows_among(ids, column_array(part, "example_id"))
+            there[places] = True
+            label[places] = column_array(part, "label")[of_part]
+            source[places] = column_array(part, "source")[of_part]
+            is_soft[places] = column_array(part, "soft_label").max(axis=1)[of_part] < 1
         columns["label"] = label
         columns["action"] = derive_actions(columns["is_issue"], there, source, is_soft)
     else:
@@ -616,35 +616,54 @@ def _distances(
     digests = [each.digest_on_disk(PROBS) or each.digest(PROBS) for each in (base, other)]
     if digests[0] is not None and digests[0] == digests[1]:
         return np.zeros(len(ids))
-    # The base's are held whole, the other's pass by.
-    table = base.table(PROBS, PRED_PROBS, ["pred_probs"])
-    places = locate(column_array(table, "example_id"), ids, f"{base.name}: {PROBS}")
-    held = column_array(table, "pred_probs")
-    distance = np.full(len(ids), np.nan)
-    other.table(PROBS, PRED_PROBS, [])  # each id once
-    for batch in other.batches(PROBS, PRED_PROBS, ["pred_probs"]):
-        of_ids, of_batch = common_rows(ids, column_array(batch, "example_id"))
-        probs = column_array(batch, "pred_probs")[of_batch]
-        if probs.shape[1] != held.shape[1]:
+    for revision in (base, other):
+        found = revision.table(PROBS, PRED_PROBS, [])  # each id once
+        locate(column_array(found, "example_id"), ids, f"{revision.name}: {PROBS}")
+    distance = np.empty(len(ids))
+    portions = (revision.portions(PROBS, PRED_PROBS, ["pred_probs"]) for revision in (base, other))
+    for pair in _in_step(*portions):
+        one, two = (column_array(part, "pred_probs") for part in pair)
+        if one.shape[1] != two.shape[1]:
             raise RevisionError(
-                f"{other.name}: {PROBS}: expected {held.shape[1]} probabilities a row as in {base.name}, "
-                f"found {probs.shape[1]}."
+                f"{other.name}: {PROBS}: expected {one.shape[1]} probabilities a row as in {base.name}, "
+                f"found {two.shape[1]}."
             )
-        distance[of_ids] = total_variation(held[places[of_ids]], probs)
-    if np.isnan(distance).any():
-        locate(np.empty(0, dtype=np.int64), ids[np.isnan(distance)], f"{other.name}: {PROBS}")
+        own = [column_array(part, "example_id") for part in pair]
+        of_one, of_two = common_rows(*own)
+        of_both, places = _rows_among(ids, own[0][of_one])
+        distance[places] = total_variation(one[of_one[of_both]], two[of_two[of_both]])
     return distance
+
+
+def _in_step(one: Iterator[pa.Table], other: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Pairs of portions such that rows of one id are together in one of them; ids ascend in either table."""
+    first, second = next(one, None), next(other, None)
+    while first is not None and second is not None:
+        yield first, second
+        ends = [column_array(part, "example_id")[-1] for part in (first, second)]
+        if ends[0] <= ends[1]:
+            first = next(one, None)
+        if ends[1] <= ends[0]:
+            second = next(other, None)
+
+
+def _rows_among(
+    ids: npt.NDArray[np.int64], own: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Which of the ids of a portion, `own`, are among `ids`, and where they stand there; both ascend."""
+    # Only the stretch of `ids` that the portion spans, or each portion would sort them all.
+    low, high = np.searchsorted(ids, [own[0], own[-1] + 1]) if len(own) else (0, 0)
+    rows, places = common_rows(own, ids[low:high])
+    return rows, places + low
 
 
 def _probabilities(revision: Revision, ids: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[Any]]:
     """The probabilities of a few rows, by id; empty where the version has none."""
     found: dict[int, npt.NDArray[Any]] = {}
-    for batch in revision.batches(PROBS, PRED_PROBS, ["pred_probs"]) if revision.has(PROBS) else ():
-        batch_ids = column_array(batch, "example_id")
-        rows = np.flatnonzero(np.isin(batch_ids, ids))
-        if len(rows):
-            probs = column_array(batch, "pred_probs")[rows]
-            found |= dict(zip(batch_ids[rows].tolist(), probs, strict=True))
+    ids = np.sort(ids)
+    for part in revision.portions(PROBS, PRED_PROBS, ["pred_probs"]) if revision.has(PROBS) else ():
+        rows, places = _rows_among(ids, column_array(part, "example_id"))
+        found |= dict(zip(ids[places].tolist(), column_array(part, "pred_probs")[rows], strict=True))
     return found
 
 

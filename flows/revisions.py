@@ -8,6 +8,7 @@ and used here alone.
 import difflib
 import hashlib
 import io
+import math
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
@@ -29,7 +31,14 @@ from tasks.artifacts import Artifact, column_array
 from tasks.artifacts.tables import Column, Tensor
 
 WORKSPACE, LAST = "workspace", "last"
-_BATCH_ROWS = 8192
+# A portion is no more rows than that, nor more numbers of a tensor column: 2 MB, which take 10 to decode.
+_PORTION_ROWS, _PORTION_ENTRIES = 8192, 2**19
+# Otherwise row groups, whose size is their writer's choice, come in whole.
+_READ_OPTIONS: Mapping[str, Any] = {
+    "pre_buffer": False,
+    "buffer_size": 2**20,
+    "page_checksum_verification": True,
+}
 Read = TypeVar("Read")
 
 
@@ -159,7 +168,7 @@ class Revision:
         wanted = list(dict.fromkeys(["example_id", *needed]))
         file = self.file(path)
         # Not `read_table`, whose machinery for data sets imports pandas.
-        with self._checked(path), pq.ParquetFile(file) as parquet:
+        with self._checked(path), pq.ParquetFile(file, **_READ_OPTIONS) as parquet:
             schema = parquet.schema_arrow
             wanted += [name for name in optional if name in schema.names]
             _check_columns(schema, artifact, wanted)
@@ -167,23 +176,33 @@ class Revision:
             ids = column_array(table, "example_id")
             if len(np.unique(ids)) != len(ids):
                 raise ArtifactError("column `example_id` was expected to be unique, found one twice")
-            for column in (column for column in artifact.columns if column.name in wanted):
-                if not column.nullable and (n_null := table.column(column.name).null_count):
-                    raise ArtifactError(f"column `{column.name}` was expected without nulls, found {n_null}")
-        ascending = bool(np.all(ids[1:] > ids[:-1]))
-        return table if ascending else table.take(pa.array(np.argsort(ids)))
+            _check_values(table, artifact)
+        return table if _ascend(ids) else table.take(pa.array(np.argsort(ids)))
 
-    def batches(self, path: str, artifact: Artifact, needed: Sequence[str]) -> Iterator[pa.Table]:
-        """The same in the file's own order, some thousands of rows at a time.
+    def portions(self, path: str, artifact: Artifact, needed: Sequence[str]) -> Iterator[pa.Table]:
+        """The same, some thousands of rows at a time: what it takes in memory are the ids and one portion.
+
+        A file in another order, which no stage writes, is sorted in memory.
 
         Raises:
             RevisionError: see `table`.
         """
         wanted = ["example_id", *needed]
-        with self._checked(path), pq.ParquetFile(self.file(path)) as file:
-            _check_columns(file.schema_arrow, artifact, wanted)
-            for batch in file.iter_batches(_BATCH_ROWS, columns=wanted):
-                yield pa.Table.from_batches([batch])
+        with self._checked(path), pq.ParquetFile(self.file(path), **_READ_OPTIONS) as file:
+            schema = file.schema_arrow
+            _check_columns(schema, artifact, wanted)
+            tensors = (schema.field(name).type for name in wanted)
+            widths = [math.prod(kind.shape) for kind in tensors if isinstance(kind, pa.FixedShapeTensorType)]
+            n_rows = min(_PORTION_ROWS, max(_PORTION_ENTRIES // max([1, *widths]), 1))
+            if not _ascend(column_array(file.read(columns=["example_id"]), "example_id")):
+                table = self.table(path, artifact, needed)
+                yield from (table.slice(start, n_rows) for start in range(0, table.num_rows, n_rows))
+                return
+            for batch in file.iter_batches(n_rows, columns=wanted):
+                table = pa.Table.from_batches([batch])
+                _check_values(table, artifact)
+                if table.num_rows:
+                    yield table
 
     @contextmanager
     def _checked(self, path: str) -> Iterator[None]:
@@ -343,6 +362,16 @@ def _check_columns(schema: pa.Schema, artifact: Artifact, wanted: Sequence[str])
             raise ArtifactError(f"{kind} was expected, found only {', '.join(schema.names)}")
         if not _fits(column, schema.field(place).type):
             raise ArtifactError(f"{kind} was expected, found {schema.field(place).type}")
+
+
+def _check_values(table: pa.Table, artifact: Artifact) -> None:
+    for column in (column for column in artifact.columns if column.name in table.column_names):
+        if not column.nullable and (n_null := table.column(column.name).null_count):
+            raise ArtifactError(f"column `{column.name}` was expected without nulls, found {n_null}")
+
+
+def _ascend(ids: npt.NDArray[Any]) -> bool:
+    return bool(np.all(ids[1:] > ids[:-1]))
 
 
 def _fits(column: Column, found: pa.DataType) -> bool:

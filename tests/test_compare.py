@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser
@@ -25,6 +26,7 @@ from flows.comparison import MOST_CHANGED, Comparison, compare_versions, directi
 from flows.comparison_views import markdown, number, print_tables
 from flows.revisions import RevisionError, open_revisions
 from flows.stale import folder_digest
+from tasks import RelabelError
 from tasks.artifacts import (
     LABEL_ISSUES,
     PRED_PROBS,
@@ -141,6 +143,43 @@ def tiny(tmp_path: Path) -> Path:
 def entry(path: str, content: str, **more: Any) -> dict[str, Any]:
     """What dvc.lock says of a file."""
     return {"path": path, "hash": "md5", "md5": hashlib.md5(content.encode()).hexdigest(), **more}
+
+
+def keep_tables(folder: Path, name: str, tables: dict[str, pa.Table], **options: Any) -> None:
+    """Keep tables as a commit with a tag, their bytes in DVC's cache; `options` are those of the writer."""
+    outs = []
+    for path, table in tables.items():
+        pq.write_table(table, folder / "written", **options)
+        digest = hashlib.md5((folder / "written").read_bytes()).hexdigest()
+        cached = folder / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        (folder / "written").rename(cached)
+        outs.append({"path": path, "hash": "md5", "md5": digest})
+    stage = {"cmd": "x", "outs": list(tables)}
+    commit(
+        folder,
+        name,
+        dvc_yaml={"stages": {"all": stage}},
+        dvc_lock={"schema": "2.0", "stages": {"all": stage | {"outs": outs}}},
+    )
+
+
+def judged(ids: Any, probs: Any, flagged: Any = ()) -> dict[str, pa.Table]:
+    """The tables of a version of rows of class a, of which some are flagged."""
+    n_rows = len(ids)
+    names = [chr(ord("a") + k) for k in range(probs.shape[1])]
+    facts = {"dataset": "mine", "class_names": names, "content": "features", "shape": []}
+    issues = {name: np.zeros(n_rows, dtype=np.int16) for name in ("given_label", "suggested_label")}
+    issues |= {name: np.full(n_rows, 0.5) for name in ("suggested_prob", "self_confidence")}
+    tables = {
+        "label_issues": issues | {"is_issue": np.isin(ids, flagged)},
+        "pred_probs": {"pred_probs": tensor_column(probs.astype(np.float32))},
+    }
+    metadata = {"relabel": json.dumps(facts)}
+    return {
+        f"data/{name}.parquet": pa.table({"example_id": ids, **columns}, metadata=metadata)
+        for name, columns in tables.items()
+    }
 
 
 Run = Callable[..., tuple[str, str]]
@@ -774,6 +813,103 @@ def test_probabilities_that_one_version_lacks_leave_the_given_label(copy: Path) 
     found = compare_versions(copy, ["v1", "workspace"])
     assert any("go by the probability of the given label alone" in note for note in found.notes)
     assert found.rows[0].most_changed == ()
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from benchmarks.prune import peak_mb
+from flows.comparison import compare
+from flows.revisions import open_revisions
+from tasks.artifacts import LABEL_ISSUES
+revisions = open_revisions(Path(sys.argv[1]), ["v1", "v2"])
+for revision in revisions:  # what any reading of a table takes is not counted
+    revision.table("data/label_issues.parquet", LABEL_ISSUES, ["is_issue"])
+before = peak_mb()
+found = compare(revisions).json()
+print(peak_mb() - before)
+print(found)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by Linux's /proc")
+def test_probabilities_larger_than_memory_pass_by(tiny: Path) -> None:
+    n_rows, n_classes, step = 80_000, 400, 100
+    rng = np.random.default_rng(0)
+    block = rng.random((step, n_classes), dtype=np.float32)
+    block /= block.sum(axis=1, keepdims=True)
+    facts = {"dataset": "mine", "class_names": [f"c{k}" for k in range(n_classes)], "content": "features"}
+    metadata = {"relabel": json.dumps(facts | {"shape": []})}
+    ids = np.arange(n_rows) * 2
+    labels = np.arange(n_rows) % n_classes
+    for name, moved, groups in (("v1", 0, 16_384), ("v2", 1, n_rows)):
+        # In the second version row i of a hundred has its probabilities moved in as many classes as i says.
+        rows = block.copy()
+        for row in range(step) if moved else ():
+            rows[row, :row] = np.roll(rows[row, :row], 1)
+        probs = tensor_column(np.tile(rows, (n_rows // step, 1)))
+        issues = {
+            "given_label": pa.array(labels, pa.int16()),
+            "suggested_label": pa.array((labels + 1) % n_classes, pa.int16()),
+            "suggested_prob": np.full(n_rows, 0.5, dtype=np.float32),
+            "self_confidence": np.linspace(0, 1, n_rows),
+            "is_issue": np.arange(n_rows) % 7 == moved,
+        }
+        training = {"label": issues["given_label"], "soft_label": probs, "source": ["given"] * n_rows}
+        tables = {"label_issues": issues, "training_set": training, "pred_probs": {"pred_probs": probs}}
+        keep_tables(
+            tiny,
+            name,
+            {
+                f"data/{table}.parquet": pa.table({"example_id": ids, **columns}, metadata=metadata)
+                for table, columns in tables.items()
+            },
+            row_group_size=groups,
+            use_dictionary=False,
+            compression="none" if moved else "zstd",
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tiny)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    shutil.rmtree(tiny / ".dvc" / "cache")
+    assert done.returncode == 0, done.stderr
+    grown, content = done.stdout.split("\n", 1)
+    (rows,) = json.loads(content)["rows"]
+    assert len(rows["changes"]["newly flagged"]) == len(range(1, n_rows, 7))
+    distance = np.abs(block - np.stack([np.r_[np.roll(r[:k], 1), r[k:]] for k, r in enumerate(block)]))
+    expected = distance.astype(np.float64).sum(axis=1) / 2
+    for row in rows["most_changed"]:
+        assert row["distance"] == pytest.approx(expected[row["example_id"] // 2 % step], rel=1e-5)
+    # The probabilities and the soft labels of either version take 122 MB each.
+    assert float(grown) < 180
+
+
+def test_versions_whose_rows_are_cut_otherwise_are_joined(tiny: Path) -> None:
+    """Whatever the row groups, the order and the rows that one alone has."""
+    rng = np.random.default_rng(1)
+    n, n_classes = 20_000, 3
+    probs = rng.dirichlet(np.ones(n_classes), (2, n)).astype(np.float32)
+    chosen = [np.flatnonzero(rng.random(n) < 0.8) for _ in range(2)]
+    tables = [judged(rows * 5, own[rows]) for rows, own in zip(chosen, probs, strict=True)]
+    keep_tables(tiny, "v1", tables[0], row_group_size=3_000)
+    keep_tables(tiny, "v2", tables[1], row_group_size=7_000)
+    mixed = {path: table.take(rng.permutation(table.num_rows)) for path, table in tables[1].items()}
+    keep_tables(tiny, "v3", mixed, row_group_size=7_000)
+    common = np.intersect1d(*chosen)
+    expected = np.abs(probs[0][common] - probs[1][common].astype(np.float64)).sum(axis=1) / 2
+    top = np.argsort(-expected)[:MOST_CHANGED]
+    found = compare_versions(tiny, ["v1", "v2", "v3"])
+    for rows in found.rows:
+        assert rows.n_rows == len(common)
+        assert [row.example_id for row in rows.most_changed] == (common[top] * 5).tolist()
+        assert [row.distance for row in rows.most_changed] == pytest.approx(expected[top])
+        shown = [list(row.probs["a"]) for row in rows.most_changed]
+        assert shown == probs[:, common[top], 0].T.tolist()
+    # A row without its probabilities is said to be.
+    path = "data/pred_probs.parquet"
+    keep_tables(tiny, "v4", {**tables[0], path: tables[0][path].slice(1)})
+    with pytest.raises(RelabelError, match=r"v4: data/pred_probs.parquet: expected a row .* 1 missing"):
+        compare_versions(tiny, ["v1", "v4"])
 
 
 def test_nothing_heavy_is_imported() -> None:
