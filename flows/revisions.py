@@ -111,6 +111,14 @@ class Revision:
                 digests[name.removeprefix(path).removeprefix("/")] = _md5(file)
         return digests
 
+    def is_there(self, path: str) -> bool:
+        """Whether the version has a file or a folder of this name, or knows of one that DVC keeps."""
+        return self._info(path) is not None
+
+    def is_kept(self, path: str) -> bool:
+        """Whether git would keep a file of this name, by the work tree's .gitignore."""
+        return not _git(self.root, "check-ignore", "--no-index", "--", path)
+
     def text(self, path: str) -> str | None:
         """The text of a file that git keeps; None where the version has none.
 

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flows.revisions import Revision
 
 _SHOWN = 3
+_TEMPLATE = re.compile(r"\$\{[^}]*\}")
+_NEW = "any-new-file"
 Entry = Mapping[str, Any]
 
 
@@ -20,25 +23,29 @@ def behind(stages: Mapping[str, Entry]) -> list[str]:
 
 
 def changed_since(revision: Revision, stages: Mapping[str, Entry]) -> Iterator[str]:
-    """What git keeps and stages read, code or decisions, where the version has other bytes than they read.
+    """What stages read or do, where the version has it otherwise: code, decisions and dvc.yaml's entries.
 
-    A sentence for all stages that read the same changed files.
+    A sentence for all stages of which the same was changed.
     """
     made = [out["path"] for stage in stages.values() for out in _entries(stage, "outs")]
-    now: dict[str, tuple[str, int] | None] = {}
+    defined: Mapping[str, Any] = revision.yaml("dvc.yaml").get("stages") or {}
+    now: dict[tuple[Any, ...], str | None] = {}
     found: dict[tuple[str, ...], list[str]] = {}
     for name, stage in stages.items():
+        definition = defined.get(name.split("@")[0])
+        if defined and definition is None:  # dvc.lock keeps stages that are gone
+            continue
         changed = []
         for dep in _entries(stage, "deps"):
             path = dep["path"]
             if dep.get("hash") != "md5" or any(_is_in(out, path) for out in made):
                 continue
-            if path not in now:
-                now[path] = _digest_of(revision.tracked(path))
-            # A folder may hold what git ignores, as inputs/ does: with more files than git's it is no news.
-            here = now[path]
-            if here and here[1] == dep.get("nfiles", 1) and here[0] != dep.get("md5"):
-                changed.append(path)
+            key = (path, dep.get("md5"), dep.get("nfiles"))
+            if key not in now:
+                now[key] = _changed(revision, dep)
+            if said := now[key]:
+                changed.append(said)
+        changed += _redefined(definition or {}, stage)
         if changed:
             found.setdefault(tuple(changed), []).append(name)
     for paths, names in found.items():
@@ -48,6 +55,50 @@ def changed_since(revision: Revision, stages: Mapping[str, Entry]) -> Iterator[s
             f"{revision.name}: {', '.join(paths[:_SHOWN])}{more} changed since {ran} ran; `dvc repro` brings "
             "them together."
         )
+
+
+def _changed(revision: Revision, dep: Entry) -> str | None:
+    """The path of what a stage read and git keeps, if the version has other bytes there, or none."""
+    path = str(dep["path"])
+    if not revision.is_there(path):
+        return f"{path} (gone)" if revision.is_kept(path) else None
+    files = revision.tracked(path)
+    if not files:
+        return None
+    known, there = len(files), dep.get("nfiles", 1)
+    if known == there:
+        digest = files[""] if "" in files else folder_digest(files)
+        return None if digest == dep.get("md5") else path
+    # A folder may have held what git ignores, as inputs/ does: more files than git's are no news there.
+    return path if known > there or revision.is_kept(f"{path}/{_NEW}") else None
+
+
+def _redefined(definition: Entry, stage: Entry) -> list[str]:
+    """What of a stage's command and dependencies dvc.yaml has otherwise; what it fills in may be anything."""
+    inner = definition.get("do") or definition  # of a `foreach`
+    wanted = [dep for dep in inner.get("deps") or () if isinstance(dep, str)]
+    if not wanted and not inner.get("cmd"):
+        return []
+    patterns = {dep: _pattern(dep) for dep in wanted}
+    read = [str(dep["path"]) for dep in _entries(stage, "deps")]
+    added = [dep for dep, pattern in patterns.items() if not any(map(pattern.fullmatch, read))]
+    gone = [dep for dep in read if not any(pattern.fullmatch(dep) for pattern in patterns.values())]
+    commands = [_lines(inner.get("cmd")), _lines(stage.get("cmd"))]
+    is_other = not _pattern(commands[0]).fullmatch(commands[1])
+    return [
+        *(f"{dep} (new in dvc.yaml)" for dep in added),
+        *(f"{dep} (no longer in dvc.yaml)" for dep in gone),
+        *(["the command in dvc.yaml"] if is_other else []),
+    ]
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """A text of dvc.yaml as dvc.lock may have it: `${...}` is filled in there."""
+    return re.compile(".*".join(map(re.escape, _TEMPLATE.split(text))), re.DOTALL)
+
+
+def _lines(command: Any) -> str:
+    return "\n".join(map(str, command)) if isinstance(command, list) else str(command or "")
 
 
 def _entries(stage: Entry, kind: str) -> Sequence[Entry]:
@@ -70,13 +121,6 @@ def _is_other(dep: Entry, made: Mapping[str, Entry]) -> bool:
     if any("nfiles" in out for out in below.values()):  # folders in it, of whose files dvc.lock is silent
         return bool(sum(out.get("size", 0) for out in below.values()) != dep.get("size"))
     return folder_digest({name: str(out.get("md5")) for name, out in below.items()}) != dep.get("md5")
-
-
-def _digest_of(files: Mapping[str, str]) -> tuple[str, int] | None:
-    """The digest that DVC has for a file (named "") or a folder, and the number of files."""
-    if not files:
-        return None
-    return files[""] if "" in files else folder_digest(files), len(files)
 
 
 def folder_digest(files: Mapping[str, str]) -> str:

@@ -596,7 +596,7 @@ def test_what_git_keeps_and_was_changed_after_a_run_is_said(tiny: Path, versions
     commit(tiny, "v3", tasks__repair_py="other code", tasks__page__a_js="other code")
     folds[0]["md5"] = "0" * 32
     commit(tiny, "v4", dvc_lock={"stages": stages})
-    # What git does not keep is none of its business.
+    # Git does not know this file, but DVC would run the stage for it.
     (tiny / "tasks" / "page" / "c.js").write_text("mine")
     out, _ = run(tiny, "v1", "v2", "v3", "v4", "workspace", "--no-rows")
     repro = "`dvc repro` brings them together."
@@ -612,6 +612,60 @@ def test_what_git_keeps_and_was_changed_after_a_run_is_said(tiny: Path, versions
         f"v4: tasks/page changed since `report` ran; {repro}",
         f"workspace: {older}; {repro}",
         f"workspace: {both} changed since `pseudo_label` ran; {repro}",
+        f"workspace: tasks/page changed since `report` ran; {repro}",
+    ]
+
+
+def test_what_came_or_went_since_a_run_is_said(tiny: Path, run: Run) -> None:
+    def folder(path: str, *names: str) -> dict[str, Any]:
+        digest = folder_digest({name: entry("", name)["md5"] for name in names})
+        return {**entry(path, "", nfiles=len(names)), "md5": digest}
+
+    models, inputs = folder("tasks/models", "a.py", "b.py"), folder("inputs/labels", "README.md", "mine.csv")
+    probs = entry("data/pred_probs.parquet", "from elsewhere")
+    train = {"cmd": "train --fold 0", "deps": [probs, models]}
+    stages = {
+        "train@0": train,
+        "train@1": {**train, "cmd": "train --fold 1"},
+        "noise": {"cmd": "noise", "deps": [inputs, entry("tasks/noise.py", "noise")]},
+        "of_old": {"cmd": "old", "deps": [entry("tasks/old.py", "old")]},  # no stage of dvc.yaml any more
+    }
+
+    def pipeline(command: str, *deps: str) -> dict[str, Any]:
+        train = {"cmd": command, "deps": ["data/${item.table}.parquet", *deps]}
+        folds = {key: {"table": "pred_probs"} for key in ("0", "1")}
+        return {
+            "stages": {
+                "train": {"foreach": folds, "do": train},
+                "noise": {"cmd": "noise", "deps": ["inputs/labels", "tasks/noise.py"]},
+            }
+        }
+
+    files = {"tasks__models__a_py": "a.py", "tasks__models__b_py": "b.py", "tasks__noise_py": "noise"}
+    # A folder that may have held what git ignores says nothing by having less.
+    files |= {"_gitignore": "/data/\n/inputs/labels/?*\n!/inputs/labels/README.md\n"}
+    files |= {"inputs__labels__README_md": "README.md", "dvc_lock": {"schema": "2.0", "stages": stages}}
+    whole = pipeline("train --fold ${key}", "tasks/models")
+    commit(tiny, "v1", dvc_yaml=whole, **files)
+    commit(tiny, "v2", tasks__models__c_py="c.py")
+    git(tiny, "rm", "--quiet", "tasks/models/c.py", "tasks/models/b.py", "tasks/noise.py")
+    commit(tiny, "v3")
+    files |= {"dvc_yaml": pipeline("train --fast --fold ${key}", "tasks/nets")}
+    commit(tiny, "v4", tasks__nets__a_py="a.py", **files)
+    # Git does not know this file, but DVC would run the stages for it.
+    commit(tiny, "v5", dvc_yaml=whole)
+    (tiny / "tasks" / "models" / "d.py").write_text("d.py")
+    out, _ = run(tiny, "v1", "v2", "v3", "v4", "workspace", "--no-rows")
+    repro = "; `dvc repro` brings them together."
+    stale = [line.removeprefix("Note: ") for line in out.splitlines() if line.endswith(repro)]
+    both = "`train@0`, `train@1` ran"
+    assert [line.removesuffix(repro) for line in stale] == [
+        f"v2: tasks/models changed since {both}",
+        f"v3: tasks/models changed since {both}",
+        "v3: tasks/noise.py (gone) changed since `noise` ran",
+        "v4: tasks/nets (new in dvc.yaml), tasks/models (no longer in dvc.yaml), the command in dvc.yaml "
+        f"changed since {both}",
+        f"workspace: tasks/models changed since {both}",
     ]
 
 
