@@ -48,6 +48,8 @@ ISSUES, TRAINING = "data/label_issues.parquet", "data/training_set.parquet"
 GIVEN, PROBS = "data/given_labels.parquet", "data/pred_probs.parquet"
 EXAMPLES = "data/examples.parquet"
 MOST_CHANGED = 25
+# From here on the probability of some set of classes moved by at least a percentage point.
+MIN_DISTANCE = 0.01
 
 _HIGHER = {
     *("accuracy", "precision", "recall", "f1", "average_precision", "auroc"),
@@ -162,7 +164,8 @@ class RowChanges:
         classes: by class, of the rows given it in the new version (or, no longer flagged, in the base), how
             many changed, by kind.
         truth: None where it is not known.
-        most_changed: the rows that changed most, the most first; see `most_changed`.
+        n_changed: rows with another fate, judged otherwise, or with other probabilities.
+        most_changed: those of them that changed most, the most first; see `most_changed`.
     """
 
     base: str
@@ -176,6 +179,7 @@ class RowChanges:
     flow: tuple[tuple[int, ...], ...] | None
     classes: Mapping[str, Mapping[str, int]]
     truth: Truth | None
+    n_changed: int
     most_changed: tuple[ChangedRow, ...]
 
 
@@ -535,8 +539,8 @@ def _compare_labels(base: Labels, other: Labels, with_contents: bool, notes: lis
     judgement = judgement | masks["suggested differently"] | masks["given differently"]
     distance = _distances(base.revision, other.revision, ids, old, new, notes)
     least = np.minimum(old["self_confidence"], new["self_confidence"])
-    top = most_changed(fate, judgement, distance, least, MOST_CHANGED)
-    rows = _describe(base, other, ids, top, old, new, truth, distance)
+    changed = most_changed(fate, judgement, distance, least, MIN_DISTANCE)
+    rows = _describe(base, other, ids, changed[:MOST_CHANGED], old, new, truth, distance)
     if with_contents or base.facts.content == "text":
         rows = _with_contents(other.revision, base.revision, rows, notes)
     agreement = jaccard(old["is_issue"], new["is_issue"])
@@ -552,6 +556,7 @@ def _compare_labels(base: Labels, other: Labels, with_contents: bool, notes: lis
         _nested(flow_matrix(old["action"], new["action"])) if with_actions else None,
         _by_class(masks, old["given_label"], new["given_label"], names),
         _judge(ids, old["label"], new["label"], truth) if with_actions and known.any() else None,
+        len(changed),
         tuple(rows),
     )
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Column
 from rich.table import Table as RichTable
 
-from flows.comparison import ChangedRow, Comparison, Judgement, Metric, RowChanges, show
+from flows.comparison import MIN_DISTANCE, ChangedRow, Comparison, Judgement, Metric, RowChanges, show
 from flows.markdown import plain, table
 from tasks.label_quality.changes import ACTIONS, OUTCOMES
 from tasks.page import environment
@@ -21,6 +21,7 @@ from tasks.page import environment
 Tone = Literal["", "good", "bad", "best"]
 
 MOST_CLASSES = 20
+_SMALLEST_SHOWN = 0.0005  # a probability that is not 0.0 %
 _DASH = "\N{EN DASH}"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _STYLES = {"good": "green", "bad": "red", "best": "bold"}
@@ -47,17 +48,43 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """Tables of one version against the base, and the rows that changed most."""
+    """Tables of one version against the base, and of `n_changed` rows those that changed most."""
 
     base: str
     version: str
     tables: tuple[Table, ...]
+    n_changed: int
     most_changed: tuple[ChangedRow, ...]
 
     @property
     def title(self) -> str:
         """What is compared with what."""
         return f"{self.version} against {self.base}"
+
+    @property
+    def heading(self) -> str:
+        """How many rows are shown, and of how many that changed."""
+        if not self.n_changed:
+            return "No row changed"
+        if self.n_changed == len(self.most_changed):
+            return (
+                "The one row that changed"
+                if self.n_changed == 1
+                else f"The {self.n_changed} rows that changed"
+            )
+        return f"The {len(self.most_changed)} most changed of {self.n_changed:,} changed rows"
+
+    @property
+    def order(self) -> str:
+        """What counts as a change, and which goes first."""
+        said = "First rows with another fate, then those judged otherwise"
+        if self.most_changed and not any(row.distance for row in self.most_changed):
+            return (
+                f"{said}; within each the least probable given label first. Their probabilities are the same "
+                "in both."
+            )
+        moved = f"{said}, then those whose probabilities moved by {100 * MIN_DISTANCE:.3g} % or more"
+        return f"{moved}; within each by how far they moved (total variation distance)."
 
 
 def overview(comparison: Comparison) -> list[Table]:
@@ -92,10 +119,10 @@ def _metrics(comparison: Comparison) -> Table | None:
     shown = [metric for metric in comparison.metrics if metric.differs]
     main = [metric for metric in shown if not metric.is_detail]
     equal = len(comparison.metrics) - len(shown)
-    left_out = [f"{equal} are equal in all"] if equal else []
+    left_out = [f"{equal} more are equal in all."] if equal else []
     if details := len(shown) - len(main):
-        left_out.append(f"{details} of single classes differ (--json and --html have them)")
-    caption = f"Of the other metrics {' and '.join(left_out)}." if left_out else ""
+        left_out.append(f"{details} more, of single classes, differ (--json and --html have them).")
+    caption = " ".join(left_out)
     if not main:
         return None
     # Two versions: the difference says which is better. More: a mark does.
@@ -144,9 +171,10 @@ def _changes(comparison: Comparison) -> Table | None:
     def line(name: str, values: Iterable[str]) -> tuple[Cell, ...]:
         return (Cell(name), *(Cell(value) for value in values))
 
+    there = [kind for kind in kinds if any(rows.changes.get(kind) for rows in comparison.rows)]
     counts = [
         line(kind, (f"{len(r.changes[kind]):,}" if kind in r.changes else _DASH for r in comparison.rows))
-        for kind in kinds
+        for kind in there
     ]
     agreement = (_DASH if rows.agreement is None else f"{rows.agreement:.4f}" for rows in comparison.rows)
     rows = (
@@ -158,7 +186,11 @@ def _changes(comparison: Comparison) -> Table | None:
         line("agreement of the issues (Jaccard)", agreement),
         *counts,
     )
-    return Table(f"Labels against {base}", ("rows", *(rows.version for rows in comparison.rows)), rows)
+    none = ", ".join(kind for kind in kinds if kind not in there)
+    caption = f"None: {none}." if none else ""
+    return Table(
+        f"Labels against {base}", ("rows", *(rows.version for rows in comparison.rows)), rows, caption
+    )
 
 
 def _section(rows: RowChanges) -> Section:
@@ -167,6 +199,7 @@ def _section(rows: RowChanges) -> Section:
         rows.base,
         rows.version,
         tuple(part for part in tables if part is not None),
+        rows.n_changed,
         rows.most_changed,
     )
 
@@ -190,14 +223,29 @@ def _truth(rows: RowChanges) -> Table | None:
     if rows.truth is None:
         return None
     counts = rows.truth.table
-    lines = [(Cell(name), *(Cell(f"{n:,}") for n in row)) for name, row in zip(OUTCOMES, counts, strict=True)]
-    alone = counts[0][1], counts[1][0]
-    caption = (
-        f"Label trained on against the true one, {rows.truth.n_rows:,} rows. {rows.base} alone is right on "
-        f"{alone[0]:,}, {rows.version} alone on {alone[1]:,}; McNemar's exact test: p = "
-        f"{rows.truth.p_value:.2g}. --json has the ids of the rows of each cell (rows, truth, ids)."
+    used = [k for k in range(len(OUTCOMES)) if any(counts[k]) or any(row[k] for row in counts)]
+    lines = [(Cell(OUTCOMES[i]), *(Cell(f"{counts[i][j]:,}") for j in used)) for i in used]
+    right, wrong, dropped = range(len(OUTCOMES))
+    said = [f"Label trained on against the true one, {rows.truth.n_rows:,} rows."]
+    alone = counts[right][wrong], counts[wrong][right]
+    said.append(
+        f"{rows.base} alone is right on {alone[0]:,}, {rows.version} alone on {alone[1]:,}; McNemar's exact "
+        f"test: p = {rows.truth.p_value:.2g}."
+        if any(alone)
+        else "Neither is right where the other is wrong."
     )
-    heading = (f"{rows.base} ↓ {rows.version} →", *OUTCOMES)
+    for name, other, kept in (
+        (rows.base, rows.version, counts[dropped]),
+        (rows.version, rows.base, [row[dropped] for row in counts]),
+    ):
+        if kept[right] or kept[wrong]:
+            said.append(
+                f"Of the rows that {name} alone drops {other} has {kept[right]:,} right, {kept[wrong]:,} not."
+            )
+    if any(cell for cells in rows.truth.ids.values() for cell in cells.values()):
+        said.append("--json has the ids of the rows of each cell (rows, truth, ids).")
+    caption = " ".join(said)
+    heading = (f"{rows.base} ↓ {rows.version} →", *(OUTCOMES[k] for k in used))
     return Table("Which version is right", heading, tuple(lines), caption)
 
 
@@ -208,7 +256,9 @@ def _classes(rows: RowChanges) -> Table | None:
     order = list(changed)
     if len(order) > MOST_CLASSES:
         order = sorted(order, key=lambda name: -sum(changed[name].values()))[:MOST_CLASSES]
-    kinds = list(next(iter(changed.values())))
+    kinds = [
+        kind for kind in next(iter(changed.values())) if any(counts[kind] for counts in changed.values())
+    ]
     lines = [(Cell(name), *(Cell(f"{changed[name][kind]:,}") for kind in kinds)) for name in order]
     left = len(rows.classes) - len(order)
     which = "with fewer changes" if len(changed) > MOST_CLASSES else "without a change"
@@ -216,19 +266,23 @@ def _classes(rows: RowChanges) -> Table | None:
     return Table("By given class", ("class", *kinds), tuple(lines), caption)
 
 
-def fate(judgement: Judgement) -> str:
-    """What a version made of a row, in words."""
+def fate(judgement: Judgement, other: Judgement) -> str:
+    """What a version made of a row, in words; and what it suggested, where that is all that differs."""
     if judgement.action is None:
         return f"{'issue' if judgement.is_issue else 'no issue'}, suggested {judgement.suggested}"
-    if judgement.label is None:
-        return judgement.action
-    return f"{judgement.action}: {judgement.label}"
+    said = judgement.action if judgement.label is None else f"{judgement.action}: {judgement.label}"
+    if (judgement.action, judgement.label) != (other.action, other.label):
+        return said
+    return said if judgement.suggested == other.suggested else f"{said} (suggested {judgement.suggested})"
 
 
 def probabilities(row: ChangedRow) -> str:
-    """The probabilities of the classes in question in both versions, in percent."""
+    """The probabilities of the classes in question in both versions, in percent; of others none of 0.0."""
+    said = {label for each in (row.old, row.new) for label in (each.given, each.suggested)}
     parts = []
     for name, pair in row.probs.items():
+        if name not in said and max(value or 0 for value in pair) < _SMALLEST_SHOWN:
+            continue
         old, new = (_DASH if value is None else f"{100 * value:.1f}" for value in pair)
         parts.append(f"{name}: {old}" if old == new else f"{name}: {old} → {new}")
     return ", ".join(parts)
@@ -248,7 +302,7 @@ def most_changed_table(section: Section) -> Table | None:
             row.old.given if row.old.given == row.new.given else f"{row.old.given} → {row.new.given}",
         ]
         cells += [row.true or _DASH] if with_truth else []
-        cells += [fate(row.old), fate(row.new), probabilities(row)]
+        cells += [fate(row.old, row.new), fate(row.new, row.old), probabilities(row)]
         cells += [((row.content.text if row.content else "") or "")[:80]] if with_text else []
         tones: list[Tone] = [""] * len(cells)
         if row.true is not None:
@@ -267,10 +321,10 @@ def most_changed_table(section: Section) -> Table | None:
     ]
     heading += ["text"] if with_text else []
     return Table(
-        f"The {len(rows)} most changed rows",
+        section.heading,
         tuple(heading),
         tuple(lines),
-        "First rows with another fate, then those judged otherwise; by distance of the probabilities.",
+        section.order,
         words=True,
     )
 
@@ -285,6 +339,8 @@ def print_tables(console: Console, comparison: Comparison) -> None:
         for each in (*section.tables, most_changed_table(section)):
             if each is not None:
                 _print(console, each)
+        if not section.most_changed:
+            _say(console, f"{section.heading}.")
     if not comparison.params and not any(metric.differs for metric in comparison.metrics):
         console.print("No parameter and no metric differs.")
     for note in comparison.notes:
@@ -338,6 +394,8 @@ def markdown(comparison: Comparison) -> str:
         for each in (*section.tables, most_changed_table(section)):
             if each is not None:
                 lines += _folded(f"{section.title}: {each.title[0].lower()}{each.title[1:]}", each)
+        if not section.most_changed:
+            lines += [f"{plain(section.title)}: {section.heading[0].lower()}{section.heading[1:]}.", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -363,6 +421,7 @@ def page(comparison: Comparison) -> str:
         details=_details(comparison),
         fate=fate,
         probabilities=probabilities,
+        min_distance=MIN_DISTANCE,
     )
 
 

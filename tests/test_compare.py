@@ -966,6 +966,40 @@ def test_versions_whose_rows_are_cut_otherwise_are_joined(tiny: Path) -> None:
         compare_versions(tiny, ["v1", "v4"])
 
 
+def test_only_what_changed_is_among_the_most_changed(tiny: Path, run: Run) -> None:
+    ids = np.arange(200)
+    probs = np.tile([0.6, 0.4], (200, 1))
+    keep_tables(tiny, "v1", judged(ids, probs, [1, 2, 3]))
+    # As after another training: all differ somewhat, of which two by more, and two are flagged otherwise.
+    other = probs + 0.004 * np.array([1, -1])
+    other[[50, 60]] = [[0.3, 0.7], [0.2, 0.8]]
+    keep_tables(tiny, "v2", judged(ids, other, [2, 3, 4]))
+    keep_tables(tiny, "v3", judged(ids, probs + 0.004 * np.array([1, -1]), [1, 2, 3]))
+    found = compare_versions(tiny, ["v1", "v2", "v3"])
+    assert [row.example_id for row in found.rows[0].most_changed] == [1, 4, 60, 50]
+    assert [rows.n_changed for rows in found.rows] == [4, 0]
+    out, _ = run(tiny, "v1", "v2")
+    assert "The 4 rows that changed" in out
+    assert "probabilities moved by 1 % or more" in out
+    # What no version has is one line, not one for each.
+    assert re.search(r"newly flagged +1 *\n +no longer flagged +1 *\n", out)
+    assert "None: suggested differently, given differently." in out
+    assert re.search(r"class +newly flagged +no longer flagged *\n", out)
+    for arguments in ([], ["--md"]):
+        out, _ = run(tiny, "v1", "v3", *arguments)
+        assert re.search("[Nn]o row changed[.]", out)
+    page = tiny / "page.html"
+    run(tiny, "v1", "v3", "--html", str(page))
+    assert "<h3>No row changed</h3>" in page.read_text()
+    run(tiny, "v1", "v2", "--html", str(page))
+    assert page.read_text().count("distance 0.") == 2
+    # The same probabilities: how far they moved is no order.
+    keep_tables(tiny, "v4", judged(ids, probs, ids[10:40]))
+    out, _ = run(tiny, "v1", "v4")
+    assert "The 25 most changed of 33 changed rows" in out
+    assert "Their probabilities are the same in both." in " ".join(out.split())
+
+
 def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys, flows.compare; "

@@ -98,25 +98,27 @@ def total_variation(old_probs: npt.NDArray[Any], new_probs: npt.NDArray[Any]) ->
 
 
 def most_changed(
-    fate: Bools, judgement: Bools, distance: npt.NDArray[np.float64], least: npt.NDArray[Any], n: int
+    fate: Bools,
+    judgement: Bools,
+    distance: npt.NDArray[np.float64],
+    least: npt.NDArray[Any],
+    min_distance: float,
 ) -> npt.NDArray[np.intp]:
-    """The `n` rows that changed most, the most first.
+    """The rows that changed, the most first.
 
-    First rows with another fate, then those judged otherwise, then the others. Within each the larger
-    distance goes first, then the smaller `least`, then the earlier row. Rows in which nothing changed are
-    left out.
+    First rows with another fate, then those judged otherwise, then those of which the probabilities alone
+    moved. Within each the larger distance goes first, then the smaller `least`, then the earlier row.
 
     Args:
         fate: (N,) whether what became of the row, or the label it trains on, is another.
         judgement: (N,) whether it is flagged, or a class suggested, otherwise.
         distance: (N,) of the two versions' probabilities, as by `total_variation`.
         least: (N,) the lower of the two self-confidences: the more suspect goes first.
-        n: how many at most.
+        min_distance: from which on probabilities moved: after any training all differ in their last digits.
     """
-    changed = np.flatnonzero(fate | judgement | (distance > 0))
+    changed = np.flatnonzero(fate | judgement | (distance >= min_distance))
     kind = np.select([fate, judgement], [0, 1], 2)
-    order = np.lexsort((changed, least[changed], -distance[changed], kind[changed]))
-    return changed[order[:n]]
+    return changed[np.lexsort((changed, least[changed], -distance[changed], kind[changed]))]
 
 
 def judge_labels(labels: Ints, truth: Ints) -> Ints:
