@@ -36,6 +36,7 @@ from tasks.label_quality.changes import (
     jaccard,
     judge_labels,
     most_changed,
+    share_margin,
     sign_test,
     total_variation,
 )
@@ -53,11 +54,21 @@ MIN_DISTANCE = 0.01
 
 _HIGHER = {
     *("accuracy", "precision", "recall", "f1", "average_precision", "auroc"),
-    *("after", "of_pseudo_labels", "gain", "gap_recovered"),
+    *("after", "of_pseudo_labels"),
 }
 _LOWER = {"log_loss", "expected_calibration_error"}
 # More agreement with labels that may be wrong, or fewer errors in the data, is no merit of a version.
 _NEUTRAL = ("cross_validation: given.",)
+# Shares of rows, and of which rows they are shares; what is not here has no sampling error that is known.
+_SHARE_OF = {
+    "test.accuracy": ("n_test_rows",),
+    "true.accuracy": ("n_rows",),
+    "precision": ("n_issues",),
+    "recall": ("n_errors",),
+    "label_accuracy.after": ("n_rows_after",),
+    "label_accuracy.of_pseudo_labels": ("actions.relabelled", "actions.softened"),
+}
+_LEAST_DIFFERENCE = 1e-4
 _OF_CLASS = (
     *("newly flagged", "no longer flagged", "suggested differently"),
     *("newly relabelled", "newly dropped", "trained on another label"),
@@ -86,15 +97,19 @@ class Param:
 class Metric:
     """A number of metrics/*.json in each version that has it, and less the base's in the others.
 
-    `better` is None where neither direction is; `best` are the versions with the best value, none where all
-    have it. `differs`: not one value, or missing in a version that has metrics, or in all but one.
-    `is_detail` marks numbers of single classes or pairs of them.
+    `better` is None where neither direction is. `margins`: of shares of rows, by how much the version may
+    differ from the base by the draw of the rows alone; see `share_margin`. `within_error`: versions that
+    differ from the base by no more. `best` are the versions with the best value, and those that differ from
+    that by no more; none where these are all. `differs`: not one value, or missing in a version that has
+    metrics, or in all but one. `is_detail` marks numbers of single classes or pairs of them.
     """
 
     name: str
     better: Better | None
     values: Mapping[str, float]
     deltas: Mapping[str, float]
+    margins: Mapping[str, float]
+    within_error: tuple[str, ...]
     best: tuple[str, ...]
     differs: bool
     is_detail: bool
@@ -261,7 +276,7 @@ def compare(revisions: Sequence[Revision], with_rows: bool = True, with_contents
     return Comparison(
         tuple(Version(revision.name, revision.commit, revision.title) for revision in revisions),
         tuple(_differing(params)),
-        tuple(_measure(numbers, is_alike=not any(other_data.values()))),
+        tuple(_measure(numbers, same_data=not any(other_data.values()))),
         tuple(rows),
         tuple(notes),
     )
@@ -416,7 +431,7 @@ def direction(name: str) -> Better | None:
     return "higher" if leaf in _HIGHER else None
 
 
-def _measure(numbers: Mapping[str, Mapping[str, float]], is_alike: bool) -> Iterable[Metric]:
+def _measure(numbers: Mapping[str, Mapping[str, float]], same_data: bool) -> Iterable[Metric]:
     """All metrics; where the data are not alike in all versions none has a better value."""
     base, *others = numbers
     # Where one version alone has metrics, all of them are news.
@@ -424,13 +439,44 @@ def _measure(numbers: Mapping[str, Mapping[str, float]], is_alike: bool) -> Iter
     for name in dict.fromkeys(name for found in numbers.values() for name in found):
         values = {version: found[name] for version, found in numbers.items() if name in found}
         deltas = {each: values[each] - values[base] for each in others if each in values and base in values}
-        better = direction(name) if is_alike else None
+        better = direction(name) if same_data else None
+        here = {each: numbers[each] for each in values}
+        pairs = {each: (name, here[base], here[each]) for each in deltas if better}
         best: tuple[str, ...] = ()
         if better and len(set(values.values())) > 1:
-            top = (max if better == "higher" else min)(values.values())
-            best = tuple(version for version, value in values.items() if value == top)
+            top = (max if better == "higher" else min)(values, key=values.__getitem__)
+            best = tuple(each for each in values if _is_within_error(name, here[top], here[each]))
         differs = len(set(values.values())) > 1 or len(values) < n_known
-        yield Metric(name, better, values, deltas, best, differs, is_detail=name.count(".") > 1)
+        yield Metric(
+            name,
+            better,
+            values,
+            deltas,
+            {each: margin for each, pair in pairs.items() if (margin := _margin(*pair)) is not None},
+            tuple(each for each, pair in pairs.items() if _is_within_error(*pair)),
+            best if len(best) < len(values) else (),
+            differs,
+            is_detail=name.count(".") > 1,
+        )
+
+
+def _margin(name: str, one: Mapping[str, float], other: Mapping[str, float]) -> float | None:
+    """The sampling error of the difference of a share of rows between two versions, where it is known."""
+    stem, _, key = name.partition(": ")
+    counts = [f"{stem}: {count}" for count in _SHARE_OF.get(key, ())]
+    n_one, n_other = (sum(numbers.get(count, 0) for count in counts) for numbers in (one, other))
+    return share_margin(one[name], n_one, other[name], n_other) if n_one and n_other else None
+
+
+def _is_within_error(name: str, one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Whether two versions differ by no more than the sampling error, or than four places show."""
+    if abs(one[name] - other[name]) < _LEAST_DIFFERENCE:
+        return True
+    if name.endswith(": f1"):  # it is made of the two, and has no error of its own that is known
+        parts = [name.removesuffix("f1") + part for part in ("precision", "recall")]
+        return all(part in one and part in other and _is_within_error(part, one, other) for part in parts)
+    margin = _margin(name, one, other)
+    return margin is not None and abs(one[name] - other[name]) <= margin
 
 
 # --- rows ---------------------------------------------------------------------------------------------------

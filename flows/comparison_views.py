@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -132,8 +132,23 @@ def _metrics(comparison: Comparison) -> Table | None:
         cells = [_value(metric, name, marks) for name in names]
         rows.append((Cell(metric.name), *cells, *([] if marks else [_delta(metric, others[0])])))
     heading = ("metric", *names, *([] if marks else ["change"]))
-    note = "* best. " if marks and any(metric.best for metric in main) else ""
-    return Table("Metrics that differ", heading, tuple(rows), note + caption)
+    notes = [
+        "* best." if marks and any(metric.best for metric in main) else "",
+        _error_note(main, marks),
+        caption,
+    ]
+    return Table("Metrics that differ", heading, tuple(rows), " ".join(note for note in notes if note))
+
+
+def _error_note(metrics: Sequence[Metric], marks: bool) -> str:
+    """What is meant where a difference is within the sampling error."""
+    if not any(metric.margins if marks else metric.within_error for metric in metrics):
+        return ""
+    said = "marked, too, is what is within it of the best" if marks else "within it neither is called better"
+    return (
+        f"±: as much as two shares of so many rows differ by chance (1.96 standard errors); {said}. Of other "
+        "metrics no such error is known; another seed adds to it (`python -m flows.sweep --seeds`)."
+    )
 
 
 def _value(metric: Metric, name: str, mark: bool) -> Cell:
@@ -148,7 +163,9 @@ def _delta(metric: Metric, name: str) -> Cell:
         return Cell(_DASH)
     delta = metric.deltas[name]
     text = number(delta, signed=True)
-    if metric.better is None or delta == 0:
+    if name in metric.within_error and name in metric.margins and delta:
+        return Cell(f"{text} within ±{number(metric.margins[name])}")
+    if metric.better is None or name in metric.within_error:
         return Cell(text)
     good = (delta > 0) == (metric.better == "higher")
     return Cell(f"{text} {'better' if good else 'worse'}", "good" if good else "bad")

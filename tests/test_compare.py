@@ -1000,6 +1000,46 @@ def test_only_what_changed_is_among_the_most_changed(tiny: Path, run: Run) -> No
     assert "Their probabilities are the same in both." in " ".join(out.split())
 
 
+def test_a_difference_within_the_sampling_error_is_not_called_better(tiny: Path, run: Run) -> None:
+    def metrics(accuracy: float, recall: float, f1: float, auroc: float) -> dict[str, Any]:
+        issues = {"n_issues": 900, "n_errors": 1000, "precision": 0.95, "recall": recall, "f1": f1}
+        return {
+            "metrics__retrain_cleaned_json": {"n_test_rows": 10_000, "test": {"accuracy": accuracy}},
+            "metrics__label_issues_json": issues | {"auroc": auroc},
+        }
+
+    commit(tiny, "v1", **metrics(0.99, 0.90, 0.924, 0.99))
+    commit(tiny, "v2", **metrics(0.9905, 0.91, 0.93, 0.99001))
+    commit(tiny, "v3", **metrics(0.995, 0.97, 0.96, 0.98))
+    out, _ = run(tiny, "v1", "v2", "--no-rows")
+    # 1.96 standard errors of a difference of 0.9900 and 0.9905 of 10,000 rows.
+    assert re.search(r"retrain_cleaned: test.accuracy .* \+0.0005\d* within ±0.0027 *\n", out)
+    assert re.search(r"label_issues: recall .* \+0.0100 within ±0.0258 *\n", out)
+    # Nor is F1, of which the parts are not; nor what four places do not show.
+    assert re.search(r"label_issues: f1 .* \+0.0060 *\n", out)
+    assert re.search(r"label_issues: auroc .* \+1e-05 *\n", out)
+    assert "1.96 standard errors" in out
+    out, _ = run(tiny, "v1", "v3", "--no-rows")
+    for name, word in (
+        ("test.accuracy", "better"),
+        ("recall", "better"),
+        ("f1", "better"),
+        ("auroc", "worse"),
+    ):
+        assert re.search(rf"{name} .* {word} *\n", out)
+    assert "standard errors" not in out
+    (metric,) = (
+        each
+        for each in compare_versions(tiny, ["v1", "v2"], with_rows=False).metrics
+        if each.margins and "test" in each.name
+    )
+    assert (metric.within_error, list(metric.margins), metric.best) == (("v2",), ["v2"], ())
+    # Of three the best is marked, and what may be as good.
+    out, _ = run(tiny, "v3", "v2", "v1", "--no-rows")
+    assert re.search(r"test.accuracy +0.9950 [*] +0.9905 +0.9900 *\n", out)
+    assert re.search(r"auroc +0.9800 +0.9900 [*] +0.9900 [*] *\n", out)
+
+
 def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys, flows.compare; "

@@ -149,6 +149,29 @@ def sign_test(n_old: int, n_new: int) -> float:
     return min(1.0, 2 * tail * float(np.exp(_log_fair_coin(n, k))))
 
 
+def share_margin(old: float, n_old: float, new: float, n_new: float) -> float:
+    """By how much two shares may differ by the draw of their rows alone: half a 95 % interval.
+
+    1.96 standard errors of the difference of two independent binomial shares, each with one success and one
+    failure added (Agresti and Caffo 2000), which holds for few rows and for shares near 1 too. Versions that
+    are measured on the same rows are mostly right and wrong together, and so differ by less than independent
+    ones: for them the margin is too wide rather than too narrow (Dietterich 1998, section 3.2).
+
+    Args:
+        old: the share in the old version.
+        n_old: of how many rows it is one.
+        new: the share in the new version.
+        n_new: of how many rows it is one.
+    """
+    variance = 0.0
+    for share, n in ((old, n_old), (new, n_new)):
+        adjusted = (share * n + 1) / (n + 2)
+        # Adding draws shares together, so that the margin of the shares as they are is wider by as much.
+        variance += adjusted * (1 - adjusted) * (n + 2) / n**2
+    return _Z_95 * float(np.sqrt(variance))
+
+
+_Z_95 = 1.959964
 _EXACT = 500
 """Below it the sum of whole numbers is quick; from it on what Stirling's series leaves out is below 1e-16."""
 

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import example, given
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest, norm
 
 from tasks.label_quality.changes import (
     ACTIONS,
@@ -20,6 +20,7 @@ from tasks.label_quality.changes import (
     jaccard,
     judge_labels,
     most_changed,
+    share_margin,
     sign_test,
     total_variation,
 )
@@ -129,6 +130,26 @@ def test_the_most_changed_come_by_fate_judgement_and_distance(seed: int, size: i
 
     rows = [row for row in range(size) if fate[row] or judgement[row] or distance[row] >= least_of]
     assert most_changed(fate, judgement, distance, least, least_of).tolist() == sorted(rows, key=place)
+
+
+@pytest.mark.parametrize("n", [5, 30, 200])
+def test_equal_shares_seldom_differ_by_more_than_their_margin(n: int) -> None:
+    """At most once in twenty, but for the steps of whole numbers: every outcome by its probability."""
+    for share in np.linspace(0.005, 0.995, 34):
+        probability = binom.pmf(np.arange(n + 1), n, share)
+        beyond = sum(
+            probability[i] * probability[j]
+            for i in range(n + 1)
+            for j in range(n + 1)
+            if probability[i] * probability[j] > 1e-12 and abs(i - j) / n > share_margin(i / n, n, j / n, n)
+        )
+        assert beyond <= 0.06
+
+
+def test_the_margin_is_that_of_the_binomial_distribution() -> None:
+    expected = norm.ppf(0.975) * np.sqrt(0.99 * 0.01 / 10_000 + 0.98 * 0.02 / 6_000)
+    assert share_margin(0.99, 10_000, 0.98, 6_000) == pytest.approx(expected, rel=0.02)
+    assert share_margin(1.0, 10, 1.0, 10) > 0.1  # ten of ten prove little
 
 
 @given(st.integers(0, 1500), st.integers(0, 1500))
