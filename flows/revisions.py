@@ -338,6 +338,8 @@ def _resolve(root: Path, name: str) -> tuple[str, bool]:
         if near
         else "see `git branch --all`, `git tag` and `dvc exp list --all`."
     )
+    if _git(root, "rev-parse", "--is-shallow-repository") == "true":
+        hint = f"this is a shallow clone, and `git fetch --unshallow --tags` brings the rest; {hint}"
     raise RevisionError(
         f"{name}: expected a git revision, a tag, a DVC experiment, `{LAST}` or `{WORKSPACE}`, found "
         f"nothing of that name; {hint}"

@@ -680,6 +680,22 @@ def test_a_version_that_is_not_kept_is_one_sentence(tiny: Path, run: Run) -> Non
     assert err.startswith("compare: last: expected a git repository with a commit, found none in ")
 
 
+def test_a_shallow_clone_is_said_to_be_one(tiny: Path, tmp_path: Path, run: Run) -> None:
+    for name in ("v1", "v2"):
+        commit(tiny, name, params_yaml={"a": {"b": name}})
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", "--depth", "1", tiny.as_uri(), str(clone))
+    for name in ("v1", "HEAD~1"):
+        out, err = run(clone, name, "workspace", status=1)
+        assert out == ""
+        assert err.startswith(f"compare: {name}: expected a git revision")
+        assert "this is a shallow clone, and `git fetch --unshallow --tags` brings the rest" in err
+        assert len(err.splitlines()) == 1
+    git(clone, "fetch", "--quiet", "--unshallow", "--tags")
+    assert re.search("a.b +v1 +v2", run(clone, "v1", "workspace", "--no-rows")[0])
+    assert "shallow" not in run(clone, "v3", "workspace", status=1)[1]
+
+
 def test_metrics_that_are_no_text_are_said_to_be_none(tiny: Path, run: Run) -> None:
     commit(tiny, "v1", metrics__report_json={"n": 1})
     (tiny / "metrics" / "report.json").write_bytes(b"\xff\xfe")
