@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hand_made import write_run
 from playwright.sync_api import Browser
 from rich.console import Console
 from small_runs import DVC, ENVIRONMENT, ROOT
 
-from benchmarks.workspaces import set_params
+from benchmarks.workspaces import make_workspace, set_params
 from flows.compare import main
 from flows.comparison import MOST_CHANGED, Comparison, compare_versions, direction, flatten
 from flows.comparison_views import markdown, number, print_tables
@@ -860,6 +861,30 @@ def test_texts_stand_in_the_table_of_the_most_changed(compared: Callable[..., Co
     found = _replace(found, rows=(_replace(found.rows[0], most_changed=(text,)),))
     assert "| a cat that sat |" in markdown(found)
     assert json.loads(found.json())["rows"][0]["most_changed"][0]["text"] == "a cat\nthat sat"
+
+
+def test_versions_of_texts_are_made_and_compared(tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "texts"
+    make_workspace(folder, {}, source=ROOT)
+    write_run(folder, [f"What *the* {k}th cat sat on" for k in range(300)], sureness=3, test_split=False)
+    dvc(folder, "commit", "--quiet", "--force", "prune", "pseudo_label")
+    keep(folder, "v1")
+    set_params(folder / "params.yaml", {"pseudo_label.min_confidence": 0.99})
+    dvc(folder, "repro", "--quiet", "--single-item", "pseudo_label")
+    page = tmp_path / "page.html"
+    out, _ = run(folder, "v1", "workspace", "--json", "--html", str(page))
+    found = json.loads(out)
+    assert [(param["name"], param["values"]) for param in found["params"]] == [
+        ("pseudo_label.min_confidence", {"v1": 0.8, "workspace": 0.99})
+    ]
+    (rows,) = found["rows"]
+    assert rows["changes"]["newly dropped"]
+    assert rows["n_changed"] == len(rows["changes"]["newly dropped"])
+    for row in rows["most_changed"]:
+        # Ids are every third number; see `write_run`.
+        assert row["text"] == f"What *the* {row['example_id'] // 3}th cat sat on"
+        assert f">{row['text']}</span>" in page.read_text()
+    assert all("contents" not in note for note in found["notes"])
 
 
 def test_results_of_other_parameters_are_said_to_be(copy: Path, run: Run) -> None:
