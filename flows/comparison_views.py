@@ -132,23 +132,22 @@ def _metrics(comparison: Comparison) -> Table | None:
         cells = [_value(metric, name, marks) for name in names]
         rows.append((Cell(metric.name), *cells, *([] if marks else [_delta(metric, others[0])])))
     heading = ("metric", *names, *([] if marks else ["change"]))
-    notes = [
-        "* best." if marks and any(metric.best for metric in main) else "",
-        _error_note(main, marks),
-        caption,
-    ]
-    return Table("Metrics that differ", heading, tuple(rows), " ".join(note for note in notes if note))
+    notes = " ".join(note for note in (_legend(main, marks), caption) if note)
+    return Table("Metrics that differ", heading, tuple(rows), notes)
 
 
-def _error_note(metrics: Sequence[Metric], marks: bool) -> str:
-    """What is meant where a difference is within the sampling error."""
-    if not any(metric.margins if marks else metric.within_error for metric in metrics):
-        return ""
-    said = "marked, too, is what is within it of the best" if marks else "within it neither is called better"
-    return (
-        f"±: as much as two shares of so many rows differ by chance (1.96 standard errors); {said}. Of other "
-        "metrics no such error is known; another seed adds to it (`python -m flows.sweep --seeds`)."
+def _legend(metrics: Sequence[Metric], marks: bool) -> str:
+    """What a mark means, and what a difference within the sampling error."""
+    by_chance = "two shares of so many rows differ by chance (1.96 standard errors)"
+    unknown = (
+        "Of other metrics no such error is known; another seed adds to it: `python -m flows.sweep --seeds`."
     )
+    if marks and any(metric.best for metric in metrics):
+        with_margins = any(metric.margins for metric in metrics)
+        return f"* best, or as near to it as {by_chance}. {unknown}" if with_margins else "* best."
+    if not marks and any(metric.margins.keys() & metric.within_error for metric in metrics):
+        return f"±: as much as {by_chance}; within it neither is called better. {unknown}"
+    return ""
 
 
 def _value(metric: Metric, name: str, mark: bool) -> Cell:
@@ -256,9 +255,8 @@ def _truth(rows: RowChanges) -> Table | None:
         (rows.version, rows.base, [row[dropped] for row in counts]),
     ):
         if kept[right] or kept[wrong]:
-            said.append(
-                f"Of the rows that {name} alone drops {other} has {kept[right]:,} right, {kept[wrong]:,} not."
-            )
+            judged = f"{kept[right]:,} right and {kept[wrong]:,} wrong"
+            said.append(f"Of those that {name} alone drops, {other} has {judged}.")
     if any(cell for cells in rows.truth.ids.values() for cell in cells.values()):
         said.append("--json has the ids of the rows of each cell (rows, truth, ids).")
     caption = " ".join(said)
