@@ -82,7 +82,7 @@ def run_ours(filter_by: str, folder: Path) -> Any:
 
     predictions = TableReader(folder / "data" / "pred_probs.parquet", PRED_PROBS, ["pred_probs"])
     given = TableReader(folder / "data" / "given_labels.parquet", GIVEN_LABELS, ["given_label", "is_noisy"])
-    rows = LabelledRows(predictions, given, threads_within(2**30, predictions))
+    rows = LabelledRows(predictions, given, threads_within(2**30, predictions, given))
     return find_issues(rows, filters=(filter_by,), rank_by=None).flagged[filter_by].rows
 
 

@@ -5,7 +5,7 @@ stage: `dvc repro --single-item prune` comes next. Files are read in portions, s
 """
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -19,7 +19,15 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from tasks import DatasetError
-from tasks.artifacts import GIVEN_LABELS, PRED_PROBS, DatasetFacts, atomic_path, stream_to
+from tasks.artifacts import (
+    BUFFER_BYTES,
+    GIVEN_LABELS,
+    PRED_PROBS,
+    DatasetFacts,
+    atomic_path,
+    regrouped,
+    stream_to,
+)
 
 SUM_TOLERANCE = 1e-3
 """How far from 1 the probabilities of a row may sum: float16 and printed decimals stay within."""
@@ -163,7 +171,7 @@ class Vectors:
                 yield Portion(np.array(array[start : start + n_rows]))
             return
         try:
-            for table in _regrouped(self._batches(n_rows), n_rows):
+            for table in regrouped(self._batches(n_rows), n_rows):
                 yield self._portion(table)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{self.path}: expected readable rows ({error}).") from error
@@ -176,7 +184,7 @@ class Vectors:
                 yield from reader
         else:
             wanted = [*self.columns, *([_ID] if self.has_ids else []), *([_FOLD] if self.has_folds else [])]
-            with pq.ParquetFile(self.path, pre_buffer=False) as file:
+            with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=BUFFER_BYTES) as file:
                 yield from file.iter_batches(n_rows, columns=wanted)
 
     def _portion(self, table: pa.Table) -> Portion:
@@ -203,18 +211,6 @@ class Vectors:
                 f"found {lengths[other[0]]} in one."
             )
         return np.asarray(storage.flatten().to_numpy(zero_copy_only=False)).reshape(-1, self.width)
-
-
-def _regrouped(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.Table]:
-    waiting: pa.Table | None = None
-    for batch in batches:
-        table = pa.table(batch)
-        waiting = table if waiting is None else pa.concat_tables([waiting, table])
-        while waiting.num_rows >= n_rows:
-            yield waiting.slice(0, n_rows)
-            waiting = waiting.slice(n_rows)
-    if waiting is not None and waiting.num_rows:
-        yield waiting
 
 
 def open_vectors(path: Path, content: Content) -> Vectors:

@@ -6,6 +6,7 @@ bytes a row), and, where the truth is known, the score that rows are ranked by. 
 any, are read twice before the last pass, and leave three numbers a row: importance, its percentile, contrast.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -56,11 +57,16 @@ Result = TypeVar("Result")
 _N_PASSES = 4
 # Below so many probabilities a progress bar would be gone before it is read.
 _LONG = 50_000_000
-# A part takes so many times its size while it is read, decoded and looked at.
+# A part takes so many times its size while it is read, decoded and looked at. Where one is too large for the
+# memory allowed, it is cut, but not below so many bytes.
 _PART_COPIES = 3
+_LEAST_PART = 2**20
+# Parts of the labels are kept, two and two for each thread; one takes at most such a share of the memory.
+_LABELS_PARTS = 2
+_LABELS_SHARE = 64
 # Matrices of K x K numbers held at a time, and bytes for each probability that the noise model is fitted on.
 _MATRICES = 8
-_FIT_BYTES = 28
+_FIT_BYTES = 20
 # Scores are computed in pieces that stay in the processor's cache.
 _PIECE_ENTRIES = 2**18
 # A block of embeddings takes so many times its size in float64 while it is put together and worked on.
@@ -93,7 +99,7 @@ def prune(params: Params, workspace: Path) -> None:
         )
     proved = check_proof(predictions)
     console = Console(stderr=True)
-    n_threads = threads_within(limit, predictions)
+    n_threads = threads_within(limit, predictions, given)
     embeddings = None if section.importance == "none" else open_embeddings(predictions, limit)
     with progress_bar(console, predictions) as advance:
         rows = LabelledRows(predictions, given, n_threads, advance)
@@ -193,7 +199,8 @@ class LabelledRows:
         self.n_threads, self._done = n_threads, done
         self.n_rows, (self.n_classes,) = predictions.n_rows, predictions.shape_of("pred_probs")
         # Neighbouring parts of the predictions share parts of the labels.
-        self._given_part = lru_cache(maxsize=2 * n_threads + 2)(given.read)
+        self._given_part = lru_cache(maxsize=_LABELS_PARTS * (n_threads + 1))(given.read)
+        self._reading_given = threading.Lock()
         folder = predictions.path.parent
         self._scratch = (
             Scratch(folder, (self.n_classes,), np.float32)
@@ -215,6 +222,8 @@ class LabelledRows:
         for result in map_in_order(function, len(self.predictions), self.n_threads):
             self._done()
             yield result
+        # What decoding took is not kept for the next pass, or the fit, which may decode nothing.
+        pa.default_memory_pool().release_unused()
 
     def batch(self, number: int) -> Batch:
         """The labels and probabilities of one part of the predictions.
@@ -232,8 +241,7 @@ class LabelledRows:
         if number in self._kept:
             labels = self._labels[start:stop]
         else:
-            given, rows = self._given_of(column_array(table, "example_id"))
-            labels = column_array(given, "given_label")[rows]
+            labels = column_array(self._given_of(column_array(table, "example_id")), "given_label")
             self._labels[start:stop] = labels
             if self._scratch:
                 try:
@@ -247,9 +255,11 @@ class LabelledRows:
     def part(self, number: int) -> "Part":
         """The same with the ids and the truth."""
         ids = column_array(self.predictions.read_only(number, ["example_id"]), "example_id")
-        given, rows = self._given_of(ids)
-        true = _known(given.column("true_label"), 0, rows)
-        is_noisy = _known(given.column("is_noisy"), False, rows)
+        given = self._given_of(ids)
+        true, is_noisy = (
+            None if given.column(name).null_count else column_array(given, name)
+            for name in ("true_label", "is_noisy")
+        )
         return Part(self.batch(number), ids, None if true is None else true.astype(np.int64), is_noisy)
 
     @property
@@ -257,25 +267,18 @@ class LabelledRows:
         """(N,) all given labels, once a pass has been made."""
         return self._labels.astype(np.int64)
 
-    def _given_of(self, ids: npt.NDArray[np.int64]) -> tuple[pa.Table, slice | npt.NDArray[np.intp]]:
-        """Parts of the labels with all `ids`, and the rows of those."""
-        parts = [self._given_part(int(part)) for part in self.given.parts_with(ids[0], ids[-1])]
+    def _given_of(self, ids: npt.NDArray[np.int64]) -> pa.Table:
+        """The rows of the labels with these ids."""
+        # In turn, so that no part is read twice at a time: runs of a row group are slow to go back to.
+        with self._reading_given:
+            parts = [self._given_part(int(part)) for part in self.given.parts_with(ids[0], ids[-1])]
         table = pa.concat_tables(parts) if parts else self.given.nothing
         found = column_array(table, "example_id")
         # Where no id is left out, as is usual, the rows are a slice.
         first = int(np.searchsorted(found, ids[0]))
-        together = slice(first, first + len(ids))
-        if np.array_equal(found[together], ids):
-            return table, together
-        return table, locate(found, ids, str(self.given.path))
-
-
-def _known(
-    column: pa.ChunkedArray, filler: Any, rows: slice | npt.NDArray[np.intp]
-) -> npt.NDArray[Any] | None:
-    """(n,) the values of some rows, if none of them is null."""
-    known = column.is_valid().to_numpy()[rows]
-    return np.asarray(column.fill_null(filler).to_numpy()[rows]) if known.all() else None
+        if np.array_equal(found[first : first + len(ids)], ids):
+            return table.slice(first, len(ids))
+        return table.take(pa.array(locate(found, ids, str(self.given.path))))
 
 
 @dataclass(frozen=True)
@@ -304,7 +307,11 @@ def open_embeddings(predictions: TableReader, limit: int) -> TableReader | None:
         return None
     embeddings = TableReader(path, PRED_PROBS, ["embedding"], limit)
     n_features = embeddings.shape_of("embedding")[0]
-    needed = _importance_bytes(embeddings) + 16 * (n_features + 1) ** 2
+    matrices = 16 * (n_features + 1) ** 2
+    excess = _importance_bytes(embeddings) + matrices - limit
+    if excess > 0:
+        embeddings.cut(max(embeddings.part_bytes - excess // _PART_COPIES - 1, _LEAST_PART))
+    needed = _importance_bytes(embeddings) + matrices
     if needed > limit:
         raise ArtifactError(
             f"{path}: importance from embeddings of {n_features} numbers takes about "
@@ -336,7 +343,7 @@ def measure_importance(rows: LabelledRows, embeddings: TableReader, limit: int, 
     path = embeddings.path
     n_features = embeddings.shape_of("embedding")[0]
     fixed = _importance_bytes(embeddings)
-    labels, (space, n_spaces) = rows.labels, which_model(rows, limit)
+    labels, (space, n_spaces) = rows.labels, which_model(rows.predictions)
 
     def read() -> Iterator[Block]:
         start = 0
@@ -364,11 +371,12 @@ def measure_importance(rows: LabelledRows, embeddings: TableReader, limit: int, 
     return Importance(importance, percentile_in_class(importance, labels), compared)
 
 
-def which_model(rows: LabelledRows, limit: int) -> tuple[npt.NDArray[np.intp], int]:
+def which_model(predictions: TableReader) -> tuple[npt.NDArray[np.intp], int]:
     """(N,) which fold's model made the embedding of each row, from 0, and how many such there are."""
-    reader = TableReader(rows.predictions.path, PRED_PROBS, ["fold"], limit)
-    fold = np.concatenate([column_array(reader.read(number), "fold") for number in range(len(reader))])
-    folds, space = np.unique(fold, return_inverse=True)
+    tables = (predictions.read_only(number, ["fold"]) for number in range(len(predictions)))
+    folds, space = np.unique(
+        np.concatenate([column_array(table, "fold") for table in tables]), return_inverse=True
+    )
     return space, len(folds)
 
 
@@ -571,24 +579,33 @@ def write_health(workspace: Path, facts: DatasetFacts, issues: IssueRows, counts
             pacsv.write_csv(pa.table(entries), temporary)
 
 
-def threads_within(limit: int, predictions: TableReader) -> int:
-    """How many threads may work side by side in `limit` bytes; no result depends on it.
+def threads_within(limit: int, predictions: TableReader, given: TableReader) -> int:
+    """Cut the parts of the tables that are too large, and say how many threads may work side by side.
+
+    All is to fit in `limit` bytes; no result depends on it.
 
     Raises:
-        ArtifactError: not even one.
+        ArtifactError: not even one thread may.
     """
     n_classes = predictions.shape_of("pred_probs")[0]
+    given.cut(limit // _LABELS_SHARE)
+    labels = _LABELS_PARTS * given.part_bytes
+    matrices = 8 * n_classes**2 * _MATRICES
     # The counted margins, and twice as much while cutoffs are read from them.
-    fixed = 8 * n_classes**2 * (_MATRICES + 3 * margin_steps(n_classes))
-    a_thread = _PART_COPIES * predictions.part_bytes + 8 * n_classes**2
-    # The fit comes between two passes, when no part is at work.
-    fit = fixed + _FIT_BYTES * n_classes * len(fit_rows(predictions.n_rows, n_classes))
+    fixed = matrices + 8 * n_classes**2 * 3 * margin_steps(n_classes) + labels
+    beside_part = 8 * n_classes**2 + labels
+    if fixed + beside_part + _PART_COPIES * predictions.part_bytes > limit:
+        share = (limit - fixed) // available_cores() - beside_part
+        predictions.cut(max(share // _PART_COPIES, _LEAST_PART))
+    a_thread = beside_part + _PART_COPIES * predictions.part_bytes
+    # The fit comes between two passes, when neither parts are at work nor margins counted.
+    fit = matrices + labels + _FIT_BYTES * n_classes * len(fit_rows(predictions.n_rows, n_classes))
     needed = max(fixed + a_thread, fit)
     if needed > limit:
         raise ArtifactError(
-            f"{predictions.path}: its largest row group ({predictions.part_bytes / 2**20:,.0f} MB) at work "
-            f"with {n_classes} classes takes about {needed / 2**20:,.0f} MB, found prune.memory_limit_mb = "
-            f"{limit // 2**20}. Raise it in params.yaml, or write the file with smaller row groups."
+            f"{predictions.path}: {predictions.n_rows:,} rows of {n_classes} classes take about "
+            f"{needed / 2**20:,.0f} MB at work, found prune.memory_limit_mb = {limit // 2**20}. Raise it in "
+            "params.yaml."
         )
     return int(min(available_cores(), max((limit - fixed) // a_thread, 1)))
 

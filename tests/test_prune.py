@@ -1,10 +1,16 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tasks import ArtifactError
 from tasks.artifacts import (
@@ -38,7 +44,7 @@ from tasks.label_quality.importance import (
 from tasks.label_quality.metrics import detection_quality, ranking_quality
 from tasks.label_quality.scores import SCORES
 from tasks.params import load_params
-from tasks.prune import in_blocks, prune
+from tasks.prune import LabelledRows, in_blocks, prune
 
 FACTS = DatasetFacts("toy", ("ant", "bee", "cat"), "features", (2,))
 
@@ -381,6 +387,19 @@ def test_without_the_truth_nothing_is_compared_with_it(params, tmp_path):
     assert columns == ["given", "true", "confident_joint", "noise_posterior"]
 
 
+WRITTEN = (
+    *("data/label_issues.parquet", "metrics/label_issues.json", "plots/filters.csv"),
+    *("metrics/health.json", "plots/noise_matrices.csv", "plots/joints.csv"),
+)
+
+
+def regroup(workspace, *sizes):
+    """Rewrite pred_probs and given_labels with row groups of these sizes."""
+    for table, size in zip(("pred_probs", "given_labels"), sizes, strict=True):
+        path = workspace / "data" / f"{table}.parquet"
+        pq.write_table(pq.read_table(path), path, row_group_size=size)
+
+
 def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
     files = {}
     kinds = (("whole", 80, 1), ("few", 7, 1), ("threads", 11, 4), ("full", 9, 2), ("filling", 9, 2))
@@ -392,20 +411,115 @@ def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
 
     for name, rows_a_group, n_threads in kinds:
         write_inputs(tmp_path / name, embedded=True)
-        for table in ("pred_probs", "given_labels"):
-            path = tmp_path / name / "data" / f"{table}.parquet"
-            pq.write_table(pq.read_table(path), path, row_group_size=rows_a_group)
+        regroup(tmp_path / name, rows_a_group, rows_a_group)
         monkeypatch.setattr("tasks.prune.available_cores", lambda n_threads=n_threads: n_threads)
         monkeypatch.setattr(Scratch, "fits", lambda *_, name=name: name != "full")
         if name == "filling":
             monkeypatch.setattr(Scratch, "write", write_once)
         prune(params, tmp_path / name)
-        written = [
-            *("data/label_issues.parquet", "metrics/label_issues.json", "plots/filters.csv"),
-            *("metrics/health.json", "plots/noise_matrices.csv", "plots/joints.csv"),
-        ]
-        files[name] = [(tmp_path / name / path).read_bytes() for path in written]
+        files[name] = [(tmp_path / name / path).read_bytes() for path in WRITTEN]
     assert all(content == files["whole"] for content in files.values())
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sizes=st.tuples(st.sampled_from([1, 7, 40, 80]), st.sampled_from([1, 13, 90])),
+    cuts=st.tuples(*[st.sampled_from([1, 100, 300, 1_000, 10**6])] * 3),
+    n_threads=st.sampled_from([1, 2, 5]),
+    room=st.booleans(),
+)
+def test_row_groups_cut_into_runs_change_no_byte(params, tmp_path, sizes, cuts, n_threads, room):
+    if not (tmp_path / "plain").exists():
+        write_inputs(tmp_path / "plain", embedded=True)
+        prune(params, tmp_path / "plain")
+    write_inputs(tmp_path / "cut", embedded=True)
+    regroup(tmp_path / "cut", *sizes)
+    most_bytes = dict(zip((("pred_probs",), ("given_label",), ("embedding",)), cuts, strict=True))
+    cut = TableReader.cut
+
+    class Cut(TableReader):
+        def __init__(self, path, artifact, columns, max_bytes):
+            super().__init__(path, artifact, columns, max_bytes)
+            (most,) = (most_bytes[name] for name in most_bytes if set(name) <= set(columns))
+            cut(self, most)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("tasks.prune.TableReader", Cut)
+        monkeypatch.setattr("tasks.prune.available_cores", lambda: n_threads)
+        monkeypatch.setattr(Scratch, "fits", lambda *_: room)
+        prune(params, tmp_path / "cut")
+    for path in WRITTEN:
+        assert (tmp_path / "cut" / path).read_bytes() == (tmp_path / "plain" / path).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "cut" / "data").iterdir()) == [
+        *("given_labels.parquet", "label_issues.parquet", "pred_probs.parquet"),
+    ]
+
+
+def test_the_truth_of_a_part_keeps_no_other_rows_in_memory(tmp_path):
+    write_inputs(tmp_path)
+    data = tmp_path / "data"
+    regroup(tmp_path, 10, 90)
+    rows = LabelledRows(
+        TableReader(data / "pred_probs.parquet", PRED_PROBS, ["pred_probs"]),
+        TableReader(data / "given_labels.parquet", GIVEN_LABELS, ["given_label", "true_label", "is_noisy"]),
+    )
+    part = rows.part(3)
+    assert len(part.is_noisy) == 10
+    held = part.is_noisy
+    while isinstance(held.base, np.ndarray):
+        held = held.base
+    assert held.nbytes == 10
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tasks.artifacts import GIVEN_LABELS, PRED_PROBS, TableReader
+from tasks.label_quality.filters import find_issues
+from tasks.prune import LabelledRows, threads_within
+
+def memory(name):
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(name + ":")[1].split()[0]) / 1024
+
+data, limit = Path(sys.argv[1]), int(sys.argv[2]) * 2**20
+predictions = TableReader(data / "pred_probs.parquet", PRED_PROBS, ["pred_probs"])
+given = TableReader(data / "given_labels.parquet", GIVEN_LABELS, ["given_label", "is_noisy"])
+before = memory("VmRSS")
+rows = LabelledRows(predictions, given, threads_within(limit, predictions, given))
+issues = find_issues(rows, filters=["prune_by_class"])
+print(len(issues.flagged["prune_by_class"].rows))
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_a_row_group_larger_than_the_memory_allowed_is_worked_on_within_it(pytestconfig, tmp_path):
+    n_rows, n_classes, limit = 600_000, 64, 192
+    rng = np.random.default_rng(0)
+    labels = rng.integers(n_classes, size=n_rows)
+    probs = rng.random((n_rows, n_classes), dtype=np.float32)
+    probs[np.arange(n_rows), np.where(rng.random(n_rows) < 0.05, labels[::-1], labels)] += 20
+    probs /= probs.sum(axis=1, keepdims=True)
+    facts = DatasetFacts("large", tuple(map(str, range(n_classes))), "features", (1,))
+    nothing = {"true_label": pa.nulls(n_rows, pa.int16()), "is_noisy": pa.nulls(n_rows, pa.bool_())}
+    columns = {"example_id": range(n_rows), "split": ["train"] * n_rows, "given_label": labels, **nothing}
+    given = make_table(GIVEN_LABELS, facts, columns)
+    columns = {"example_id": range(n_rows), "fold": labels, "pred_probs": probs}
+    for name, table in ("given_labels", given), ("pred_probs", make_table(PRED_PROBS, facts, columns)):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(table, path, row_group_size=n_rows, compression="none", use_dictionary=False)
+    program = [sys.executable, "-c", MEASURED, str(tmp_path), str(limit)]
+    environment = os.environ | {"PYTHONPATH": str(pytestconfig.rootpath)}
+    output = subprocess.run(program, env=environment, check=True, capture_output=True, text=True).stdout
+    n_issues, peak_mb = output.split()
+    expected = find_label_issues(labels, probs, filters=["prune_by_class"]).flags["prune_by_class"].sum()
+    assert int(n_issues) == expected > 1_000
+    # All of it is 154 MB, and takes some three times that while it is decoded.
+    assert float(peak_mb) < limit
 
 
 def test_adjusted_probabilities_change_the_ranks_alone(params, tmp_path):
@@ -432,7 +546,8 @@ def test_too_little_memory_is_one_error_that_says_how_much_it_takes(params, tmp_
         "pred_probs": np.full((n_rows, 3), 1 / 3, np.float32),
     }
     pq.write_table(make_table(PRED_PROBS, facts, columns), path, row_group_size=n_rows)
-    with pytest.raises(ArtifactError, match=r"takes about \d+ MB, found prune.memory_limit_mb = 16"):
+    message = r"2,000,000 rows of 3 classes take about \d+ MB at work, found prune.memory_limit_mb = 16"
+    with pytest.raises(ArtifactError, match=message):
         prune(choose(params, memory_limit_mb=16), tmp_path)
     assert not (tmp_path / "data" / "label_issues.parquet").exists()
 

@@ -3,10 +3,12 @@
 from tasks.artifacts.files import atomic_path, write_json, write_text
 from tasks.artifacts.rows import OUT_OF_FOLD, FoldsDigest, folds_digest, locate, rows_digest
 from tasks.artifacts.streams import (
+    BUFFER_BYTES,
     Scratch,
     TableReader,
     available_cores,
     map_in_order,
+    regrouped,
     stream_to,
     write_stream,
 )
@@ -29,6 +31,7 @@ from tasks.artifacts.tables import (
 )
 
 __all__ = [
+    "BUFFER_BYTES",
     "EXAMPLES",
     "FOLDS",
     "FOLD_PRED_PROBS",
@@ -51,6 +54,7 @@ __all__ = [
     "map_in_order",
     "read_facts",
     "read_table",
+    "regrouped",
     "rows_digest",
     "stream_to",
     "tensor_column",

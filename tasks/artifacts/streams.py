@@ -1,17 +1,20 @@
-"""Tables larger than memory: the same files as `read_table` and `write_table`, row group by row group."""
+"""Tables larger than memory: the same files as `read_table` and `write_table`, part by part."""
 
+import math
 import os
 import shutil
 import tempfile
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,12 +41,40 @@ from tasks.artifacts.tables import (
 
 Result = TypeVar("Result")
 
+BUFFER_BYTES = 2**18
+"""What is read ahead of a column where a row group is decoded run by run; without it, all of the column."""
+# So many ids are looked at, and at most so many rows make a run.
+_RUN_ROWS = 2**18
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Consecutive rows, with ids from `low` to `high`: a row group, or one of the runs that one is cut in."""
+
+    group: int
+    run: int | None
+    n_rows: int
+    low: int
+    high: int
+    ascends: bool = True
+
+    @classmethod
+    def of(cls, group: int, run: int | None, ids: npt.NDArray[np.int64]) -> Self:
+        """The part of rows with these ids, of which there are some."""
+        return cls(group, run, len(ids), int(ids[0]), int(ids[-1]), bool(np.all(ids[1:] > ids[:-1])))
+
+
+def _ascend(parts: Sequence[_Part]) -> bool:
+    inside = all(part.ascends for part in parts)
+    return inside and all(after.low > before.high for before, after in pairwise(parts))
+
 
 class TableReader:
     """An artifact in parts of consecutive rows, in order of `example_id`; each is checked as it is read.
 
-    The parts are the file's row groups. A file whose rows are in another order is sorted in memory, if it
-    fits. Parts may be read in any order, as often as wanted, by several threads at a time.
+    The parts are the file's row groups, or runs of rows where `cut` found these too large. A file whose rows
+    are in another order is sorted in memory, if it fits. Parts may be read in any order, as often as wanted,
+    by several threads at a time; the runs of a row group come fast in ascending order alone.
 
     Attributes:
         n_rows: rows of all parts.
@@ -79,33 +110,64 @@ class TableReader:
             self.facts = read_facts(self._schema.empty_table(), str(path))
             n_groups = self._metadata.num_row_groups
             self._groups = [group for group in range(n_groups) if self._metadata.row_group(group).num_rows]
-            # Ids alone take little memory, whatever `max_bytes`.
-            found = list(
-                map_in_order(
-                    lambda place: self._bounds_of(self._groups[place]), len(self._groups), available_cores()
-                )
-            )
-        self._sorted: pa.Table | None = None
-        self._verified: set[int] = set()
-        bounds = [ends for ends in found if ends is not None]
-        sizes = [self._metadata.row_group(group).num_rows for group in self._groups]
-        if len(bounds) < len(found) or any(after[0] <= before[1] for before, after in pairwise(bounds)):
-            self._sorted = self._sort(max_bytes)
-            ids = column_array(self._sorted, "example_id")
-            parts = [ids[start : start + ROW_GROUP_ROWS] for start in range(0, len(ids), ROW_GROUP_ROWS)]
-            bounds, sizes = [(int(part[0]), int(part[-1])) for part in parts], [len(part) for part in parts]
-        self.bounds = np.array(bounds, dtype=np.int64).reshape(-1, 2)
-        self.starts = np.cumsum([0, *sizes])
-        self.n_rows = int(self.starts[-1])
-        self.part_bytes = max((self._bytes_of([group]) for group in self._groups), default=0)
+            self._row_bytes = self._measure_row()
+            parts = self._find_parts(most_rows=2**62)
+        self._sorted = None if _ascend(parts) else self._sort(max_bytes)
+        self._set_parts(parts if self._sorted is None else self._slices(ROW_GROUP_ROWS), 0)
 
-    def _bounds_of(self, group: int) -> tuple[int, int] | None:
-        """The first and the last id of a row group; none where its ids do not ascend."""
-        ids = column_array(self._read_group(group, ["example_id"], verify=True), "example_id")
-        return (int(ids[0]), int(ids[-1])) if np.all(ids[1:] > ids[:-1]) else None
+    def cut(self, max_bytes: int) -> None:
+        """Make parts of at most `max_bytes`, or of one row, of those that are larger.
+
+        A row group that is cut is never in memory whole: it is decoded in runs, each after the one before it.
+
+        Raises:
+            ArtifactError: the file is damaged.
+        """
+        if self.part_bytes > max_bytes:
+            most_rows = max(max_bytes // self._row_bytes, 1)
+            # Decoders double their buffers: what is just below a power of two leaves none of it empty.
+            numbers = max(_numbers(self._schema.field(name).type) for name in self._columns)
+            most_rows = max(2 ** int(math.log2(most_rows * numbers)) // numbers, 1)
+            with damaged(self.path, self._artifact):
+                parts = self._find_parts(most_rows) if self._sorted is None else self._slices(most_rows)
+            self._set_parts(parts, most_rows)
+
+    def _find_parts(self, most_rows: int) -> list[_Part]:
+        """The row groups, those of more than `most_rows` rows in runs of so many."""
+        found = map_in_order(
+            lambda place: self._parts_of(self._groups[place], most_rows), len(self._groups), available_cores()
+        )
+        return [part for parts in found for part in parts]
+
+    def _parts_of(self, group: int, most_rows: int) -> list[_Part]:
+        n_rows, run_rows = self._rows_of(group), min(most_rows, _RUN_ROWS)
+        if n_rows <= run_rows:
+            table = self._read_group(group, ["example_id"], verify=True)
+            return [_Part.of(group, None, column_array(table, "example_id"))]
+        runs = [
+            _Part.of(group, run, column_array(table, "example_id"))
+            for run, table in enumerate(self._decode(group, ["example_id"], run_rows))
+        ]
+        if n_rows > most_rows:
+            return runs
+        return [_Part(group, None, n_rows, runs[0].low, runs[-1].high, _ascend(runs))]
+
+    def _slices(self, most_rows: int) -> list[_Part]:
+        """The sorted rows in parts."""
+        ids = column_array(self._sorted, "example_id")
+        return [_Part.of(0, None, ids[first : first + most_rows]) for first in range(0, len(ids), most_rows)]
+
+    def _set_parts(self, parts: list[_Part], most_rows: int) -> None:
+        self._parts, self._run_rows = parts, min(most_rows, _RUN_ROWS)
+        self._verified: set[int] = set()
+        self._runs: dict[tuple[int, tuple[str, ...]], _Runs] = {}
+        self.bounds = np.array([(part.low, part.high) for part in parts], dtype=np.int64).reshape(-1, 2)
+        self.starts = np.cumsum([0, *(part.n_rows for part in parts)])
+        self.n_rows = int(self.starts[-1])
+        self.part_bytes = self._row_bytes * max((part.n_rows for part in parts), default=0)
 
     def _sort(self, max_bytes: int) -> pa.Table:
-        needed = 3 * self._bytes_of(self._groups)
+        needed = 3 * self._row_bytes * self._metadata.num_rows
         if needed > max_bytes:
             raise ArtifactError(
                 f"{self.path}: rows were expected in ascending order of `example_id`, found them in another, "
@@ -116,7 +178,7 @@ class TableReader:
         return table.take(pa.array(np.argsort(column_array(table, "example_id")))).combine_chunks()
 
     def __len__(self) -> int:
-        return len(self.bounds)
+        return len(self._parts)
 
     def read(self, part: int) -> pa.Table:
         """The rows of one part.
@@ -126,10 +188,9 @@ class TableReader:
         """
         if self._sorted is not None:
             return self._sorted.slice(self.starts[part], self.starts[part + 1] - self.starts[part])
-        group = self._groups[part]
         with damaged(self.path, self._artifact):
             # Once is enough: checksums take a fifth of the time.
-            table = self._read_group(group, self._columns, verify=part not in self._verified)
+            table = self._read_part(part, self._columns, verify=part not in self._verified)
         if part not in self._verified:
             check_columns(table, self._artifact, str(self.path))
             self._verified.add(part)
@@ -163,7 +224,16 @@ class TableReader:
         if self._sorted is not None:
             return self.read(part).select(columns)
         with damaged(self.path, self._artifact):
-            return self._read_group(self._groups[part], columns, verify=False)
+            return self._read_part(part, columns, verify=False)
+
+    def _read_part(self, number: int, columns: Sequence[str], verify: bool) -> pa.Table:
+        part = self._parts[number]
+        if part.run is None:
+            return self._read_group(part.group, columns, verify)
+        key = part.group, tuple(columns)
+        n_runs = -(-self._rows_of(part.group) // self._run_rows)
+        runs = _Runs(partial(self._decode, *key, self._run_rows), n_runs)
+        return self._runs.setdefault(key, runs).read(part.run)
 
     def _read_group(self, group: int, columns: Sequence[str], verify: bool) -> pa.Table:
         # One file object does not serve several threads.
@@ -175,15 +245,98 @@ class TableReader:
             )
         return files[kind].read_row_group(group, columns=list(columns), use_threads=False)
 
-    def _bytes_of(self, groups: Sequence[int]) -> int:
-        total = 0
-        for group in groups:
-            chunks = self._metadata.row_group(group)
-            for index in range(chunks.num_columns):
-                chunk = chunks.column(index)
-                if chunk.path_in_schema.split(".")[0] in self._columns:
-                    total += chunk.total_uncompressed_size
-        return total
+    def _decode(self, group: int, columns: Sequence[str], n_rows: int) -> Generator[pa.Table, None, None]:
+        """A row group, `n_rows` rows at a time."""
+        with pq.ParquetFile(
+            self.path,
+            metadata=self._metadata,
+            page_checksum_verification=True,
+            pre_buffer=False,
+            buffer_size=BUFFER_BYTES,
+        ) as file:
+            batches = file.iter_batches(n_rows, row_groups=[group], columns=list(columns), use_threads=False)
+            yield from regrouped(batches, n_rows)
+
+    def _rows_of(self, group: int) -> int:
+        return int(self._metadata.row_group(group).num_rows)
+
+    def _measure_row(self) -> int:
+        """Bytes of a row in memory, about: encoded it may take less, but texts are only known as encoded."""
+        chunks = (
+            group.column(index)
+            for group in map(self._metadata.row_group, self._groups)
+            for index in range(group.num_columns)
+        )
+        encoded: int = sum(
+            chunk.total_uncompressed_size
+            for chunk in chunks
+            if chunk.path_in_schema.split(".")[0] in self._columns
+        )
+        decoded = sum(_width(self._schema.field(name).type) for name in self._columns)
+        return math.ceil(max(encoded / max(int(self._metadata.num_rows), 1), decoded))
+
+
+def _numbers(found: pa.DataType) -> int:
+    """How many numbers a value of a type is made of."""
+    return math.prod(found.shape) if isinstance(found, pa.FixedShapeTensorType) else 1
+
+
+def _width(found: pa.DataType) -> float:
+    """Bytes of a value of a type, 0 where they vary."""
+    of_number = found.value_type if isinstance(found, pa.FixedShapeTensorType) else found
+    return _numbers(found) * of_number.bit_width / 8 if pa.types.is_primitive(of_number) else 0.0
+
+
+class _Runs:
+    """A row group in `n_runs` runs of consecutive rows, each decoded after the one before it.
+
+    Threads that work side by side ask for them a little out of order, so the last few that nobody has asked
+    for yet are kept. To go back further is to begin again.
+    """
+
+    def __init__(self, decode: Callable[[], Generator[pa.Table, None, None]], n_runs: int) -> None:
+        self._decode, self._n_runs = decode, n_runs
+        self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._left, self._next = self._decode(), 0
+        self._early: dict[int, pa.Table] = {}
+
+    def read(self, run: int) -> pa.Table:
+        with self._lock:
+            if run in self._early:
+                return self._early.pop(run)
+            if run < self._next:
+                self._begin()
+            for table in self._left:
+                number, self._next = self._next, self._next + 1
+                if number == run:
+                    if self._next == self._n_runs:
+                        # Nothing is held of a row group that is through.
+                        self._left.close()
+                    return table
+                self._early[number] = table
+                if len(self._early) > available_cores():
+                    del self._early[min(self._early)]
+            raise OSError(f"row group: rows up to run {run} were expected, found {self._next} runs")
+
+
+def regrouped(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.Table]:
+    """The rows of batches of any length, `n_rows` at a time; fewer in the last table alone."""
+    waiting: list[pa.Table] = []
+    for batch in batches:
+        waiting.append(pa.table(batch))
+        # Nothing here keeps what is handed on: it may be freed while the next is decoded.
+        del batch
+        while (n_waiting := sum(table.num_rows for table in waiting)) >= n_rows:
+            whole = pa.concat_tables(waiting)
+            waiting = [whole.slice(n_rows)] if n_waiting > n_rows else []
+            ready = [whole.slice(0, n_rows)]
+            del whole
+            yield ready.pop()
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 class Scratch:

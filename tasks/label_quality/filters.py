@@ -136,6 +136,7 @@ def find_issues(
     thresholds = totals.thresholds()
     score = ranking_score(rank_by, thresholds if adjust_pred_probs else None) if rank_by else None
     fitted = fit_noise_posterior(*sample) if sample else None
+    del sample
     raw, by_row, margins = _second_pass(rows, thresholds, fitted, score, filters)
     calibrated = cj.calibrate_joint(raw, totals.counts)
     # Like the reference, a class's only row is never pruned, whatever the minimum; and counts come after

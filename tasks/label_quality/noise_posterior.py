@@ -83,7 +83,9 @@ def fit_noise_posterior(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) 
 
 
 def _log(pred_probs: npt.NDArray[Any]) -> Floats:
-    return np.log(np.maximum(pred_probs.astype(np.float64), 1e-12))
+    logs = pred_probs.astype(np.float64)
+    np.maximum(logs, 1e-12, out=logs)
+    return np.log(logs, out=logs)
 
 
 def _sharpen(logs: Floats, sharpness: float, axis: int) -> Floats:

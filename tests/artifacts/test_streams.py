@@ -95,6 +95,58 @@ def test_parts_together_are_the_table(columns, whole, row_group_size):
         assert len(found) <= len(wanted) + 2 * min(row_group_size, N_ROWS)
 
 
+def in_order(reader):
+    return list(map_in_order(reader.read, len(reader), 3))
+
+
+@pytest.mark.parametrize("row_group_size", [777, 16_384, 10**6])
+@pytest.mark.parametrize("most_rows", [1, 700, 5_000])
+def test_row_groups_that_are_too_large_are_cut(columns, whole, row_group_size, most_rows):
+    # Few rows, where each of them is a part.
+    n_rows = 300 if most_rows == 1 else N_ROWS
+    pq.write_table(pq.read_table(whole).slice(0, n_rows), whole, row_group_size=row_group_size)
+    reader = TableReader(whole, PRED_PROBS, ["pred_probs"])
+    row_bytes = 8 + 3 * 4
+    reader.cut(most_rows * row_bytes + row_bytes - 1)
+    lengths = np.diff(reader.starts)
+    assert (reader.n_rows, reader.starts[-1]) == (n_rows, n_rows)
+    assert lengths.max() <= most_rows
+    assert reader.part_bytes <= most_rows * 2 * row_bytes
+    for parts in (in_order(reader), in_order(reader), [reader.read(part) for part in range(len(reader))]):
+        assert [part.num_rows for part in parts] == lengths.tolist()
+        joined = pa.concat_tables(parts)
+        for name in ("example_id", "pred_probs"):
+            assert np.array_equal(column_array(joined, name), columns[name][:n_rows])
+    for part in np.random.default_rng(0).permutation(len(reader))[:20]:
+        rows = slice(reader.starts[part], reader.starts[part + 1])
+        ids = columns["example_id"][rows]
+        assert np.array_equal(column_array(reader.read_only(part, ["fold"]), "fold"), columns["fold"][rows])
+        assert np.array_equal(column_array(reader.read(part), "pred_probs"), columns["pred_probs"][rows])
+        assert reader.bounds[part].tolist() == [ids[0], ids[-1]]
+        assert part in reader.parts_with(ids[0], ids[0])
+
+
+def test_parts_that_are_small_enough_are_not_cut(whole):
+    reader = TableReader(whole, PRED_PROBS, ["pred_probs"])
+    sizes = np.diff(reader.starts).tolist()
+    reader.cut(reader.part_bytes)
+    assert np.diff(reader.starts).tolist() == sizes == [16_384, 16_384, 7_232]
+    reader.cut(16_383 * 20)
+    assert max(np.diff(reader.starts)) <= 16_383
+
+
+def test_what_a_part_takes_is_told_by_its_numbers_not_by_how_few_bytes_they_are_encoded_in(tmp_path):
+    n_rows, path = 100_000, tmp_path / "flat.parquet"
+    columns = {
+        "example_id": np.arange(n_rows),
+        "fold": np.zeros(n_rows, np.int16),
+        "pred_probs": np.full((n_rows, 4), 0.25, np.float32),
+    }
+    pq.write_table(make_table(PRED_PROBS, FACTS, columns), path, row_group_size=n_rows)
+    assert pq.ParquetFile(path).metadata.row_group(0).total_byte_size < 5 * n_rows + 2**20
+    assert TableReader(path, PRED_PROBS).part_bytes >= n_rows * (8 + 2 + 16)
+
+
 @pytest.mark.parametrize("kind", ["within", "between"])
 def test_a_file_out_of_order_is_sorted_or_refused_where_that_takes_too_much(columns, whole, kind):
     order = np.arange(N_ROWS)
@@ -103,6 +155,10 @@ def test_a_file_out_of_order_is_sorted_or_refused_where_that_takes_too_much(colu
     reader = TableReader(whole, PRED_PROBS, ["pred_probs"])
     joined = pa.concat_tables([reader.read(part) for part in range(len(reader))])
     assert np.array_equal(column_array(joined, "example_id"), columns["example_id"])
+    assert np.array_equal(column_array(joined, "pred_probs"), columns["pred_probs"])
+    reader.cut(1_000 * 20)
+    assert max(np.diff(reader.starts)) <= 1_000
+    joined = pa.concat_tables(in_order(reader))
     assert np.array_equal(column_array(joined, "pred_probs"), columns["pred_probs"])
     with pytest.raises(ArtifactError, match=r"ascending order of `example_id`.*takes about 3 MB where 1"):
         TableReader(whole, PRED_PROBS, ["pred_probs"], max_bytes=2**20)
@@ -138,12 +194,21 @@ def test_nulls_and_damage_are_found_as_the_part_is_read(whole):
     with pytest.raises(ArtifactError, match=r"`fold` was expected without nulls, found 1 null"):
         reader.read(1)
 
-    content = bytearray(whole.read_bytes())
-    content[len(content) // 2] ^= 1
-    whole.write_bytes(content)
-    reader = TableReader(whole, PRED_PROBS)
-    with pytest.raises(ArtifactError, match=r"damaged.*dvc repro aggregate"):
-        list(map_in_order(reader.read, len(reader), 2))
+    reader.cut(10_000)
+    with pytest.raises(ArtifactError, match=r"`fold` was expected without nulls, found 1 null"):
+        in_order(reader)
+
+    table = pq.read_table(whole)
+    for row_group_size in (16_384, N_ROWS):
+        pq.write_table(table, whole, row_group_size=row_group_size, write_page_checksum=True)
+        content = bytearray(whole.read_bytes())
+        content[int(0.97 * len(content))] ^= 1
+        whole.write_bytes(content)
+        reader = TableReader(whole, PRED_PROBS)
+        for _ in range(2):
+            with pytest.raises(ArtifactError, match=r"damaged.*dvc repro aggregate"):
+                in_order(reader)
+            reader.cut(30_000)
     with pytest.raises(ArtifactError, match="missing"):
         TableReader(whole.with_name("none.parquet"), PRED_PROBS)
 
