@@ -69,8 +69,10 @@ _MATRICES = 8
 _FIT_BYTES = 20
 # Scores are computed in pieces that stay in the processor's cache.
 _PIECE_ENTRIES = 2**18
-# A block of embeddings takes so many times its size in float64 while it is put together and worked on.
+# A block of embeddings takes so many times its size in float64 while it is put together and worked on. Two
+# threads read ahead of it, and what they have read waits: so many times the size of a part.
 _BLOCK_COPIES = 4
+_AHEAD_COPIES = 8
 # What importance keeps of each row: five numbers in float64, its label and its fold.
 _IMPORTANCE_BYTES = 56
 # Overlapping and confused pairs that metrics/health.json names.
@@ -310,7 +312,7 @@ def open_embeddings(predictions: TableReader, limit: int) -> TableReader | None:
     matrices = 16 * (n_features + 1) ** 2
     excess = _importance_bytes(embeddings) + matrices - limit
     if excess > 0:
-        embeddings.cut(max(embeddings.part_bytes - excess // _PART_COPIES - 1, _LEAST_PART))
+        embeddings.cut(max(embeddings.part_bytes - excess // _AHEAD_COPIES - 1, _LEAST_PART))
     needed = _importance_bytes(embeddings) + matrices
     if needed > limit:
         raise ArtifactError(
@@ -325,7 +327,7 @@ def _importance_bytes(embeddings: TableReader) -> int:
     """What importance takes beside its matrices."""
     n_features = embeddings.shape_of("embedding")[0]
     block_bytes = 8 * (n_features + 1) * min(block_rows(n_features), embeddings.n_rows)
-    parts = _BLOCK_COPIES * block_bytes + _PART_COPIES * embeddings.part_bytes
+    parts = _BLOCK_COPIES * block_bytes + _AHEAD_COPIES * embeddings.part_bytes
     return parts + _IMPORTANCE_BYTES * embeddings.n_rows
 
 
@@ -382,20 +384,20 @@ def which_model(predictions: TableReader) -> tuple[npt.NDArray[np.intp], int]:
 
 def in_blocks(embeddings: TableReader, n_rows: int) -> Iterator[npt.NDArray[np.float32]]:
     """The embeddings `n_rows` at a time, whatever the row groups of the file: sums depend on it."""
-    held: list[npt.NDArray[np.float32]] = []
-    n_held = 0
     parts = map_in_order(
         lambda number: column_array(embeddings.read(number), "embedding"), len(embeddings), n_threads=2
     )
+    n_features, n_left, filled = embeddings.shape_of("embedding")[0], embeddings.n_rows, 0
+    block = np.empty((min(n_rows, n_left), n_features), dtype=np.float32)
     for part in parts:
-        held.append(part)
-        n_held += len(part)
-        while n_held >= n_rows:
-            joined = np.concatenate(held)
-            yield joined[:n_rows]
-            held, n_held = [joined[n_rows:]], n_held - n_rows
-    if n_held:
-        yield np.concatenate(held)
+        while len(part):
+            taken = part[: len(block) - filled]
+            block[filled : filled + len(taken)] = taken
+            part, filled = part[len(taken) :], filled + len(taken)
+            if filled == len(block):
+                yield block
+                n_left, filled = n_left - len(block), 0
+                block = np.empty((min(n_rows, n_left), n_features), dtype=np.float32)
 
 
 @dataclass(frozen=True)
