@@ -1007,6 +1007,23 @@ def test_versions_whose_rows_are_cut_otherwise_are_joined(tiny: Path) -> None:
         compare_versions(tiny, ["v1", "v4"])
 
 
+def test_a_flipped_bit_is_a_damaged_file_and_no_change(tiny: Path, run: Run) -> None:
+    ids, probs = np.arange(1000), np.tile([0.6, 0.4], (1000, 1))
+    keep_tables(tiny, "v1", judged(ids, probs))
+    options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    keep_tables(tiny, "v2", judged(ids, np.roll(probs, 1, axis=1)), **options)
+    cached = open_revisions(tiny, ["v2"])[0].file("data/pred_probs.parquet")
+    content = bytearray(cached.read_bytes())
+    content[content.index(np.float32([0.6, 0.4, 0.6]).tobytes()) + 2] ^= 1
+    cached.write_bytes(content)
+    out, err = run(tiny, "v1", "v2", status=1)
+    assert out == ""
+    assert err.startswith(
+        "compare: v2: data/pred_probs.parquet: expected a readable Parquet file, found a damaged one"
+    )
+    assert len(err.splitlines()) == 1
+
+
 def test_only_what_changed_is_among_the_most_changed(tiny: Path, run: Run) -> None:
     ids = np.arange(200)
     probs = np.tile([0.6, 0.4], (200, 1))
