@@ -12,10 +12,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-LOWEST_RATIO = 0.8
+LOWEST_RATIO = 0.5
 LEAST_AGREEMENT = 0.97
 """Probabilities look in-sample below that share of the expected surprise, where they also agree with nearly
 all given labels: an unsure model expects too much surprise on any rows, but does not agree so often."""
+# Fewer rows may agree by chance.
+_LEAST_ROWS = 50
 # Below this mean entropy, in nats, there is too little doubt to judge by.
 _LEAST_ENTROPY = 1e-3
 _TINY = 1e-12
@@ -68,7 +70,8 @@ class Surprise:
     def looks_in_sample(self) -> bool:
         """Whether a warning is due."""
         return bool(
-            self.expected > _LEAST_ENTROPY * self.n_rows
+            self.n_rows >= _LEAST_ROWS
+            and self.expected > _LEAST_ENTROPY * self.n_rows
             and self.ratio < LOWEST_RATIO
             and self.agreement > LEAST_AGREEMENT
         )
