@@ -21,6 +21,7 @@ from tasks.artifacts import (
     EXAMPLES,
     GIVEN_LABELS,
     LABEL_ISSUES,
+    OUT_OF_FOLD,
     PRED_PROBS,
     TRAINING_SET,
     Artifact,
@@ -132,13 +133,15 @@ def _row_if_made(path: Path, artifact: Artifact, example_id: int) -> pa.Table | 
 
 
 def _prediction(data: Path, example_id: int, names: tuple[str, ...]) -> dict[str, Any] | None:
-    """What the fold's model, which did not learn from the row, says of it."""
-    table = _row_if_made(data / "pred_probs.parquet", PRED_PROBS, example_id)
+    """What is predicted of the row, and whether `aggregate` proved that its model did not learn from it."""
+    path = data / "pred_probs.parquet"
+    table = _row_if_made(path, PRED_PROBS, example_id)
     if table is None:
         return None
     probs = column_array(table, "pred_probs")[0].tolist()
     return {
         "fold": table.column("fold")[0].as_py(),
+        "is_out_of_fold": OUT_OF_FOLD.encode() in (pq.read_schema(path).metadata or {}),
         "pred_probs": dict(zip(names, probs, strict=True)),
     }
 
@@ -266,8 +269,13 @@ def _lines(life: dict[str, Any]) -> list[tuple[str, str]]:
         ("true label", life["true_label"] or "not known"),
     ]
     if prediction:
-        fold = f"fold {prediction['fold']}: its model did not learn from this row"
-        lines += [("out of fold", _probabilities(prediction["pred_probs"], life["given_label"])), ("", fold)]
+        probs = _probabilities(prediction["pred_probs"], life["given_label"])
+        if prediction["is_out_of_fold"]:
+            fold = f"fold {prediction['fold']}: its model did not learn from this row"
+            lines += [("out of fold", probs), ("", fold)]
+        else:
+            unknown = "not by `aggregate`: whether its model learned from this row is not on record"
+            lines += [("prediction", probs), ("", unknown)]
     else:
         lines.append(("out of fold", "no prediction of this row"))
     if issue:

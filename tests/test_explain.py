@@ -204,3 +204,14 @@ def test_what_cannot_be_explained_is_one_sentence(
     (workspace_copy / "data" / "given_labels.parquet").unlink()
     assert main(["explain", "0"]) == 1
     assert "dvc repro inject_noise" in capsys.readouterr().err
+
+
+def test_of_probabilities_from_elsewhere_nothing_is_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path, [f"text {row}" for row in range(90)])
+    monkeypatch.chdir(tmp_path)
+    assert main(["explain", "3", "--no-classifiers"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "whether its model learned from this row is not on record" in said
+    assert "did not learn from this row" not in said
