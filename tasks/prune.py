@@ -77,6 +77,10 @@ _AHEAD_COPIES = 8
 _IMPORTANCE_BYTES = 56
 # Overlapping and confused pairs that metrics/health.json names.
 _PAIRS = 10
+_REMEDY = (
+    "Rebuild it with `dvc repro aggregate`, or, if the probabilities are your own, import them again "
+    "(`python -m tasks import-probs`)."
+)
 
 
 def prune(params: Params, workspace: Path) -> None:
@@ -97,10 +101,11 @@ def prune(params: Params, workspace: Path) -> None:
     if n_classes != facts.n_classes:
         raise ArtifactError(
             f"{predictions.path}: column `pred_probs` was expected with one probability for "
-            f"each of {facts.n_classes} classes, found {n_classes}. Rebuild it with `dvc repro aggregate`."
+            f"each of {facts.n_classes} classes, found {n_classes}. {_REMEDY}"
         )
     proved = check_proof(predictions)
-    console = Console(stderr=True)
+    # Names of classes and files may look like markup.
+    console = Console(stderr=True, markup=False, highlight=False)
     n_threads = threads_within(limit, predictions, given)
     embeddings = None if section.importance == "none" else open_embeddings(predictions, limit)
     with progress_bar(console, predictions) as advance:
@@ -114,9 +119,7 @@ def prune(params: Params, workspace: Path) -> None:
                 adjust_pred_probs=section.adjust_pred_probs,
             )
         except ValueError as error:
-            raise ArtifactError(
-                f"{predictions.path}: {error}. Rebuild it with `dvc repro aggregate`."
-            ) from error
+            raise ArtifactError(f"{predictions.path}: {error}. {_REMEDY}") from error
         importance = None
         if embeddings is not None:
             contrast = section.importance == "all_classes"
@@ -128,7 +131,8 @@ def prune(params: Params, workspace: Path) -> None:
     for k in skipped:
         console.print(
             f"prune: class {facts.class_names[k]} has too few rows for the prune filters "
-            f"(prune.min_examples_per_class = {section.min_examples_per_class}), which leave it as it is"
+            f"(prune.min_examples_per_class = {section.min_examples_per_class}), which leave it as it is",
+            soft_wrap=True,
         )
     if surprise.looks_in_sample:
         console.print(
@@ -136,7 +140,6 @@ def prune(params: Params, workspace: Path) -> None:
             f"{surprise.agreement:.1%} of the given labels are predicted, with {surprise.ratio:.0%} of the "
             "surprise that the probabilities expect. Wrong labels that a model has memorised are not found: "
             "use out-of-fold probabilities. (docs/label_quality.md says how sure this warning is.)",
-            highlight=False,
             soft_wrap=True,
         )
     write_metrics(workspace, predictions.n_rows, issues, detection, section)
@@ -367,9 +370,7 @@ def measure_importance(rows: LabelledRows, embeddings: TableReader, limit: int, 
                 each=pool.map,
             )
     except ValueError as error:
-        raise ArtifactError(
-            f"{path}: column `embedding`: {error}. Rebuild it with `dvc repro aggregate`."
-        ) from error
+        raise ArtifactError(f"{path}: column `embedding`: {error}. {_REMEDY}") from error
     return Importance(importance, percentile_in_class(importance, labels), compared)
 
 

@@ -46,7 +46,8 @@ from tasks.label_quality.scores import SCORES
 from tasks.params import load_params
 from tasks.prune import LabelledRows, in_blocks, prune
 
-FACTS = DatasetFacts("toy", ("ant", "bee", "cat"), "features", (2,))
+# Names may look like markup, which what is printed must not take them for.
+FACTS = DatasetFacts("toy", ("[/b]", "[red]", "[cat]"), "features", (2,))
 
 
 @pytest.fixture
