@@ -114,7 +114,7 @@ def is_fresh(root: Path, name: str) -> bool:
 
 
 def new_inputs(root: Path) -> list[str]:
-    """The folders of inputs/ whose content is not what the last run read, by DVC's own judgement."""
+    """What in inputs/ stages read and is not what the last run read, by DVC's own judgement."""
     with _repository(root) as repo, repo.lock:
         found = {
             str(dep.def_path)
@@ -125,9 +125,13 @@ def new_inputs(root: Path) -> list[str]:
     return sorted(found)
 
 
-def written_within(root: Path, folders: Iterable[str], seconds: float) -> bool:
-    """Whether a file in the folders changed in the last `seconds`: somebody may still be writing."""
-    files = [path for folder in folders for path in (root / folder).rglob("*")]
+def written_within(root: Path, inputs: Iterable[str], seconds: float) -> bool:
+    """Whether one of the files, or a file in one of the folders, changed in the last `seconds`.
+
+    Somebody may still be writing.
+    """
+    places = [root / name for name in inputs]
+    files = [path for place in places for path in ([place] if place.is_file() else place.rglob("*"))]
     for path in files:
         # `dvc update` writes its .dvc file anew each time. What rsync renames is gone a moment later.
         with suppress(FileNotFoundError):

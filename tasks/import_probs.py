@@ -1,10 +1,12 @@
 """`python -m tasks import-probs`: start at `prune` with probabilities and labels from elsewhere.
 
-Writes data/pred_probs.parquet and data/given_labels.parquet, checked, without download or training. Not a
-stage: `dvc repro --single-item prune` comes next. Files are read in portions, so they may exceed the memory.
+Writes data/pred_probs.parquet and data/given_labels.parquet, checked, without download or training. It is
+a stage of docs/own_probs.yaml, or run by hand before `dvc repro --single-item prune`. Files are read in
+portions, so they may exceed the memory.
 """
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -106,11 +108,16 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
             raise _lengths(predictions, f"{done:,}", given, f"{given.n_rows:,}")
     print(
         f"data/pred_probs.parquet and data/given_labels.parquet hold {done:,} rows of {len(names)} classes"
-        f"{f', with embeddings of {embeddings.width} numbers' if embeddings else ''}.\n"
-        "Next: dvc repro --single-item prune\n"
-        "`dvc status` lists inject_noise and aggregate from now on, since their outputs are yours, not\n"
-        "theirs; a plain `dvc repro` would make their own again."
+        f"{f', with embeddings of {embeddings.width} numbers' if embeddings else ''}."
     )
+    # As a stage of docs/own_probs.yaml it is followed by what follows.
+    if "DVC_STAGE" not in os.environ:
+        print(
+            "Next: dvc repro --single-item prune\n"
+            "The tables stand where dvc.yaml has outputs of inject_noise and aggregate: a plain `dvc repro`\n"
+            "would make those again, `dvc exp run` and `dvc checkout` take them away. To keep versions,\n"
+            'take the pipeline of docs/own_probs.yaml (README, "Your own probabilities").'
+        )
 
 
 # -- Probabilities and embeddings: files with a vector in every row.

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 from small_runs import DVC, ENVIRONMENT, ROOT, run_pipeline, write_params
 
@@ -100,30 +102,40 @@ def test_the_training_set_keeps_the_given_label_of_every_row(own_run: tuple[Path
     assert np.isin(column_array(table, "example_id")[pseudo], wrong).mean() > 0.6
 
 
-@pytest.mark.slow
-def test_probabilities_from_elsewhere_are_pruned_without_download_or_training(tmp_path: Path) -> None:
-    # As README says: two files of one's own, then `prune`.
+@pytest.fixture
+def own_probs(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
+    """A workspace with two files of one's own in inputs/probs, given labels (N,) and true ones."""
     folder = tmp_path / "workspace"
     make_workspace(folder, {}, source=ROOT)
     rng = np.random.default_rng(0)
     true = rng.integers(3, size=300)
     given = np.where(rng.random(300) < 0.1, (true + 1) % 3, true)
-    np.save(tmp_path / "probs.npy", np.where(np.eye(3)[true] > 0, 0.9, 0.05))
+    inputs = folder / "inputs" / "probs"
+    np.save(inputs / "pred_probs.npy", np.where(np.eye(3)[true] > 0, 0.9, 0.05))
     names = np.array(["ant", "bee", "cat"])
-    (tmp_path / "labels.csv").write_text("given_label\n" + "\n".join(names[given]) + "\n")
+    (inputs / "labels.csv").write_text("given_label\n" + "\n".join(names[given]) + "\n")
+    return folder, given, true
 
-    def run(*command: str) -> str:
-        done = subprocess.run(
-            command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
-    files = ("--pred-probs", "../probs.npy", "--labels", "../labels.csv", "--class-names", "ant,bee,cat")
-    assert "dvc repro --single-item prune" in run(sys.executable, "-m", "tasks", "import-probs", *files)
-    run(*DVC, "repro", "--single-item", "prune")
-    run(*DVC, "repro", "--single-item", "pseudo_label")
-    status = run(*DVC, "status")
+def run(folder: Path, *command: str) -> str:
+    author = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    done = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT | author, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_probabilities_from_elsewhere_are_pruned_without_download_or_training(own_probs) -> None:
+    # As README says: two files of one's own, then `prune`.
+    folder, given, true = own_probs
+    files = ("--pred-probs", "inputs/probs/pred_probs.npy", "--labels", "inputs/probs/labels.csv")
+    said = run(folder, sys.executable, "-m", "tasks", "import-probs", *files, "--class-names", "ant,bee,cat")
+    assert "dvc repro --single-item prune" in said
+    run(folder, *DVC, "repro", "--single-item", "prune")
+    run(folder, *DVC, "repro", "--single-item", "pseudo_label")
+    status = run(folder, *DVC, "status")
     assert "inject_noise" in status
     assert "prune:" not in status
     issues = read_table(folder / "data" / "label_issues.parquet", LABEL_ISSUES)
@@ -131,3 +143,53 @@ def test_probabilities_from_elsewhere_are_pruned_without_download_or_training(tm
     assert set(flagged) == set(np.flatnonzero(given != true))
     repaired = read_table(folder / "data" / "training_set.parquet", TRAINING_SET)
     np.testing.assert_array_equal(column_array(repaired, "label"), true)
+
+
+@pytest.mark.slow
+def test_probabilities_from_elsewhere_have_versions_too(own_probs) -> None:
+    folder, *_ = own_probs
+    pipeline = (ROOT / "docs" / "own_probs.yaml").read_text()
+    (folder / "dvc.yaml").write_text(pipeline.replace('options: ""', "options: --class-names ant,bee,cat"))
+    said = run(folder, *DVC, "repro")
+    assert "--single-item" not in said
+    for command in (["add", "--all"], ["commit", "--quiet", "--no-gpg-sign", "-m", "Own"]):
+        run(folder, "git", *command)
+    assert not run(folder, "git", "ls-files", "inputs/probs/*.npy", "data")
+    tables = [folder / "data" / f"{name}.parquet" for name in ("given_labels", "pred_probs", "label_issues")]
+    first = [path.read_bytes() for path in tables]
+    run(
+        folder,
+        *DVC,
+        "exp",
+        "run",
+        "-S",
+        "prune.filter_by=both",
+        "-S",
+        "prune.frac_noise=0.5",
+        "--name",
+        "half",
+    )
+    assert [path.read_bytes() for path in tables[:2]] == first[:2]
+    assert tables[2].read_bytes() != first[2]
+    found = json.loads(run(folder, sys.executable, "-m", "flows.compare", "HEAD", "half", "--json"))
+    assert found["params"]
+    # Back to the first version, and all is as it was.
+    run(folder, "git", "checkout", "--quiet", "params.yaml", "dvc.lock", "metrics")
+    run(folder, *DVC, "checkout")
+    assert [path.read_bytes() for path in tables] == first
+
+
+def test_the_pipeline_for_own_probabilities_has_the_stages_of_the_main_one() -> None:
+    own, main = (
+        YAML(typ="safe").load((ROOT / path).read_text())["stages"]
+        for path in ("docs/own_probs.yaml", "dvc.yaml")
+    )
+    assert own.keys() == {"import_probs", "prune", "pseudo_label"}
+    for name in ("prune", "pseudo_label"):
+        assert own[name] == main[name]
+    # The code behind the import: what it imports of tasks, but for what passes values on.
+    code = (ROOT / "tasks" / "import_probs.py").read_text()
+    imported = set(re.findall(r"^from tasks\.(\w+)", code, flags=re.MULTILINE))
+    assert {f"tasks/{name}" for name in imported} | {"tasks/import_probs.py"} <= set(
+        own["import_probs"]["deps"]
+    )
