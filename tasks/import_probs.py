@@ -30,6 +30,7 @@ from tasks.artifacts import (
     regrouped,
     stream_to,
 )
+from tasks.artifacts.labels import class_indices, read_label_columns
 
 SUM_TOLERANCE = 1e-3
 """How far from 1 the probabilities of a row may sum: float16 and printed decimals stay within."""
@@ -431,48 +432,26 @@ def read_labels(path: Path, names: Sequence[str], name: str) -> Labels:
     kind = _kind(path)
     ids = None
     if kind == "npy":
-        labels = _load(path)
-        if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        array = _load(path)
+        if array.ndim != 1 or array.dtype.kind not in "iuU":
             raise DatasetError(
-                f"{path}: expected labels of shape (N,), class indices or names, found {labels.dtype} of "
-                f"shape {labels.shape}."
+                f"{path}: expected labels of shape (N,), class indices or names, found {array.dtype} of "
+                f"shape {array.shape}."
             )
+        labels = pa.chunked_array([pa.array(array.astype(array.dtype.newbyteorder("=")))])
     else:
-        try:
-            table = pacsv.read_csv(path) if kind == "csv" else pq.read_table(path)
-        except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{path}: expected a readable {kind} file ({error}).") from error
-        if name not in table.column_names:
+        table = read_label_columns(path, kind == "csv", name, (name,), str(path))
+        labels = table.column(name)
+        if labels.null_count:
+            row = pc.index(labels.is_null(), True).as_py()
             raise DatasetError(
-                f"{path}: expected the column {name}, found only {', '.join(table.column_names)}."
+                f"{path}: expected a class index or name in every row of column {name}, found none in row "
+                f"{row}."
             )
-        column = table.column(name)
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if column.null_count or not (pa.types.is_integer(column.type) or _is_text(column.type)):
-            raise DatasetError(
-                f"{path}: expected a class index or name in every row of column {name}, found "
-                f"{column.type} with {column.null_count} empty."
-            )
-        labels = column.to_numpy()
         ids = _ids(table, path) if _ID in table.column_names else None
         if ids is not None and len(np.unique(ids)) != len(ids):
             raise DatasetError(f"{path}: expected unique {_ID}, found {len(ids)} rows with repeats.")
-    if labels.dtype.kind in "iu":
-        wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
-        indices = np.asarray(labels)
-    else:
-        kinds, places = np.unique(labels.astype(str), return_inverse=True)
-        index_of = {name: index for index, name in enumerate(names)}
-        indices = np.array([index_of.get(str(kind), -1) for kind in kinds])[places]
-        wrong = np.flatnonzero(indices < 0)
-    if len(wrong):
-        raise DatasetError(
-            f"{path}: expected labels among the {len(names)} classes {', '.join(names[:5])}"
-            f"{', ...' if len(names) > 5 else ''} or their indices, found {labels[wrong[0]]} in row "
-            f"{wrong[0]}."
-        )
-    indices = indices.astype(np.int16)
+    indices = class_indices(labels, names, str(path))
     if ids is None:
         return Labels(path, indices, None)
     order = np.argsort(ids)
@@ -514,10 +493,6 @@ def _ids(table: pa.Table, path: Path) -> Array:
     if not pa.types.is_integer(column.type) or column.null_count:
         raise DatasetError(f"{path}: expected an integer {_ID} in every row, found {column.type}.")
     return np.asarray(column.to_numpy()).astype(np.int64)
-
-
-def _is_text(found: pa.DataType) -> bool:
-    return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
 
 
 def _kind(path: Path) -> str:

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from tasks import DatasetError, ParamsError
 from tasks.artifacts import (
@@ -19,6 +17,7 @@ from tasks.artifacts import (
     read_table,
     write_table,
 )
+from tasks.artifacts.labels import class_indices, read_label_columns
 from tasks.label_quality import noise
 from tasks.params import InjectNoise, Params
 
@@ -100,10 +99,10 @@ def make_noisy(labels: npt.NDArray[Any], section: InjectNoise, n_classes: int) -
 
 def read_given_labels(
     folder: Path, name: str, class_names: tuple[str, ...]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int16]]:
     """Read `example_id` and `given_label` from a CSV or Parquet file in `folder`.
 
-    Labels are class indices or class names.
+    Labels are class indices or class names; `class_indices` says which.
 
     Raises:
         DatasetError: the file lies outside `folder`, is missing or unreadable, lacks a column, or holds a
@@ -118,44 +117,25 @@ def read_given_labels(
         raise DatasetError(f"inject_noise.path: expected a file inside {folder}, found {name}.")
     if not is_file:
         raise DatasetError(f"inject_noise.path: expected the file {folder / name}, found none.")
-    try:
-        table = pacsv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
-        names = table.column_names
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{folder / name}: expected readable CSV or Parquet ({error}).") from error
-    if names.count("example_id") != 1 or names.count("given_label") != 1:
-        raise DatasetError(
-            f"{folder / name}: expected the columns example_id and given_label once each, found "
-            f"{', '.join(names)}."
-        )
+    where, needed = str(folder / name), ("example_id", "given_label")
+    table = read_label_columns(path, path.suffix == ".csv", "given_label", needed, where)
     ids, labels = table.column("example_id"), table.column("given_label")
     if not pa.types.is_integer(ids.type) or ids.null_count or labels.null_count:
         raise DatasetError(
-            f"{folder / name}: expected integer example_id and no empty cell, found example_id of "
-            f"{ids.type}, {ids.null_count + labels.null_count} empty cells."
+            f"{where}: expected integer example_id and no empty cell, found example_id of {ids.type}, "
+            f"{ids.null_count + labels.null_count} empty cells."
         )
-    index = {class_name: k for k, class_name in enumerate(class_names)}
-    values = labels.to_pylist()
-    if pa.types.is_integer(labels.type):
-        wrong = [value for value in values if not 0 <= value < len(class_names)]
-    else:
-        wrong = [value for value in values if str(value) not in index]
-        values = [index.get(str(value), -1) for value in values]
-    if wrong:
-        raise DatasetError(
-            f"{folder / name}: expected labels among the classes {', '.join(class_names)} (or their indices "
-            f"0..{len(class_names) - 1}), found {wrong[0]!r} and {len(wrong) - 1} more."
-        )
+    indices = class_indices(labels, class_names, where)
     try:
         ids = ids.cast(pa.int64())
     except pa.ArrowException as error:
-        raise DatasetError(f"{folder / name}: expected example_id of int64 ({error}).") from error
-    return ids.to_numpy(), np.array(values, dtype=np.int64)
+        raise DatasetError(f"{where}: expected example_id of int64 ({error}).") from error
+    return ids.to_numpy(), indices
 
 
 def _match_rows(
-    ids: npt.NDArray[Any], file_ids: npt.NDArray[np.int64], file_labels: npt.NDArray[np.int64], name: str
-) -> npt.NDArray[np.int64]:
+    ids: npt.NDArray[Any], file_ids: npt.NDArray[np.int64], file_labels: npt.NDArray[np.int16], name: str
+) -> npt.NDArray[np.int16]:
     """The file's labels in the order of `ids`; every training row must be in the file exactly once."""
     order = np.argsort(file_ids, kind="stable")
     sorted_ids = file_ids[order]

@@ -144,9 +144,9 @@ def test_probabilities_that_are_none_are_one_sentence_and_nothing_is_written(
             "among the 3 classes 0, 1, 2 or their indices, found 3 in row 0",
         ),
         ("l.csv", {"given_label": ["dog"] * 200}, (), "found dog in row 0"),
-        ("l.csv", {"label": [0] * 200}, (), "expected the column given_label, found only label"),
-        ("l.parquet", {"given_label": [0.5] * 200}, (), "class index or name"),
-        ("l.parquet", {"given_label": [None, *[0] * 199]}, (), "with 1 empty"),
+        ("l.csv", {"label": [0] * 200}, (), "expected the column given_label once, found label"),
+        ("l.parquet", {"given_label": [0.5] * 200}, (), "expected class indices or names, found double"),
+        ("l.parquet", {"given_label": [None, *[0] * 199]}, (), "column given_label, found none in row 0"),
         ("l.csv", {"given_label": [0] * 200, "example_id": [1] * 200}, (), "unique example_id"),
         ("l.csv", {"given_label": [0] * 200, "example_id": range(200)}, (), "expected the column example_id"),
         (
@@ -171,6 +171,79 @@ def test_labels_that_do_not_fit_are_one_sentence(rows, workspace, name, content,
     error = capsys.readouterr().err
     assert message in error
     assert not (workspace / "data").exists()
+
+
+DIGITS = [str(k) for k in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "indices"),
+    [
+        (["1", "0", "2"], ["1", "0", "2"], [0, 1, 2]),
+        (sorted(DIGITS), ["10", "2", "11", "9"], [2, 4, 3, 11]),
+        (["001", "002", "003", "004"], ["001", "002", "003"], [0, 1, 2]),
+        (["False", "True"], ["True", "False"], [1, 0]),
+        (["2026-01-01", "2026-01-02"], ["2026-01-02", "2026-01-01"], [1, 0]),
+        (["1", "NA", "2"], ["NA", "2", "1"], [1, 2, 0]),
+        (["-1", "1"], ["1", "-1"], [1, 0]),
+        (["0", "1", "2"], ["2", "1.0"], "found 1.0 in row 1"),
+        (["ant", "bee", "cat"], ["2", "1.0", "0"], [2, 1, 0]),
+        (["ant", "bee", "cat"], ["0", "ant", "bee"], "in every row, as in row 1, found 0 in row 0"),
+        (["1", "2", "3"], ["1", "2", "0"], "in every row, as in row 0, found 0 in row 2"),
+        (["001", "002", "003"], ["1", "2"], "found 1, which might mean either"),
+        (["1", "2", "10"], ["x", "y"], "among the 3 classes 1, 2, 10 or their indices, found x in row 0"),
+    ],
+)
+@pytest.mark.parametrize("column", ["given_label", "true_label"])
+@pytest.mark.parametrize("named_by", ["heading", "option"])
+def test_labels_of_a_csv_are_text_and_matched_with_names_first(
+    workspace, names, labels, indices, column, named_by, capsys
+):
+    probs = np.full((len(labels), len(names)), 1 / len(names))
+    more = ()
+    if named_by == "heading":
+        pacsv.write_csv(pa.table(dict(zip(names, probs.T, strict=True))), workspace / "p.csv")
+    else:
+        pq.write_table(pa.table({"pred_probs": list(probs)}), workspace / "p.parquet")
+        more = (f"--class-names={','.join(names)}",)
+    (path,) = workspace.glob("p.*")
+    (workspace / "l.csv").write_text(f"{column}\n" + "\n".join(labels) + "\n")
+    if column == "true_label":
+        np.save(workspace / "given.npy", np.array([names[0]] * len(labels)))
+        status = run(path, workspace / "given.npy", "--true-labels", str(workspace / "l.csv"), *more)
+    else:
+        status = run(path, workspace / "l.csv", *more)
+    if isinstance(indices, str):
+        assert status == 1
+        assert indices in capsys.readouterr().err
+    else:
+        assert status == 0
+        given = read_table(workspace / "data" / "given_labels.parquet", GIVEN_LABELS)
+        assert column_array(given, column).tolist() == indices
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+@pytest.mark.parametrize(
+    ("names", "is_clear"), [("ant,bee,cat", True), ("0,1,2", True), ("1,0,2", False), ("001,002,003", False)]
+)
+def test_integers_are_indices_unless_the_names_are_other_numbers(
+    rows, workspace, kind, names, is_clear, capsys
+):
+    _, labels, probs = rows
+    path = write_probs(workspace, "npy", probs)
+
+    def given(values):
+        file = workspace / f"l.{kind}"
+        np.save(file, values) if kind == "npy" else write(file, {"given_label": values})
+        return file
+
+    for kinds in (labels, labels.astype(">i2" if kind == "npy" else np.int16)):
+        assert run(path, given(kinds), "--class-names", names) == (0 if is_clear else 1)
+    error = capsys.readouterr().err
+    assert is_clear or "might mean either; give the names as they are, as text" in error
+    assert run(path, given(np.array(names.split(","))[labels]), "--class-names", names) == 0
+    table = read_table(workspace / "data" / "given_labels.parquet", GIVEN_LABELS)
+    assert np.array_equal(column_array(table, "given_label"), labels)
 
 
 def test_ids_without_label_or_out_of_order_are_named(rows, workspace, capsys):

@@ -280,14 +280,38 @@ def test_repeated_ids_are_counted_and_the_first_is_named(workspace: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("label", "shown"), [("fish", "'fish'"), ("Cat", "'Cat'"), (3, "3"), (-1, "-1"), (1.5, "1.5")]
+    ("label", "shown"), [("fish", "fish"), ("Cat", "Cat"), (3, "3"), (-1, "-1"), ("1.5", "1.5")]
 )
 @pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
 def test_a_label_outside_the_classes_is_named(workspace: Path, label: Any, shown: str, name: str) -> None:
     put(workspace, TRAIN_IDS, [label] * 40, name)
     found = refused(workspace, **noisy(path=name))
-    assert "expected labels among the classes cat, dog, bird (or their indices 0..2)" in found
-    assert f"found {shown} and 39 more." in found
+    assert "expected labels among the 3 classes cat, dog, bird or their indices" in found
+    assert f"found {shown} in row 0." in found
+
+
+def test_numbers_in_a_csv_are_names_where_the_classes_are_called_so(workspace: Path) -> None:
+    write_examples(workspace, TRUTH, names=("1", "0", "2"))
+    put(workspace, TRAIN_IDS, [("1", "0", "2")[k % 3] for k in range(40)])
+    assert not column_array(given_labels(workspace, **noisy()), "is_noisy").any()
+
+
+def test_integers_that_might_be_names_or_indices_are_refused(workspace: Path) -> None:
+    write_examples(workspace, TRUTH, names=("1", "0", "2"))
+    put(workspace, TRAIN_IDS, [k % 3 for k in range(40)], "labels.parquet")
+    assert "which might mean either" in refused(workspace, **noisy(path="labels.parquet"))
+
+
+def test_names_in_some_rows_and_indices_in_others_are_refused(workspace: Path) -> None:
+    put(workspace, TRAIN_IDS, ["cat"] * 39 + ["1"])
+    assert "in every row, as in row 0, found 1 in row 39." in refused(workspace, **noisy())
+
+
+def test_fractions_are_no_labels(workspace: Path) -> None:
+    put(workspace, TRAIN_IDS, [1.0] * 40, "labels.parquet")
+    assert "expected class indices or names, found double" in refused(
+        workspace, **noisy(path="labels.parquet")
+    )
 
 
 @pytest.mark.parametrize(
@@ -346,7 +370,9 @@ def test_empty_cells_and_ids_that_are_no_integers_are_refused(workspace: Path, c
 
 def test_an_empty_name_is_refused(workspace: Path) -> None:
     put(workspace, TRAIN_IDS, ["cat"] * 39 + [""])
-    assert "found '' and 0 more." in refused(workspace, **noisy())
+    assert "no empty cell, found example_id of int64, 1 empty cells." in refused(workspace, **noisy())
+    put(workspace, TRAIN_IDS, ["cat"] * 39 + [" "])
+    assert "found ' ' in row 39." in refused(workspace, **noisy())
 
 
 def test_an_empty_parquet_cell_is_refused(workspace: Path) -> None:
