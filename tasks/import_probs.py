@@ -30,12 +30,14 @@ from tasks.artifacts import (
     regrouped,
     stream_to,
 )
-from tasks.artifacts.labels import class_indices, read_label_columns
+from tasks.artifacts.labels import class_indices, csv_schema, listed, read_label_columns, readable
 
 SUM_TOLERANCE = 1e-3
 """How far from 1 the probabilities of a row may sum: float16 and printed decimals stay within."""
 NO_FOLD = -1
 """The fold of a row whose model's training rows are not known."""
+# Class indices and folds are kept in int16.
+_MOST_CLASSES = _MOST_FOLD = 2**15 - 1
 _RANGE_TOLERANCE = 1e-6
 _PORTION_ENTRIES = 2**22
 _ID, _FOLD, _GIVEN, _TRUE = "example_id", "fold", "given_label", "true_label"
@@ -71,7 +73,7 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
     probs_path, labels_path = (
         workspace / "data" / f"{name}.parquet" for name in ("pred_probs", "given_labels")
     )
-    done = 0
+    done, last_id = 0, None
     # Both are whole before either appears: probabilities beside other labels would look like a data set.
     with (
         atomic_path(probs_path) as new_probs,
@@ -81,11 +83,14 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
     ):
         for portion, vectors in in_step(predictions, embeddings, step):
             n = len(portion.values)
-            check_probabilities(portion.values, done, predictions.path)
+            columns_of_classes = None if predictions.in_lists else predictions.columns
+            check_probabilities(portion.values, done, predictions.path, columns_of_classes)
             if done + n > given.n_rows:
                 raise _lengths(predictions, _count(done, n, step), given, f"{given.n_rows:,}")
             rows = slice(done, done + n)
             ids = np.arange(done, done + n) if portion.ids is None else portion.ids
+            check_ascending(ids, last_id, done, predictions.path)
+            last_id = int(ids[-1])
             columns = {
                 _ID: ids,
                 _FOLD: np.full(n, NO_FOLD) if portion.fold is None else portion.fold,
@@ -105,6 +110,8 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
                 }
             )
             done += n
+        if not done:
+            raise DatasetError(f"{predictions.path}: expected rows, found none.")
         if done != given.n_rows:
             raise _lengths(predictions, f"{done:,}", given, f"{given.n_rows:,}")
     print(
@@ -132,6 +139,7 @@ class Content:
     noun: str
     shape: str
     least: int
+    most: int
     integers: bool
 
     def holds(self, found: pa.DataType | None) -> bool:
@@ -141,8 +149,10 @@ class Content:
         )
 
 
-PROBABILITIES = Content(("pred_probs",), "float probabilities", "(N, K) with K >= 2", 2, integers=False)
-EMBEDDINGS = Content(("embedding", "features"), "numbers", "(N, d)", 1, integers=True)
+PROBABILITIES = Content(
+    ("pred_probs",), "float probabilities", "(N, K) with K >= 2", 2, _MOST_CLASSES, integers=False
+)
+EMBEDDINGS = Content(("embedding", "features"), "numbers", "(N, d)", 1, 2**31 - 1, integers=True)
 
 
 @dataclass(frozen=True)
@@ -158,8 +168,8 @@ class Portion:
 class Vectors:
     """A file of N vectors: what is known before it is read, and its rows in portions.
 
-    `columns` is one column of lists, or one of numbers for each of the `width` entries; `n_rows` is not known
-    of CSV.
+    `columns` is one column of lists, or one of numbers for each of the `width` entries; `headings` are these,
+    and those of ids and folds, as the file spells them; `n_rows` is not known of CSV.
     """
 
     path: Path
@@ -169,6 +179,7 @@ class Vectors:
     has_ids: bool = False
     has_folds: bool = False
     columns: tuple[str, ...] = ()
+    headings: tuple[str, ...] = ()
     in_lists: bool = False
 
     def portions(self, n_rows: int) -> Iterator[Portion]:
@@ -178,30 +189,37 @@ class Vectors:
             for start in range(0, len(array), n_rows):
                 yield Portion(np.array(array[start : start + n_rows]))
             return
-        try:
+        done = 0
+        with readable(str(self.path), self.kind):
             for table in regrouped(self._batches(n_rows), n_rows):
-                yield self._portion(table)
-        except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{self.path}: expected readable rows ({error}).") from error
+                if table.num_rows:
+                    yield self._portion(table, done)
+                done += table.num_rows
 
     def _batches(self, n_rows: int) -> Iterator[pa.RecordBatch]:
+        names = [heading.strip() for heading in self.headings]
         if self.kind == "csv":
             # Types are inferred from the first block, where fractions may look like integers.
-            numbers = pacsv.ConvertOptions(column_types=dict.fromkeys(self.columns, pa.float64()))
-            with pacsv.open_csv(self.path, convert_options=numbers) as reader:
-                yield from reader
+            kinds = [pa.int64() if name in (_ID, _FOLD) else pa.float64() for name in names]
+            options = pacsv.ConvertOptions(
+                include_columns=self.headings, column_types=dict(zip(self.headings, kinds, strict=True))
+            )
+            with pacsv.open_csv(self.path, convert_options=options) as reader:
+                for batch in reader:
+                    yield batch.rename_columns(names)
         else:
-            wanted = [*self.columns, *([_ID] if self.has_ids else []), *([_FOLD] if self.has_folds else [])]
             with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=BUFFER_BYTES) as file:
-                yield from file.iter_batches(n_rows, columns=wanted)
+                for batch in file.iter_batches(n_rows, columns=self.headings):
+                    yield batch.select(self.headings).rename_columns(names)
 
-    def _portion(self, table: pa.Table) -> Portion:
+    def _portion(self, table: pa.Table, first_row: int) -> Portion:
         for name in table.column_names:
             if table.column(name).null_count:
+                row = first_row + pc.index(table.column(name).is_null(), True).as_py()
                 raise DatasetError(
-                    f"{self.path}: expected a value in every row of column {name}, found none."
+                    f"{self.path}: expected a value in every row of column {name}, found none in row {row}."
                 )
-        fold = table.column(_FOLD).to_numpy() if self.has_folds else None
+        fold = _folds(table, first_row, self.path) if self.has_folds else None
         ids = _ids(table, self.path) if self.has_ids else None
         return Portion(self._values(table), ids, fold)
 
@@ -236,36 +254,78 @@ def open_vectors(path: Path, content: Content) -> Vectors:
                 f"{path}: expected {content.noun} of shape {content.shape}, found {array.dtype} of shape "
                 f"{array.shape}."
             )
+        _check_most(array.shape[1], content, path)
         return Vectors(path, kind, array.shape[1], len(array))
-    try:
-        if kind == "csv":
-            with pacsv.open_csv(path) as reader:
-                schema, n_rows = reader.schema, None
-        else:
-            with pq.ParquetFile(path) as file:
-                schema, n_rows = file.schema_arrow, file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"{path}: expected a readable {kind} file ({error}).") from error
-    if len(set(schema.names)) != len(schema.names):
-        raise DatasetError(f"{path}: expected a name of its own for each column, found one that repeats.")
-    listed = [name for name in content.columns if name in schema.names] if kind == "parquet" else []
-    if listed:
-        columns = (listed[0],)
-        width = _list_length(path, content, schema.field(listed[0]))
+    if kind == "csv":
+        schema, n_rows = csv_schema(path, str(path)), None
+    else:
+        with readable(str(path), kind), pq.ParquetFile(path) as file:
+            schema, n_rows = file.schema_arrow, file.metadata.num_rows
+    heading_of = {heading.strip(): heading for heading in schema.names}
+    if len(heading_of) != len(schema.names):
+        names = [heading.strip() for heading in schema.names]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise DatasetError(
+            f"{path}: expected a name of its own for each column, found {repeated!r} again"
+            f"{'; the first line of a CSV holds the names' if kind == 'csv' else ''}."
+        )
+    lists = [name for name in content.columns if name in heading_of] if kind == "parquet" else []
+    if lists:
+        columns = (lists[0],)
+        width = _list_length(path, content, schema.field(heading_of[lists[0]]))
     else:
         # One file may hold everything: labels are no entries.
-        columns = tuple(name for name in schema.names if name not in (_ID, _FOLD, _GIVEN, _TRUE))
+        columns = tuple(name for name in heading_of if name not in (_ID, _FOLD, _GIVEN, _TRUE))
         width = len(columns)
+        _check_headings(columns, path)
         for name in columns:
-            found = schema.field(name).type
+            found = schema.field(heading_of[name]).type
             if not (content.holds(found) or (kind == "csv" and pa.types.is_integer(found))):
                 raise DatasetError(f"{path}: expected only columns of {content.noun}, found {name}: {found}.")
     if width < content.least:
         raise DatasetError(
             f"{path}: expected {content.noun} of shape {content.shape}, found {width} in a row."
         )
-    has_folds = content is PROBABILITIES and _FOLD in schema.names
-    return Vectors(path, kind, width, n_rows, _ID in schema.names, has_folds, columns, bool(listed))
+    _check_most(width, content, path)
+    has_folds = content is PROBABILITIES and _FOLD in heading_of
+    whole = [*([_ID] if _ID in heading_of else []), *([_FOLD] if has_folds else [])]
+    for name in whole:
+        found = schema.field(heading_of[name]).type
+        if not (pa.types.is_integer(found) or pa.types.is_null(found)):
+            raise DatasetError(f"{path}: expected whole numbers in column {name}, found {found}.")
+    headings = tuple(heading_of[name] for name in (*columns, *whole))
+    return Vectors(path, kind, width, n_rows, _ID in whole, has_folds, columns, headings, bool(lists))
+
+
+def _check_headings(names: Sequence[str], path: Path) -> None:
+    """Check that the columns of numbers have names, which may be names of classes.
+
+    Raises:
+        DatasetError: one has none, or the first line holds probabilities.
+    """
+    for place, name in enumerate(names):
+        if name in ("", "Unnamed: 0", "__index_level_0__"):
+            raise DatasetError(
+                f"{path}: expected a name for each column of numbers, found {name!r} in place {place}; if it "
+                f"is the index of a pandas table, save that with index=False, or call it {_ID}."
+            )
+    try:
+        numbers = [float(name) for name in names]
+    except ValueError:
+        return
+    # Classes may be called 0 and 1, which sum to 1 too.
+    if any(0 < number < 1 for number in numbers) and abs(sum(numbers) - 1) <= SUM_TOLERANCE:
+        raise DatasetError(
+            f"{path}: expected a first line of names, found probabilities ({listed(names)}); give every "
+            "column a name."
+        )
+
+
+def _check_most(width: int, content: Content, path: Path) -> None:
+    if width > content.most:
+        raise DatasetError(
+            f"{path}: expected at most {content.most:,} {content.noun} in a row, found {width:,}."
+        )
 
 
 def _list_length(path: Path, content: Content, field: pa.Field) -> int:
@@ -278,11 +338,8 @@ def _list_length(path: Path, content: Content, field: pa.Field) -> int:
         )
     if isinstance(field.type, pa.FixedShapeTensorType):
         return int(field.type.shape[0])
-    try:
-        with pq.ParquetFile(path) as file:
-            first = next(file.iter_batches(1, columns=[field.name]), None)
-    except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"{path}: expected a readable parquet file ({error}).") from error
+    with readable(str(path), "parquet"), pq.ParquetFile(path) as file:
+        first = next(file.iter_batches(1, columns=[field.name]), None)
     row = first.column(0)[0].as_py() if first is not None and first.num_rows else None
     return len(row or ())
 
@@ -334,7 +391,9 @@ def finite_vectors(values: Array, first_row: int, path: Path) -> npt.NDArray[np.
     return vectors
 
 
-def check_probabilities(pred_probs: Array, first_row: int, path: Path) -> None:
+def check_probabilities(
+    pred_probs: Array, first_row: int, path: Path, columns: Sequence[str] | None = None
+) -> None:
     """Check that rows hold probabilities.
 
     Raises:
@@ -346,7 +405,8 @@ def check_probabilities(pred_probs: Array, first_row: int, path: Path) -> None:
         row, column = np.argwhere(~((pred_probs >= low) & (pred_probs <= high)))[0]
         raise DatasetError(
             f"{path}: expected finite probabilities in [0, 1], found {pred_probs[row, column]} in row "
-            f"{first_row + row}, column {column}; logits need a softmax first."
+            f"{first_row + row}, column {columns[column] if columns else column}; logits need a softmax "
+            "first."
         )
     sums = pred_probs.sum(axis=1, dtype=np.float64)
     wrong = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
@@ -364,7 +424,7 @@ def class_names(chosen: str | None, predictions: Vectors) -> tuple[str, ...]:
     """Names by class index: those chosen, the headings of the probabilities' columns, or 0, 1, 2, ...
 
     Raises:
-        DatasetError: their number is not that of the classes, or one repeats.
+        DatasetError: their number is not that of the classes, or one repeats or is empty.
     """
     if chosen is None:
         named = predictions.columns and not predictions.in_lists
@@ -372,7 +432,7 @@ def class_names(chosen: str | None, predictions: Vectors) -> tuple[str, ...]:
     path = Path(chosen)
     if "," not in chosen and path.is_file():
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
             raise DatasetError(
                 f"{path}: expected text in UTF-8, found other bytes ({error.reason})."
@@ -380,10 +440,11 @@ def class_names(chosen: str | None, predictions: Vectors) -> tuple[str, ...]:
         names = tuple(line.strip() for line in lines if line.strip())
     else:
         names = tuple(name.strip() for name in chosen.split(","))
-    if len(names) != predictions.width or len(set(names)) != len(names):
+    if len(names) != predictions.width or len(set(names)) != len(names) or "" in names:
+        empty = ", one of them empty" if "" in names else ""
         raise DatasetError(
-            f"--class-names: expected {predictions.width} different names, found {len(names)}: "
-            f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."
+            f"--class-names: expected {predictions.width} different names, found {len(names)}{empty}: "
+            f"{listed(names)}."
         )
     return names
 
@@ -450,7 +511,11 @@ def read_labels(path: Path, names: Sequence[str], name: str) -> Labels:
             )
         ids = _ids(table, path) if _ID in table.column_names else None
         if ids is not None and len(np.unique(ids)) != len(ids):
-            raise DatasetError(f"{path}: expected unique {_ID}, found {len(ids)} rows with repeats.")
+            kinds, counts = np.unique(ids, return_counts=True)
+            repeated = int(np.argmax(counts > 1))
+            raise DatasetError(
+                f"{path}: expected unique {_ID}, found {kinds[repeated]} in {counts[repeated]} rows."
+            )
     indices = class_indices(labels, names, str(path))
     if ids is None:
         return Labels(path, indices, None)
@@ -488,11 +553,43 @@ def _lengths(one: Vectors | Labels, n_rows: str, other: Vectors | Labels, n_othe
     )
 
 
+def check_ascending(ids: Array, last: int | None, first_row: int, path: Path) -> None:
+    """Check that ids ascend, from `last`, the id before them.
+
+    Raises:
+        DatasetError: one repeats or is lower than the one before; names the row.
+    """
+    if last is not None:
+        ids, first_row = np.concatenate([[last], ids]), first_row - 1
+    wrong = np.flatnonzero(ids[1:] <= ids[:-1])
+    if len(wrong):
+        row = wrong[0] + 1
+        raise DatasetError(
+            f"{path}: expected every {_ID} once and in ascending order, found {ids[row]} after "
+            f"{ids[row - 1]} in row {first_row + row}; sort the rows by {_ID}."
+        )
+
+
 def _ids(table: pa.Table, path: Path) -> Array:
     column = table.column(_ID)
     if not pa.types.is_integer(column.type) or column.null_count:
-        raise DatasetError(f"{path}: expected an integer {_ID} in every row, found {column.type}.")
-    return np.asarray(column.to_numpy()).astype(np.int64)
+        found = f"{column.null_count} empty" if column.null_count else str(column.type)
+        raise DatasetError(f"{path}: expected an integer {_ID} in every row, found {found}.")
+    try:
+        return np.asarray(column.cast(pa.int64()).to_numpy())
+    except pa.ArrowException as error:
+        raise DatasetError(f"{path}: expected {_ID} of int64 ({error}).") from error
+
+
+def _folds(table: pa.Table, first_row: int, path: Path) -> Array:
+    fold = np.asarray(table.column(_FOLD).to_numpy())
+    wrong = np.flatnonzero((fold < NO_FOLD) | (fold > _MOST_FOLD))
+    if len(wrong):
+        raise DatasetError(
+            f"{path}: expected a {_FOLD} from 0 to {_MOST_FOLD:,} (or {NO_FOLD}, not known), found "
+            f"{fold[wrong[0]]} in row {first_row + wrong[0]}."
+        )
+    return fold
 
 
 def _kind(path: Path) -> str:

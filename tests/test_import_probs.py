@@ -18,6 +18,7 @@ from tasks.artifacts import (
     read_table,
     streams,
 )
+from tasks.artifacts.labels import read_label_columns
 from tasks.command_line import main
 from tasks.label_quality.importance import ClassMoments, importance_of, leverage_of_given, whiten
 
@@ -253,7 +254,8 @@ def test_ids_without_label_or_out_of_order_are_named(rows, workspace, capsys):
     assert f"a label for every example_id, found none for {ids[0]}" in capsys.readouterr().err
     write(workspace / "l.csv", {"example_id": ids, "given_label": labels})
     assert run(write_probs(workspace, "lists", probs[::-1], ids[::-1]), workspace / "l.csv") == 1
-    assert "ascending order of `example_id`" in capsys.readouterr().err
+    found = f"in ascending order, found {ids[-2]} after {ids[-1]} in row 1; sort the rows"
+    assert found in capsys.readouterr().err
     assert not list((workspace / "data").iterdir())
 
 
@@ -453,3 +455,152 @@ def test_a_csv_without_headings_is_refused_where_its_first_row_repeats_a_number(
     (workspace / "p.csv").write_text("1,0,0\n" * 201)
     assert run(workspace / "p.csv", labels_file) == 1
     assert "a name of its own for each column" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("head", "lines", "message"),
+    [
+        (
+            "\xfcnd,bee,cat",
+            [],
+            "p.csv: expected headings in UTF-8, found other bytes; save the file as UTF-8",
+        ),
+        (",ant,bee,cat", ["{k},0.5,0.25,0.25"], "found '' in place 0; if it is the index of a pandas table"),
+        ("Unnamed: 0,ant,bee,cat", ["{k},0.5,0.25,0.25"], "found 'Unnamed: 0' in place 0"),
+        ("ant,,cat", ["0.5,0.25,0.25"], "found '' in place 1"),
+        ("row,ant,bee,cat", ["{k},0.5,0.25,0.25"], "found 2.0 in row 2, column row; logits"),
+        (
+            "0.5,0.25,0.2501",
+            ["0.5,0.25,0.25"],
+            "a first line of names, found probabilities (0.5, 0.25, 0.2501)",
+        ),
+        ("ant,ant ,cat", ["0.5,0.25,0.25"], "found 'ant' again; the first line of a CSV holds the names"),
+        ("1,0,0", ["1,0,0"], "found '0' again; the first line of a CSV holds the names"),
+        (
+            "ant,bee,cat",
+            ["0.5,0.25,0.25"] * 40 + ["0.5,0.5,"],
+            "every row of column cat, found none in row 40",
+        ),
+        (
+            "ant,bee,cat",
+            ["0.5,0.25,0.25"] * 40 + ["nan,0.5,0.5"],
+            "every row of column ant, found none in row 40",
+        ),
+        ("ant,bee,cat,fold", ["0.5,0.25,0.25,one"], "whole numbers in column fold, found string"),
+        ("ant,bee,cat,fold", ["0.5,0.25,0.25,1.5"], "whole numbers in column fold, found double"),
+        (
+            "ant,bee,cat,fold",
+            ["0.5,0.25,0.25,0"] * 40 + ["1,0,0,70000"],
+            "-1, not known), found 70000 in row 40",
+        ),
+        ("ant,bee,cat,fold", ["0.5,0.25,0.25,-2"], "found -2 in row 0"),
+        ("ant,bee,cat", [], "p.csv: expected "),
+    ],
+)
+def test_a_csv_that_is_not_what_it_should_be_is_one_sentence(
+    workspace, labels_file, head, lines, message, capsys
+):
+    body = [lines[min(k, len(lines) - 1)].format(k=k) for k in range(200)] if lines else []
+    (workspace / "p.csv").write_text("\n".join([head, *body]) + "\n", encoding="latin-1")
+    assert run(workspace / "p.csv", labels_file) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert "dvc repro" not in error
+    assert not list((workspace / "data").iterdir()) if (workspace / "data").exists() else True
+
+
+def test_labels_in_a_csv_that_is_not_utf8_are_one_sentence(rows, workspace, capsys):
+    path = write_probs(workspace, "npy", rows[2])
+    for content in ("given_label\n\xfcnd\n", "given_label,\xfc\n0,1\n"):
+        (workspace / "l.csv").write_text(content, encoding="latin-1")
+        assert run(path, workspace / "l.csv") == 1
+        assert "save the file as UTF-8." in capsys.readouterr().err
+
+
+def test_blanks_around_headings_and_a_byte_order_mark_are_no_part_of_names(rows, workspace):
+    ids, labels, probs = rows
+    body = [f"{i},{','.join(map(repr, p))},0" for i, p in zip(ids.tolist(), probs.tolist(), strict=True)]
+    (workspace / "p.csv").write_text("\n".join(["example_id, ant, bee ,cat, fold", *body]))
+    lines = [f"{i}, {NAMES[k]}" for i, k in zip(ids, labels, strict=True)]
+    (workspace / "l.csv").write_text("\n".join(["example_id, given_label", *lines]), encoding="utf-8-sig")
+    assert run(workspace / "p.csv", workspace / "l.csv") == 0
+    given = read_table(workspace / "data" / "given_labels.parquet", GIVEN_LABELS)
+    assert read_facts(given).class_names == NAMES
+    assert np.array_equal(column_array(given, "given_label"), labels)
+    table = read_table(workspace / "data" / "pred_probs.parquet", PRED_PROBS)
+    assert np.array_equal(column_array(table, "pred_probs"), probs.astype(np.float32))
+    assert set(column_array(table, "fold")) == {0}
+    (workspace / "names.txt").write_text("ant\nbee\ncat\n", encoding="utf-8-sig")
+    more = ("--class-names", str(workspace / "names.txt"))
+    assert run(workspace / "p.csv", workspace / "l.csv", *more) == 0
+
+
+def test_two_classes_may_be_called_0_and_1(rows, workspace):
+    probs = np.full((200, 2), 0.5)
+    write(workspace / "p.csv", {"0": probs[:, 0], "1": probs[:, 1]})
+    np.save(workspace / "labels.npy", rows[1] % 2)
+    assert run(workspace / "p.csv", workspace / "labels.npy") == 0
+
+
+@pytest.mark.parametrize("distance", [1, 150])
+@pytest.mark.parametrize("change", ["repeated", "lower"])
+def test_ids_that_do_not_ascend_are_refused_wherever_they_are(rows, workspace, distance, change, capsys):
+    ids, labels, probs = rows
+    other = ids.copy()
+    other[distance] = ids[distance - 1] - (change == "lower")
+    write(workspace / "l.csv", {"example_id": ids, "given_label": labels})
+    assert run(write_probs(workspace, "csv", probs, other), workspace / "l.csv") == 1
+    error = capsys.readouterr().err
+    assert f"found {other[distance]} after {ids[distance - 1]} in row {distance}; sort" in error
+    assert "dvc repro" not in error
+
+
+def test_ids_beyond_int64_are_refused(rows, workspace, capsys):
+    ids = np.arange(200, dtype=np.uint64) + 2**63
+    write(workspace / "l.parquet", {"example_id": ids, "given_label": rows[1]})
+    assert run(write_probs(workspace, "lists", rows[2], ids), workspace / "l.parquet") == 1
+    assert "expected example_id of int64" in capsys.readouterr().err
+
+
+def test_folds_are_checked_in_parquet_too(rows, workspace, labels_file, capsys):
+    for folds, message in (
+        (["a"] * 200, "found string"),
+        ([0] * 150 + [70000] * 50, "found 70000 in row 150"),
+    ):
+        write(workspace / "p.parquet", {"fold": folds, "pred_probs": list(rows[2])})
+        assert run(workspace / "p.parquet", labels_file) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_more_classes_than_fit_into_a_label_are_refused(workspace, capsys):
+    np.save(workspace / "p.npy", np.eye(2, 32_768))
+    np.save(workspace / "l.npy", np.arange(2))
+    assert run(workspace / "p.npy", workspace / "l.npy") == 1
+    assert "at most 32,767 float probabilities in a row, found 32,768" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", ["a,,b", "a,b,"])
+def test_empty_class_names_are_refused(rows, workspace, labels_file, names, capsys):
+    assert run(write_probs(workspace, "npy", rows[2]), labels_file, "--class-names", names) == 1
+    assert "3 different names, found 3, one of them empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_of_a_file_that_holds_everything_only_labels_and_ids_are_kept(workspace, kind):
+    path = workspace / f"all.{kind}"
+    write(path, {"example_id": range(9), "given_label": [1] * 9, "true_label": [2] * 9, "ant": [0.5] * 9})
+    table = read_label_columns(path, kind == "csv", "given_label", ["given_label"], "")
+    assert table.column_names == ["example_id", "given_label"]
+
+
+def test_a_column_that_is_empty_at_first_is_no_obstacle(workspace, monkeypatch):
+    # pyarrow infers types from the first megabyte, and took what it saw there for all.
+    monkeypatch.setattr(module, "_PORTION_ENTRIES", 2**22)
+    n = 100_000
+    lines = ["ant,bee,given_label,true_label", *["0.5,0.5,ant,"] * n, "0.5,0.5,bee,ant"]
+    (workspace / "all.csv").write_text("\n".join(lines))
+    module._PORTION_ENTRIES = 2**22
+    assert run(workspace / "all.csv", workspace / "all.csv") == 0
+    given = read_table(workspace / "data" / "given_labels.parquet", GIVEN_LABELS)
+    assert column_array(given, "given_label").sum() == 1
