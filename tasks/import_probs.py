@@ -30,7 +30,7 @@ from tasks.artifacts import (
     regrouped,
     stream_to,
 )
-from tasks.artifacts.labels import class_indices, csv_schema, listed, read_label_columns, readable
+from tasks.artifacts.labels import UNKNOWN, class_indices, csv_schema, listed, read_label_columns, readable
 
 SUM_TOLERANCE = 1e-3
 """How far from 1 the probabilities of a row may sum: float16 and printed decimals stay within."""
@@ -99,14 +99,15 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
             if embeddings and vectors:
                 columns["embedding"] = finite_vectors(vectors.values, done, embeddings.path)
             append_probs(columns)
-            labels, truth = given.of(ids, rows), true.of(ids, rows) if true else None
+            labels = given.of(ids, rows)
+            truth = true.of(ids, rows) if true else np.full(n, UNKNOWN, dtype=np.int16)
             append_labels(
                 {
                     _ID: ids,
                     "split": np.full(n, "train"),
                     _GIVEN: labels,
-                    _TRUE: pa.nulls(n, pa.int16()) if truth is None else truth,
-                    "is_noisy": pa.nulls(n, pa.bool_()) if truth is None else labels != truth,
+                    _TRUE: pa.array(truth, pa.int16(), mask=truth == UNKNOWN),
+                    "is_noisy": pa.array(labels != truth, pa.bool_(), mask=truth == UNKNOWN),
                 }
             )
             done += n
@@ -451,7 +452,7 @@ def class_names(chosen: str | None, predictions: Vectors) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Labels:
-    """Class indices (N,) and, where the file has them, the ids (N,) of their rows, ascending."""
+    """Class indices (N,) or `UNKNOWN` and, where the file has them, the ids (N,) of their rows, ascending."""
 
     path: Path
     indices: npt.NDArray[np.int16]
@@ -487,6 +488,8 @@ class Labels:
 def read_labels(path: Path, names: Sequence[str], name: str) -> Labels:
     """The labels in column `name`, as class indices; a .npy file holds nothing else.
 
+    Only a true label may be `UNKNOWN`.
+
     Raises:
         DatasetError: the file is missing or not readable, or a label is no class.
     """
@@ -503,7 +506,7 @@ def read_labels(path: Path, names: Sequence[str], name: str) -> Labels:
     else:
         table = read_label_columns(path, kind == "csv", name, (name,), str(path))
         labels = table.column(name)
-        if labels.null_count:
+        if labels.null_count and name == _GIVEN:
             row = pc.index(labels.is_null(), True).as_py()
             raise DatasetError(
                 f"{path}: expected a class index or name in every row of column {name}, found none in row "

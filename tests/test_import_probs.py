@@ -604,3 +604,20 @@ def test_a_column_that_is_empty_at_first_is_no_obstacle(workspace, monkeypatch):
     assert run(workspace / "all.csv", workspace / "all.csv") == 0
     given = read_table(workspace / "data" / "given_labels.parquet", GIVEN_LABELS)
     assert column_array(given, "given_label").sum() == 1
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_true_labels_may_be_unknown_and_given_labels_not(rows, workspace, labels_file, kind, capsys):
+    _, labels, probs = rows
+    is_known = np.arange(200) % 3 > 0
+    true = pa.array(np.array(NAMES)[labels], mask=~is_known)
+    path = workspace / f"t.{kind}"
+    write(path, {"true_label": true, "given_label": true, "note": ["x"] * 200})
+    probs = write_probs(workspace, "wide", probs)
+    assert run(probs, labels_file, "--true-labels", str(path)) == 0
+    given = read_table(workspace / "data" / "given_labels.parquet", GIVEN_LABELS)
+    assert np.array_equal(given.column("true_label").is_valid(), is_known)
+    assert given.column("true_label").drop_null().to_pylist() == labels[is_known].tolist()
+    assert given.column("is_noisy").to_pylist() == [False if known else None for known in is_known]
+    assert run(probs, path) == 1
+    assert "every row of column given_label, found none in row 0" in capsys.readouterr().err
