@@ -77,7 +77,8 @@ def _import_probs(arguments: Sequence[str]) -> int:
     from tasks.import_probs import import_probs
 
     try:
-        import_probs(Path.cwd(), arguments)
+        with readers_may_leave():
+            import_probs(Path.cwd(), arguments)
     except RelabelError as error:
         print(f"import-probs: {error}", file=sys.stderr)
         return 1

@@ -7,7 +7,9 @@ portions, so they may exceed the memory.
 
 import argparse
 import os
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -68,14 +70,48 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
         check_same_rows(given, true)
     if embeddings:
         check_same_rows(predictions, embeddings)
-    step = max(_PORTION_ENTRIES // max(predictions.width, embeddings.width if embeddings else 0), 1)
-    facts = DatasetFacts(chosen.pred_probs.stem, names, "features", (0,))
-    probs_path, labels_path = (
-        workspace / "data" / f"{name}.parquet" for name in ("pred_probs", "given_labels")
+    try:
+        done = write_tables(workspace / "data", predictions, embeddings, given, true, names)
+    except OSError as error:
+        raise DatasetError(
+            f"{workspace / 'data'}: expected to write pred_probs.parquet and given_labels.parquet here "
+            f"({error}). Nothing there has changed."
+        ) from error
+    print(
+        f"data/pred_probs.parquet and data/given_labels.parquet hold {done:,} rows of {len(names)} classes"
+        f"{f', with embeddings of {embeddings.width} numbers' if embeddings else ''}."
     )
+    # As a stage of docs/own_probs.yaml it is followed by what follows.
+    if "DVC_STAGE" not in os.environ:
+        print(
+            "Next: dvc repro --single-item prune\n"
+            "The tables stand where dvc.yaml has outputs of inject_noise and aggregate: a plain `dvc repro`\n"
+            "would make those again, `dvc exp run` and `dvc checkout` take them away. To keep versions,\n"
+            'take the pipeline of docs/own_probs.yaml (README, "Your own probabilities").'
+        )
+
+
+def write_tables(
+    folder: Path,
+    predictions: "Vectors",
+    embeddings: "Vectors | None",
+    given: "Labels",
+    true: "Labels | None",
+    names: tuple[str, ...],
+) -> int:
+    """Write the two tables, both or neither, and return N.
+
+    Raises:
+        DatasetError: rows are not what they should be.
+        OSError: they cannot be written.
+    """
+    step = max(_PORTION_ENTRIES // max(predictions.width, embeddings.width if embeddings else 0), 1)
+    facts = DatasetFacts(predictions.path.stem, names, "features", (0,))
+    probs_path, labels_path = (folder / f"{name}.parquet" for name in ("pred_probs", "given_labels"))
     done, last_id = 0, None
     # Both are whole before either appears: probabilities beside other labels would look like a data set.
     with (
+        unchanged_on_failure(labels_path),
         atomic_path(probs_path) as new_probs,
         atomic_path(labels_path) as new_labels,
         stream_to(new_probs, probs_path, PRED_PROBS, facts) as append_probs,
@@ -115,18 +151,30 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
             raise DatasetError(f"{predictions.path}: expected rows, found none.")
         if done != given.n_rows:
             raise _lengths(predictions, f"{done:,}", given, f"{given.n_rows:,}")
-    print(
-        f"data/pred_probs.parquet and data/given_labels.parquet hold {done:,} rows of {len(names)} classes"
-        f"{f', with embeddings of {embeddings.width} numbers' if embeddings else ''}."
-    )
-    # As a stage of docs/own_probs.yaml it is followed by what follows.
-    if "DVC_STAGE" not in os.environ:
-        print(
-            "Next: dvc repro --single-item prune\n"
-            "The tables stand where dvc.yaml has outputs of inject_noise and aggregate: a plain `dvc repro`\n"
-            "would make those again, `dvc exp run` and `dvc checkout` take them away. To keep versions,\n"
-            'take the pipeline of docs/own_probs.yaml (README, "Your own probabilities").'
-        )
+    return done
+
+
+@contextmanager
+def unchanged_on_failure(path: Path) -> Iterator[None]:
+    """If the block fails, `path` is the file that it was before, or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.with_name(f".before.{path.name}.tmp")
+    before.unlink(missing_ok=True)
+    if path.exists():
+        try:
+            os.link(path, before)
+        except OSError:  # not every file system has links
+            shutil.copy2(path, before)
+    try:
+        yield
+    except BaseException:
+        if before.exists():
+            before.replace(path)
+        else:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        before.unlink(missing_ok=True)
 
 
 # -- Probabilities and embeddings: files with a vector in every row.

@@ -1,6 +1,7 @@
 """Probabilities and labels from elsewhere: three formats in, two checked tables out, or one sentence."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -259,7 +260,7 @@ def test_ids_without_label_or_out_of_order_are_named(rows, workspace, capsys):
     assert not list((workspace / "data").iterdir())
 
 
-def test_a_full_disk_leaves_the_tables_of_before(rows, workspace, monkeypatch):
+def test_a_full_disk_leaves_the_tables_of_before(rows, workspace, monkeypatch, capsys):
     _, labels, probs = rows
     write(workspace / "l.csv", {"given_label": labels})
     assert run(write_probs(workspace, "lists", probs), workspace / "l.csv") == 0
@@ -273,8 +274,9 @@ def test_a_full_disk_leaves_the_tables_of_before(rows, workspace, monkeypatch):
 
     monkeypatch.setattr(streams._Stream, "finish", fail_for_probabilities)
     write(workspace / "l.csv", {"given_label": labels[::-1]})
-    with pytest.raises(OSError, match="No space left"):
-        run(workspace / "p.parquet", workspace / "l.csv")
+    assert run(workspace / "p.parquet", workspace / "l.csv") == 1
+    error = capsys.readouterr().err
+    assert "(No space left on device). Nothing there has changed.\n" in error
     assert {path: path.read_bytes() for path in (workspace / "data").iterdir()} == before
 
 
@@ -621,3 +623,48 @@ def test_true_labels_may_be_unknown_and_given_labels_not(rows, workspace, labels
     assert given.column("is_noisy").to_pylist() == [False if known else None for known in is_known]
     assert run(probs, path) == 1
     assert "every row of column given_label, found none in row 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("failure", [OSError("Read-only file system"), KeyboardInterrupt()])
+def test_where_the_second_table_cannot_be_put_in_place_the_first_is_taken_back(
+    rows, workspace, labels_file, monkeypatch, capsys, failure, is_first, has_links
+):
+    path = write_probs(workspace, "lists", rows[2])
+    if not is_first:
+        assert run(path, labels_file) == 0
+    before = {path: path.read_bytes() for path in (workspace / "data").glob("*")}
+    np.save(labels_file, rows[1][::-1])
+    replace = Path.replace
+
+    def fail_for_probabilities(temporary, target):
+        if target.name == "pred_probs.parquet":
+            assert (
+                is_first or (workspace / "data" / "given_labels.parquet").read_bytes() not in before.values()
+            )
+            raise failure
+        return replace(temporary, target)
+
+    def no_links(*_):
+        raise OSError("Operation not supported")
+
+    monkeypatch.setattr(Path, "replace", fail_for_probabilities)
+    if not has_links:
+        monkeypatch.setattr(module.os, "link", no_links)
+    if isinstance(failure, OSError):
+        assert run(path, labels_file) == 1
+        assert "(Read-only file system). Nothing there has changed." in capsys.readouterr().err
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run(path, labels_file)
+    assert {path: path.read_bytes() for path in (workspace / "data").iterdir()} == before
+
+
+def test_a_file_where_the_folder_should_be_is_one_sentence(rows, workspace, labels_file, capsys):
+    (workspace / "data").write_text("mine")
+    assert run(write_probs(workspace, "npy", rows[2]), labels_file) == 1
+    error = capsys.readouterr().err
+    assert "expected to write pred_probs.parquet and given_labels.parquet here" in error
+    assert error.count("\n") == 1
+    assert (workspace / "data").read_text() == "mine"
