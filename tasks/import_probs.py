@@ -1,8 +1,8 @@
 """`python -m tasks import-probs`: start at `prune` with probabilities and labels from elsewhere.
 
 Writes data/pred_probs.parquet and data/given_labels.parquet, checked, without download or training. It is
-a stage of docs/own_probs.yaml, or run by hand before `dvc repro --single-item prune`. Files are read in
-portions, so they may exceed the memory.
+a stage of docs/own_probs.yaml, or run by hand before `dvc repro --single-item prune`. Probabilities
+and embeddings are read in portions, so they may exceed the memory, and are kept in float32.
 """
 
 import argparse
