@@ -32,14 +32,22 @@ from tasks.artifacts import (
     regrouped,
     stream_to,
 )
-from tasks.artifacts.labels import UNKNOWN, class_indices, csv_schema, listed, read_label_columns, readable
+from tasks.artifacts.labels import (
+    MOST_CLASSES,
+    UNKNOWN,
+    class_indices,
+    csv_schema,
+    listed,
+    read_label_columns,
+    readable,
+)
 
 SUM_TOLERANCE = 1e-3
 """How far from 1 the probabilities of a row may sum: float16 and printed decimals stay within."""
 NO_FOLD = -1
 """The fold of a row whose model's training rows are not known."""
-# Class indices and folds are kept in int16.
-_MOST_CLASSES = _MOST_FOLD = 2**15 - 1
+# Folds are kept in int16.
+_MOST_FOLD = 2**15 - 1
 _RANGE_TOLERANCE = 1e-6
 _PORTION_ENTRIES = 2**22
 _ID, _FOLD, _GIVEN, _TRUE = "example_id", "fold", "given_label", "true_label"
@@ -199,7 +207,7 @@ class Content:
 
 
 PROBABILITIES = Content(
-    ("pred_probs",), "float probabilities", "(N, K) with K >= 2", 2, _MOST_CLASSES, integers=False
+    ("pred_probs",), "float probabilities", "(N, K) with K >= 2", 2, MOST_CLASSES, integers=False
 )
 EMBEDDINGS = Content(("embedding", "features"), "numbers", "(N, d)", 1, 2**31 - 1, integers=True)
 

@@ -147,7 +147,7 @@ def test_probabilities_that_are_none_are_one_sentence_and_nothing_is_written(
         ),
         ("l.csv", {"given_label": ["dog"] * 200}, (), "found dog in row 0"),
         ("l.csv", {"label": [0] * 200}, (), "expected the column given_label once, found label"),
-        ("l.parquet", {"given_label": [0.5] * 200}, (), "expected class indices or names, found double"),
+        ("l.parquet", {"given_label": [0.5] * 200}, (), "indices (integers) or names (text), found double"),
         ("l.parquet", {"given_label": [None, *[0] * 199]}, (), "column given_label, found none in row 0"),
         ("l.csv", {"given_label": [0] * 200, "example_id": [1] * 200}, (), "unique example_id"),
         ("l.csv", {"given_label": [0] * 200, "example_id": range(200)}, (), "expected the column example_id"),

@@ -309,7 +309,7 @@ def test_names_in_some_rows_and_indices_in_others_are_refused(workspace: Path) -
 
 def test_fractions_are_no_labels(workspace: Path) -> None:
     put(workspace, TRAIN_IDS, [1.0] * 40, "labels.parquet")
-    assert "expected class indices or names, found double" in refused(
+    assert "indices (integers) or names (text), found double" in refused(
         workspace, **noisy(path="labels.parquet")
     )
 

@@ -15,6 +15,8 @@ from tasks import DatasetError
 
 UNKNOWN = -1
 """In the place of a class index: the file says nothing of this row."""
+MOST_CLASSES = 2**15 - 1
+"""Class indices are kept in int16."""
 _SHOWN = 5
 # Longer runs of digits are no class index, and name nothing that one could be mistaken for.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
@@ -93,13 +95,20 @@ def class_indices(labels: pa.ChunkedArray, names: Sequence[str], where: str) -> 
     might mean either.
 
     Raises:
-        DatasetError: a label is no class, or might be either of two; names the first such row.
+        DatasetError: a label is no class, or might be either of two; names the first such row. Or there are
+            more than `MOST_CLASSES`.
     """
+    if len(names) > MOST_CLASSES:
+        raise DatasetError(
+            f"{where}: expected labels of at most {MOST_CLASSES:,} classes, found {len(names):,}."
+        )
     if pa.types.is_dictionary(labels.type):
         labels = labels.cast(labels.type.value_type)
     is_text = _is_text(labels.type)
     if not (is_text or pa.types.is_integer(labels.type)):
-        raise DatasetError(f"{where}: expected class indices or names, found {labels.type}.")
+        raise DatasetError(
+            f"{where}: expected class indices (integers) or names (text), found {labels.type}."
+        )
     encoded = (labels.cast(pa.large_string()) if is_text else labels).combine_chunks().dictionary_encode()
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     found = encoded.dictionary.to_pylist()
