@@ -67,6 +67,9 @@ _LABELS_SHARE = 64
 # Matrices of K x K numbers held at a time, and bytes for each probability that the noise model is fitted on.
 _MATRICES = 8
 _FIT_BYTES = 20
+# Rows are decoded, and read from the scratch file, so many probabilities at a time: buffers so small are used
+# again, where larger ones would be new memory each time, which the system has to clear.
+_BATCH_ENTRIES = 2**20
 # Scores are computed in pieces that stay in the processor's cache.
 _PIECE_ENTRIES = 2**18
 # A block of embeddings takes so many times its size in float64 while it is put together and worked on. Two
@@ -197,9 +200,9 @@ class LabelledRows:
         predictions: TableReader,
         given: TableReader,
         n_threads: int = 1,
-        done: Callable[[], None] = lambda: None,
+        done: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """Args: the two tables, threads to work in, and what to call after each part of each pass."""
+        """Args: the two tables, threads to work in, and what to tell which share of a pass has been done."""
         self.predictions, self.given = predictions, given
         self.n_threads, self._done = n_threads, done
         self.n_rows, (self.n_classes,) = predictions.n_rows, predictions.shape_of("pred_probs")
@@ -214,21 +217,58 @@ class LabelledRows:
         )
         self._labels = np.empty(self.n_rows, dtype=np.int16)
         self._kept: set[int] = set()
+        self._batch_rows = max(_BATCH_ENTRIES // self.n_classes, 1)
 
     def map(self, function: Callable[[Batch], Result]) -> Iterator[Result]:
         """See `Rows`."""
-        return self._map(lambda number: function(self.batch(number)))
+        scratch, step = self._scratch, self._batch_rows
+        if scratch and len(self._kept) == len(self.predictions):
+            starts = range(0, self.n_rows, step)
+            return self._map(
+                lambda place: [function(self._read_back(scratch, starts[place], step))], len(starts)
+            )
+        return self._map(
+            lambda number: [function(batch) for batch in self._decode(number)], len(self.predictions)
+        )
 
     def map_parts(self, function: Callable[["Part"], Result]) -> Iterator[Result]:
         """One pass over the parts, in order of rows, `function` being called by several threads."""
-        return self._map(lambda number: function(self.part(number)))
+        return self._map(lambda number: [function(self.part(number))], len(self.predictions))
 
-    def _map(self, function: Callable[[int], Result]) -> Iterator[Result]:
-        for result in map_in_order(function, len(self.predictions), self.n_threads):
-            self._done()
-            yield result
+    def _map(self, function: Callable[[int], list[Result]], n_items: int) -> Iterator[Result]:
+        for results in map_in_order(function, n_items, self.n_threads):
+            self._done(1 / n_items)
+            yield from results
         # What decoding took is not kept for the next pass, or the fit, which may decode nothing.
         pa.default_memory_pool().release_unused()
+
+    def _read_back(self, scratch: Scratch, start: int, n_rows: int) -> Batch:
+        """Rows that an earlier pass kept, as many as there are."""
+        stop = min(start + n_rows, self.n_rows)
+        return Batch(start, self._labels[start:stop].astype(np.int64), scratch.read(start, stop - start))
+
+    def _decode(self, number: int) -> Iterator[Batch]:
+        """The labels and probabilities of one part of the predictions, which are kept on the way.
+
+        Raises:
+            ArtifactError: a row has no given label.
+        """
+        start, is_kept = int(self.predictions.starts[number]), number in self._kept
+        for table in self.predictions.read_runs(number, self._batch_rows):
+            pred_probs = column_array(table, "pred_probs")
+            rows = slice(start, start + len(pred_probs))
+            if not is_kept:
+                given = self._given_of(column_array(table, "example_id"))
+                self._labels[rows] = column_array(given, "given_label")
+            if self._scratch and not is_kept:
+                try:
+                    self._scratch.write(start, pred_probs)
+                except OSError:
+                    # A disk that fills up costs time, not the run.
+                    self._scratch = None
+            yield Batch(start, self._labels[rows].astype(np.int64), pred_probs)
+            start = rows.stop
+        self._kept.add(number)
 
     def batch(self, number: int) -> Batch:
         """The labels and probabilities of one part of the predictions.
@@ -238,24 +278,13 @@ class LabelledRows:
         """
         start, stop = (int(end) for end in self.predictions.starts[number : number + 2])
         if number in self._kept and self._scratch:
-            return Batch(
-                start, self._labels[start:stop].astype(np.int64), self._scratch.read(start, stop - start)
-            )
-        table = self.predictions.read(number)
-        pred_probs = column_array(table, "pred_probs")
-        if number in self._kept:
-            labels = self._labels[start:stop]
-        else:
-            labels = column_array(self._given_of(column_array(table, "example_id")), "given_label")
-            self._labels[start:stop] = labels
-            if self._scratch:
-                try:
-                    self._scratch.write(start, pred_probs)
-                except OSError:
-                    # A disk that fills up costs time, not the run.
-                    self._scratch = None
-            self._kept.add(number)
-        return Batch(start, labels.astype(np.int64), pred_probs)
+            return self._read_back(self._scratch, start, stop - start)
+        batches = list(self._decode(number))
+        return Batch(
+            start,
+            np.concatenate([batch.labels for batch in batches]),
+            np.concatenate([batch.pred_probs for batch in batches]),
+        )
 
     def part(self, number: int) -> "Part":
         """The same with the ids and the truth."""
@@ -614,14 +643,14 @@ def threads_within(limit: int, predictions: TableReader, given: TableReader) -> 
 
 
 @contextmanager
-def progress_bar(console: Console, predictions: TableReader) -> Iterator[Callable[[], None]]:
-    """Yield what to call after each part of each pass: a bar, on a terminal and where the way is long."""
+def progress_bar(console: Console, predictions: TableReader) -> Iterator[Callable[[float], None]]:
+    """Yield what to tell which share of a pass is done: a bar, on a terminal and where the way is long."""
     entries = predictions.n_rows * predictions.shape_of("pred_probs")[0]
     if entries < _LONG or not console.is_terminal:
-        yield lambda: None
+        yield lambda _: None
         return
     from rich.progress import Progress
 
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("prune", total=_N_PASSES * len(predictions))
-        yield lambda: bar.advance(task)
+        task = bar.add_task("prune", total=_N_PASSES)
+        yield lambda share: bar.advance(task, share)

@@ -426,10 +426,13 @@ def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
 @given(
     sizes=st.tuples(st.sampled_from([1, 7, 40, 80]), st.sampled_from([1, 13, 90])),
     cuts=st.tuples(*[st.sampled_from([1, 100, 300, 1_000, 10**6])] * 3),
+    batch_entries=st.sampled_from([1, 20, 2**20]),
     n_threads=st.sampled_from([1, 2, 5]),
     room=st.booleans(),
 )
-def test_row_groups_cut_into_runs_change_no_byte(params, tmp_path, sizes, cuts, n_threads, room):
+def test_row_groups_cut_into_runs_change_no_byte(
+    params, tmp_path, sizes, cuts, batch_entries, n_threads, room
+):
     if not (tmp_path / "plain").exists():
         write_inputs(tmp_path / "plain", embedded=True)
         prune(params, tmp_path / "plain")
@@ -446,6 +449,7 @@ def test_row_groups_cut_into_runs_change_no_byte(params, tmp_path, sizes, cuts, 
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("tasks.prune.TableReader", Cut)
+        monkeypatch.setattr("tasks.prune._BATCH_ENTRIES", batch_entries)
         monkeypatch.setattr("tasks.prune.available_cores", lambda: n_threads)
         monkeypatch.setattr(Scratch, "fits", lambda *_: room)
         prune(params, tmp_path / "cut")

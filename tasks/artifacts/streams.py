@@ -196,6 +196,27 @@ class TableReader:
             self._verified.add(part)
         return table
 
+    def read_runs(self, part: int, n_rows: int) -> Iterator[pa.Table]:
+        """The rows of one part, `n_rows` at a time, decoded as they are asked for; all at once if it was cut.
+
+        Raises:
+            ArtifactError: see `read`.
+        """
+        place = self._parts[part]
+        if self._sorted is not None or place.run is not None:
+            yield self.read(part)
+            return
+        is_new = part not in self._verified
+        with damaged(self.path, self._artifact):
+            batches = self._file(verify=is_new).iter_batches(
+                n_rows, row_groups=[place.group], columns=self._columns, use_threads=False
+            )
+            for table in regrouped(batches, n_rows):
+                if is_new:
+                    check_columns(table, self._artifact, str(self.path))
+                yield table
+        self._verified.add(part)
+
     def metadata(self, key: str) -> str | None:
         """What the file's writer said of it under `key`; see `write_table`."""
         value = (self._schema.metadata or {}).get(key.encode())
@@ -236,6 +257,9 @@ class TableReader:
         return self._runs.setdefault(key, runs).read(part.run)
 
     def _read_group(self, group: int, columns: Sequence[str], verify: bool) -> pa.Table:
+        return self._file(verify).read_row_group(group, columns=list(columns), use_threads=False)
+
+    def _file(self, verify: bool) -> pq.ParquetFile:
         # One file object does not serve several threads.
         files = self._files.__dict__
         kind = "verifying" if verify else "plain"
@@ -243,7 +267,7 @@ class TableReader:
             files[kind] = pq.ParquetFile(
                 self.path, metadata=self._metadata, page_checksum_verification=verify, pre_buffer=False
             )
-        return files[kind].read_row_group(group, columns=list(columns), use_threads=False)
+        return files[kind]
 
     def _decode(self, group: int, columns: Sequence[str], n_rows: int) -> Generator[pa.Table, None, None]:
         """A row group, `n_rows` rows at a time."""

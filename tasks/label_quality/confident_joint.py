@@ -123,9 +123,14 @@ def _round_up(bounds: Floats, dtype: Any) -> npt.NDArray[Any]:
 
 def count_confident(labels: npt.NDArray[Any], confident: Ints, n_classes: int) -> Ints:
     """(K, K) counts `[given, true]` of the rows with a confident class; batches add."""
+    pairs = confident_pairs(labels, confident, n_classes)
+    return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes).astype(np.int64)
+
+
+def confident_pairs(labels: npt.NDArray[Any], confident: Ints, n_classes: int) -> Ints:
+    """(M,) where to count each row with a confident class in (K, K) `[given, true]`, flat."""
     counted = confident >= 0
-    flat = labels[counted].astype(np.int64) * n_classes + confident[counted]
-    return np.bincount(flat, minlength=n_classes**2).reshape(n_classes, n_classes).astype(np.int64)
+    return np.asarray(labels[counted].astype(np.int64) * n_classes + confident[counted])
 
 
 def raw_confident_joint(counts: Ints) -> Ints:

@@ -229,7 +229,7 @@ def _second_pass(
             certain = certain_of_given(piece.labels, piece.pred_probs)
             doubtful.append(piece.start - batch.start + np.flatnonzero(~certain))
         predicted, chosen = np.concatenate(confident), np.concatenate(doubtful)
-        counts = cj.count_confident(batch.labels, predicted, n_classes)
+        pairs = cj.confident_pairs(batch.labels, predicted, n_classes)
         # Where the label is not vetoed, another class is more probable: no filter looks beyond these rows.
         labels, probs = batch.labels[chosen], batch.pred_probs[chosen]
         flags = {
@@ -240,13 +240,13 @@ def _second_pass(
             flags["noise_posterior"] = fitted.posterior(labels, probs) < 0.5
         scores = score(labels, probs) if score else np.zeros(len(chosen))
         counters = margin_counters(labels, probs, n_steps) if by_pair else None
-        return counts, batch.start + chosen, scores, flags, counters
+        return pairs, batch.start + chosen, scores, flags, counters
 
     names = {"confident_learning", *(set(filters) & {"predicted_neq_given", "noise_posterior"})}
     total = np.zeros((n_classes, n_classes), dtype=np.int64)
     found: dict[str, list[Flagged]] = {name: [] for name in sorted(names)}
-    for counts, chosen, scores, flags, counters in rows.map(look_at):
-        total += counts
+    for pairs, chosen, scores, flags, counters in rows.map(look_at):
+        np.add.at(total.reshape(-1), pairs, 1)
         if margins is not None and counters is not None:
             np.add.at(margins.reshape(-1), counters, 1)
         for name, parts in found.items():

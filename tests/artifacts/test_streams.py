@@ -117,6 +117,8 @@ def test_row_groups_that_are_too_large_are_cut(columns, whole, row_group_size, m
         joined = pa.concat_tables(parts)
         for name in ("example_id", "pred_probs"):
             assert np.array_equal(column_array(joined, name), columns[name][:n_rows])
+    runs = [table for part in range(len(reader)) for table in reader.read_runs(part, 300)]
+    assert np.array_equal(column_array(pa.concat_tables(runs), "pred_probs"), columns["pred_probs"][:n_rows])
     for part in np.random.default_rng(0).permutation(len(reader))[:20]:
         rows = slice(reader.starts[part], reader.starts[part + 1])
         ids = columns["example_id"][rows]
@@ -124,6 +126,18 @@ def test_row_groups_that_are_too_large_are_cut(columns, whole, row_group_size, m
         assert np.array_equal(column_array(reader.read(part), "pred_probs"), columns["pred_probs"][rows])
         assert reader.bounds[part].tolist() == [ids[0], ids[-1]]
         assert part in reader.parts_with(ids[0], ids[0])
+
+
+@pytest.mark.parametrize("n_rows", [1, 300, 10**6])
+def test_a_part_may_be_read_in_runs(columns, whole, n_rows):
+    rewrite(whole, N_ROWS if n_rows > 1 else 500)
+    reader = TableReader(whole, PRED_PROBS, ["pred_probs"])
+    for _ in range(2):
+        runs = list(reader.read_runs(0, n_rows))
+        n_read = int(reader.starts[1])
+        assert [len(run) for run in runs[:-1]] == [n_rows] * (len(runs) - 1)
+        for name in ("example_id", "pred_probs"):
+            assert np.array_equal(column_array(pa.concat_tables(runs), name), columns[name][:n_read])
 
 
 def test_parts_that_are_small_enough_are_not_cut(whole):
@@ -194,6 +208,8 @@ def test_nulls_and_damage_are_found_as_the_part_is_read(whole):
     with pytest.raises(ArtifactError, match=r"`fold` was expected without nulls, found 1 null"):
         reader.read(1)
 
+    with pytest.raises(ArtifactError, match=r"`fold` was expected without nulls, found 1 null"):
+        list(reader.read_runs(1, 1_000))
     reader.cut(10_000)
     with pytest.raises(ArtifactError, match=r"`fold` was expected without nulls, found 1 null"):
         in_order(reader)
@@ -208,6 +224,8 @@ def test_nulls_and_damage_are_found_as_the_part_is_read(whole):
         for _ in range(2):
             with pytest.raises(ArtifactError, match=r"damaged.*dvc repro aggregate"):
                 in_order(reader)
+            with pytest.raises(ArtifactError, match=r"damaged.*dvc repro aggregate"):
+                [list(reader.read_runs(part, 500)) for part in range(len(reader))]
             reader.cut(30_000)
     with pytest.raises(ArtifactError, match="missing"):
         TableReader(whole.with_name("none.parquet"), PRED_PROBS)
