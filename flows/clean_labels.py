@@ -44,7 +44,12 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    temporary_settings,
+)
 from prefect.states import Completed, Failed
 
 if TYPE_CHECKING:
@@ -498,6 +503,19 @@ def end_without_server(program: str, url: str | None) -> NoReturn:
     os._exit(1)
 
 
+def say_server_is_late(program: str, error: RuntimeError) -> int:
+    """Say that the server which a run brings along did not start; raise what is another fault."""
+    if "ephemeral Prefect API server" not in str(error):
+        raise error
+    print(
+        f"{program}: expected the Prefect server that a run brings along to start within "
+        f"{PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()} s, found none. Run again when the machine "
+        "is less busy, or start one first: `prefect server start --host 127.0.0.1`.",
+        file=sys.stderr,
+    )
+    return 1
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow once from the command line; return the exit status."""
     parser = argparse.ArgumentParser(
@@ -554,6 +572,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except httpx.HTTPError:
         end_without_server("clean_labels", url)
+    except RuntimeError as error:
+        return say_server_is_late("clean_labels", error)
     if state.is_completed():
         print(state.message)
         return 0

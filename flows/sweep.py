@@ -25,7 +25,14 @@ import httpx
 from rich.console import Console
 
 from flows import FlowError, pipeline
-from flows.clean_labels import StageRunner, check_options, end_without_server, run_all, server_answers
+from flows.clean_labels import (
+    StageRunner,
+    check_options,
+    end_without_server,
+    run_all,
+    say_server_is_late,
+    server_answers,
+)
 from flows.pipeline import PlannedStage
 from flows.progress import RunProgress
 from flows.record import experiments, keep_experiment, read_committed
@@ -538,6 +545,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except httpx.HTTPError:
         end_without_server("sweep", PREFECT_API_URL.value())
+    except RuntimeError as error:
+        return say_server_is_late("sweep", error)
     if failures:
         for line in explain(waiting, failures):
             print(f"sweep: {line}", file=sys.stderr)

@@ -108,6 +108,18 @@ def test_nothing_to_do_without_a_server_starts_none(done: Door, tmp_path: Path) 
     assert not list(home.glob("*.db"))
 
 
+def test_a_server_of_its_own_that_starts_too_late_is_one_sentence_and_leaves_no_process(
+    done: Door, tmp_path: Path
+) -> None:
+    hasty = {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "0"}
+    alone = Door(done.folder, {**done.environment, **hasty})
+    del alone.environment["PREFECT_API_URL"]
+    log = alone.flow("--force", "report", status=1)
+    assert "clean_labels: expected the Prefect server that a run brings along to start within 0 s" in log
+    assert "Traceback" not in log
+    alone.assert_no_orphans()
+
+
 def test_one_changed_value_reruns_the_same_stages_as_dvc_and_going_back_restores_them(done: Door) -> None:
     before = done.lock()
     log = done.flow("--set", "prune.filter_by=predicted_neq_given")
