@@ -247,6 +247,14 @@ def test_unfit_probabilities_of_ones_own_are_an_error_that_names_the_file(
     assert not (tmp_path / "data" / "label_issues.parquet").exists()
 
 
+def test_float_noise_outside_0_to_1_is_scored_and_not_refused_as_an_output(params, tmp_path):
+    probs = np.tile(np.float32([1 + 9e-7, -9e-7, 0]), (80, 1))
+    write_inputs(tmp_path, pred_probs=probs)
+    prune(choose(params, rank_by="confidence_weighted_entropy"), tmp_path)
+    scores = column_array(read_issues(tmp_path), "confidence_weighted_entropy")
+    assert not scores.any()
+
+
 def test_a_row_without_given_label_is_an_error_that_names_it(params, tmp_path):
     ids, *_ = write_inputs(tmp_path)
     path = tmp_path / "data" / "given_labels.parquet"

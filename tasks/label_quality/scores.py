@@ -1,7 +1,8 @@
 """Label quality scores: how much a row's label is to be trusted. Low means suspect.
 
 Throughout, `labels` is (N,) given class indices and `pred_probs` is (N, K) out-of-fold probabilities; the
-results are (N,) float64 in [0, 1]. Definitions as in cleanlab 2.9 (`cleanlab.rank`).
+results are (N,) float64 in [0, 1], or as far outside as the probabilities are, which may be 1e-6. Definitions
+as in cleanlab 2.9 (`cleanlab.rank`).
 """
 
 from collections.abc import Callable
@@ -30,12 +31,15 @@ def normalized_margin(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) ->
 
 
 def confidence_weighted_entropy(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
-    """ln(1 + r) / r with r = (H / ln K) / P_y, H the entropy of the row.
+    """ln(1 + r) / r with r = (H / ln K) / P_y, H the entropy of the row; in [0, 1].
+
+    Probabilities just outside [0, 1], which cleanlab refuses here, count as 0 and 1.
 
     A known trap, kept because cleanlab's rows are the contract: a row of entropy 0 scores 0, the worst,
     even where its label is right.
     """
     probs = pred_probs.astype(np.float64)
+    np.clip(probs, 0, 1, out=probs)
     # p ln p with 0 ln 0 = 0.
     entropy = -np.sum(probs * np.log(np.clip(probs, np.finfo(np.float64).tiny, None)), axis=1)
     ratio = (entropy / np.log(probs.shape[1])) / np.maximum(self_confidence(labels, probs), _TINY)

@@ -4,7 +4,7 @@ from cleanlab import rank
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.label_quality.confident_joint import confident_thresholds
+from tasks.label_quality.confident_joint import check_inputs, confident_thresholds
 from tasks.label_quality.scores import (
     SCORES,
     adjust_pred_probs,
@@ -49,6 +49,24 @@ def test_the_trap_of_cleanlab_is_matched_no_entropy_scores_0_even_where_the_labe
     labels = np.array([0, 1])
     assert confidence_weighted_entropy(labels, probs).tolist() == [0.0, 0.0]
     assert REFERENCE["confidence_weighted_entropy"](labels, probs).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_entropy_score_of_float_noise_outside_0_to_1_is_that_of_0_and_1(dtype):
+    # Found by hand: each of these rows passes the check of inputs, and scored -0.17, -188673 or NaN.
+    noisy = np.array([[1.0000001, 0], [1.0000001, 1e-12], [1 + 9e-7, -9e-7], [-9e-7, 1 + 9e-7]], dtype=dtype)
+    for given_class in (0, 1):
+        labels = np.full(len(noisy), given_class)
+        check_inputs(labels, noisy)
+        found = confidence_weighted_entropy(labels, noisy)
+        assert found.min() >= 0
+        assert found.max() <= 1
+        clipped = np.clip(noisy, 0, 1)
+        assert np.array_equal(found, confidence_weighted_entropy(labels, clipped))
+        expected = REFERENCE["confidence_weighted_entropy"](labels, clipped.astype(np.float64))
+        assert found == pytest.approx(expected, rel=1e-12, abs=1e-12)
+        with pytest.raises(ValueError, match="interval"):
+            REFERENCE["confidence_weighted_entropy"](labels, noisy)
 
 
 @pytest.mark.parametrize("name", SCORES)
