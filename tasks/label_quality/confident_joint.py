@@ -21,6 +21,8 @@ _CONFIDENCE_SLACK = 1e-6
 _LOWEST_THRESHOLD = 2e-6
 # Above every probability, so that a class without rows is never predicted confidently.
 _NEVER = 2.0
+# No class is thought impossible.
+_LOWEST_PRIOR = 1e-6
 
 
 def check_inputs(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], first_row: int = 0) -> None:
@@ -202,14 +204,16 @@ def class_priors(joint: npt.NDArray[Any], class_counts: Ints) -> Floats:
     """(K,) P(true): the share of each true class, sums to 1.
 
     The ratio of confident counts by true and by given class, times the share of rows given the class
-    (`class_counts` (K,)): cleanlab's "cnt", robust where the off-diagonal counts are few. A class whose rows
-    are all given other labels keeps its share here; cleanlab, which divides by the diagonal, gives it none.
+    (`class_counts` (K,)), kept in [1e-6, 1] and scaled to sum to 1: cleanlab's "cnt", robust where the
+    off-diagonal counts are few. A class whose rows are all given other labels keeps its share here; cleanlab,
+    which divides by the diagonal, gives it the least.
     """
     shares = class_counts / class_counts.sum()
     by_true = joint.sum(axis=0)
     priors = by_true / np.maximum(joint.sum(axis=1), 1) * shares
     # No class that is given is ever true: what is left are the counts themselves.
-    priors = priors if priors.any() else by_true
+    priors = priors if priors.any() else by_true / by_true.sum()
+    priors = np.clip(priors, _LOWEST_PRIOR, 1)
     return np.asarray(priors / priors.sum())
 
 
