@@ -247,6 +247,14 @@ def test_unfit_probabilities_of_ones_own_are_an_error_that_names_the_file(
     assert not (tmp_path / "data" / "label_issues.parquet").exists()
 
 
+def test_a_table_without_rows_is_an_error_in_one_sentence(params, tmp_path):
+    write_inputs(tmp_path, embedded=True)
+    path = tmp_path / "data" / "pred_probs.parquet"
+    write_table(path, read_table(path, PRED_PROBS).slice(0, 0), PRED_PROBS)
+    with pytest.raises(ArtifactError, match=r"pred_probs.parquet: expected at least one row, found none\."):
+        prune(params, tmp_path)
+
+
 def test_float_noise_outside_0_to_1_is_scored_and_not_refused_as_an_output(params, tmp_path):
     probs = np.tile(np.float32([1 + 9e-7, -9e-7, 0]), (80, 1))
     write_inputs(tmp_path, pred_probs=probs)

@@ -25,17 +25,40 @@ _NEVER = 2.0
 _LOWEST_PRIOR = 1e-6
 
 
-def check_inputs(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], first_row: int = 0) -> None:
-    """Check shapes and ranges, once, at the public door; messages count rows from `first_row`.
+def class_indices(labels: npt.NDArray[Any]) -> Ints:
+    """Labels as int64; whole numbers in floats are class indices too.
 
     Raises:
-        ValueError: fewer than 2 classes, shapes that do not fit, a probability that is not finite or
+        ValueError: a label is not a whole number; names the row.
+    """
+    if labels.dtype.kind not in "iuf":
+        raise ValueError(f"labels must be class indices, found an array of {labels.dtype}")
+    with np.errstate(invalid="ignore"):
+        indices = labels.astype(np.int64)
+    broken = np.flatnonzero(indices != labels)
+    if len(broken):
+        row = int(broken[0])
+        raise ValueError(f"labels must be whole numbers, found {labels.flat[row]} in row {row}")
+    return indices
+
+
+def check_inputs(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], first_row: int = 0) -> None:
+    """Check types, shapes and ranges, once, at the public door; messages count rows from `first_row`.
+
+    Raises:
+        ValueError: fewer than 2 classes, shapes or types that do not fit, a probability that is not finite or
             outside [0, 1] by more than 1e-6, or a label that is no class; names the row and column.
     """
     if pred_probs.ndim != 2 or pred_probs.shape[1] < 2:
         raise ValueError(f"pred_probs must be (N, K) with K >= 2, found shape {pred_probs.shape}")
     if labels.shape != (len(pred_probs),):
         raise ValueError(f"labels must be ({len(pred_probs)},) like pred_probs, found {labels.shape}")
+    for name, values, kinds, expected in (
+        ("labels", labels, "iu", "integers"),
+        ("pred_probs", pred_probs, "f", "floats"),
+    ):
+        if values.dtype.kind not in kinds:
+            raise ValueError(f"{name} must be {expected}, found an array of {values.dtype}")
     n_classes = pred_probs.shape[1]
     wrong_labels = np.flatnonzero((labels < 0) | (labels >= n_classes))
     if len(wrong_labels):

@@ -95,8 +95,9 @@ def find_label_issues(
 
     See `find_issues` for the rest.
     """
-    cj.check_inputs(labels, pred_probs)
-    rows = ArrayRows(labels.astype(np.int64), pred_probs, batch_rows)
+    indices = cj.class_indices(labels)
+    cj.check_inputs(indices, pred_probs)
+    rows = ArrayRows(indices, pred_probs, batch_rows)
     found = find_issues(
         rows, frac_noise=frac_noise, min_examples_per_class=min_examples_per_class, filters=filters
     )
@@ -123,15 +124,19 @@ def find_issues(
     Args:
         rows: the data set.
         frac_noise: share of the estimated errors that the prune filters flag, in (0, 1].
-        min_examples_per_class: classes with at most so many rows, or with one, are not pruned.
+        min_examples_per_class: classes with at most so many rows, or with one, are not pruned; at least 0.
         filters: which to run.
         rank_by: the score that comes with each flagged row (`scores.SCORES`), or none.
         adjust_pred_probs: whether that score is of probabilities less their class's threshold
             (`scores.adjust_pred_probs`).
 
     Raises:
-        ValueError: see `confident_joint.check_inputs` and `scores.ranking_score`.
+        ValueError: there are no rows, an option is none of these, or see `confident_joint.check_inputs` and
+            `scores.ranking_score`.
     """
+    _check_options(frac_noise, min_examples_per_class, filters)
+    if not rows.n_rows:
+        raise ValueError("expected at least one row, found none")
     totals, sample = _first_pass(rows, with_sample="noise_posterior" in filters)
     thresholds = totals.thresholds()
     score = ranking_score(rank_by, thresholds if adjust_pred_probs else None) if rank_by else None
@@ -173,6 +178,17 @@ def find_issues(
         skipped_classes=tuple(int(k) for k in np.flatnonzero((totals.counts > 0) & ~prunable)),
         noise_posterior=fitted,
     )
+
+
+def _check_options(frac_noise: float, min_examples_per_class: int, filters: Sequence[str]) -> None:
+    # Comparisons are false for NaN.
+    if not 0 < frac_noise <= 1:
+        raise ValueError(f"frac_noise must be in (0, 1], found {frac_noise}")
+    if not min_examples_per_class >= 0:
+        raise ValueError(f"min_examples_per_class must be at least 0, found {min_examples_per_class}")
+    unknown = sorted(set(filters) - set(FILTERS))
+    if unknown:
+        raise ValueError(f"filters must be among {', '.join(FILTERS)}, found {unknown[0]}")
 
 
 # -- First pass: counts, thresholds, and the rows that the noise model is fitted on.

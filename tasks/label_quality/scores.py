@@ -68,8 +68,11 @@ def ranking_score(name: str, adjust_by: Floats | None = None) -> Score:
     """The score `name`, of the probabilities as they are or, with thresholds (K,), adjusted by them.
 
     Raises:
-        ValueError: the entropy score was to be adjusted, which has no meaning (cleanlab refuses it too).
+        ValueError: there is no such score, or the entropy score was to be adjusted, which has no meaning
+            (cleanlab refuses it too).
     """
+    if name not in SCORES:
+        raise ValueError(f"expected a score among {', '.join(SCORES)}, found {name}")
     score = SCORES[name]
     if adjust_by is None:
         return score

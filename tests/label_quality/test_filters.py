@@ -250,6 +250,53 @@ def test_wrong_inputs_are_refused_at_the_door():
         find_label_issues(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, 0.5]]))
 
 
+TWO_ROWS = np.array([[0.9, 0.1], [0.2, 0.8]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "probs", "message"),
+    [
+        ([0, 0.5], TWO_ROWS, "labels must be whole numbers, found 0.5 in row 1"),
+        ([np.nan, 1], TWO_ROWS, "labels must be whole numbers, found nan in row 0"),
+        ([0, np.inf], TWO_ROWS, "labels must be whole numbers, found inf in row 1"),
+        ([0, 1e30], TWO_ROWS, r"labels must be whole numbers, found 1e\+30 in row 1"),
+        ([0.0, 2.0], TWO_ROWS, r"labels must be in 0..1, found 2 in row 1"),
+        (["a", "b"], TWO_ROWS, "labels must be class indices, found an array of <U1"),
+        ([False, True], TWO_ROWS, "labels must be class indices, found an array of bool"),
+        ([0, 1], np.eye(2, dtype=np.int64), "pred_probs must be floats, found an array of int64"),
+        ([0, 1], np.eye(2, dtype=bool), "pred_probs must be floats, found an array of bool"),
+        (np.zeros(0, np.int64), np.zeros((0, 2)), "expected at least one row, found none"),
+    ],
+)
+def test_labels_and_probabilities_of_other_kinds_are_refused_in_one_sentence(labels, probs, message):
+    with pytest.raises(ValueError, match=message):
+        find_label_issues(np.array(labels), probs)
+
+
+def test_whole_numbers_in_floats_are_labels_as_in_cleanlab(draw_label_case):
+    labels, probs = draw_label_case(5)
+    expected = find_label_issues(labels, probs).flags
+    for kind in (np.float64, np.uint8, np.int16):
+        found = find_label_issues(labels.astype(kind), probs).flags
+        assert all(np.array_equal(found[name], expected[name]) for name in FILTERS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"frac_noise": 0}, r"frac_noise must be in \(0, 1\], found 0"),
+        ({"frac_noise": 2.0}, r"frac_noise must be in \(0, 1\], found 2.0"),
+        ({"frac_noise": np.nan}, "found nan"),
+        ({"min_examples_per_class": -5}, "min_examples_per_class must be at least 0, found -5"),
+        ({"filters": ("both", "magic")}, "filters must be among prune_by_class, .*, found magic"),
+        ({"rank_by": "magic"}, "expected a score among self_confidence, .*, found magic"),
+    ],
+)
+def test_options_out_of_their_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        find_issues(ArrayRows(np.array([0, 1]), TWO_ROWS), **options)
+
+
 def test_inputs_are_not_modified(draw_label_case):
     labels, probs = draw_label_case(3)
     before = labels.copy(), probs.copy()
