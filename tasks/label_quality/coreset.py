@@ -92,14 +92,16 @@ def merge_and_reduce(
     Each chunk is reduced; two coresets that stand for equally many chunks are joined and reduced again, as in
     binary counting (Bentley and Saxe, "Decomposable Searching Problems", J. Algorithms 1 (1980)). Every
     reduction adds spread but no bias; all but the last keep four times `n_draws` rows, so that they add
-    little. So many are held for each binary digit of the number of chunks.
+    little. So many are held for each binary digit of the number of chunks. Rows of weight 0 are left out.
 
     Raises:
-        ValueError: there is no chunk, or see `draw_coreset`.
+        ValueError: there is no row with a weight, or see `ClassMoments.add`.
     """
     n_held = _HELD_PER_DRAW * n_draws
     levels: list[WeightedRows | None] = []
-    for chunk in chunks:
+    for chunk in map(_weighted, chunks):
+        if not len(chunk):
+            continue
         carried = reduce_rows(chunk, n_held, n_classes, rng)
         for level, waiting in enumerate(levels):
             if waiting is None:
@@ -111,11 +113,19 @@ def merge_and_reduce(
             levels.append(carried)
     held = [rows for rows in levels if rows is not None]
     if not held:
-        raise ValueError("expected at least one chunk of rows, found none")
+        raise ValueError("expected at least one row with a weight, found none")
     merged = held[0]
     for rows in held[1:]:
         merged = _join(merged, rows)
     return reduce_rows(merged, n_draws, n_classes, rng)
+
+
+def _weighted(rows: WeightedRows) -> WeightedRows:
+    """The rows whose weight is not 0."""
+    if rows.weights.all():
+        return rows
+    kept = rows.weights != 0
+    return WeightedRows(rows.example_id[kept], rows.features[kept], rows.labels[kept], rows.weights[kept])
 
 
 def _join(first: WeightedRows, second: WeightedRows) -> WeightedRows:

@@ -123,5 +123,32 @@ def test_what_cannot_be_drawn_from_is_refused(importance, n_draws, message):
 
 
 def test_a_stream_without_rows_is_refused():
-    with pytest.raises(ValueError, match="at least one chunk"):
+    with pytest.raises(ValueError, match="at least one row with a weight"):
         merge_and_reduce([], 10, 2, np.random.default_rng(0))
+
+
+def without_weight(rows):
+    return WeightedRows(rows.example_id, rows.features, rows.labels, np.zeros(len(rows)))
+
+
+def test_a_chunk_without_weight_changes_nothing(digits):
+    # Found by hand: more rows than are held, none of which can be drawn.
+    chunks = list(in_chunks(digits, 250))
+    expected = merge_and_reduce(chunks, 50, 10, np.random.default_rng(0))
+    weightless = [without_weight(chunk) for chunk in chunks]
+    for mixed in (weightless[:1] + chunks, chunks[:3] + weightless + chunks[3:], chunks + weightless[:2]):
+        found = merge_and_reduce(mixed, 50, 10, np.random.default_rng(0))
+        assert np.array_equal(found.example_id, expected.example_id)
+        assert found.weights.tobytes() == expected.weights.tobytes()
+    with pytest.raises(ValueError, match="at least one row with a weight"):
+        merge_and_reduce(weightless, 50, 10, np.random.default_rng(0))
+
+
+def test_rows_of_weight_0_are_left_out_and_wrong_weights_are_not(digits):
+    weights = np.where(np.arange(len(digits)) % 2, 1.0, 0.0)
+    rows = WeightedRows(digits.example_id, digits.features, digits.labels, weights)
+    kept = merge_and_reduce(in_chunks(rows, 500), 5000, 10, np.random.default_rng(0))
+    assert sorted(kept.example_id) == list(range(1, len(digits), 2))
+    weights[7] = -1
+    with pytest.raises(ValueError, match=r"finite and at least 0, found -1\.0"):
+        merge_and_reduce(in_chunks(rows, 500), 50, 10, np.random.default_rng(0))
