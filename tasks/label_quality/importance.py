@@ -45,6 +45,10 @@ class Each(Protocol):
 
 _RIDGE = 1e-6
 _SENSITIVITY = 32.0
+# What a removal leaves of the sums of a class, as a share of the largest that they were: further below 0 than
+# the one is no rounding, and above 0 less than the other is nothing else.
+_NEGATIVE = 1e-9
+_LEAST_LEFT = 1e-12
 # 16 MiB of float64: enough rows for the matrix products to run at full speed.
 _BLOCK_VALUES = 2**21
 # Rows that one thread scores at a time.
@@ -70,6 +74,8 @@ class ClassMoments:
     def __init__(self, n_classes: int, n_features: int) -> None:
         self.gram = np.zeros((n_classes, n_features + 1, n_features + 1))
         self.n_rows = np.zeros(n_classes, dtype=np.int64)
+        # (K, D) the largest diagonals that rows were removed from: what is left is wrong by their rounding.
+        self._largest = np.zeros((n_classes, n_features + 1))
 
     @property
     def n_classes(self) -> int:
@@ -123,7 +129,9 @@ class ClassMoments:
         sums stays: about 1e-15 of the trace before the removal.
 
         Raises:
-            ValueError: as `add`, and for more rows of a class than it has. Nothing is removed.
+            ValueError: as `add`; for rows that a class has not, as far as counts and sums tell; and where the
+                trace of what would be left is below 1e-12 of what it was, so that rounding would decide the
+                scores. Nothing is removed.
         """
         self._check(features, labels, weights)
         counts = np.bincount(labels, minlength=self.n_classes)
@@ -131,11 +139,30 @@ class ClassMoments:
         if len(short):
             k = int(short[0])
             raise ValueError(f"class {k} has {self.n_rows[k]} rows, found {counts[k]} to be removed from it")
-        for k, scaled in self._by_class(features, labels, weights):
+        removed = list(self._by_class(features, labels, weights))
+        largest = np.maximum(self._largest, self.gram.diagonal(axis1=1, axis2=2))
+        weighty = [self._check_left(k, scaled, largest[k]) for k, scaled in removed]
+        self._largest = largest
+        for (k, scaled), has_weight in zip(removed, weighty, strict=True):
             self.gram[k] -= scaled.T @ scaled
             self.n_rows[k] -= len(scaled)
-            if not self.n_rows[k]:
-                self.gram[k] = 0
+            if not has_weight:
+                self.gram[k], self._largest[k] = 0, 0
+
+    def _check_left(self, k: int, scaled: Floats, largest: Floats) -> bool:
+        """Whether class k has weight left without the rows `scaled`; refuses as `remove` does."""
+        left = self.gram[k].diagonal() - np.square(scaled).sum(axis=0)
+        emptied = len(scaled) == self.n_rows[k]
+        if (left < -_NEGATIVE * largest).any() or (emptied and (left > _NEGATIVE * largest).any()):
+            raise ValueError(f"class {k} has other rows than those to be removed from it, or other weights")
+        if emptied or left[-1] <= _LEAST_LEFT * largest[-1]:
+            return False
+        if left.sum() < _LEAST_LEFT * largest.sum():
+            raise ValueError(
+                f"what would be left of class {k} is lost in the rounding of what was removed; add the rows "
+                "that are left to new moments instead"
+            )
+        return True
 
     def merge(self, other: "ClassMoments") -> None:
         """Add all rows of `other`, whose classes and features must be the same.
@@ -150,6 +177,7 @@ class ClassMoments:
             )
         self.gram += other.gram
         self.n_rows += other.n_rows
+        self._largest = np.maximum(self._largest, other._largest)
 
     def _by_class(
         self, features: npt.NDArray[Any], labels: npt.NDArray[Any], weights: Floats | None
@@ -200,7 +228,7 @@ def _inverse_root(gram: Floats) -> Floats:
     try:
         return np.asarray(np.linalg.inv(np.linalg.cholesky(gram + ridge * identity)))
     except np.linalg.LinAlgError:
-        # Rows that outweighed the rest by 1e9 and more were removed, and rounding left a direction negative.
+        # Rows that outweighed the rest by far were removed, and rounding left a direction negative.
         values, vectors = np.linalg.eigh(gram)
         return np.asarray((vectors / np.sqrt(np.maximum(values, 0) + ridge)).T)
 
@@ -212,6 +240,8 @@ def leverage_of_given(
     weights: Floats | None = None,
 ) -> Floats:
     """(N,) h of each row under its given class: in [0, 1] where the row is part of the moments.
+
+    Rounding that removals left moves it by at most about 1e-3 (see `ClassMoments.remove`).
 
     Raises:
         ValueError: as `ClassMoments.add`, and for a row of positive weight whose class has none.
@@ -401,6 +431,8 @@ def check_rows(
         raise ValueError(f"features must be (N, {n_features}), found shape {features.shape}")
     if labels.shape != (n,):
         raise ValueError(f"labels must be ({n},) like features, found {labels.shape}")
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"labels must be integers, found an array of {labels.dtype}")
     wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
     if len(wrong):
         raise ValueError(f"labels must be in 0..{n_classes - 1}, found {labels[wrong[0]]} in row {wrong[0]}")

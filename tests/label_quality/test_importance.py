@@ -155,18 +155,72 @@ def test_a_class_that_loses_all_its_rows_is_as_new(rows):
         score(moments, features, labels)
 
 
-def test_rounding_that_a_removal_leaves_does_not_break_the_scores():
+@pytest.mark.parametrize("twins", [False, True])
+def test_rounding_that_a_removal_leaves_hardly_moves_the_leverage(twins):
+    rng = np.random.default_rng(0)
+    small = rng.normal(size=(40, 6))
+    if twins:  # a direction without rows, which rounding may leave negative
+        small[:, 3:] = small[:, :3]
+    labels = np.zeros(40, dtype=np.int64)
+    expected = leverage_of_given(whiten(moments_of(small, labels)), small, labels)
+    for scale in (1e3, 1e5, 9e5):
+        huge = scale * rng.normal(size=(40, 6))
+        moments = moments_of(np.concatenate([small, huge]), np.tile(labels, 2))
+        moments.remove(huge, labels)
+        leverage = leverage_of_given(whiten(moments), small, labels)
+        assert leverage == pytest.approx(expected, abs=1e-3)
+        importance, contrast = score(moments, small, labels)
+        assert (importance > 0).all()
+        assert not contrast.any()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_rows_that_would_be_lost_in_the_rounding_of_what_is_removed_are_not_scored(at_once):
+    # Found by hand: the leverage of what was left was any number, outside [0, 1] too.
     rng = np.random.default_rng(0)
     small = rng.normal(size=(40, 6))
     labels = np.zeros(40, dtype=np.int64)
-    huge = 1e9 * rng.normal(size=(40, 6))
-    moments = moments_of(small, labels)
-    moments.add(huge, labels)
-    moments.remove(huge, labels)
-    importance, contrast = score(moments, small, labels)
-    assert np.isfinite(importance).all()
-    assert (importance > 0).all()
-    assert not contrast.any()
+    huge = [scale * rng.normal(size=(40, 6)) for scale in (1e9, 1e6)]
+    moments = moments_of(np.concatenate([small, *huge]), np.tile(labels, 3))
+    last = np.concatenate(huge)
+    if not at_once:
+        moments.remove(huge[0], labels)
+        last = huge[1]
+    before = moments.gram.copy()
+    with pytest.raises(ValueError, match="what would be left of class 0 is lost in the rounding"):
+        moments.remove(last, np.zeros(len(last), dtype=np.int64))
+    assert np.array_equal(moments.gram, before)
+
+
+def test_rows_of_weight_0_may_be_all_that_is_left(rows):
+    features, labels, weights = rows
+    weights = np.where(np.arange(300) % 3, weights, 0)
+    moments = moments_of(features, labels, weights)
+    removed = weights > 0
+    moments.remove(features[removed], labels[removed], weights[removed])
+    assert not moments.gram.any()
+    assert moments.n_rows.tolist() == np.bincount(labels[~removed], minlength=N_CLASSES).tolist()
+
+
+@pytest.mark.parametrize(
+    ("features", "weights"),
+    [
+        ([[0.0, 0.0]], [3.5]),  # more weight than the class has
+        ([[9.0, 0.0]], [1.0]),  # longer than any row
+        ([[0.0, 0.0]] * 3, [1.0] * 3),  # as many rows as the class has, but others
+        ([[1.0, 1.0]] * 3, [0.5] * 3),  # its rows, with other weights
+    ],
+)
+def test_rows_that_a_class_never_had_cannot_be_removed(features, weights):
+    moments = ClassMoments(N_CLASSES, 2)
+    moments.add(np.ones((4, 2)), np.array([0, 0, 0, 1]), np.ones(4))
+    before = moments.gram.copy()
+    with pytest.raises(ValueError, match="class 0 has other rows than those to be removed"):
+        moments.remove(
+            np.array([[1.0, 1.0], *features]), np.array([1] + [0] * len(features)), np.array([1.0, *weights])
+        )
+    assert np.array_equal(moments.gram, before)
+    assert moments.n_rows.tolist() == [3, 1, 0, 0]
 
 
 def test_a_row_of_weight_0_has_no_importance_and_changes_none(rows):
@@ -317,6 +371,7 @@ def test_blocks_hold_16_mib_whatever_the_width():
         ([[1.0, 2.0]], [0, 1], None, r"labels must be \(1,\)"),
         ([[1.0, 2.0]], [4], None, r"labels must be in 0..3, found 4 in row 0"),
         ([[1.0, 2.0]], [-1], None, "found -1 in row 0"),
+        ([[1.0, 2.0]], [0.5], None, "labels must be integers, found an array of float64"),
         ([[1.0, 2.0], [3.0, np.nan]], [0, 1], None, "found nan in row 1, column 1"),
         ([[1.0, 2.0]], [0], [1.0, 1.0], r"weights must be \(1,\)"),
         ([[1.0, 2.0], [1.0, 2.0]], [0, 0], [1.0, -1.0], "found -1.0 in row 1"),
