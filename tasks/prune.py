@@ -631,13 +631,17 @@ def threads_within(limit: int, predictions: TableReader, given: TableReader) -> 
         predictions.cut(max(share // _PART_COPIES, _LEAST_PART))
     a_thread = beside_part + _PART_COPIES * predictions.part_bytes
     # The fit comes between two passes, when neither parts are at work nor margins counted.
-    fit = matrices + labels + _FIT_BYTES * n_classes * len(fit_rows(predictions.n_rows, n_classes))
-    needed = max(fixed + a_thread, fit)
-    if needed > limit:
+    n_fitted = len(fit_rows(predictions.n_rows, n_classes))
+    fit, passes = matrices + labels + _FIT_BYTES * n_classes * n_fitted, fixed + a_thread
+    if max(fit, passes) > limit:
+        what = (
+            f"the noise model's fit on {n_fitted:,} rows of {n_classes} classes takes"
+            if fit > passes
+            else f"counts for each pair of {n_classes} classes, and the rows at work, take"
+        )
         raise ArtifactError(
-            f"{predictions.path}: {predictions.n_rows:,} rows of {n_classes} classes take about "
-            f"{needed / 2**20:,.0f} MB at work, found prune.memory_limit_mb = {limit // 2**20}. Raise it in "
-            "params.yaml."
+            f"{predictions.path}: {what} about {max(fit, passes) / 2**20:,.0f} MB, found "
+            f"prune.memory_limit_mb = {limit // 2**20}. Raise it in params.yaml."
         )
     return int(min(available_cores(), max((limit - fixed) // a_thread, 1)))
 

@@ -556,20 +556,28 @@ def test_adjusted_probabilities_change_the_ranks_alone(params, tmp_path):
     assert not adjusted.column("rank").equals(plain.column("rank"))
 
 
-def test_too_little_memory_is_one_error_that_says_how_much_it_takes(params, tmp_path):
+@pytest.mark.parametrize(
+    ("n_rows", "n_classes", "message"),
+    [
+        (300_000, 10, "the noise model's fit on 300,000 rows of 10 classes takes about 57 MB"),
+        (1_000, 100, "counts for each pair of 100 classes, and the rows at work, take about 6[0-9] MB"),
+    ],
+)
+def test_too_little_memory_is_one_error_that_says_what_takes_it(params, tmp_path, n_rows, n_classes, message):
+    facts = DatasetFacts("toy", tuple(map(str, range(n_classes))), "features", (2,))
     write_inputs(tmp_path)
-    path = tmp_path / "data" / "pred_probs.parquet"
-    facts = DatasetFacts("toy", ("ant", "bee", "cat"), "features", (2,))
-    n_rows = 2_000_000
+    given = read_table(tmp_path / "data" / "given_labels.parquet", GIVEN_LABELS)
+    given = make_table(GIVEN_LABELS, facts, {name: given.column(name) for name in given.column_names})
+    write_table(tmp_path / "data" / "given_labels.parquet", given, GIVEN_LABELS)
     columns = {
         "example_id": np.arange(n_rows),
         "fold": np.zeros(n_rows, np.int16),
-        "pred_probs": np.full((n_rows, 3), 1 / 3, np.float32),
+        "pred_probs": np.full((n_rows, n_classes), 1 / n_classes, np.float32),
     }
+    path = tmp_path / "data" / "pred_probs.parquet"
     pq.write_table(make_table(PRED_PROBS, facts, columns), path, row_group_size=n_rows)
-    message = r"2,000,000 rows of 3 classes take about \d+ MB at work, found prune.memory_limit_mb = 16"
-    with pytest.raises(ArtifactError, match=message):
-        prune(choose(params, memory_limit_mb=16), tmp_path)
+    with pytest.raises(ArtifactError, match=rf"{message}, found prune.memory_limit_mb = 32. Raise it"):
+        prune(choose(params, memory_limit_mb=32), tmp_path)
     assert not (tmp_path / "data" / "label_issues.parquet").exists()
 
 
