@@ -27,9 +27,11 @@ from tasks.artifacts import (
     BUFFER_BYTES,
     GIVEN_LABELS,
     PRED_PROBS,
+    SUM_TOLERANCE,
     DatasetFacts,
     atomic_path,
     regrouped,
+    rows_off_1,
     stream_to,
 )
 from tasks.artifacts.labels import (
@@ -42,8 +44,6 @@ from tasks.artifacts.labels import (
     readable,
 )
 
-SUM_TOLERANCE = 1e-3
-"""How far from 1 the probabilities of a row may sum: float16 and printed decimals stay within."""
 NO_FOLD = -1
 """The fold of a row whose model's training rows are not known."""
 # Folds are kept in int16.
@@ -465,12 +465,11 @@ def check_probabilities(
             f"{first_row + row}, column {columns[column] if columns else column}; logits need a softmax "
             "first."
         )
-    sums = pred_probs.sum(axis=1, dtype=np.float64)
-    wrong = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
+    wrong, sums = rows_off_1(pred_probs)
     if len(wrong):
         raise DatasetError(
             f"{path}: expected the probabilities of each row to sum to 1 (within {SUM_TOLERANCE:g}), found "
-            f"{sums[wrong[0]]:g} in row {first_row + wrong[0]}."
+            f"{sums[0]:g} in row {first_row + wrong[0]}."
         )
 
 

@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ from tasks.artifacts import (
     column_array,
     locate,
     map_in_order,
+    rows_off_1,
     write_json,
     write_stream,
 )
@@ -127,7 +128,7 @@ def prune(params: Params, workspace: Path) -> None:
         if embeddings is not None:
             contrast = section.importance == "all_classes"
             importance = measure_importance(rows, embeddings, limit, contrast)
-        counts, detection, surprise = write_issues(
+        counts, detection, doubts = write_issues(
             data / "label_issues.parquet", rows, issues, importance, section, judge=not proved
         )
     skipped = issues.skipped_classes if section.filter_by in PRUNE_FILTERS else ()
@@ -137,14 +138,8 @@ def prune(params: Params, workspace: Path) -> None:
             f"(prune.min_examples_per_class = {section.min_examples_per_class}), which leave it as it is",
             soft_wrap=True,
         )
-    if surprise.looks_in_sample:
-        console.print(
-            f"prune: {predictions.path} looks as if its models had learned from the labels that they judge: "
-            f"{surprise.agreement:.1%} of the given labels are predicted, with {surprise.ratio:.0%} of the "
-            "surprise that the probabilities expect. Wrong labels that a model has memorised are not found: "
-            "use out-of-fold probabilities. (docs/label_quality.md says how sure this warning is.)",
-            soft_wrap=True,
-        )
+    for warning in doubts.warnings(predictions.path):
+        console.print(f"prune: {warning}", soft_wrap=True)
     write_metrics(workspace, predictions.n_rows, issues, detection, section)
     write_health(workspace, facts, issues, counts)
     print(
@@ -458,6 +453,57 @@ class Counts:
     true: npt.NDArray[np.int64] | None
 
 
+@dataclass(frozen=True)
+class Doubts:
+    """What speaks against probabilities that nothing is proved of; parts add, in order of rows.
+
+    Attributes:
+        surprise: what tells whether they look in-sample.
+        n_off: rows that do not sum to 1.
+        first_off: the id of the first such row, and its sum.
+    """
+
+    surprise: Surprise = field(default_factory=Surprise)
+    n_off: int = 0
+    first_off: tuple[int, float] = (0, 1.0)
+
+    @classmethod
+    def of(cls, part: Part) -> Self:
+        """Those of a part."""
+        doubts = cls()
+        for piece in part.batch.cut(_PIECE_ENTRIES):
+            rows, sums = rows_off_1(piece.pred_probs)
+            first = piece.start - part.batch.start + rows[:1]
+            doubts += cls(
+                Surprise.of(piece.labels, piece.pred_probs),
+                len(rows),
+                (int(part.ids[first[0]]), float(sums[0])) if len(rows) else cls.first_off,
+            )
+        return doubts
+
+    def __add__(self, later: Self) -> Self:
+        first_off = self.first_off if self.n_off else later.first_off
+        return type(self)(self.surprise + later.surprise, self.n_off + later.n_off, first_off)
+
+    def warnings(self, path: Path) -> Iterator[str]:
+        """What to say of them."""
+        if self.surprise.looks_in_sample:
+            yield (
+                f"{path} looks as if its models had learned from the labels that they judge: "
+                f"{self.surprise.agreement:.1%} of the given labels are predicted, with "
+                f"{self.surprise.ratio:.0%} of the surprise that the probabilities expect. Wrong labels that "
+                "a model has memorised are not found: use out-of-fold probabilities. "
+                "(docs/label_quality.md says how sure this warning is.)"
+            )
+        if self.n_off:
+            example_id, total = self.first_off
+            yield (
+                f"{path} has rows whose probabilities do not sum to 1: {self.n_off:,}, the first with "
+                f"example_id {example_id} and a sum of {total:.4g}. Filters and scores measure them by "
+                "another scale than the rest: divide each row by its sum."
+            )
+
+
 def write_issues(
     path: Path,
     rows: LabelledRows,
@@ -465,18 +511,18 @@ def write_issues(
     importance: Importance | None,
     section: Section,
     judge: bool,
-) -> tuple[Counts, Detection | None, Surprise]:
+) -> tuple[Counts, Detection | None, Doubts]:
     """Write data/label_issues.parquet.
 
     Returns:
         rows by pair of classes; how the flags compare with the truth, where that is known of every row; and,
-        where `judge`, what tells whether the probabilities look in-sample.
+        where `judge`, what speaks against the probabilities.
     """
     chosen = issues.flagged[section.filter_by]
     ranked = ranks(chosen.scores)
     suspicion = ranking_score(section.rank_by, issues.thresholds if section.adjust_pred_probs else None)
 
-    def describe(part: Part) -> tuple[Part, dict[str, Any], npt.NDArray[np.float64], Surprise]:
+    def describe(part: Part) -> tuple[Part, dict[str, Any], npt.NDArray[np.float64], Doubts]:
         batch = part.batch
         flags = {name: _flags(flagged.rows, batch) for name, flagged in issues.flagged.items()}
         rank = np.full(len(part.ids), -1, dtype=np.int64)
@@ -494,10 +540,7 @@ def write_issues(
             "rank": pa.array(rank, pa.int64(), mask=rank < 0),
             **flags,
         }
-        found = Surprise()
-        for piece in batch.cut(_PIECE_ENTRIES) if judge else ():
-            found += Surprise.of(piece.labels, piece.pred_probs)
-        return part, columns, _scores(suspicion, batch), found
+        return part, columns, _scores(suspicion, batch), Doubts.of(part) if judge else Doubts()
 
     truth: list[npt.NDArray[np.bool_]] | None = []
     scores: list[npt.NDArray[np.float64]] = []
@@ -505,11 +548,11 @@ def write_issues(
     n_classes = rows.n_classes
     suggested_counts: npt.NDArray[np.int64] = np.zeros((n_classes, n_classes), dtype=np.int64)
     true_counts: npt.NDArray[np.int64] | None = np.zeros_like(suggested_counts)
-    surprise = Surprise()
+    doubts = Doubts()
     with write_stream(path, LABEL_ISSUES, rows.given.facts) as append:
         for part, columns, part_scores, found in rows.map_parts(describe):
             append(columns)
-            surprise += found
+            doubts += found
             labels, is_noisy = part.batch.labels, part.is_noisy
             suggested_counts += count_confusions(labels, columns["suggested_label"], n_classes)
             if part.true is None or true_counts is None:
@@ -525,7 +568,7 @@ def write_issues(
                     n_hits[name] += int((columns[name] & is_noisy).sum())
     counts = Counts(suggested_counts, true_counts)
     if not truth:
-        return counts, None, surprise
+        return counts, None, doubts
     wrong = np.concatenate(truth)
     n_errors = int(wrong.sum())
     by_filter = {
@@ -533,7 +576,7 @@ def write_issues(
         for name, flagged in issues.flagged.items()
     }
     detection = Detection(n_errors, by_filter, ranking_quality(wrong, 1 - np.concatenate(scores)))
-    return counts, detection, surprise
+    return counts, detection, doubts
 
 
 def _importance(importance: Importance | None, batch: Batch) -> dict[str, Any]:

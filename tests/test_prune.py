@@ -609,3 +609,22 @@ def test_probabilities_without_proof_that_look_in_sample_are_warned_about(params
     write_table(path, read_table(path, PRED_PROBS), PRED_PROBS, extra={OUT_OF_FOLD: proof})
     prune(params, tmp_path)
     assert capsys.readouterr().err == ""
+
+
+def test_probabilities_without_proof_that_do_not_sum_to_1_are_warned_about(
+    params, tmp_path, capsys, monkeypatch
+):
+    ids, _, _, probs = write_inputs(tmp_path)
+    off = probs.copy()
+    off[50:53] /= 2
+    off[10] *= np.float32(1.0009)
+    write_inputs(tmp_path, pred_probs=off)
+    monkeypatch.setattr("tasks.prune._PIECE_ENTRIES", 3 * 7)
+    prune(params, tmp_path)
+    warning = capsys.readouterr().err
+    assert f"do not sum to 1: 3, the first with example_id {ids[50]} and a sum of 0.5." in warning
+    path = tmp_path / "data" / "pred_probs.parquet"
+    proof = folds_digest(ids, np.arange(80) % 2)
+    write_table(path, read_table(path, PRED_PROBS), PRED_PROBS, extra={OUT_OF_FOLD: proof})
+    prune(params, tmp_path)
+    assert capsys.readouterr().err == ""

@@ -1,6 +1,7 @@
 """Parquet artifacts: one named schema per file, checked on every write and read; writes are atomic."""
 
 from tasks.artifacts.files import atomic_path, write_json, write_text
+from tasks.artifacts.probabilities import SUM_TOLERANCE, rows_off_1
 from tasks.artifacts.rows import OUT_OF_FOLD, FoldsDigest, folds_digest, locate, rows_digest
 from tasks.artifacts.streams import (
     BUFFER_BYTES,
@@ -39,6 +40,7 @@ __all__ = [
     "LABEL_ISSUES",
     "OUT_OF_FOLD",
     "PRED_PROBS",
+    "SUM_TOLERANCE",
     "TRAINING_SET",
     "Artifact",
     "DatasetFacts",
@@ -56,6 +58,7 @@ __all__ = [
     "read_table",
     "regrouped",
     "rows_digest",
+    "rows_off_1",
     "stream_to",
     "tensor_column",
     "write_json",

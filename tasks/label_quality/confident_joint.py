@@ -25,7 +25,7 @@ _NEVER = 2.0
 _LOWEST_PRIOR = 1e-6
 
 
-def class_indices(labels: npt.NDArray[Any]) -> Ints:
+def whole_labels(labels: npt.NDArray[Any]) -> Ints:
     """Labels as int64; whole numbers in floats are class indices too.
 
     Raises:

@@ -93,9 +93,10 @@ def find_label_issues(
 ) -> LabelIssues:
     """Run filters over arrays: labels (N,), given class indices, and out-of-fold probabilities (N, K).
 
+    Rows that do not sum to 1 are taken as they are, as in cleanlab.
     See `find_issues` for the rest.
     """
-    indices = cj.class_indices(labels)
+    indices = cj.whole_labels(labels)
     cj.check_inputs(indices, pred_probs)
     rows = ArrayRows(indices, pred_probs, batch_rows)
     found = find_issues(
