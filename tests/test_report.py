@@ -141,9 +141,11 @@ def test_the_page_shows_health_and_noise_as_measured(finished_run: Path) -> None
     page = read_page(finished_run)
     health = json.loads((finished_run / "metrics" / "health.json").read_text())
     assert f"{health['label_health'] * 100:.2f} % of the labels look right" in page
-    worst = min(health["classes"], key=lambda entry: entry["label_quality"])["name"]
+    worst = min(health["classes"], key=lambda entry: entry["label_quality"])
     part = section(page, "Health of the labels", "Worst-confused classes")
-    assert re.search(r"<tr><td>(.*?)</td>", part)[1] == worst
+    cells = re.findall(r"<td>(.*?)</td>", part)
+    assert cells[0] == worst["name"]
+    assert cells[4:6] == [f"{worst[name] * 100:.2f} %" for name in ("given_share", "true_share")]
     for name, error in health["noise_matrix_l1_error"].items():
         assert f"{name} {error:.4f}" in page
     assert section(page, 'id="noise"', "Noise: P(given").count('<table class="heat">') == 2

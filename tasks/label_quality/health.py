@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.label_quality.confident_joint import class_priors
 from tasks.label_quality.confusions import worst_confused
 
 Floats = npt.NDArray[np.float64]
@@ -27,6 +28,8 @@ class ClassHealth:
         label_noise: (K,) P(true is another | given the class), in [0, 1].
         inverse_label_noise: (K,) P(given another | true is the class), in [0, 1].
         label_quality: (K,) P(true is the class | given the class) = 1 - label_noise: the health score.
+        given_share: (K,) the share of the rows that are given the class.
+        true_share: (K,) P(true is the class): see `confident_joint.class_priors`.
     """
 
     label_issues: Ints
@@ -34,6 +37,8 @@ class ClassHealth:
     label_noise: Floats
     inverse_label_noise: Floats
     label_quality: Floats
+    given_share: Floats
+    true_share: Floats
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ def class_health(calibrated: Ints) -> ClassHealth:
         label_noise=label_noise,
         inverse_label_noise=(true - diagonal) / np.maximum(true, 1),
         label_quality=1 - label_noise,
+        given_share=given / given.sum(),
+        true_share=class_priors(calibrated, given),
     )
 
 
@@ -131,6 +138,8 @@ def health_metrics(
                 "label_quality": float(by_class.label_quality[k]),
                 "label_noise": float(by_class.label_noise[k]),
                 "inverse_label_noise": float(by_class.inverse_label_noise[k]),
+                "given_share": float(by_class.given_share[k]),
+                "true_share": float(by_class.true_share[k]),
             }
             for k, name in enumerate(class_names)
         ],

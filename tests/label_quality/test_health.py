@@ -95,6 +95,10 @@ def test_the_estimates_of_a_known_noise_are_near_it():
     counts = np.zeros((3, 3), dtype=np.int64)
     np.add.at(counts, (given, true), 1)
     truth, rows = noise_matrix(counts), np.bincount(true)
+    health = class_health(issues.calibrated)
+    assert health.given_share == pytest.approx(np.bincount(given) / 6000)
+    assert health.true_share == pytest.approx(rows / 6000, abs=0.005)
+    assert np.abs(health.given_share - rows / 6000).max() > 0.02
     assert mean_l1_error(noise_matrix(issues.calibrated), truth, rows) < 0.01
     assert mean_l1_error(issues.noise_posterior.transition_matrix.T, truth, rows) < 0.01
     assert mean_l1_error(issues.noise_posterior.transition_matrix, truth, rows) > 0.1  # [true, given]
@@ -104,21 +108,16 @@ def test_the_metrics_name_classes_and_pairs():
     calibrated = np.array([[7, 1, 0], [2, 10, 0], [0, 0, 0]])
     confusion = np.array([[6, 2, 0], [3, 9, 0], [0, 0, 0]])
     found = health_metrics(calibrated, 5, confusion, ("ant", "bee", "cat"), n_pairs=1)
+    names = ("name", "label_quality", "label_noise", "inverse_label_noise", "given_share", "true_share")
     assert found == {
         "label_health": 0.75,
         "classes": [
-            pytest.approx(
-                {"name": "ant", "label_quality": 7 / 8, "label_noise": 1 / 8, "inverse_label_noise": 2 / 9}
-            ),
-            pytest.approx(
-                {
-                    "name": "bee",
-                    "label_quality": 10 / 12,
-                    "label_noise": 2 / 12,
-                    "inverse_label_noise": 1 / 11,
-                }
-            ),
-            {"name": "cat", "label_quality": 1.0, "label_noise": 0.0, "inverse_label_noise": 0.0},
+            pytest.approx(dict(zip(names, values, strict=True)), abs=1e-6)
+            for values in (
+                ("ant", 7 / 8, 1 / 8, 2 / 9, 8 / 20, 9 / 20),
+                ("bee", 10 / 12, 2 / 12, 1 / 11, 12 / 20, 11 / 20),
+                ("cat", 1.0, 0.0, 0.0, 0.0, 0.0),
+            )
         ],
         "overlapping": [{"name": "ant and bee", "n_rows": 3, "share": 0.15}],
         "confused": [{"name": "bee as ant", "n_rows": 3, "share": 0.25}],
