@@ -509,8 +509,8 @@ def say_server_is_late(program: str, error: RuntimeError) -> int:
         raise error
     print(
         f"{program}: expected the Prefect server that a run brings along to start within "
-        f"{PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()} s, found none. Run again when the machine "
-        "is less busy, or start one first: `prefect server start --host 127.0.0.1`.",
+        f"{PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()} s, found none. Run again when the "
+        "machine is less busy, or start one first: `prefect server start --host 127.0.0.1`.",
         file=sys.stderr,
     )
     return 1
