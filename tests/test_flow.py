@@ -183,6 +183,14 @@ def test_new_data_alone_starts_a_run_that_asks_for_it(done: Door, tmp_path: Path
     assert "up to date" in done.dvc("status")
 
 
+def test_an_input_that_is_one_file_is_waited_for_too(tmp_path: Path) -> None:
+    probs = tmp_path / "pred_probs.npy"
+    probs.touch()
+    assert pipeline.written_within(tmp_path, [probs.name], 60)
+    os.utime(probs, (0, 0))
+    assert not pipeline.written_within(tmp_path, [probs.name], 60)
+
+
 def test_until_and_force(done: Door) -> None:
     log = done.flow("--force", "prune", "--until", "pseudo_label")
     # The same bytes come out, so what follows stays fresh.
