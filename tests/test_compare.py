@@ -192,6 +192,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
     def command(folder: Path, *arguments: str, status: int = 0) -> tuple[str, str]:
         monkeypatch.chdir(folder)
+        capsys.readouterr()  # what stages printed before
         assert main(arguments) == status
         printed = capsys.readouterr()
         return printed.out, printed.err

@@ -229,14 +229,7 @@ def test_a_stage_that_outruns_its_time_is_ended_with_all_that_it_started(done: D
     done.assert_no_orphans()
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGKILL,
-        pytest.param(signal.SIGINT, marks=pytest.mark.endurance),
-        pytest.param(signal.SIGTERM, marks=pytest.mark.endurance),
-    ],
-)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_an_ended_flow_leaves_no_process_and_the_next_run_recovers(done: Door, number: int) -> None:
     before = done.lock()
     process = done.start("--set", "train_fold.epochs=400", "--until", "train_fold@0")
@@ -251,7 +244,6 @@ def test_an_ended_flow_leaves_no_process_and_the_next_run_recovers(done: Door, n
     assert done.lock() == before
 
 
-@pytest.mark.endurance
 def test_a_server_that_dies_stops_no_stage_and_the_run_says_so(done: Door) -> None:
     set_params(done.folder / "params.yaml", {"retrain.seed": 1})
     with prefect_server() as url:

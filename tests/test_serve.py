@@ -147,7 +147,6 @@ def test_due_runs_start_by_themselves_one_at_a_time_and_leave_an_experiment(
     assert all(one.end_time <= two.start_time for one, two in itertools.pairwise(ran))
 
 
-@pytest.mark.endurance
 @pytest.mark.slow
 def test_a_run_cancelled_on_the_page_leaves_no_process(done: Door, prefect: SyncPrefectClient) -> None:
     set_params(done.folder / "params.yaml", {"train_fold.epochs": 400})
