@@ -60,29 +60,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         failure = str(error)
         print(f"{chosen.stage}: {error}", file=sys.stderr)
-    _record(
-        {
-            "stage": chosen.stage,
-            "began_at": began_at,
-            "wall_s": time.monotonic() - started,
-            "training_s": training_s,
-            "failure": failure,
-        }
-    )
+    _record(chosen.stage, began_at, started, training_s, failure)
     return 0 if failure is None else 1
 
 
 def _import_probs(arguments: Sequence[str]) -> int:
-    """No stage: probabilities and labels from elsewhere take the places of two stages' outputs."""
+    """A stage of docs/own_probs.yaml alone: probabilities and labels from elsewhere."""
     from tasks.import_probs import import_probs
 
+    started, began_at, failure = time.monotonic(), time.time(), None
     try:
         with readers_may_leave():
             import_probs(Path.cwd(), arguments)
     except RelabelError as error:
+        failure = str(error)
         print(f"import-probs: {error}", file=sys.stderr)
-        return 1
-    return 0
+    _record("import_probs", began_at, started, 0.0, failure)
+    return 0 if failure is None else 1
 
 
 def _explain(arguments: Sequence[str]) -> int:
@@ -109,8 +103,15 @@ def readers_may_leave() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _record(facts: dict[str, str | float | None]) -> None:
+def _record(stage: str, began_at: float, started: float, training_s: float, failure: str | None) -> None:
     """Append a line to the file that RELABEL_STAGE_RECORD names, if it does (`make repro`, the flow)."""
+    facts = {
+        "stage": stage,
+        "began_at": began_at,
+        "wall_s": time.monotonic() - started,
+        "training_s": training_s,
+        "failure": failure,
+    }
     if path := os.environ.get("RELABEL_STAGE_RECORD"):
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(json.dumps(facts) + "\n")

@@ -1,5 +1,6 @@
 """The command line: one readable paragraph and exit status 1, or usage and 2."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,8 @@ def test_stage_times_are_recorded_where_asked(workspace: Path, monkeypatch: pyte
     monkeypatch.setenv("RELABEL_STAGE_RECORD", str(workspace / "times.jsonl"))
     assert main(["download"]) == 0
     assert '"stage": "download"' in (workspace / "times.jsonl").read_text()
+    # The flow tells by it what ran from what was restored, and why it failed.
+    assert main(["import-probs", "--pred-probs", "none.npy", "--labels", "none.csv"]) == 1
+    last = json.loads((workspace / "times.jsonl").read_text().splitlines()[-1])
+    assert last["stage"] == "import_probs"
+    assert "none.npy" in last["failure"]
