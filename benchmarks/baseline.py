@@ -72,7 +72,9 @@ def run_tutorial() -> float:
     from skorch import NeuralNetClassifier
     from torch import nn
 
-    from tasks.artifacts import EXAMPLES, column_array, read_table
+    from tasks.tables.catalog import EXAMPLES
+    from tasks.tables.io import read_table
+    from tasks.tables.schemas import column_array
 
     examples = read_table(Path("data/examples.parquet"), EXAMPLES)
     images, labels = column_array(examples, "image"), column_array(examples, "true_label")

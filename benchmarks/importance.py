@@ -27,15 +27,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.accept import SEEDS, run
-from tasks.artifacts import (
-    EXAMPLES,
-    GIVEN_LABELS,
-    LABEL_ISSUES,
-    PRED_PROBS,
-    column_array,
-    locate,
-    read_table,
-)
 from tasks.label_quality.coreset import draw_coreset
 from tasks.label_quality.importance import (
     ClassMoments,
@@ -45,6 +36,10 @@ from tasks.label_quality.importance import (
     percentile_in_class,
     whiten,
 )
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS
+from tasks.tables.io import read_table
+from tasks.tables.joins import locate
+from tasks.tables.schemas import column_array
 
 Floats = npt.NDArray[np.float64]
 

@@ -40,7 +40,9 @@ def synthesise(folder: Path, n_rows: int, n_classes: int) -> None:
     import numpy as np
     import pyarrow as pa
 
-    from tasks.artifacts import GIVEN_LABELS, PRED_PROBS, DatasetFacts, write_stream
+    from tasks.tables.catalog import GIVEN_LABELS, PRED_PROBS
+    from tasks.tables.facts import DatasetFacts
+    from tasks.tables.portions import write_stream
 
     rng = np.random.default_rng(0)
     facts = DatasetFacts("synthetic", tuple(map(str, range(n_classes))), "features", (1,))
@@ -76,9 +78,10 @@ def synthesise(folder: Path, n_rows: int, n_classes: int) -> None:
 
 
 def run_ours(filter_by: str, folder: Path) -> Any:
-    from tasks.artifacts import GIVEN_LABELS, PRED_PROBS, TableReader
     from tasks.label_quality.filters import find_issues
     from tasks.prune import LabelledRows, threads_within
+    from tasks.tables.catalog import GIVEN_LABELS, PRED_PROBS
+    from tasks.tables.portions import TableReader
 
     predictions = TableReader(folder / "data" / "pred_probs.parquet", PRED_PROBS, ["pred_probs"])
     given = TableReader(folder / "data" / "given_labels.parquet", GIVEN_LABELS, ["given_label", "is_noisy"])
@@ -162,7 +165,8 @@ def run_floor(_: str, folder: Path) -> Any:
 
 def run_decode(_: str, folder: Path) -> Any:
     """Decode the probabilities once, in as many threads as there are cores, and do nothing with them."""
-    from tasks.artifacts import PRED_PROBS, TableReader, available_cores, map_in_order
+    from tasks.tables.catalog import PRED_PROBS
+    from tasks.tables.portions import TableReader, available_cores, map_in_order
 
     reader = TableReader(folder / "data" / "pred_probs.parquet", PRED_PROBS, ["pred_probs"])
     for _ in map_in_order(lambda part: reader.read(part).num_rows, len(reader), available_cores()):

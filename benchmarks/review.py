@@ -23,8 +23,9 @@ from playwright.sync_api import expect, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
-from tasks.artifacts import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, DatasetFacts, make_table, write_table
-from tasks.artifacts.tables import FILTER_COLUMNS
+from tasks.tables.catalog import EXAMPLES, FILTER_COLUMNS, GIVEN_LABELS, LABEL_ISSUES
+from tasks.tables.facts import DatasetFacts
+from tasks.tables.io import make_table, write_table
 
 ROWS = 70_000
 RUNS = 5

@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tasks.pseudo_labels.decisions import HEADER, PATH
+from tasks.decisions.log import HEADER, PATH
 
 _PARTS = (
     "flows",

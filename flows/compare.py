@@ -14,8 +14,8 @@ from rich.console import Console
 from flows.comparison import Comparison, compare_versions
 from flows.comparison_views import markdown, page, print_tables, printable
 from tasks import RelabelError
-from tasks.artifacts import write_text
 from tasks.command_line import readers_may_leave
+from tasks.tables.files import write_text
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,16 +15,6 @@ from flows import FlowError
 from flows.revisions import WORKSPACE, Revision, RevisionError, open_revisions
 from flows.stale import behind, changed_since
 from tasks import ArtifactError
-from tasks.artifacts import (
-    GIVEN_LABELS,
-    LABEL_ISSUES,
-    PRED_PROBS,
-    TRAINING_SET,
-    DatasetFacts,
-    column_array,
-    locate,
-    read_facts,
-)
 from tasks.label_quality.changes import (
     ACTIONS,
     NO_LABEL,
@@ -41,6 +31,10 @@ from tasks.label_quality.changes import (
     total_variation,
 )
 from tasks.page import Content, read_contents
+from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, TRAINING_SET
+from tasks.tables.facts import DatasetFacts, read_facts
+from tasks.tables.joins import locate
+from tasks.tables.schemas import column_array
 
 Better = Literal["higher", "lower"]
 Floats = npt.NDArray[np.float64]

@@ -27,8 +27,7 @@ from ruamel.yaml.error import YAMLError
 from flows import FlowError, pipeline
 from flows.record import experiments
 from tasks import ArtifactError
-from tasks.artifacts import Artifact, column_array
-from tasks.artifacts.tables import Column, Tensor
+from tasks.tables.schemas import Artifact, Column, Tensor, column_array
 
 WORKSPACE, LAST = "workspace", "last"
 # A portion is no more rows than that, nor more numbers of a tensor column: 2 MB, which take 10 to decode.

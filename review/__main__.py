@@ -12,8 +12,8 @@ import uvicorn
 
 from review.server import Review, create_app
 from tasks import RelabelError
-from tasks.pseudo_labels.decisions import PATH
-from tasks.pseudo_labels.provenance import default_reviewer
+from tasks.decisions.log import PATH
+from tasks.decisions.provenance import default_reviewer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,14 +8,14 @@ import numpy.typing as npt
 
 from review.suspects import Suspects
 from tasks import ArtifactError
-from tasks.pseudo_labels.decisions import (
+from tasks.decisions.apply import why_refused
+from tasks.decisions.log import (
     HEADER_LINE,
     Decision,
     outcomes,
     parse_decisions,
     read_whole,
 )
-from tasks.pseudo_labels.review import why_refused
 
 
 class Ledger:

@@ -25,9 +25,9 @@ from review.dvc_lock import wait_until_unread
 from review.ledger import Ledger
 from review.suspects import Contents, Wanted, read_suspects, signature_of
 from tasks import RelabelError
+from tasks.decisions.log import PATH, RELABELLING, Decision, append_decisions
+from tasks.decisions.provenance import current_revision
 from tasks.page import environment
-from tasks.pseudo_labels.decisions import PATH, RELABELLING, Decision, append_decisions
-from tasks.pseudo_labels.provenance import current_revision
 
 _HERE = Path(__file__).parent
 _ROWS = 50

@@ -14,19 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.artifacts import (
-    EXAMPLES,
-    GIVEN_LABELS,
-    LABEL_ISSUES,
-    DatasetFacts,
-    column_array,
-    locate,
-    read_facts,
-    read_table,
-)
-from tasks.artifacts.tables import damaged
 from tasks.page import Content, content_of, read_contents
 from tasks.page.contents import PICTURE_SIDE, picture_of
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES
+from tasks.tables.facts import DatasetFacts, read_facts
+from tasks.tables.io import damaged, read_table
+from tasks.tables.joins import locate
+from tasks.tables.schemas import column_array
 
 # Contents up to so many bytes stay in memory (MNIST's are 55 MB); of larger ones each page reads its own.
 _IN_MEMORY_BYTES = 2**30

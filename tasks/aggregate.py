@@ -9,25 +9,15 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from tasks import ArtifactError
-from tasks.artifacts import (
-    FOLD_PRED_PROBS,
-    FOLDS,
-    GIVEN_LABELS,
-    OUT_OF_FOLD,
-    PRED_PROBS,
-    atomic_path,
-    column_array,
-    folds_digest,
-    locate,
-    make_table,
-    read_facts,
-    read_table,
-    rows_digest,
-    write_json,
-    write_table,
-)
 from tasks.label_quality.metrics import prediction_quality, reliability
 from tasks.params import Params
+from tasks.tables.catalog import FOLD_PRED_PROBS, FOLDS, GIVEN_LABELS, PRED_PROBS
+from tasks.tables.facts import read_facts
+from tasks.tables.files import atomic_path, write_json
+from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.joins import locate
+from tasks.tables.proofs import OUT_OF_FOLD, folds_digest, rows_digest
+from tasks.tables.schemas import column_array
 
 
 def aggregate(params: Params, workspace: Path) -> None:

@@ -7,16 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks import DatasetError
-from tasks.artifacts import (
-    FOLDS,
-    GIVEN_LABELS,
-    column_array,
-    make_table,
-    read_facts,
-    read_table,
-    write_table,
-)
 from tasks.params import Params
+from tasks.tables.catalog import FOLDS, GIVEN_LABELS
+from tasks.tables.facts import read_facts
+from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.schemas import column_array
 
 
 def assign_folds(params: Params, workspace: Path) -> None:

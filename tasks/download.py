@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from tasks.artifacts import EXAMPLES, make_table, write_table
 from tasks.datasets import Examples
 from tasks.params import Params
+from tasks.tables.catalog import EXAMPLES
+from tasks.tables.io import make_table, write_table
 
 
 def download(params: Params, workspace: Path) -> None:

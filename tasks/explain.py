@@ -17,23 +17,22 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks import RelabelError
-from tasks.artifacts import (
+from tasks.decisions.apply import why_refused
+from tasks.decisions.log import PATH, Decision, digest_of, outcomes, parse_decisions, read_whole
+from tasks.decisions.provenance import current_revision
+from tasks.params import Params, load_params
+from tasks.tables.catalog import (
     EXAMPLES,
+    FILTER_COLUMNS,
     GIVEN_LABELS,
     LABEL_ISSUES,
-    OUT_OF_FOLD,
     PRED_PROBS,
     TRAINING_SET,
-    Artifact,
-    DatasetFacts,
-    column_array,
-    read_facts,
 )
-from tasks.artifacts.tables import FILTER_COLUMNS, check_schema, damaged, existing
-from tasks.params import Params, load_params
-from tasks.pseudo_labels.decisions import PATH, Decision, digest_of, outcomes, parse_decisions, read_whole
-from tasks.pseudo_labels.provenance import current_revision
-from tasks.pseudo_labels.review import why_refused
+from tasks.tables.facts import DatasetFacts, read_facts
+from tasks.tables.io import damaged, existing
+from tasks.tables.proofs import OUT_OF_FOLD
+from tasks.tables.schemas import Artifact, check_schema, column_array
 
 _SCORES = (
     "self_confidence",

@@ -23,18 +23,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from tasks import DatasetError
-from tasks.artifacts import (
-    BUFFER_BYTES,
-    GIVEN_LABELS,
-    PRED_PROBS,
-    SUM_TOLERANCE,
-    DatasetFacts,
-    atomic_path,
-    regrouped,
-    rows_off_1,
-    stream_to,
-)
-from tasks.artifacts.labels import (
+from tasks.own_files.labels import (
     MOST_CLASSES,
     UNKNOWN,
     class_indices,
@@ -43,6 +32,11 @@ from tasks.artifacts.labels import (
     read_label_columns,
     readable,
 )
+from tasks.tables.catalog import GIVEN_LABELS, PRED_PROBS
+from tasks.tables.facts import DatasetFacts
+from tasks.tables.files import atomic_path
+from tasks.tables.portions import BUFFER_BYTES, regrouped, stream_to
+from tasks.tables.probabilities import SUM_TOLERANCE, rows_off_1
 
 NO_FOLD = -1
 """The fold of a row whose model's training rows are not known."""

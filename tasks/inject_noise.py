@@ -8,18 +8,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks import DatasetError, ParamsError
-from tasks.artifacts import (
-    EXAMPLES,
-    GIVEN_LABELS,
-    column_array,
-    make_table,
-    read_facts,
-    read_table,
-    write_table,
-)
-from tasks.artifacts.labels import class_indices, read_label_columns
 from tasks.label_quality import noise
+from tasks.own_files.labels import class_indices, read_label_columns
 from tasks.params import InjectNoise, Params
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS
+from tasks.tables.facts import read_facts
+from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.schemas import column_array
 
 
 def inject_noise(params: Params, workspace: Path) -> None:

@@ -22,24 +22,6 @@ import pyarrow.csv as pacsv
 from rich.console import Console
 
 from tasks import ArtifactError
-from tasks.artifacts import (
-    GIVEN_LABELS,
-    LABEL_ISSUES,
-    OUT_OF_FOLD,
-    PRED_PROBS,
-    DatasetFacts,
-    FoldsDigest,
-    Scratch,
-    TableReader,
-    atomic_path,
-    available_cores,
-    column_array,
-    locate,
-    map_in_order,
-    rows_off_1,
-    write_json,
-    write_stream,
-)
 from tasks.label_quality.confident_joint import noise_matrix
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.filters import PRUNE_FILTERS, IssueRows, find_issues, margin_steps
@@ -52,6 +34,14 @@ from tasks.label_quality.rows import Batch
 from tasks.label_quality.scores import SCORES, Score, ranking_score, ranks
 from tasks.params import Params
 from tasks.params import Prune as Section
+from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS
+from tasks.tables.facts import DatasetFacts
+from tasks.tables.files import atomic_path, write_json
+from tasks.tables.joins import locate
+from tasks.tables.portions import Scratch, TableReader, available_cores, map_in_order, write_stream
+from tasks.tables.probabilities import rows_off_1
+from tasks.tables.proofs import OUT_OF_FOLD, FoldsDigest
+from tasks.tables.schemas import column_array
 
 Result = TypeVar("Result")
 

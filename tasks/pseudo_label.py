@@ -8,23 +8,16 @@ import numpy.typing as npt
 from rich.console import Console
 
 from tasks import ArtifactError
-from tasks.artifacts import (
-    GIVEN_LABELS,
-    LABEL_ISSUES,
-    PRED_PROBS,
-    TRAINING_SET,
-    column_array,
-    locate,
-    make_table,
-    read_facts,
-    read_table,
-    write_json,
-    write_table,
-)
+from tasks.decisions.apply import Verdicts, apply_decisions, match_decisions
+from tasks.decisions.log import PATH, digest_of, parse_decisions, read_whole, standing
 from tasks.params import Params
-from tasks.pseudo_labels.decisions import PATH, digest_of, parse_decisions, read_whole, standing
-from tasks.pseudo_labels.review import Verdicts, apply_decisions, match_decisions
 from tasks.pseudo_labels.selection import repair_labels
+from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, TRAINING_SET
+from tasks.tables.facts import read_facts
+from tasks.tables.files import write_json
+from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.joins import locate
+from tasks.tables.schemas import column_array
 
 # So many of the decisions that are not applied are named.
 _NAMED = 5

@@ -14,19 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks import ArtifactError
-from tasks.artifacts import (
-    GIVEN_LABELS,
-    LABEL_ISSUES,
-    TRAINING_SET,
-    DatasetFacts,
-    atomic_path,
-    column_array,
-    locate,
-    read_facts,
-    read_table,
-    write_json,
-    write_text,
-)
 from tasks.label_quality.confusions import count_confusions, most_and_least_important, worst_confused
 from tasks.label_quality.review_budget import Budget, review_budgets, round_sizes
 from tasks.page import Card, describe_rows, environment
@@ -42,6 +29,12 @@ from tasks.reporting.figures import (
 from tasks.reporting.matrices import MOST_CLASSES, heat_maps, issue_pairs, read_entries, worst_classes
 from tasks.reporting.provenance import fingerprints, package_versions, parameters
 from tasks.reporting.suspects import Split, confident_suspects, issues_by_split, of_each_pair, suspects
+from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET
+from tasks.tables.facts import DatasetFacts, read_facts
+from tasks.tables.files import atomic_path, write_json, write_text
+from tasks.tables.io import read_table
+from tasks.tables.joins import locate
+from tasks.tables.schemas import column_array
 
 # The grid of the most suspect labels: 3 rows of 5.
 _MOST_SUSPECT = 15

@@ -9,19 +9,14 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from tasks import DatasetError, ParamsError
-from tasks.artifacts import (
-    EXAMPLES,
-    GIVEN_LABELS,
-    TRAINING_SET,
-    atomic_path,
-    column_array,
-    locate,
-    read_facts,
-    read_table,
-    write_json,
-)
 from tasks.label_quality.metrics import prediction_quality, reliability
 from tasks.params import LabelSetName, Params
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, TRAINING_SET
+from tasks.tables.facts import read_facts
+from tasks.tables.files import atomic_path, write_json
+from tasks.tables.io import read_table
+from tasks.tables.joins import locate
+from tasks.tables.schemas import column_array
 
 # Test rows that draw the learning curve each epoch; they choose nothing, and all are measured at the end.
 _CURVE_ROWS = 2_000

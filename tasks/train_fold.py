@@ -8,20 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks import ParamsError
-from tasks.artifacts import (
-    EXAMPLES,
-    FOLD_PRED_PROBS,
-    FOLDS,
-    GIVEN_LABELS,
-    column_array,
-    locate,
-    make_table,
-    read_facts,
-    read_table,
-    rows_digest,
-    write_table,
-)
 from tasks.params import Params
+from tasks.tables.catalog import EXAMPLES, FOLD_PRED_PROBS, FOLDS, GIVEN_LABELS
+from tasks.tables.facts import read_facts
+from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.joins import locate
+from tasks.tables.proofs import rows_digest
+from tasks.tables.schemas import column_array
 
 # Rows of the held-out fold that draw its learning curve each epoch; all of it is predicted at the end.
 _CURVE_ROWS = 2_000

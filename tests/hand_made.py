@@ -9,19 +9,14 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 from small_runs import write_params
 
-from tasks.artifacts import (
-    EXAMPLES,
-    GIVEN_LABELS,
-    PRED_PROBS,
-    DatasetFacts,
-    make_table,
-    write_json,
-    write_table,
-)
 from tasks.label_quality.metrics import prediction_quality, reliability
 from tasks.params import Params, load_params
 from tasks.prune import prune
 from tasks.pseudo_label import pseudo_label
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, PRED_PROBS
+from tasks.tables.facts import DatasetFacts
+from tasks.tables.files import write_json
+from tasks.tables.io import make_table, write_table
 
 
 def write_run(

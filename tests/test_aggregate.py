@@ -12,8 +12,11 @@ import pytest
 
 from tasks import ArtifactError
 from tasks.aggregate import aggregate, check_out_of_fold, per_class_table
-from tasks.artifacts import FOLDS, GIVEN_LABELS, PRED_PROBS, column_array, read_table, rows_digest
 from tasks.params import Params, load_params
+from tasks.tables.catalog import FOLDS, GIVEN_LABELS, PRED_PROBS
+from tasks.tables.io import read_table
+from tasks.tables.proofs import rows_digest
+from tasks.tables.schemas import column_array
 
 IDS = np.arange(10)
 FOLD_OF = IDS % 2

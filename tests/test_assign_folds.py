@@ -8,18 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import ArtifactError, DatasetError
-from tasks.artifacts import (
-    FOLDS,
-    GIVEN_LABELS,
-    DatasetFacts,
-    column_array,
-    make_table,
-    read_facts,
-    read_table,
-    write_table,
-)
 from tasks.assign_folds import assign_folds, stratified_folds
 from tasks.params import Params, load_params
+from tasks.tables.catalog import FOLDS, GIVEN_LABELS
+from tasks.tables.facts import DatasetFacts, read_facts
+from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.schemas import column_array
 
 SHIPPED = load_params(Path(__file__).parent.parent / "params.yaml")
 FACTS = DatasetFacts("mine", ("cat", "dog", "bird"), "features", (2,))

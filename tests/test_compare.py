@@ -28,19 +28,14 @@ from flows.comparison_views import markdown, number, print_tables
 from flows.revisions import RevisionError, open_revisions
 from flows.stale import folder_digest
 from tasks import RelabelError
-from tasks.artifacts import (
-    LABEL_ISSUES,
-    PRED_PROBS,
-    column_array,
-    read_table,
-    tensor_column,
-    write_table,
-)
 from tasks.label_quality.changes import OUTCOMES
 from tasks.page import Content
 from tasks.params import load_params
 from tasks.prune import prune
 from tasks.pseudo_label import pseudo_label
+from tasks.tables.catalog import LABEL_ISSUES, PRED_PROBS
+from tasks.tables.io import read_table, tensor_column, write_table
+from tasks.tables.schemas import column_array
 
 pytestmark = pytest.mark.slow  # they need a finished run
 
@@ -917,7 +912,7 @@ from pathlib import Path
 from benchmarks.prune import peak_mb
 from flows.comparison import compare
 from flows.revisions import open_revisions
-from tasks.artifacts import LABEL_ISSUES
+from tasks.tables.catalog import LABEL_ISSUES
 revisions = open_revisions(Path(sys.argv[1]), ["v1", "v2"])
 for revision in revisions:  # what any reading of a table takes is not counted
     revision.table("data/label_issues.parquet", LABEL_ISSUES, ["is_issue"])

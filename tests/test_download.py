@@ -9,10 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import DatasetError
-from tasks.artifacts import EXAMPLES, column_array, read_facts, read_table
 from tasks.datasets import digits, idx, mnist
 from tasks.download import download, pool_test
 from tasks.params import Params, load_params
+from tasks.tables.catalog import EXAMPLES
+from tasks.tables.facts import read_facts
+from tasks.tables.io import read_table
+from tasks.tables.schemas import column_array
 
 SHIPPED = load_params(Path(__file__).parent.parent / "params.yaml")
 

@@ -11,20 +11,15 @@ import numpy as np
 import pytest
 from hand_made import write_run
 
-from tasks.artifacts import (
-    GIVEN_LABELS,
-    LABEL_ISSUES,
-    PRED_PROBS,
-    TRAINING_SET,
-    column_array,
-    read_facts,
-    read_table,
-)
 from tasks.command_line import main
+from tasks.decisions.log import PATH, Decision, append_decisions, read_decisions
 from tasks.explain import _ordinal, describe_life
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
-from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions, read_decisions
+from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, TRAINING_SET
+from tasks.tables.facts import read_facts
+from tasks.tables.io import read_table
+from tasks.tables.schemas import column_array
 
 
 def life_of(folder: Path, example_id: int, ask_classifiers: bool = False) -> dict[str, Any]:

@@ -10,18 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import import_probs as module
-from tasks.artifacts import (
-    GIVEN_LABELS,
-    LABEL_ISSUES,
-    PRED_PROBS,
-    column_array,
-    read_facts,
-    read_table,
-    streams,
-)
-from tasks.artifacts.labels import read_label_columns
 from tasks.command_line import main
 from tasks.label_quality.importance import ClassMoments, importance_of, leverage_of_given, whiten
+from tasks.own_files.labels import read_label_columns
+from tasks.tables import portions as streams
+from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS
+from tasks.tables.facts import read_facts
+from tasks.tables.io import read_table
+from tasks.tables.schemas import column_array
 
 NAMES = ("ant", "bee", "cat")
 

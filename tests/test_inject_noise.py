@@ -11,18 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks import ArtifactError, DatasetError, ParamsError
-from tasks.artifacts import (
-    EXAMPLES,
-    GIVEN_LABELS,
-    DatasetFacts,
-    column_array,
-    make_table,
-    read_facts,
-    read_table,
-    write_table,
-)
 from tasks.inject_noise import inject_noise
 from tasks.params import Params, load_params
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS
+from tasks.tables.facts import DatasetFacts, read_facts
+from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.schemas import column_array
 
 SHIPPED = load_params(Path(__file__).parent.parent / "params.yaml")
 NAMES = ("cat", "dog", "bird")

@@ -16,7 +16,9 @@ from sklearn.datasets import load_digits
 from small_runs import DVC, ENVIRONMENT, ROOT, run_pipeline, write_params
 
 from benchmarks.workspaces import make_workspace, set_params
-from tasks.artifacts import LABEL_ISSUES, TRAINING_SET, column_array, read_table
+from tasks.tables.catalog import LABEL_ISSUES, TRAINING_SET
+from tasks.tables.io import read_table
+from tasks.tables.schemas import column_array
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 

@@ -14,8 +14,11 @@ from small_runs import DVC, ENVIRONMENT, ROOT
 
 from benchmarks.workspaces import set_params
 from flows import pipeline
-from tasks.artifacts import LABEL_ISSUES, TRAINING_SET, column_array, read_facts, read_table
-from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions
+from tasks.decisions.log import PATH, Decision, append_decisions
+from tasks.tables.catalog import LABEL_ISSUES, TRAINING_SET
+from tasks.tables.facts import read_facts
+from tasks.tables.io import read_table
+from tasks.tables.schemas import column_array
 
 pytestmark = pytest.mark.slow
 

@@ -13,22 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks import ArtifactError
-from tasks.artifacts import (
-    GIVEN_LABELS,
-    LABEL_ISSUES,
-    OUT_OF_FOLD,
-    PRED_PROBS,
-    DatasetFacts,
-    Scratch,
-    TableReader,
-    column_array,
-    folds_digest,
-    make_table,
-    read_facts,
-    read_table,
-    write_table,
-)
-from tasks.artifacts.tables import FILTER_COLUMNS
 from tasks.label_quality.confident_joint import noise_matrix
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.filters import find_label_issues
@@ -45,6 +29,12 @@ from tasks.label_quality.metrics import detection_quality, ranking_quality
 from tasks.label_quality.scores import SCORES
 from tasks.params import load_params
 from tasks.prune import LabelledRows, in_blocks, prune
+from tasks.tables.catalog import FILTER_COLUMNS, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS
+from tasks.tables.facts import DatasetFacts, read_facts
+from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.portions import Scratch, TableReader
+from tasks.tables.proofs import OUT_OF_FOLD, folds_digest
+from tasks.tables.schemas import column_array
 
 # Names may look like markup, which what is printed must not take them for.
 FACTS = DatasetFacts("toy", ("[/b]", "[red]", "[cat]"), "features", (2,))
@@ -498,7 +488,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.artifacts import GIVEN_LABELS, PRED_PROBS, TableReader
+from tasks.tables.catalog import GIVEN_LABELS, PRED_PROBS
+from tasks.tables.portions import TableReader
 from tasks.label_quality.filters import find_issues
 from tasks.prune import LabelledRows, threads_within
 

@@ -7,22 +7,13 @@ import pytest
 
 import tasks.pseudo_label
 from tasks import ArtifactError
-from tasks.artifacts import (
-    GIVEN_LABELS,
-    LABEL_ISSUES,
-    PRED_PROBS,
-    TRAINING_SET,
-    DatasetFacts,
-    column_array,
-    make_table,
-    read_facts,
-    read_table,
-    write_table,
-)
-from tasks.artifacts.tables import FILTER_COLUMNS
+from tasks.decisions.log import PATH, Decision, append_decisions
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
-from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions
+from tasks.tables.catalog import FILTER_COLUMNS, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, TRAINING_SET
+from tasks.tables.facts import DatasetFacts, read_facts
+from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.schemas import column_array
 
 FACTS = DatasetFacts("toy", ("ant", "bee"), "features", (2,))
 IDS = np.array([3, 5, 8, 13, 21, 34])

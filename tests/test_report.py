@@ -17,7 +17,6 @@ from ruamel.yaml import YAML
 from small_runs import ROOT
 
 from tasks import ArtifactError
-from tasks.artifacts import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET, read_facts, read_table, write_table
 from tasks.label_quality.confusions import count_confusions, worst_confused
 from tasks.params import load_params
 from tasks.prune import prune
@@ -26,6 +25,9 @@ from tasks.reporting.figures import score_histogram
 from tasks.reporting.matrices import heat_maps, read_entries, worst_classes
 from tasks.reporting.provenance import parameters
 from tasks.reporting.suspects import of_each_pair
+from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET
+from tasks.tables.facts import read_facts
+from tasks.tables.io import read_table, write_table
 
 VOID = ("meta", "img", "br", "line", "link")
 

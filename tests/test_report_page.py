@@ -9,8 +9,9 @@ import pytest
 from hand_made import write_run
 from playwright.sync_api import Browser, Page, expect
 
-from tasks.artifacts import LABEL_ISSUES, read_table
 from tasks.report import report
+from tasks.tables.catalog import LABEL_ISSUES
+from tasks.tables.io import read_table
 
 # Contrast (WCAG 2.2, success criterion 1.4.3) of each element that holds words: the colour of the text on all
 # the backgrounds behind it.

@@ -11,10 +11,12 @@ import pytest
 from small_runs import write_params
 
 from tasks import DatasetError
-from tasks.artifacts import EXAMPLES, column_array, read_table
 from tasks.models import classifier
 from tasks.params import load_params
 from tasks.retrain import retrain
+from tasks.tables.catalog import EXAMPLES
+from tasks.tables.io import read_table
+from tasks.tables.schemas import column_array
 
 
 def test_metrics_are_those_of_the_checkpoint_on_the_true_test_labels(finished_run: Path) -> None:

@@ -22,7 +22,7 @@ from flows import FlowError
 from flows.clean_labels import clean_labels
 from flows.record import experiments, read_committed, save_version
 from flows.serve import main, parse_schedule
-from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions
+from tasks.decisions.log import PATH, Decision, append_decisions
 
 from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip  # after flows
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName

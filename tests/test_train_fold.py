@@ -4,8 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.artifacts import FOLD_PRED_PROBS, FOLDS, column_array, read_table, rows_digest
 from tasks.params import load_params
+from tasks.tables.catalog import FOLD_PRED_PROBS, FOLDS
+from tasks.tables.io import read_table
+from tasks.tables.proofs import rows_digest
+from tasks.tables.schemas import column_array
 from tasks.train_fold import fold_seed, train_fold
 
 

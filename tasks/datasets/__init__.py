@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tasks.artifacts import DatasetFacts
+from tasks.tables.facts import DatasetFacts
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from tasks.artifacts import DatasetFacts
 from tasks.datasets import Examples
+from tasks.tables.facts import DatasetFacts
 
 # Every fifth row is a test row: 360 of 1,797, spread over all writers and classes.
 _TEST_EVERY = 5

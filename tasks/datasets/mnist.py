@@ -32,8 +32,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from tasks import DatasetError
-from tasks.artifacts import DatasetFacts
 from tasks.datasets import Examples, idx
+from tasks.tables.facts import DatasetFacts
 
 FILES = (
     "train-images-idx3-ubyte",

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import DatasetError
-from tasks.artifacts import DatasetFacts, column_array
-from tasks.artifacts.tables import SPLITS
 from tasks.datasets import Examples
+from tasks.tables.catalog import SPLITS
+from tasks.tables.facts import DatasetFacts
+from tasks.tables.schemas import column_array
 
 FILE = "examples.parquet"
 

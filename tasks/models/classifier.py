@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from tasks import ArtifactError, TrainingError
-from tasks.artifacts import DatasetFacts, atomic_path
 from tasks.models.networks import NETWORKS, generalized_cross_entropy, shift_images
 from tasks.models.progress import EpochProgress
 from tasks.params import TrainFold
+from tasks.tables.facts import DatasetFacts
+from tasks.tables.files import atomic_path
 
 # Prediction holds no gradients, so larger batches fit and cost less a row.
 _PREDICT_BATCH = 1024

@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import ArtifactError
-from tasks.artifacts import EXAMPLES, column_array, read_facts
-from tasks.artifacts.tables import check_schema, damaged, existing
+from tasks.tables.catalog import EXAMPLES
+from tasks.tables.facts import read_facts
+from tasks.tables.io import damaged, existing
+from tasks.tables.schemas import check_schema, column_array
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.artifacts import column_array, locate, read_facts
 from tasks.page.contents import Content, read_contents
+from tasks.tables.facts import read_facts
+from tasks.tables.joins import locate
+from tasks.tables.schemas import column_array
 
 
 @dataclass(frozen=True)

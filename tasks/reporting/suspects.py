@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.artifacts import column_array, locate
+from tasks.tables.joins import locate
+from tasks.tables.schemas import column_array
 
 Rows = npt.NDArray[np.intp]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tasks import DatasetError
-from tasks.artifacts import tensor_column
 from tasks.datasets import parquet
+from tasks.tables.io import tensor_column
 
 NAMES = ("cat", "dog")
 

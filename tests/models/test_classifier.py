@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tasks import ArtifactError, TrainingError
-from tasks.artifacts import DatasetFacts
 from tasks.models import classifier
 from tasks.models.classifier import TrainingRows
 from tasks.params import TrainFold, load_params
+from tasks.tables.facts import DatasetFacts
 
 RECIPE = load_params(Path(__file__).parents[2] / "params.yaml").train_fold.model_copy(
     update={"epochs": 3, "batch_size": 16, "precision": "32-true", "accelerator": "cpu", "threads": 1}

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from tasks import ArtifactError
-from tasks.artifacts import EXAMPLES, DatasetFacts, make_table, write_table
 from tasks.page import picture_uri, read_contents
+from tasks.tables.catalog import EXAMPLES
+from tasks.tables.facts import DatasetFacts
+from tasks.tables.io import make_table, write_table
 
 
 def open_uri(uri: str) -> Image.Image:
@@ -52,7 +54,7 @@ def test_a_large_picture_is_shrunk_and_keeps_its_proportions() -> None:
 
 
 def test_contents_come_by_id_whatever_the_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.artifacts.tables.ROW_GROUP_ROWS", 16)
+    monkeypatch.setattr("tasks.tables.io.ROW_GROUP_ROWS", 16)
     images = np.arange(100, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 3), dtype=np.uint8)
     write_examples(tmp_path / "examples.parquet", "image", images, (2, 3))
     found = read_contents(tmp_path / "examples.parquet", np.array([990, 0, 170, 0]))

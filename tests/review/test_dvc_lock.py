@@ -13,7 +13,7 @@ import review.server
 from benchmarks.review import write_suspects
 from review.dvc_lock import wait_until_unread
 from review.server import Decide, Review, ReviewError
-from tasks.pseudo_labels.decisions import PATH, read_decisions
+from tasks.decisions.log import PATH, read_decisions
 
 # The command says that it has started, and ends when it is told to.
 STAGE = f"""

@@ -12,8 +12,8 @@ from benchmarks.review import write_suspects
 from review.ledger import Ledger
 from review.suspects import Suspects, Wanted, read_suspects
 from tasks import ArtifactError
-from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions, read_decisions, standing
-from tasks.pseudo_labels.review import match_decisions
+from tasks.decisions.apply import match_decisions
+from tasks.decisions.log import PATH, Decision, append_decisions, read_decisions, standing
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from benchmarks.review import review_page, write_suspects
-from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions, read_decisions
+from tasks.decisions.log import PATH, Decision, append_decisions, read_decisions
 
 
 class Tab:

@@ -18,7 +18,7 @@ from small_runs import ROOT
 from benchmarks.review import review_page, write_suspects
 from review.__main__ import main
 from review.server import _refusal
-from tasks.pseudo_labels.decisions import PATH, Decision, append_decisions, read_decisions
+from tasks.decisions.log import PATH, Decision, append_decisions, read_decisions
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks import DatasetError
-from tasks.artifacts.labels import MOST_CLASSES, UNKNOWN, class_indices, read_label_columns
+from tasks.own_files.labels import MOST_CLASSES, UNKNOWN, class_indices, read_label_columns
 
 # Names that are easily taken for something else: numbers, dates, truth values, words for nothing.
 NAME = st.one_of(

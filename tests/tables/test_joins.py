@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import ArtifactError
-from tasks.artifacts import locate, rows_digest
+from tasks.tables.joins import locate
+from tasks.tables.proofs import rows_digest
 
 ids_lists = st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, max_size=30)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.pseudo_labels.provenance import current_revision, default_reviewer
+from tasks.decisions.provenance import current_revision, default_reviewer
 
 
 def test_a_revision_is_dirty_where_the_issues_are_not_those_of_its_lock_file(tmp_path: Path) -> None:

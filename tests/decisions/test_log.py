@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_runs import ROOT
 
 from tasks import ArtifactError
-from tasks.pseudo_labels.decisions import (
+from tasks.decisions.log import (
     DECISIONS,
     HEADER,
     RELABELLING,
@@ -291,7 +291,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from tasks.pseudo_labels.decisions import Decision, append_decisions
+from tasks.decisions.log import Decision, append_decisions
 for number in range(int(sys.argv[3])):
     rows = [Decision(number * 3 + k, "keep", "", "cat", sys.argv[2], "2026-01-31T12:00:00Z", "none")
             for k in range(3)]

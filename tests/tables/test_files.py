@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.artifacts import atomic_path, write_json, write_text
+from tasks.tables.files import atomic_path, write_json, write_text
 
 ROOT = Path(__file__).parent.parent.parent
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from tasks.artifacts import atomic_path
+from tasks.tables.files import atomic_path
 with atomic_path(Path(sys.argv[1])) as temporary:
     with temporary.open("wb") as file:
         file.write(b"half")

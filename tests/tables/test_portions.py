@@ -8,19 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import ArtifactError
-from tasks.artifacts import (
-    FOLDS,
-    PRED_PROBS,
-    DatasetFacts,
-    Scratch,
-    TableReader,
-    column_array,
-    make_table,
-    map_in_order,
-    read_table,
-    write_stream,
-    write_table,
-)
+from tasks.tables.catalog import FOLDS, PRED_PROBS
+from tasks.tables.facts import DatasetFacts
+from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.portions import Scratch, TableReader, map_in_order, write_stream
+from tasks.tables.schemas import column_array
 
 FACTS = DatasetFacts("mine", ("cat", "dog", "bird"), "features", (2,))
 N_ROWS = 40_000

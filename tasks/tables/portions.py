@@ -22,22 +22,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import ArtifactError
-from tasks.artifacts.files import atomic_path
-from tasks.artifacts.tables import (
+from tasks.tables.facts import DatasetFacts, read_facts
+from tasks.tables.files import atomic_path
+from tasks.tables.io import (
     ROW_GROUP_ROWS,
     WRITE_OPTIONS,
-    Artifact,
-    DatasetFacts,
-    check_columns,
-    check_schema,
-    column_array,
     damaged,
     existing,
     make_table,
     plain_columns,
-    read_facts,
     read_table,
 )
+from tasks.tables.schemas import Artifact, check_columns, check_schema, column_array
 
 Result = TypeVar("Result")
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.artifacts import rows_off_1
+from tasks.tables.probabilities import rows_off_1
 
 
 def test_rows_that_do_not_sum_to_1_are_found_with_their_sums() -> None:

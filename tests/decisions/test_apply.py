@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.pseudo_labels.decisions import Decision
-from tasks.pseudo_labels.review import apply_decisions, match_decisions
+from tasks.decisions.apply import apply_decisions, match_decisions
+from tasks.decisions.log import Decision
 from tasks.pseudo_labels.selection import repair_labels
 
 CLASSES = ("ant", "bee", "cat")

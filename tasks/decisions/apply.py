@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.pseudo_labels.decisions import RELABELLING, Decision
+from tasks.decisions.log import RELABELLING, Decision
 from tasks.pseudo_labels.selection import Repair
 
 

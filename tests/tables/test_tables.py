@@ -13,24 +13,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tasks import ArtifactError
-from tasks.artifacts import (
+from tasks.tables.catalog import (
     EXAMPLES,
+    FILTER_COLUMNS,
     FOLD_PRED_PROBS,
     FOLDS,
     GIVEN_LABELS,
     LABEL_ISSUES,
     PRED_PROBS,
     TRAINING_SET,
-    Artifact,
-    DatasetFacts,
-    column_array,
-    make_table,
-    read_facts,
-    read_table,
-    tensor_column,
-    write_table,
 )
-from tasks.artifacts.tables import FILTER_COLUMNS, Tensor
+from tasks.tables.facts import DatasetFacts, read_facts
+from tasks.tables.io import make_table, read_table, tensor_column, write_table
+from tasks.tables.schemas import Artifact, Tensor, column_array
 
 FACTS = DatasetFacts("mine", ("cat", "dög", "bird"), "image", (2, 3))
 ARTIFACTS = (EXAMPLES, GIVEN_LABELS, FOLDS, FOLD_PRED_PROBS, PRED_PROBS, LABEL_ISSUES, TRAINING_SET)

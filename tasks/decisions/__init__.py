@@ -1,0 +1,1 @@
+"""What people decided about labels: the log, and applying it."""

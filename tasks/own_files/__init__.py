@@ -1,0 +1,1 @@
+"""What people bring and take: their files as labels, ids and vectors."""

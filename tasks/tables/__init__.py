@@ -1,0 +1,1 @@
+"""Parquet tables: one named schema a file, checked on every write and read; writes are atomic."""

@@ -1,0 +1,62 @@
+"""What all stages share about a data set: it travels in the metadata of every table."""
+
+import json
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tasks import ArtifactError
+
+_FACTS_KEY = b"relabel"
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What all stages share about a data set; travels in the metadata of every table.
+
+    `class_names` (K,) gives names by class index. `content` is `image`, `text` or `features`; `shape` is
+    the shape of one row of the content, e.g. (28, 28), and is empty for text.
+    """
+
+    dataset: str
+    class_names: tuple[str, ...]
+    content: str
+    shape: tuple[int, ...]
+
+    @property
+    def n_classes(self) -> int:
+        """K, the number of classes."""
+        return len(self.class_names)
+
+
+def read_facts(table: pa.Table, where: str = "table") -> DatasetFacts:
+    """The facts about the data set that travel in a table's metadata.
+
+    Raises:
+        ArtifactError: the metadata is missing or not readable.
+    """
+    raw = (table.schema.metadata or {}).get(_FACTS_KEY)
+    try:
+        facts = json.loads(raw)  # type: ignore[arg-type]  # None is caught below with the rest
+        return DatasetFacts(
+            dataset=facts["dataset"],
+            class_names=tuple(facts["class_names"]),
+            content=facts["content"],
+            shape=tuple(facts["shape"]),
+        )
+    except (TypeError, KeyError, ValueError) as error:
+        raise ArtifactError(
+            f"{where}: expected the schema metadata `relabel` (JSON with dataset, class_names, content, "
+            f"shape), found {raw!r}. Rebuild the file with `dvc repro`."
+        ) from error
+
+
+def facts_metadata(facts: DatasetFacts) -> dict[bytes, bytes]:
+    """The metadata of a table's schema that `read_facts` reads back."""
+    content = {
+        "dataset": facts.dataset,
+        "class_names": list(facts.class_names),
+        "content": facts.content,
+        "shape": list(facts.shape),
+    }
+    return {_FACTS_KEY: json.dumps(content).encode()}

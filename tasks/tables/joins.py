@@ -1,0 +1,26 @@
+"""Joining tables by `example_id`, never by row order."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks import ArtifactError
+
+
+def locate(ids: npt.NDArray[Any], wanted: npt.NDArray[Any], where: str = "table") -> npt.NDArray[np.intp]:
+    """Positions in `ids` (N,), which are unique, of each of `wanted` (M,).
+
+    Raises:
+        ArtifactError: an id is not there; says how many and which first.
+    """
+    order = np.argsort(ids, kind="stable")
+    places = np.searchsorted(ids, wanted, sorter=order)
+    found = order[np.minimum(places, len(ids) - 1)] if len(ids) else np.zeros(len(wanted), dtype=np.intp)
+    missing = np.ones(len(wanted), dtype=bool) if not len(ids) else ids[found] != wanted
+    if missing.any():
+        raise ArtifactError(
+            f"{where}: expected a row for every example_id asked for, found {int(missing.sum())} missing, "
+            f"the first {int(wanted[missing][0])}. Rebuild the tables with `dvc repro`."
+        )
+    return found

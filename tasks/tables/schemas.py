@@ -1,0 +1,163 @@
+"""What a table of the pipeline is to look like, and the checks of that."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks import ArtifactError
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A column in which every row is an array of one shape: `ndim` dimensions of `value_type`."""
+
+    value_type: pa.DataType
+    ndim: int | None = None
+
+    def matches(self, found: pa.DataType) -> bool:
+        """Whether a column of type `found` is of this kind."""
+        return (
+            isinstance(found, pa.FixedShapeTensorType)
+            and found.value_type == self.value_type
+            and (self.ndim is None or len(found.shape) == self.ndim)
+        )
+
+    def __str__(self) -> str:
+        dimensions = "" if self.ndim is None else f", {self.ndim} dimension(s)"
+        return f"fixed_shape_tensor of {self.value_type}{dimensions}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, type, whether it may hold nulls, and whether the table may lack it."""
+
+    name: str
+    type: pa.DataType | Tensor
+    nullable: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A named kind of table.
+
+    `stage` is the command that rebuilds it. `one_of` names columns of which exactly one is present.
+    `allowed` maps a string column to its permitted values.
+    """
+
+    name: str
+    stage: str
+    columns: tuple[Column, ...]
+    one_of: tuple[str, ...] = ()
+    allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def column_array(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    """A column as one NumPy array: (N,) for plain types, (N, ...) for tensors.
+
+    A nullable integer column comes as it is when it holds no null, and raises `ArtifactError` when it does.
+    """
+    column = table.column(name)
+    column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
+    if isinstance(column.type, pa.FixedShapeTensorType):
+        shape = (len(column), *column.type.shape)
+        values = column.storage.flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(values).reshape(shape)
+    if column.null_count:
+        raise ArtifactError(
+            f"Column `{name}` was expected without nulls here; {column.null_count} of {len(column)} rows "
+            "are null."
+        )
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def check_table(table: pa.Table, artifact: Artifact, where: str, only: Sequence[str] | None = None) -> None:
+    """Check column names and types, nulls, allowed values, and that `example_id` is unique.
+
+    Raises:
+        ArtifactError: names `where`, the column, what was expected and what was found.
+    """
+    check_schema(table.schema, artifact, where, only)
+    check_columns(table, artifact, where)
+    check_unique(column_array(table, "example_id"), artifact, where)
+
+
+def check_columns(table: pa.Table, artifact: Artifact, where: str) -> None:
+    """Check nulls and allowed values, of which any part of a table can be asked.
+
+    Raises:
+        ArtifactError: see `check_table`.
+    """
+    remedy = f"Rebuild it with `dvc repro {artifact.stage}`."
+    for column in artifact.columns:
+        if column.name not in table.column_names:
+            continue
+        values = table.column(column.name)
+        if values.null_count and not column.nullable:
+            raise ArtifactError(
+                f"{where}: column `{column.name}` was expected without nulls, found {values.null_count} "
+                f"null(s) in {len(values)} rows. {remedy}"
+            )
+    for name, allowed in artifact.allowed.items():
+        if name in table.column_names:
+            found = {value for value in pc.unique(table.column(name)).to_pylist() if value is not None}
+            if not found <= set(allowed):
+                raise ArtifactError(
+                    f"{where}: column `{name}` was expected to hold only {', '.join(allowed)}, found "
+                    f"{', '.join(sorted(found - set(allowed)))}. {remedy}"
+                )
+
+
+def check_unique(ids: npt.NDArray[Any], artifact: Artifact, where: str) -> None:
+    """Check that no id repeats.
+
+    Raises:
+        ArtifactError: see `check_table`.
+    """
+    unique, counts = np.unique(ids, return_counts=True)
+    if len(unique) != len(ids):
+        raise ArtifactError(
+            f"{where}: column `example_id` was expected to be unique, found {int(unique[counts > 1][0])} "
+            f"{int(counts[counts > 1][0])} times. Rebuild it with `dvc repro {artifact.stage}`."
+        )
+
+
+def check_schema(schema: pa.Schema, artifact: Artifact, where: str, only: Sequence[str] | None) -> None:
+    """Check that the columns are there and of their types.
+
+    Raises:
+        ArtifactError: see `check_table`.
+    """
+    remedy = f"Rebuild it with `dvc repro {artifact.stage}`."
+    wanted = None if only is None else {"example_id", *only}
+    for column in artifact.columns:
+        if wanted is not None and column.name not in wanted:
+            continue
+        index = schema.get_field_index(column.name)
+        if index < 0:
+            if column.optional and (wanted is None or column.name not in wanted):
+                continue
+            raise ArtifactError(
+                f"{where}: column `{column.name}` ({column.type}) was expected, found only "
+                f"{', '.join(schema.names)}. {remedy}"
+            )
+        found = schema.field(index).type
+        fits = column.type.matches(found) if isinstance(column.type, Tensor) else found == column.type
+        if not fits:
+            raise ArtifactError(
+                f"{where}: column `{column.name}` was expected as {column.type}, found {found}. {remedy}"
+            )
+    if artifact.one_of and wanted is None:
+        present = [name for name in artifact.one_of if name in schema.names]
+        if len(present) != 1:
+            raise ArtifactError(
+                f"{where}: exactly one of the columns {', '.join(artifact.one_of)} was expected, found "
+                f"{', '.join(present) or 'none'}. {remedy}"
+            )
