@@ -1,29 +1,24 @@
-"""Every table of the pipeline by name: its stage, and its columns."""
+"""Every table of the pipeline: its path in a workspace, the stage that writes it, and its columns."""
 
 import pyarrow as pa
 
-from tasks.tables.schemas import Artifact, Column, Tensor
+from tasks import plugins
+from tasks.tables.schemas import Artifact, Column, Pictures, Tensor
 
-SPLITS = ("train", "test", "unlabeled")
+SPLITS = ("train", "valid", "test", "unlabeled")
+"""The splits that a data set may come with."""
+HELD_OUT = "held_out"
+"""The split of rows that `split_rows` keeps out of training, where the data set has no test split."""
 SOURCES = ("given", "pseudo", "unlabeled", "reviewed")
-FILTER_COLUMNS = (
-    "prune_by_class",
-    "prune_by_noise_rate",
-    "both",
-    "confident_learning",
-    "predicted_neq_given",
-    "low_normalized_margin",
-    "low_self_confidence",
-    "noise_posterior",
-)
+"""Where a label to train on comes from: the owner, the model, the model without a given label, a person."""
+FILTER_COLUMNS = plugins.names("filters")
 
 _ID = Column("example_id", pa.int64())
+_KEY = Column("key", pa.string())
 _SPLIT = Column("split", pa.string())
-# The split that the data set came with, where `download.pool_test` made test rows training rows.
-_ORIGINAL_SPLIT = Column("original_split", pa.string(), optional=True)
 _LABEL = pa.int16()
 _VECTOR = Tensor(pa.float32(), ndim=1)
-_PRED_PROBS = (
+_PREDICTED = (
     _ID,
     Column("fold", pa.int16()),
     Column("pred_probs", _VECTOR),
@@ -33,48 +28,97 @@ _PRED_PROBS = (
 EXAMPLES = Artifact(
     "examples",
     "download",
+    "data/examples.parquet",
     (
         _ID,
+        _KEY,
         _SPLIT,
-        _ORIGINAL_SPLIT,
+        Column("given_label", _LABEL, nullable=True),
         Column("true_label", _LABEL, nullable=True),
-        Column("image", Tensor(pa.uint8()), optional=True),
+        Column("image", Pictures(), optional=True),
         Column("text", pa.string(), optional=True),
         Column("features", _VECTOR, optional=True),
     ),
     one_of=("image", "text", "features"),
-    allowed={"split": SPLITS, "original_split": SPLITS},
+    allowed={"split": SPLITS},
+)
+FEATURES = Artifact(
+    "features",
+    "features",
+    "data/features.parquet",
+    (_ID, Column("features", _VECTOR, optional=True)),
+)
+SPLIT_ROWS = Artifact(
+    "splits",
+    "split_rows",
+    "data/splits.parquet",
+    (_ID, Column("group", pa.int64()), _SPLIT, Column("original_split", pa.string())),
+    allowed={"split": (*SPLITS, HELD_OUT), "original_split": SPLITS},
 )
 GIVEN_LABELS = Artifact(
     "given_labels",
     "inject_noise",
+    "data/given_labels.parquet",
     (
         _ID,
+        _KEY,
         _SPLIT,
-        _ORIGINAL_SPLIT,
         Column("given_label", _LABEL),
         Column("true_label", _LABEL, nullable=True),
         Column("is_noisy", pa.bool_(), nullable=True),
     ),
-    allowed={"split": SPLITS, "original_split": SPLITS},
+    allowed={"split": (*SPLITS, HELD_OUT)},
 )
-FOLDS = Artifact("folds", "assign_folds", (_ID, Column("fold", pa.int16())))
-FOLD_PRED_PROBS = Artifact("fold_pred_probs", "train_fold", _PRED_PROBS)
-PRED_PROBS = Artifact("pred_probs", "aggregate", _PRED_PROBS)
+FOLDS = Artifact("folds", "assign_folds", "data/folds.parquet", (_ID, Column("fold", pa.int16())))
+FOLD_PRED_PROBS = Artifact(
+    "fold_pred_probs", "train_fold", "data/pred_probs/fold_{fold}.parquet", _PREDICTED, may_be_empty=True
+)
+FOLD_UNLABELED_PROBS = Artifact(
+    "fold_unlabeled_probs",
+    "train_fold",
+    "data/unlabeled_probs/fold_{fold}.parquet",
+    (_ID, Column("pred_probs", _VECTOR)),
+    may_be_empty=True,
+)
+TRAINING_SIGNALS = Artifact(
+    "training_signals",
+    "train_fold",
+    "data/training_signals/fold_{fold}.parquet",
+    (_ID, Column("mean_margin", pa.float32(), nullable=True)),
+)
+PRED_PROBS = Artifact(
+    "pred_probs",
+    "aggregate",
+    "data/pred_probs.parquet",
+    (*_PREDICTED, Column("mean_margin", pa.float32(), nullable=True, optional=True)),
+)
+UNLABELED_PROBS = Artifact(
+    "unlabeled_probs",
+    "aggregate",
+    "data/unlabeled_probs.parquet",
+    (_ID, Column("pred_probs", _VECTOR)),
+    may_be_empty=True,
+)
 LABEL_ISSUES = Artifact(
     "label_issues",
     "prune",
+    "data/label_issues.parquet",
     (
         _ID,
+        _KEY,
         Column("given_label", _LABEL),
         Column("suggested_label", _LABEL),
         Column("suggested_prob", pa.float32()),
+        Column("second_label", _LABEL),
+        Column("second_prob", pa.float32()),
+        Column("error_prob", pa.float32(), nullable=True),
         Column("self_confidence", pa.float64()),
         Column("normalized_margin", pa.float64()),
         Column("confidence_weighted_entropy", pa.float64()),
         Column("importance", pa.float64(), nullable=True),
         Column("importance_percentile", pa.float64(), nullable=True),
         Column("contrast", pa.float64(), nullable=True),
+        Column("contradicts", pa.bool_()),
         Column("is_issue", pa.bool_()),
         Column("rank", pa.int64(), nullable=True),
         *(Column(name, pa.bool_()) for name in FILTER_COLUMNS),
@@ -83,13 +127,23 @@ LABEL_ISSUES = Artifact(
 TRAINING_SET = Artifact(
     "training_set",
     "pseudo_label",
+    "data/training_set.parquet",
     (
         _ID,
         Column("label", _LABEL),
-        Column("soft_label", _VECTOR),
+        Column("soft_label", _VECTOR, nullable=True),
         Column("weight", pa.float32()),
+        Column("action", pa.string()),
         Column("source", pa.string()),
-        Column("given_label", _LABEL),
+        Column("given_label", _LABEL, nullable=True),
     ),
     allowed={"source": SOURCES},
+)
+TEST_PROBS = Artifact(
+    "test_probs",
+    "retrain",
+    "data/test_probs/{labels}.parquet",
+    (_ID, _SPLIT, Column("pred_probs", _VECTOR)),
+    may_be_empty=True,
+    allowed={"split": (*SPLITS, HELD_OUT)},
 )

@@ -15,13 +15,15 @@ class DatasetFacts:
     """What all stages share about a data set; travels in the metadata of every table.
 
     `class_names` (K,) gives names by class index. `content` is `image`, `text` or `features`; `shape` is
-    the shape of one row of the content, e.g. (28, 28), and is empty for text.
+    the shape of one row of the content, e.g. (28, 28), and is empty for text. `feature_names` (d,) are what
+    the owner calls the columns of `features`; empty where they have no names.
     """
 
     dataset: str
     class_names: tuple[str, ...]
     content: str
     shape: tuple[int, ...]
+    feature_names: tuple[str, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -43,6 +45,7 @@ def read_facts(table: pa.Table, where: str = "table") -> DatasetFacts:
             class_names=tuple(facts["class_names"]),
             content=facts["content"],
             shape=tuple(facts["shape"]),
+            feature_names=tuple(facts.get("feature_names", ())),
         )
     except (TypeError, KeyError, ValueError) as error:
         raise ArtifactError(
@@ -58,5 +61,6 @@ def facts_metadata(facts: DatasetFacts) -> dict[bytes, bytes]:
         "class_names": list(facts.class_names),
         "content": facts.content,
         "shape": list(facts.shape),
+        **({"feature_names": list(facts.feature_names)} if facts.feature_names else {}),
     }
     return {_FACTS_KEY: json.dumps(content).encode()}

@@ -1,6 +1,11 @@
-"""The one door through which tables are written and read."""
+"""The one door through which tables are written and read whole; `portions` reads them in parts.
 
-from collections.abc import Iterator, Mapping, Sequence
+A table is written in row groups of some 4 MB as they lie in memory. A reader of one group at
+a time holds little, whatever a row weighs. Equal rows give equal bytes, whatever the portions they came in,
+for one pyarrow version.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,31 +13,48 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks import ArtifactError
 from tasks.tables.facts import DatasetFacts, facts_metadata
 from tasks.tables.files import atomic_path
-from tasks.tables.schemas import Artifact, Tensor, check_schema, check_table, column_array
+from tasks.tables.schemas import (
+    Artifact,
+    Column,
+    Pictures,
+    Tensor,
+    check_schema,
+    check_table,
+    column_array,
+    picture_metadata,
+)
 
-# Larger groups make fewer, longer runs for the codec; 16,384 rows of a 1,000-class table are 64 MB.
-ROW_GROUP_ROWS = 16_384
+GROUP_BYTES = 2**22
+"""A row group ends with the row that reaches this size, in bytes as decoded."""
+GROUP_ROWS = 2**16
+"""The most rows of a row group."""
 # A flipped bit is a damaged file by its page's checksum, not another value.
-WRITE_OPTIONS: Mapping[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+_WRITE_OPTIONS: Mapping[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 
 
-def tensor_column(values: npt.NDArray[Any]) -> pa.ExtensionArray:
-    """An (N, ...) array as a column of N fixed-shape tensors, without copying."""
+def tensor_column(
+    values: npt.NDArray[Any], is_null: npt.NDArray[np.bool_] | None = None
+) -> pa.ExtensionArray:
+    """An (N, ...) array as a column of N fixed-shape tensors, without copying; null where `is_null` (N,)."""
     values = np.ascontiguousarray(values)
     width = int(np.prod(values.shape[1:]))
     flat = pa.array(values.reshape(-1))
-    storage = pa.FixedSizeListArray.from_arrays(flat, width)
+    mask = None if is_null is None else pa.array(is_null)
+    storage = pa.FixedSizeListArray.from_arrays(flat, width, mask=mask)
     tensor = pa.fixed_shape_tensor(pa.from_numpy_dtype(values.dtype), list(values.shape[1:]))
     return pa.ExtensionArray.from_storage(tensor, storage)
 
 
 def make_table(artifact: Artifact, facts: DatasetFacts, columns: Mapping[str, Any]) -> pa.Table:
     """Build a table of `artifact` from arrays: columns in schema order, rows in `example_id` order.
+
+    Columns come as NumPy arrays, lists, or Arrow arrays where a tensor may be null.
 
     Raises:
         ArtifactError: a column is missing, of the wrong type or length, or `example_id` repeats.
@@ -45,12 +67,8 @@ def make_table(artifact: Artifact, facts: DatasetFacts, columns: Mapping[str, An
             if column.optional:
                 continue
             raise ArtifactError(f"{artifact.name}: column `{column.name}` was not given. {remedy}")
-        values = columns[column.name]
         try:
-            if isinstance(column.type, Tensor):
-                array = tensor_column(np.asarray(values, dtype=column.type.value_type.to_pandas_dtype()))
-            else:
-                array = pa.array(values, type=column.type, from_pandas=isinstance(values, np.ndarray))
+            array, metadata = _column(column, columns[column.name])
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise ArtifactError(
                 f"{artifact.name}: column `{column.name}` was expected as {column.type}, found values that "
@@ -62,7 +80,7 @@ def make_table(artifact: Artifact, facts: DatasetFacts, columns: Mapping[str, An
                 f"{len(array)}. {remedy}"
             )
         arrays.append(array)
-        fields.append(pa.field(column.name, array.type, nullable=column.nullable))
+        fields.append(pa.field(column.name, array.type, nullable=column.nullable, metadata=metadata))
     table = pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=facts_metadata(facts)))
     check_table(table, artifact, where=artifact.name)
     ids = column_array(table, "example_id")
@@ -71,35 +89,154 @@ def make_table(artifact: Artifact, facts: DatasetFacts, columns: Mapping[str, An
     return table
 
 
+def _column(column: Column, values: Any) -> tuple[pa.Array, dict[bytes, bytes] | None]:
+    """The values as Arrow has them, and the metadata of their field."""
+    if isinstance(column.type, Pictures):
+        pixels = np.ascontiguousarray(values, dtype=np.uint8)
+        width = int(np.prod(pixels.shape[1:]))
+        buffers = [None, pa.py_buffer(pixels)]
+        array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(pixels), buffers)
+        return array, picture_metadata(pixels.shape[1:])
+    if isinstance(values, pa.Array | pa.ChunkedArray) and isinstance(column.type, Tensor):
+        return values, None
+    if isinstance(column.type, Tensor):
+        return tensor_column(np.asarray(values, dtype=column.type.value_type.to_pandas_dtype())), None
+    return pa.array(values, type=column.type, from_pandas=isinstance(values, np.ndarray)), None
+
+
 def write_table(
     path: Path, table: pa.Table, artifact: Artifact, extra: Mapping[str, str] | None = None
 ) -> None:
     """Check `table` against `artifact` and write it atomically as zstd Parquet.
 
-    `extra` is added to the file's metadata. Equal tables give equal bytes (for one pyarrow version).
+    `extra` is added to the file's metadata.
     """
     check_table(table, artifact, where=str(path))
-    if extra:
-        added = {key.encode(): value.encode() for key, value in extra.items()}
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **added})
-    plain = plain_columns(table.schema)
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            table,
-            temporary,
-            row_group_size=ROW_GROUP_ROWS,
-            use_dictionary=plain,
-            write_statistics=plain,
-            **WRITE_OPTIONS,
-        )
+    with atomic_path(path) as temporary, _Writer(temporary, str(path), artifact, extra) as writer:
+        writer.append(table)
 
 
-def plain_columns(schema: pa.Schema) -> list[str]:
-    """Names of the columns that are no tensors: they get dictionary pages and statistics.
+@contextmanager
+def write_stream(
+    path: Path, artifact: Artifact, facts: DatasetFacts, extra: Mapping[str, str] | None = None
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield a function that appends rows, as `make_table` takes them, to an artifact; see `write_table`.
+
+    Rows come in ascending order of `example_id`. The file appears under its name when the block ends well.
+
+    Raises:
+        ArtifactError: rows do not fit the artifact, come out of order, or there is none.
+    """
+    with atomic_path(path) as temporary, stream_to(temporary, path, artifact, facts, extra) as append:
+        yield append
+
+
+@contextmanager
+def stream_to(
+    temporary: Path,
+    path: Path,
+    artifact: Artifact,
+    facts: DatasetFacts,
+    extra: Mapping[str, str] | None = None,
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """`write_stream` to an `atomic_path` of `path`: for files that are to appear together."""
+    with _Writer(temporary, str(path), artifact, extra) as writer:
+        yield lambda columns: writer.append(make_table(artifact, facts, columns))
+
+
+class _Writer:
+    """Cuts rows, in portions of any length, into row groups."""
+
+    def __init__(self, path: Path, where: str, artifact: Artifact, extra: Mapping[str, str] | None) -> None:
+        self._path, self._where, self._artifact = path, where, artifact
+        self._extra = {key.encode(): value.encode() for key, value in (extra or {}).items()}
+        self._file: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+        self._held_rows = self._held_bytes = 0
+        self._last_id: int | None = None
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+    def append(self, table: pa.Table) -> None:
+        ids = column_array(table, "example_id")
+        if len(ids):
+            if self._last_id is not None and ids[0] <= self._last_id:
+                raise ArtifactError(
+                    f"{self._where}: rows were expected in ascending order of `example_id`, found {ids[0]} "
+                    f"after {self._last_id}."
+                )
+            self._last_id = int(ids[-1])
+        sizes, start = np.cumsum(row_bytes(table)), 0
+        while start < len(ids):
+            before = sizes[start - 1] if start else 0
+            full = int(np.searchsorted(sizes, before + GROUP_BYTES - self._held_bytes)) + 1
+            end = min(full, start + GROUP_ROWS - self._held_rows, len(ids))
+            self._waiting.append(table.slice(start, end - start))
+            self._held_rows += end - start
+            self._held_bytes += int(sizes[end - 1] - before)
+            if self._held_rows >= GROUP_ROWS or self._held_bytes >= GROUP_BYTES:
+                self._write()
+            start = end
+        if not len(ids) and not self._waiting:
+            self._waiting.append(table)
+
+    def _finish(self) -> None:
+        if self._file is None and not self._held_rows and not self._artifact.may_be_empty:
+            raise ArtifactError(f"{self._where}: rows were expected, found none.")
+        if self._waiting:
+            self._write()
+
+    def _write(self) -> None:
+        rows = pa.concat_tables(self._waiting).combine_chunks()
+        rows = rows.replace_schema_metadata({**(rows.schema.metadata or {}), **self._extra})
+        if self._file is None:
+            plain = _plain_columns(rows.schema)
+            self._file = pq.ParquetWriter(
+                self._path, rows.schema, use_dictionary=plain, write_statistics=plain, **_WRITE_OPTIONS
+            )
+        if rows.num_rows:
+            self._file.write_table(rows, row_group_size=rows.num_rows)
+        self._waiting, self._held_rows, self._held_bytes = [], 0, 0
+
+
+def row_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
+    """(N,) about how many bytes each row takes in memory."""
+    sizes = np.full(table.num_rows, sum(map(fixed_bytes, table.schema)), dtype=np.int64)
+    for field in table.schema:
+        if not fixed_bytes(field):
+            sizes += pc.fill_null(pc.binary_length(table.column(field.name)), 0).to_numpy()
+    return sizes
+
+
+def fixed_bytes(field: pa.Field) -> int:
+    """Bytes of a value of a column, 0 where they vary."""
+    if isinstance(field.type, pa.FixedShapeTensorType):
+        return int(np.prod(field.type.shape)) * field.type.value_type.bit_width // 8
+    if pa.types.is_primitive(field.type) or pa.types.is_fixed_size_binary(field.type):
+        return max(int(field.type.bit_width) // 8, 1)
+    return 0
+
+
+def _plain_columns(schema: pa.Schema) -> list[str]:
+    """Names of the columns that get dictionary pages and statistics: all but tensors and pictures.
 
     Dictionaries help labels and strings and only cost time on pixels and probabilities.
     """
-    return [f.name for f in schema if not isinstance(f.type, pa.FixedShapeTensorType)]
+    return [
+        field.name
+        for field in schema
+        if not isinstance(field.type, pa.FixedShapeTensorType)
+        and not pa.types.is_fixed_size_binary(field.type)
+    ]
 
 
 def read_table(
@@ -114,14 +251,13 @@ def read_table(
             rebuilds it.
     """
     existing(path, artifact)
-    with damaged(path, artifact):
+    with damaged(path, artifact), pq.ParquetFile(path, page_checksum_verification=True) as file:
         # Columns are chosen after the schema check, so that a missing one is named as such.
-        schema = pq.read_schema(path)
+        schema = file.schema_arrow
         if columns is not None:
             columns = [*columns, *(name for name in optional if name in schema.names)]
         check_schema(schema, artifact, str(path), only=columns)
-        wanted = None if columns is None else ["example_id", *_others(columns)]
-        table = pq.read_table(path, columns=wanted, page_checksum_verification=True)
+        table = file.read(None if columns is None else list(dict.fromkeys(["example_id", *columns])))
         check_table(table, artifact, where=str(path), only=columns)
     return table
 
@@ -141,15 +277,24 @@ def existing(path: Path, artifact: Artifact) -> None:
 
 @contextmanager
 def damaged(path: Path, artifact: Artifact) -> Iterator[None]:
-    """Turn pyarrow's complaints about a file into an `ArtifactError` that names it."""
+    """Turn complaints about a file into an `ArtifactError` that names it.
+
+    A file that may not be read, and memory that does not suffice, say nothing of the file's content.
+    """
     try:
         yield
+    except PermissionError as error:
+        raise ArtifactError(
+            f"{path}: expected a file that you may read, found no permission ({error.strerror}). "
+            f"`chmod u+r {path}` grants it."
+        ) from error
+    except (MemoryError, pa.ArrowMemoryError) as error:
+        raise ArtifactError(
+            f"{path}: expected memory enough to read this file, found too little ({error or 'none left'}). "
+            "Close other programs, or use a machine with more."
+        ) from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ArtifactError(
             f"{path}: expected a readable Parquet file, found a damaged one ({error}). "
             f"Rebuild it with `dvc repro {artifact.stage}`."
         ) from error
-
-
-def _others(columns: Sequence[str]) -> list[str]:
-    return [name for name in columns if name != "example_id"]

@@ -1,7 +1,10 @@
 """What a table of the pipeline is to look like, and the checks of that."""
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +22,13 @@ class Tensor:
     value_type: pa.DataType
     ndim: int | None = None
 
-    def matches(self, found: pa.DataType) -> bool:
-        """Whether a column of type `found` is of this kind."""
+    def matches(self, found: pa.Field) -> bool:
+        """Whether a column is of this kind."""
+        kind = found.type
         return (
-            isinstance(found, pa.FixedShapeTensorType)
-            and found.value_type == self.value_type
-            and (self.ndim is None or len(found.shape) == self.ndim)
+            isinstance(kind, pa.FixedShapeTensorType)
+            and kind.value_type == self.value_type
+            and (self.ndim is None or len(kind.shape) == self.ndim)
         )
 
     def __str__(self) -> str:
@@ -33,11 +37,44 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """A column of uint8 pictures of one shape: bytes of one length, and the shape in the field's metadata.
+
+    As numbers in lists, pictures take 13 times the processor time to read and 3.5 times the memory.
+    """
+
+    def matches(self, found: pa.Field) -> bool:
+        """Whether a column is of this kind."""
+        if not pa.types.is_fixed_size_binary(found.type):
+            return False
+        try:
+            return math.prod(picture_shape(found)) == found.type.byte_width
+        except (KeyError, ValueError, TypeError):
+            return False
+
+    def __str__(self) -> str:
+        return "fixed_size_binary with the shape of a picture in its metadata"
+
+
+_SHAPE = b"shape"
+
+
+def picture_shape(field: pa.Field) -> tuple[int, ...]:
+    """(H, W) or (H, W, C) of a column of pictures."""
+    return tuple(json.loads((field.metadata or {})[_SHAPE]))
+
+
+def picture_metadata(shape: Sequence[int]) -> dict[bytes, bytes]:
+    """What `picture_shape` reads back."""
+    return {_SHAPE: json.dumps(list(shape)).encode()}
+
+
+@dataclass(frozen=True)
 class Column:
     """One column: its name, type, whether it may hold nulls, and whether the table may lack it."""
 
     name: str
-    type: pa.DataType | Tensor
+    type: pa.DataType | Tensor | Pictures
     nullable: bool = False
     optional: bool = False
 
@@ -46,19 +83,26 @@ class Column:
 class Artifact:
     """A named kind of table.
 
-    `stage` is the command that rebuilds it. `one_of` names columns of which exactly one is present.
-    `allowed` maps a string column to its permitted values.
+    `stage` is the command that rebuilds it. `path` is where it lies in a workspace; of a table that a stage
+    writes many times, it holds a name in braces. `one_of` names columns of which exactly one is present.
+    `allowed` maps a string column to its permitted values. `may_be_empty` tables may have no row.
     """
 
     name: str
     stage: str
+    path: str
     columns: tuple[Column, ...]
     one_of: tuple[str, ...] = ()
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    may_be_empty: bool = False
+
+    def at(self, workspace: Path, **names: object) -> Path:
+        """The file in a workspace; `names` fill in the braces of `path`."""
+        return workspace / self.path.format(**names)
 
 
 def column_array(table: pa.Table, name: str) -> npt.NDArray[Any]:
-    """A column as one NumPy array: (N,) for plain types, (N, ...) for tensors.
+    """A column as one NumPy array: (N,) for plain types, (N, ...) for tensors and pictures.
 
     A nullable integer column comes as it is when it holds no null, and raises `ArtifactError` when it does.
     """
@@ -66,6 +110,8 @@ def column_array(table: pa.Table, name: str) -> npt.NDArray[Any]:
     column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
+    if pa.types.is_fixed_size_binary(column.type):
+        return _pixels(column, table.schema.field(name))
     if isinstance(column.type, pa.FixedShapeTensorType):
         shape = (len(column), *column.type.shape)
         values = column.storage.flatten().to_numpy(zero_copy_only=False)
@@ -76,6 +122,15 @@ def column_array(table: pa.Table, name: str) -> npt.NDArray[Any]:
             "are null."
         )
     return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _pixels(column: pa.FixedSizeBinaryArray, field: pa.Field) -> npt.NDArray[np.uint8]:
+    """(N, H, W) or (N, H, W, C) of a column of pictures, without copying."""
+    shape = picture_shape(field)
+    width = column.type.byte_width
+    _, values = column.buffers()
+    pixels = np.frombuffer(values, dtype=np.uint8, count=len(column) * width, offset=column.offset * width)
+    return pixels.reshape(len(column), *shape)
 
 
 def check_table(table: pa.Table, artifact: Artifact, where: str, only: Sequence[str] | None = None) -> None:
@@ -148,11 +203,12 @@ def check_schema(schema: pa.Schema, artifact: Artifact, where: str, only: Sequen
                 f"{where}: column `{column.name}` ({column.type}) was expected, found only "
                 f"{', '.join(schema.names)}. {remedy}"
             )
-        found = schema.field(index).type
-        fits = column.type.matches(found) if isinstance(column.type, Tensor) else found == column.type
+        found = schema.field(index)
+        special = isinstance(column.type, Tensor | Pictures)
+        fits = column.type.matches(found) if special else found.type == column.type
         if not fits:
             raise ArtifactError(
-                f"{where}: column `{column.name}` was expected as {column.type}, found {found}. {remedy}"
+                f"{where}: column `{column.name}` was expected as {column.type}, found {found.type}. {remedy}"
             )
     if artifact.one_of and wanted is None:
         present = [name for name in artifact.one_of if name in schema.names]

@@ -1,0 +1,128 @@
+"""How stages call a model: NumPy in, NumPy out. Nothing here imports torch.
+
+A file in `tasks/models` is a model. It defines
+    TAKES       the kinds of content that it can learn from: `image`, `text`, `features`
+    USES_TORCH  whether it imports torch; the flow then starts a process that has torch loaded
+    Options     its own section of params.yaml (`models.NAME`)
+    build(facts, options, run) -> Model
+    restore(facts, options, arrays) -> Model    what `save` wrote, ready to predict
+and may define `extract(content, accelerator) -> (N, D) float32`: frozen features that the stage `features`
+computes once for all rows; the model then gets them as its content.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.contents import Content
+from tasks.sections import Section
+
+
+@dataclass(frozen=True)
+class Rows:
+    """N rows to learn from.
+
+    Attributes:
+        content: the rows themselves.
+        label: (N,) int64 class indices.
+        weight: (N,) float32 weight of each row in the loss, above 0.
+        soft_label: (N, K) float32 target probabilities; None where all labels are hard.
+    """
+
+    content: Content
+    label: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float32]
+    soft_label: npt.NDArray[np.float32] | None = None
+
+    def take(self, rows: npt.NDArray[np.intp] | slice) -> "Rows":
+        """The rows at these positions."""
+        return Rows(
+            self.content.take(rows),
+            self.label[rows],
+            self.weight[rows],
+            None if self.soft_label is None else self.soft_label[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of N rows: `pred_probs` (N, K) and `embedding` (N, D), both float32."""
+
+    pred_probs: npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What training showed of each of the N rows that a model learned from.
+
+    `mean_margin` (N,) float32 is the mean over epochs of the logit of the row's label less the largest
+    other logit (the area under the margin; Pleiss et al., "Identifying Mislabeled Data using the Area Under
+    the Margin Ranking", NeurIPS 2020, equation 1).
+    """
+
+    mean_margin: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss of one labelled row, whatever the objective: generalised cross-entropy with label smoothing.
+
+    `gce_q` in [0, 1] is its q (0: cross-entropy, 1: absolute error); `label_smoothing` in [0, 1).
+    """
+
+    gce_q: float
+    label_smoothing: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one training runs.
+
+    Attributes:
+        seed: of the initial weights, the order of the rows, and changes of them. Equal seeds, rows, options
+            and
+            `threads` give bitwise equal models on one machine's CPU.
+        threads: CPU threads.
+        accelerator: `auto`, `cpu`, `gpu` or `mps`.
+        precision: as Lightning names it, or `auto`.
+        epochs: passes over the rows.
+        batch_size: rows of an optimiser step.
+        loss: of a labelled row.
+        objective: the name of the plug-in in `tasks/objectives` that makes batches and losses.
+        objective_options: its options.
+        log_dir: where learning curves go (DVCLive's files), for models that have epochs.
+        title: of the progress bar.
+    """
+
+    seed: int
+    threads: int
+    accelerator: str
+    precision: str
+    epochs: int
+    batch_size: int
+    loss: Loss
+    objective: str
+    objective_options: Section
+    log_dir: Path
+    title: str
+
+
+class Model(Protocol):
+    """A classifier."""
+
+    def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> Signals | None:
+        """Learn from `rows`; `held_out` rows draw a learning curve and choose nothing.
+
+        Raises:
+            TrainingError: the rows do not suffice, or the loss is not finite.
+        """
+
+    def predict(self, content: Content) -> Predictions:
+        """Probabilities and embeddings of the rows, in their order."""
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint that `checkpoints.load_model` reads."""
