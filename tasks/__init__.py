@@ -7,7 +7,8 @@ saying what was expected, what was found and what to do.
     ├── ParamsError      params.yaml: an unknown, missing or out-of-range value
     ├── ArtifactError    a Parquet artifact: missing, unreadable, wrong column, type or rows
     ├── DatasetError     the source data: no source reachable, altered content, unusable rows
-    └── TrainingError    training cannot go on: loss not finite, class or row missing
+    ├── TrainingError    training cannot go on: loss not finite, class or row missing
+    └── RepairError      no label may be changed, and the run is to fail then
 """
 
 
@@ -29,3 +30,7 @@ class DatasetError(RelabelError):
 
 class TrainingError(RelabelError):
     """Training cannot go on."""
+
+
+class RepairError(RelabelError):
+    """No label may be changed on the evidence there is, and `pseudo_label.on_weak_model` is `stop`."""

@@ -1,89 +1,218 @@
-"""Stage `aggregate`: the folds' predictions as one table, proved to be out-of-fold, and their quality."""
+"""Stage `aggregate`: the folds' predictions as one table, proved to be out-of-fold, and their quality.
 
+Memory follows a portion of the probabilities, and some 30 bytes a row for ids, folds and training signals.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pacsv
 
 from tasks import ArtifactError
-from tasks.label_quality.metrics import prediction_quality, reliability
+from tasks.label_quality.metrics import PredictionCounts
 from tasks.params import Params
-from tasks.tables.catalog import FOLD_PRED_PROBS, FOLDS, GIVEN_LABELS, PRED_PROBS
-from tasks.tables.facts import read_facts
-from tasks.tables.files import atomic_path, write_json
-from tasks.tables.io import make_table, read_table, write_table
-from tasks.tables.joins import locate
+from tasks.tables.catalog import (
+    FOLD_PRED_PROBS,
+    FOLD_UNLABELED_PROBS,
+    FOLDS,
+    GIVEN_LABELS,
+    PRED_PROBS,
+    TRAINING_SIGNALS,
+    UNLABELED_PROBS,
+)
+from tasks.tables.facts import DatasetFacts, read_facts
+from tasks.tables.files import write_csv, write_json
+from tasks.tables.io import read_table, write_stream
+from tasks.tables.joins import join, locate
+from tasks.tables.portions import TableReader
 from tasks.tables.proofs import OUT_OF_FOLD, folds_digest, rows_digest
 from tasks.tables.schemas import column_array
 
+# Probabilities that are in memory at a time, and twice as many while they are put together.
+_PORTION_ENTRIES = 2**21
+
+Ints = npt.NDArray[np.int64]
+
 
 def aggregate(params: Params, workspace: Path) -> None:
-    """Write data/pred_probs.parquet, metrics/cross_validation.json, and plots by class and by confidence.
+    """Write data/pred_probs.parquet, data/unlabeled_probs.parquet, metrics and plots of the predictions.
 
     Raises:
         ArtifactError: a row has no or more than one prediction, or one from a model that may have seen it.
     """
-    data = workspace / "data"
-    folds = read_table(data / "folds.parquet", FOLDS)
+    path = FOLDS.at(workspace)
+    folds = read_table(path, FOLDS)
     ids, fold_of = column_array(folds, "example_id"), column_array(folds, "fold")
-    facts = read_facts(folds, str(data / "folds.parquet"))
-    tables = []
-    for fold in np.unique(fold_of):
-        path = data / "pred_probs" / f"fold_{fold}.parquet"
-        table = read_table(path, FOLD_PRED_PROBS)
-        trained_on = (table.schema.metadata or {}).get(b"trained_on", b"").decode()
-        check_out_of_fold(ids, fold_of, int(fold), column_array(table, "example_id"), trained_on, str(path))
-        tables.append(table)
+    facts = read_facts(folds, str(path))
+    names = [int(fold) for fold in np.unique(fold_of)]
+    predictions = [open_predictions(workspace, fold, ids, fold_of, facts) for fold in names]
+    given_path = GIVEN_LABELS.at(workspace)
+    given = read_table(given_path, GIVEN_LABELS, columns=["given_label", "true_label"])
+    given = join(given, ids, str(given_path))
+    labels = column_array(given, "given_label")
+    truth = None if given.column("true_label").null_count else column_array(given, "true_label")
+    counts = write_predictions(workspace, ids, fold_of, names, predictions, labels, truth, params)
+    write_unlabeled(workspace, names, facts)
 
-    joined = {
-        name: np.concatenate([column_array(table, name) for table in tables])
-        for name in ("example_id", "fold", "pred_probs", "embedding")
-    }
-    # The proof travels with the table, so that `prune` can tell whether these rows and folds are the proved.
-    proof = folds_digest(joined["example_id"], joined["fold"])
-    write_table(
-        data / "pred_probs.parquet",
-        make_table(PRED_PROBS, facts, joined),
-        PRED_PROBS,
-        extra={OUT_OF_FOLD: proof},
-    )
-
-    given = read_table(data / "given_labels.parquet", GIVEN_LABELS)
-    rows = locate(column_array(given, "example_id"), joined["example_id"], str(data / "given_labels.parquet"))
-    labels = column_array(given, "given_label")[rows]
-    known = ~given.column("true_label").is_null().to_numpy()[rows]
-    truth = given.column("true_label").fill_null(0).to_numpy()[rows]
-    n_bins = params.aggregate.calibration_bins
-    metrics: dict[str, Any] = {
-        "n_rows": len(labels),
-        "given": prediction_quality(labels, joined["pred_probs"], n_bins),
-    }
-    if known.all():
-        metrics["true"] = prediction_quality(truth, joined["pred_probs"], n_bins)
+    metrics: dict[str, Any] = {"n_rows": len(labels)}
+    metrics |= {name: found.predictions.quality() for name, found in counts.items()}
     write_json(workspace / "metrics" / "cross_validation.json", metrics)
-    by_confidence = {"given": reliability(labels, joined["pred_probs"], n_bins)}
-    if known.all():
-        by_confidence["true"] = reliability(truth, joined["pred_probs"], n_bins)
-    with atomic_path(workspace / "plots" / "reliability" / "out_of_fold.csv") as temporary:
-        pacsv.write_csv(
-            pa.concat_tables(
-                [
-                    pa.table({"labels": [name] * len(bins["rows"]), **bins})
-                    for name, bins in by_confidence.items()
-                ]
-            ),
-            temporary,
-        )
-    table = per_class_table(labels, truth if known.all() else None, joined["pred_probs"], facts.class_names)
-    with atomic_path(workspace / "plots" / "per_class.csv") as temporary:
-        pacsv.write_csv(table, temporary)
+    by_confidence = {name: found.predictions.reliability() for name, found in counts.items()}
+    write_csv(
+        workspace / "plots" / "reliability" / "out_of_fold.csv",
+        pa.concat_tables(
+            [pa.table({"labels": [name] * len(bins["rows"]), **bins}) for name, bins in by_confidence.items()]
+        ),
+    )
+    write_csv(
+        workspace / "plots" / "per_class.csv", per_class_table(labels, truth, counts, facts.class_names)
+    )
     print(
         f"aggregate: {len(labels):,} rows predicted out of fold, {metrics['given']['accuracy']:.2%} as their "
-        "given label, data/pred_probs.parquet"
+        f"given label, {PRED_PROBS.path}"
     )
+
+
+def open_predictions(
+    workspace: Path, fold: int, ids: Ints, fold_of: npt.NDArray[Any], facts: DatasetFacts
+) -> TableReader:
+    """The predictions of a fold, proved to be out-of-fold.
+
+    Raises:
+        ArtifactError: see `check_out_of_fold`, or they are of other classes.
+    """
+    path = FOLD_PRED_PROBS.at(workspace, fold=fold)
+    reader = TableReader(path, FOLD_PRED_PROBS)
+    trained_on = reader.metadata("trained_on") or ""
+    check_out_of_fold(ids, fold_of, fold, reader.column("example_id"), trained_on, str(path))
+    (n_classes,) = reader.shape_of("pred_probs")
+    if n_classes != facts.n_classes:
+        raise ArtifactError(
+            f"{path}: expected probabilities of {facts.n_classes} classes, found {n_classes}. Run `dvc repro "
+            f"--force --single-item train_fold@{fold}` and aggregate again."
+        )
+    return reader
+
+
+class Counts:
+    """What is counted of predictions while they pass by: see `PredictionCounts`, and hits by class."""
+
+    def __init__(self, n_classes: int, n_bins: int) -> None:
+        self.predictions = PredictionCounts.of(np.zeros(0, np.int64), np.zeros((0, n_classes)), n_bins)
+        self.hits = np.zeros(n_classes, dtype=np.int64)
+        self._n_bins = n_bins
+
+    def add(self, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> None:
+        """Count rows: labels (n,), probabilities (n, K)."""
+        self.predictions += PredictionCounts.of(labels, pred_probs, self._n_bins)
+        hit = labels[pred_probs.argmax(axis=1) == labels]
+        self.hits += np.bincount(hit, minlength=len(self.hits))
+
+
+def write_predictions(
+    workspace: Path,
+    ids: Ints,
+    fold_of: npt.NDArray[Any],
+    names: Sequence[int],
+    predictions: Sequence[TableReader],
+    labels: npt.NDArray[Any],
+    truth: npt.NDArray[Any] | None,
+    params: Params,
+) -> dict[str, Counts]:
+    """Write data/pred_probs.parquet; return what is counted against `given` and, if known, `true` labels."""
+    facts = predictions[0].facts
+    margins = mean_margins(workspace, names, ids)
+    against = {"given": labels} if truth is None else {"given": labels, "true": truth}
+    counts = {name: Counts(facts.n_classes, params.aggregate.calibration_bins) for name in against}
+    wanted = [name for name in ("fold", "pred_probs", "embedding") if name in predictions[0].names]
+    width = sum(int(np.prod(predictions[0].shape_of(name))) for name in wanted[1:])
+    step = max(_PORTION_ENTRIES // width, 1)
+    rows_of_folds = [NextRows(reader, wanted) for reader in predictions]
+    # The proof travels with the table, so that `prune` can tell whether these rows and folds are the proved.
+    proof = {OUT_OF_FOLD: folds_digest(ids, fold_of)}
+    with write_stream(PRED_PROBS.at(workspace), PRED_PROBS, facts, proof) as append:
+        for start in range(0, len(ids), step):
+            part = slice(start, start + step)
+            # Each fold's rows are in order of `example_id`, so its next rows are those of this part.
+            n_of_fold = [int((fold_of[part] == fold).sum()) for fold in names]
+            tables = [rows.take(n) for rows, n in zip(rows_of_folds, n_of_fold, strict=True)]
+            table = join(pa.concat_tables(tables), ids[part])
+            columns = {name: column_array(table, name) for name in ("example_id", *wanted)}
+            append({**columns, "mean_margin": margins.slice(start, step)})
+            for name, counted in counts.items():
+                counted.add(against[name][part], columns["pred_probs"])
+    return counts
+
+
+class NextRows:
+    """The rows of a table, some at a time."""
+
+    def __init__(self, reader: TableReader, columns: Sequence[str]) -> None:
+        self._portions = reader.portions(columns)
+        self._waiting = reader.nothing(columns)
+
+    def take(self, n_rows: int) -> pa.Table:
+        """The next `n_rows`, of which there are so many."""
+        while self._waiting.num_rows < n_rows:
+            self._waiting = pa.concat_tables([self._waiting, next(self._portions)])
+        ready, self._waiting = self._waiting.slice(0, n_rows), self._waiting.slice(n_rows)
+        return ready
+
+
+def mean_margins(workspace: Path, folds: Sequence[int], ids: Ints) -> pa.Array:
+    """(N,) the mean margin of each row over the models that learned from it; null where one measured none.
+
+    Raises:
+        ArtifactError: a fold's signals are of other rows than its model learned from.
+    """
+    total, n_models = np.zeros(len(ids)), np.zeros(len(ids), dtype=np.int16)
+    measured = np.ones(len(ids), dtype=bool)
+    for fold in folds:
+        path = TRAINING_SIGNALS.at(workspace, fold=fold)
+        signals = read_table(path, TRAINING_SIGNALS)
+        places = locate(ids, column_array(signals, "example_id"), FOLDS.path)
+        margins = signals.column("mean_margin")
+        total[places] += margins.fill_null(0).to_numpy()
+        measured[places] &= margins.is_valid().to_numpy()
+        n_models[places] += 1
+    if (n_models != len(folds) - 1).any():
+        raise ArtifactError(
+            f"{TRAINING_SIGNALS.path}: expected each training row in the signals of all folds but its own, "
+            "found "
+            f"{int((n_models != len(folds) - 1).sum()):,} that are not. Run `dvc repro --force train_fold`."
+        )
+    return pa.array(total / n_models, pa.float32(), mask=~measured)
+
+
+def write_unlabeled(workspace: Path, folds: Sequence[int], facts: DatasetFacts) -> None:
+    """Write data/unlabeled_probs.parquet: of each unlabelled row the mean over the folds' models.
+
+    Raises:
+        ArtifactError: the folds predicted other rows.
+    """
+    readers = [
+        TableReader(FOLD_UNLABELED_PROBS.at(workspace, fold=fold), FOLD_UNLABELED_PROBS) for fold in folds
+    ]
+    ids = readers[0].column("example_id")
+    for reader in readers:
+        if not np.array_equal(reader.column("example_id"), ids):
+            raise ArtifactError(
+                f"{reader.path}: expected the unlabelled rows that {readers[0].path} has, found others. Run "
+                "`dvc "
+                "repro --force train_fold`."
+            )
+    step = max(_PORTION_ENTRIES // facts.n_classes, 1)
+    rows_of_folds = [NextRows(reader, ["pred_probs"]) for reader in readers]
+    with write_stream(UNLABELED_PROBS.at(workspace), UNLABELED_PROBS, facts) as append:
+        for start in range(0, max(len(ids), 1), step):
+            part = ids[start : start + step]
+            mean = np.zeros((len(part), facts.n_classes))
+            for rows in rows_of_folds:
+                mean += column_array(rows.take(len(part)), "pred_probs")
+            append({"example_id": part, "pred_probs": mean / len(readers)})
 
 
 def check_out_of_fold(
@@ -126,22 +255,22 @@ def check_out_of_fold(
 def per_class_table(
     labels: npt.NDArray[Any],
     truth: npt.NDArray[Any] | None,
-    pred_probs: npt.NDArray[Any],
+    counts: dict[str, Counts],
     class_names: tuple[str, ...],
 ) -> pa.Table:
     """One row a class: rows given it, share of them predicted as it, and the same against the truth."""
-    predicted = pred_probs.argmax(axis=1)
     n_classes = len(class_names)
 
-    def counts_and_recall(of: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        counts = np.bincount(of, minlength=n_classes)
-        hits = np.bincount(of[predicted == of], minlength=n_classes)
-        return counts, hits / np.maximum(counts, 1)
+    def counts_and_recall(
+        of: npt.NDArray[Any], hits: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        rows = np.bincount(of, minlength=n_classes)
+        return rows, hits / np.maximum(rows, 1)
 
     columns: dict[str, Any] = {"class": list(class_names)}
-    columns["rows_given"], columns["recall_given"] = counts_and_recall(labels)
+    columns["rows_given"], columns["recall_given"] = counts_and_recall(labels, counts["given"].hits)
     if truth is not None:
-        columns["rows_true"], columns["recall_true"] = counts_and_recall(truth)
+        columns["rows_true"], columns["recall_true"] = counts_and_recall(truth, counts["true"].hits)
         wrong = np.bincount(labels[labels != truth], minlength=n_classes)
         columns["wrong_share_of_given"] = wrong / np.maximum(columns["rows_given"], 1)
     return pa.table(columns)

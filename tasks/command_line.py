@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks import RelabelError
-from tasks.params import Params, load_params
+from tasks.params import STAGES, load_params
 
-STAGES = tuple(name for name in Params.model_fields)
 _OPTIONS = {"train_fold": "fold", "retrain": "labels"}
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 
 from tasks.tables.facts import DatasetFacts
 
@@ -95,3 +96,20 @@ class Examples:
     given_label: npt.NDArray[np.int16] | None
     true_label: npt.NDArray[np.int16] | None
     content: Content
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """How a reader of data sets may reach beyond this machine.
+
+    Attributes:
+        sources: names of sources, in the order in which to try them.
+        connect_timeout_s: seconds to wait for an answer.
+        retries: further tries a file.
+        console: what a reader says goes here.
+    """
+
+    sources: Sequence[str]
+    connect_timeout_s: float
+    retries: int
+    console: Console

@@ -1,15 +1,19 @@
 """Stage `download`: the examples, from the first source that works, as one checked Parquet table."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 from rich.console import Console
 
-from tasks.datasets import Examples
+from tasks import plugins
+from tasks.contents import Examples, Fetch
 from tasks.params import Params
 from tasks.tables.catalog import EXAMPLES
 from tasks.tables.io import make_table, write_table
+from tasks.tables.keys import example_ids_of
 
 
 def download(params: Params, workspace: Path) -> None:
@@ -19,53 +23,33 @@ def download(params: Params, workspace: Path) -> None:
         DatasetError: no source gave the data set, or its content is not what it should be.
     """
     section = params.download
-    local_dir = workspace / "inputs" / "examples"
-    # Each source brings its own imports; only the chosen one is paid for.
-    if section.dataset == "digits":
-        from tasks.datasets import digits
-
-        examples = digits.load()
-    elif section.dataset == "parquet":
-        from tasks.datasets import parquet
-
-        examples = parquet.load(local_dir, section.class_names)
-    else:
-        from tasks.datasets import mnist
-
-        examples = mnist.load(
-            section.dataset,
-            section.sources,
-            local_dir,
-            connect_timeout_s=section.connect_timeout_s,
-            retries=section.retries,
-            console=Console(stderr=True),
-        )
-    if section.pool_test:
-        examples = pool_test(examples)
-    columns = {
-        "example_id": examples.example_id,
-        "split": examples.split,
-        "true_label": (
-            [None] * len(examples.example_id) if examples.true_label is None else examples.true_label
-        ),
-        examples.facts.content: examples.content,
-    }
-    if examples.original_split is not None:
-        columns["original_split"] = examples.original_split
-    write_table(
-        workspace / "data" / "examples.parquet", make_table(EXAMPLES, examples.facts, columns), EXAMPLES
-    )
+    reader = plugins.load("datasets", section.dataset)
+    fetch = Fetch(section.sources, section.connect_timeout_s, section.retries, Console(stderr=True))
+    examples = reader.read(workspace / "inputs", params.options("datasets", section.dataset), fetch)
+    write_table(EXAMPLES.at(workspace), examples_table(examples), EXAMPLES)
     splits, counts = np.unique(examples.split, return_counts=True)
     listed = ", ".join(f"{count:,} {split}" for split, count in zip(splits, counts, strict=True))
-    print(f"download: {examples.facts.dataset}, {listed} rows, data/examples.parquet")
+    print(f"download: {examples.facts.dataset}, {listed} rows, {EXAMPLES.path}")
 
 
-def pool_test(examples: Examples) -> Examples:
-    """The same examples with every test row made a training row: its label is audited like the others.
+def examples_table(examples: Examples) -> pa.Table:
+    """The data set as a table, rows in order of `example_id`.
 
-    Where each row came from is kept; without test rows nothing changes.
+    Raises:
+        DatasetError: a key stands twice.
     """
-    is_test = examples.split == "test"
-    if not is_test.any():
-        return examples
-    return replace(examples, split=np.where(is_test, "train", examples.split), original_split=examples.split)
+    n = len(examples.key)
+    columns = {
+        "example_id": example_ids_of(examples.key, examples.facts.dataset),
+        "key": examples.key,
+        "split": examples.split,
+        "given_label": nullable_labels(examples.given_label, n),
+        "true_label": nullable_labels(examples.true_label, n),
+        examples.facts.content: examples.content.values(),
+    }
+    return make_table(EXAMPLES, examples.facts, columns)
+
+
+def nullable_labels(labels: npt.NDArray[np.int16] | None, n_rows: int) -> pa.Array | Sequence[None]:
+    """Class indices (N,) as a column: null for -1, or everywhere where there are no labels."""
+    return [None] * n_rows if labels is None else pa.array(labels, pa.int16(), mask=labels < 0)

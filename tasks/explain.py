@@ -1,4 +1,4 @@
-"""`python -m tasks explain EXAMPLE_ID`: the life of one label, from what was given to what is trained on.
+"""`python -m tasks explain KEY`: the life of one label, from what was given to what is trained on.
 
 No stage: it reads what the stages wrote and changes nothing. What is not there yet is left out, and said.
 """
@@ -16,23 +16,27 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks import RelabelError
+from tasks import ArtifactError, RelabelError, plugins
+from tasks.contents import OF_KIND
 from tasks.decisions.apply import why_refused
 from tasks.decisions.log import PATH, Decision, digest_of, outcomes, parse_decisions, read_whole
 from tasks.decisions.provenance import current_revision
 from tasks.params import Params, load_params
 from tasks.tables.catalog import (
     EXAMPLES,
+    FEATURES,
     FILTER_COLUMNS,
     GIVEN_LABELS,
     LABEL_ISSUES,
     PRED_PROBS,
+    SPLIT_ROWS,
     TRAINING_SET,
 )
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import damaged, existing
+from tasks.tables.keys import example_id_of
 from tasks.tables.proofs import OUT_OF_FOLD
-from tasks.tables.schemas import Artifact, check_schema, column_array
+from tasks.tables.schemas import Artifact, check_schema, column_array, tensor_rows
 
 _SCORES = (
     "self_confidence",
@@ -60,23 +64,21 @@ def explain(workspace: Path, arguments: Sequence[str]) -> None:
         prog="python -m tasks explain",
         description="The life of one label: what was given, found and decided.",
     )
-    parser.add_argument("example_id", type=int, metavar="EXAMPLE_ID")
+    parser.add_argument("key", metavar="KEY", help="what you call the row: a path, a name, a number")
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument(
         "--no-classifiers", action="store_true", help="do not ask the retrained classifiers (some seconds)"
     )
     chosen = parser.parse_args(arguments)
     params = load_params(workspace / "params.yaml")
-    life = describe_life(params, workspace, chosen.example_id, not chosen.no_classifiers)
+    life = describe_life(params, workspace, chosen.key, not chosen.no_classifiers)
     if chosen.json:
         print(json.dumps(life, indent=2))
     else:
         _print(life)
 
 
-def describe_life(
-    params: Params, workspace: Path, example_id: int, ask_classifiers: bool = True
-) -> dict[str, Any]:
+def describe_life(params: Params, workspace: Path, key: str, ask_classifiers: bool = True) -> dict[str, Any]:
     """All that is known of one example, as plain values; labels by class name.
 
     `prediction`, `issue` and `training` are None where the stage has not run or does not know the row;
@@ -86,11 +88,11 @@ def describe_life(
     Raises:
         RelabelError: see `explain`.
     """
-    data = workspace / "data"
+    data, example_id = workspace / "data", example_id_of(key)
     given = _row(data / "given_labels.parquet", GIVEN_LABELS, example_id)
     if given is None:
         raise ExplainError(
-            f"expected the example_id of a labelled row of data/given_labels.parquet, found {example_id}."
+            f"expected the key of a labelled row of data/given_labels.parquet, found {key[:80]!r}."
         )
     facts = read_facts(given, str(data / "given_labels.parquet"))
     names = facts.class_names
@@ -103,10 +105,11 @@ def describe_life(
     is_known = issue is not None or not (data / "label_issues.parquet").exists()
     return {
         "example_id": example_id,
+        "key": row["key"],
         "dataset": facts.dataset,
         "revision": current_revision(workspace),
         "split": row["split"],
-        "original_split": row.get("original_split", row["split"]),
+        "original_split": _original_split(data, example_id) or row["split"],
         "given_label": label,
         "true_label": None if row["true_label"] is None else names[row["true_label"]],
         "prediction": _prediction(data, example_id, names),
@@ -125,6 +128,12 @@ def _row(path: Path, artifact: Artifact, example_id: int, columns: Sequence[str]
         wanted = None if columns is None else ["example_id", *columns]
         table = pq.read_table(path, columns=wanted, filters=pc.field("example_id") == example_id)
     return table if table.num_rows else None
+
+
+def _original_split(data: Path, example_id: int) -> str | None:
+    """The split that the data set came with; None where no stage wrote it down, as beside own probabilities."""
+    table = _row_if_made(data / "splits.parquet", SPLIT_ROWS, example_id)
+    return None if table is None else str(table.column("original_split")[0])
 
 
 def _row_if_made(path: Path, artifact: Artifact, example_id: int) -> pa.Table | None:
@@ -193,22 +202,21 @@ def _training(
     up_to_date = _applied(workspace / "metrics" / "training_set.json") == digest
     table = _row(path, TRAINING_SET, example_id)
     if table is None:
+        raise ArtifactError(
+            f"{path}: expected a row for every label issue, found none for {example_id}. Rebuild it with `dvc "
+            "repro pseudo_label`."
+        )
+    (row,) = table.select(["label", "weight", "action", "source"]).to_pylist()
+    if row["action"] == "dropped":
         return {"action": "dropped", "label": None, "up_to_date": up_to_date}
-    (row,) = table.select(["label", "weight", "source"]).to_pylist()
-    label, source = names[row["label"]], row["source"]
-    soft = column_array(table, "soft_label")[0]
-    if source == "reviewed":
-        action = "reviewed"
-    elif source == "pseudo":
-        action = "relabelled" if soft.max() == 1 else "softened"
-    else:
-        action = "kept" if issue["is_issue"] else "trusted"
+    _, soft = tensor_rows(table, "soft_label")
+    hard = [float(k == row["label"]) for k in range(len(names))]
     return {
-        "action": action,
-        "label": label,
-        "soft_label": dict(zip(names, soft.tolist(), strict=True)),
+        "action": row["action"],
+        "label": names[row["label"]],
+        "soft_label": dict(zip(names, soft[0].tolist() if len(soft) else hard, strict=True)),
         "weight": row["weight"],
-        "source": source,
+        "source": row["source"],
         "up_to_date": up_to_date,
     }
 
@@ -231,22 +239,24 @@ def _classifiers(
         for name, label_set in params.retrain.label_sets.items()
     }
     checkpoints = {name: path for name, path in checkpoints.items() if path.exists()}
-    path = workspace / "data" / "examples.parquet"
+    # Some models learn from features of the rows.
+    is_extracted = hasattr(plugins.load("models", params.train_fold.model), "extract")
+    artifact, kind = (FEATURES, "features") if is_extracted else (EXAMPLES, facts.content)
+    path = artifact.at(workspace)
     if not checkpoints or not path.exists():
         return {}
-    table = _row(path, EXAMPLES, example_id, [facts.content])
+    table = _row(path, artifact, example_id, [kind])
     if table is None:
         return {}
-    # Imported here: torch takes seconds, and only this needs it.
-    from tasks.models import classifier
+    # Imported here: a model may import torch, which takes seconds.
+    from tasks.training.checkpoints import load_model
 
-    # A copy: torch warns of memory that it may not write to.
-    content = column_array(table, facts.content).copy()
+    content = OF_KIND[kind](column_array(table, kind))
     found = {}
     for name, checkpoint in checkpoints.items():
-        model, names = classifier.load(checkpoint)
-        probs = classifier.predict(model, content).pred_probs[0]
-        found[str(name)] = dict(zip(names, probs.tolist(), strict=True))
+        model, learned = load_model(checkpoint)
+        probs = model.predict(content).pred_probs[0]
+        found[str(name)] = dict(zip(learned.class_names, probs.tolist(), strict=True))
     return found
 
 
@@ -262,7 +272,7 @@ def _print(life: dict[str, Any]) -> None:
 def _lines(life: dict[str, Any]) -> list[tuple[str, str]]:
     prediction, issue, training = life["prediction"], life["issue"], life["training"]
     lines = [
-        ("example", f"{life['example_id']} of {life['dataset']}, split {_split(life)}"),
+        ("example", f"{life['key']} of {life['dataset']}, split {_split(life)}"),
         ("revision", life["revision"]),
         ("given label", life["given_label"]),
         ("true label", life["true_label"] or "not known"),

@@ -11,60 +11,78 @@ from tasks import DatasetError, ParamsError
 from tasks.label_quality import noise
 from tasks.own_files.labels import class_indices, read_label_columns
 from tasks.params import InjectNoise, Params
-from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, SPLIT_ROWS
 from tasks.tables.facts import read_facts
 from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.joins import join
+from tasks.tables.keys import example_ids_of
 from tasks.tables.schemas import column_array
+
+_NONE = -1
+"""In the place of a class index: there is no label."""
 
 
 def inject_noise(params: Params, workspace: Path) -> None:
-    """Write data/given_labels.parquet: only labels of the training split are touched.
+    """Write data/given_labels.parquet: the labelled rows, of which only training labels are touched.
 
     Raises:
-        DatasetError: labels to be made wrong are unknown, or the file of given labels does not fit.
+        DatasetError: labels to be made wrong are unknown, a training row has no label, or the file of given
+            labels does not fit.
         ParamsError: the kind of noise or the transition matrix does not fit the classes.
     """
     section = params.inject_noise
-    path = workspace / "data" / "examples.parquet"
-    examples = read_table(path, EXAMPLES, columns=["split", "true_label"], optional=["original_split"])
+    path = EXAMPLES.at(workspace)
+    examples = read_table(path, EXAMPLES, columns=["key", "given_label", "true_label"])
     facts = read_facts(examples, str(path))
     ids = column_array(examples, "example_id")
-    split = column_array(examples, "split")
-    true_label = examples.column("true_label")
-    known = ~true_label.is_null().to_numpy()
-    truth = true_label.fill_null(0).to_numpy().astype(np.int64)
-
-    # Unlabeled rows have no given label, so they are no rows of this table.
-    labeled = split != "unlabeled"
+    splits = join(read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS, columns=["split"]), ids)
+    split = column_array(splits, "split")
     train = split == "train"
-    given = truth.copy()
+    brought, truth = (
+        examples.column(name).fill_null(_NONE).to_numpy() for name in ("given_label", "true_label")
+    )
+    given = np.where(brought != _NONE, brought, truth).astype(np.int64)
+    # Labels as they come are in question, even where the data set calls them true.
+    in_question = section.kind == "none" and bool((brought == _NONE).all())
     if section.kind == "file":
         folder = workspace / "inputs" / "labels"
         file_ids, file_labels = read_given_labels(folder, str(section.path), facts.class_names)
         given[train] = _match_rows(ids[train], file_ids, file_labels, str(section.path))
-    elif not known[train].all():
-        raise DatasetError(
-            f"inject_noise.kind: {section.kind} starts from true labels; {int((~known[train]).sum())} "
-            "training rows have none. Give the labels in a file with kind: file."
-        )
+    elif section.kind == "none":
+        _check_all_labelled(given[train])
     else:
-        given[train] = make_noisy(given[train], section, facts.n_classes)
-    labeled &= known | train
+        unknown = int((truth[train] == _NONE).sum())
+        if unknown:
+            raise DatasetError(
+                f"inject_noise.kind: {section.kind} starts from true labels; {unknown} training rows have "
+                "none. Set inject_noise.kind to none to take the labels as they come, or to file to read "
+                "them from inputs/labels."
+            )
+        given[train] = make_noisy(truth[train].astype(np.int64), section, facts.n_classes)
+    known = (truth != _NONE) & ~(train & in_question)
+    labelled = (given != _NONE) & (split != "unlabeled")
     columns = {
-        "example_id": ids[labeled],
-        "split": split[labeled],
-        "given_label": given[labeled],
-        "true_label": pa.array(truth[labeled], pa.int16(), mask=~known[labeled]),
-        "is_noisy": pa.array((given != truth)[labeled], pa.bool_(), mask=~known[labeled]),
+        "example_id": ids[labelled],
+        "key": examples.column("key").filter(labelled),
+        "split": split[labelled],
+        "given_label": given[labelled],
+        "true_label": pa.array(truth[labelled], pa.int16(), mask=~known[labelled]),
+        "is_noisy": pa.array((given != truth)[labelled], pa.bool_(), mask=~known[labelled]),
     }
-    if "original_split" in examples.column_names:
-        columns["original_split"] = column_array(examples, "original_split")[labeled]
-    table = make_table(GIVEN_LABELS, facts, columns)
-    write_table(workspace / "data" / "given_labels.parquet", table, GIVEN_LABELS)
-    is_counted = known[train].all() and section.kind != "none"
+    write_table(GIVEN_LABELS.at(workspace), make_table(GIVEN_LABELS, facts, columns), GIVEN_LABELS)
+    is_counted = bool(known[train].all())
     wrong = f"{int((given != truth)[train].sum()):,} of " if is_counted else ""
     found = f"{wrong}{int(train.sum()):,} training labels{' are wrong' if wrong else ''}"
-    print(f"inject_noise: {found} ({section.kind}), data/given_labels.parquet")
+    print(f"inject_noise: {found} ({section.kind}), {GIVEN_LABELS.path}")
+
+
+def _check_all_labelled(given: npt.NDArray[np.int64]) -> None:
+    missing = int((given == _NONE).sum())
+    if missing:
+        raise DatasetError(
+            f"expected a label for every training row, found {missing:,} of {len(given):,} without one. Give "
+            "them in a file (inject_noise.kind: file), or call their split `unlabeled`."
+        )
 
 
 def make_noisy(labels: npt.NDArray[Any], section: InjectNoise, n_classes: int) -> npt.NDArray[Any]:
@@ -95,9 +113,10 @@ def make_noisy(labels: npt.NDArray[Any], section: InjectNoise, n_classes: int) -
 def read_given_labels(
     folder: Path, name: str, class_names: tuple[str, ...]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int16]]:
-    """Read `example_id` and `given_label` from a CSV or Parquet file in `folder`.
+    """Read `example_id` and `given_label` from a person's table in `folder`.
 
-    Labels are class indices or class names; `class_indices` says which.
+    Ids are whatever the owner calls the rows. Labels are class indices or class names; `class_indices` says
+    which.
 
     Raises:
         DatasetError: the file lies outside `folder`, is missing or unreadable, lacks a column, or holds a
@@ -115,17 +134,17 @@ def read_given_labels(
     where, needed = str(folder / name), ("example_id", "given_label")
     table = read_label_columns(path, path.suffix == ".csv", "given_label", needed, where)
     ids, labels = table.column("example_id"), table.column("given_label")
-    if not pa.types.is_integer(ids.type) or ids.null_count or labels.null_count:
+    if (
+        not (pa.types.is_integer(ids.type) or pa.types.is_string(ids.type))
+        or ids.null_count
+        or labels.null_count
+    ):
         raise DatasetError(
-            f"{where}: expected integer example_id and no empty cell, found example_id of {ids.type}, "
-            f"{ids.null_count + labels.null_count} empty cells."
+            f"{where}: expected example_id of whole numbers or texts and no empty cell, found example_id of "
+            f"{ids.type}, {ids.null_count + labels.null_count} empty cells."
         )
     indices = class_indices(labels, class_names, where)
-    try:
-        ids = ids.cast(pa.int64())
-    except pa.ArrowException as error:
-        raise DatasetError(f"{where}: expected example_id of int64 ({error}).") from error
-    return ids.to_numpy(), indices
+    return example_ids_of([str(key) for key in ids.to_pylist()], where), indices
 
 
 def _match_rows(

@@ -1,48 +1,69 @@
 """`params.yaml` as typed, frozen values: every knob of every stage, checked once, before a stage runs."""
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from tasks import ParamsError
+from tasks import ParamsError, plugins
+from tasks.sections import Fraction, Section, Seed
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-DatasetName = Literal["mnist", "fashion_mnist", "digits", "parquet"]
 SourceName = Literal["local", "mirrors", "openml", "wheel"]
 NoiseKind = Literal["none", "uniform", "symmetric", "pair", "matrix", "file"]
-FilterName = Literal[
-    "prune_by_class",
-    "prune_by_noise_rate",
-    "both",
-    "confident_learning",
-    "predicted_neq_given",
-    "low_normalized_margin",
-    "low_self_confidence",
-    "noise_posterior",
-]
 ScoreName = Literal["self_confidence", "normalized_margin", "confidence_weighted_entropy"]
 LabelSetName = Literal["given", "cleaned", "true"]
+OwnSplit = Literal["valid", "test"]
+
+DatasetName = Annotated[str, AfterValidator(partial(plugins.check_name, "datasets"))]
+ModelName = Annotated[str, AfterValidator(partial(plugins.check_name, "models"))]
+ObjectiveName = Annotated[str, AfterValidator(partial(plugins.check_name, "objectives"))]
+MethodName = Annotated[str, AfterValidator(partial(plugins.check_name, "pseudo_labels"))]
+FilterName = Annotated[str, AfterValidator(partial(plugins.check_name, "filters"))]
 
 
-class Section(BaseModel):
-    """A section of `params.yaml`: frozen, and closed to unknown names."""
+def _read_all_options(kind: str, given: Any) -> dict[str, Section]:
+    if not isinstance(given, Mapping):
+        raise ValueError("expected the options of plug-ins by their names")
+    return {str(name): plugins.read_options(kind, str(name), options) for name, options in given.items()}
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+# Options by the name of a plug-in, each checked by the plug-in itself. Dumped by what each of them is.
+DatasetOptions = Annotated[dict[str, Any], BeforeValidator(partial(_read_all_options, "datasets"))]
+ModelOptions = Annotated[dict[str, Any], BeforeValidator(partial(_read_all_options, "models"))]
+ObjectiveOptions = Annotated[dict[str, Any], BeforeValidator(partial(_read_all_options, "objectives"))]
+MethodOptions = Annotated[dict[str, Any], BeforeValidator(partial(_read_all_options, "pseudo_labels"))]
 
 
 class Download(Section):
-    """Where the examples come from."""
+    """Where the examples come from; `pool` names splits whose rows become training rows, to be judged too."""
 
     dataset: DatasetName
     sources: Annotated[tuple[SourceName, ...], Field(min_length=1)]
-    class_names: tuple[str, ...]
-    pool_test: bool
+    pool: tuple[OwnSplit, ...]
     connect_timeout_s: Annotated[float, Field(gt=0, le=120)]
     retries: Annotated[int, Field(ge=0, le=10)]
+
+
+class Features(Section):
+    """Where frozen features are computed, for models that learn from such."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+
+
+class SplitRows(Section):
+    """Which rows belong together, and which are held out where the data set has no test split.
+
+    `near_duplicates` looks for rows that are almost the same, beside those that are; `held_out_share` is of
+    the training rows.
+    """
+
+    near_duplicates: bool
+    held_out_share: Annotated[float, Field(ge=0, le=0.5)]
+    seed: Seed
 
 
 class InjectNoise(Section):
@@ -72,36 +93,37 @@ class InjectNoise(Section):
 
 
 class AssignFolds(Section):
-    """How the training rows are split for out-of-fold prediction."""
+    """How the training rows are spread over `train_fold.folds`."""
 
-    n_splits: Annotated[int, Field(ge=2, le=20)]
     seed: Seed
 
 
 class TrainFold(Section):
-    """The training recipe, shared by the folds and by `retrain`.
+    """What is trained, and how: shared by the folds and by `retrain`.
 
-    `max_lr` and `muon_lr` are the peaks of the one-cycle schedules of SGD (head, batch norms) and of Muon
-    (hidden weights); `gce_q` is the q of the generalised cross-entropy (0: cross-entropy); `shift` is the
-    largest random shift in pixels; `eval_shift` averages predictions over shifts of so many pixels (0: one
-    view); equal `threads` are part of what makes runs bitwise equal.
+    `gce_q` is the q of the generalised cross-entropy (0: cross-entropy). Equal `threads` are part of what
+    makes runs bitwise equal. What a model alone knows stands in `models`, under its name.
     """
 
     folds: tuple[int, ...]
-    network: Literal["convnet", "mlp"]
+    model: ModelName
+    objective: ObjectiveName
     epochs: Annotated[int, Field(ge=1, le=1000)]
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
-    max_lr: Annotated[float, Field(gt=0, le=10)]
-    muon_lr: Annotated[float, Field(gt=0, le=10)]
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
     gce_q: Fraction
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    shift: Annotated[int, Field(ge=0, le=8)]
-    eval_shift: Annotated[int, Field(ge=0, le=4)]
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     threads: Annotated[int, Field(ge=1, le=256)]
     seed: Seed
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not 2 <= len(self.folds) <= 20 or self.folds != tuple(range(len(self.folds))):
+            raise ValueError(
+                f"`folds` must list 2 to 20 folds in order, 0, 1, 2, ...; found {list(self.folds)}"
+            )
+        return self
 
 
 class Aggregate(Section):
@@ -132,10 +154,18 @@ class Prune(Section):
 
 
 class PseudoLabel(Section):
-    """What is done with each label issue."""
+    """What is done with each label issue, by which method.
 
+    A model that agrees with the given labels little more than chance does, or that would change more than
+    `max_changed_share` of the rows, changes no label; `on_weak_model` says what happens then.
+    """
+
+    method: MethodName
     min_confidence: Fraction
     otherwise: Literal["drop", "keep", "soft"]
+    max_changed_share: Fraction
+    on_weak_model: Literal["rank_only", "stop", "go_on"]
+    seed: Seed
 
 
 class LabelSet(Section):
@@ -146,8 +176,9 @@ class LabelSet(Section):
 
 
 class Retrain(Section):
-    """Which label sets are trained on and compared, with which loss; all else is the recipe of the folds."""
+    """Which label sets are trained on and compared, with which loss; all else is as in `train_fold`."""
 
+    objective: ObjectiveName
     gce_q: Fraction
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     label_sets: Annotated[dict[LabelSetName, LabelSet], Field(min_length=1)]
@@ -161,9 +192,11 @@ class Report(Section):
 
 
 class Params(Section):
-    """All sections of `params.yaml`, one per stage."""
+    """All sections of `params.yaml`: one a stage, and the options of plug-ins by kind and name."""
 
     download: Download
+    features: Features
+    split_rows: SplitRows
     inject_noise: InjectNoise
     assign_folds: AssignFolds
     train_fold: TrainFold
@@ -172,17 +205,43 @@ class Params(Section):
     pseudo_label: PseudoLabel
     retrain: Retrain
     report: Report
+    datasets: DatasetOptions
+    models: ModelOptions
+    objectives: ObjectiveOptions
+    pseudo_labels: MethodOptions
 
     @model_validator(mode="after")
-    def _folds_match(self) -> Self:
-        expected = tuple(range(self.assign_folds.n_splits))
-        if self.train_fold.folds != expected:
+    def _fit_each_other(self) -> Self:
+        gives = getattr(plugins.load("datasets", self.download.dataset), "GIVES", None)
+        takes = plugins.load("models", self.train_fold.model).TAKES
+        if gives and not set(gives) & set(takes):
             raise ValueError(
-                f"`train_fold.folds` must list the folds of `assign_folds.n_splits: "
-                f"{self.assign_folds.n_splits}`, that is {list(expected)}; found "
-                f"{list(self.train_fold.folds)}"
+                f"`train_fold.model: {self.train_fold.model}` learns from {' or '.join(takes)}, and "
+                f"`download.dataset: {self.download.dataset}` gives {' or '.join(gives)}. Choose "
+                "another model"
             )
         return self
+
+    def options(self, kind: str, name: str) -> Section:
+        """The options of a plug-in: those of `params.yaml`, or its defaults."""
+        given: Mapping[str, Section] = getattr(self, kind)
+        return given[name] if name in given else plugins.read_options(kind, name, None)
+
+
+STAGES = tuple(name for name in Params.model_fields if name not in plugins.KINDS)
+"""The stages in the order in which they run; each has its section."""
+
+# What the first edition called otherwise, and how it is called now.
+_RENAMED = {
+    "download.class_names": "datasets.parquet.class_names",
+    "download.pool_test": "download.pool (a list of splits: [test])",
+    "assign_folds.n_splits": "train_fold.folds (the list alone says how many)",
+    "train_fold.network": "train_fold.model",
+    **{
+        f"train_fold.{name}": f"models.convnet.{name} (or that of another model)"
+        for name in ("max_lr", "muon_lr", "weight_decay", "shift", "eval_shift")
+    },
+}
 
 
 def load_params(path: Path) -> Params:
@@ -203,14 +262,14 @@ def load_params(path: Path) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        faults = [
-            f"  {'.'.join(str(part) for part in fault['loc']) or 'params'}: "
-            f"{fault['msg'].removeprefix('Value error, ')}"
-            + (
-                f" (found {fault['input']!r})"
-                if fault["loc"] and fault["type"] not in ("value_error", "missing")
-                else ""
-            )
-            for fault in error.errors()
-        ]
+        faults = [f"  {_describe(fault)}" for fault in error.errors()]
         raise ParamsError(f"{path}: mend these values:\n" + "\n".join(faults)) from error
+
+
+def _describe(fault: Any) -> str:
+    name = ".".join(str(part) for part in fault["loc"]) or "params"
+    if name in _RENAMED and fault["type"] == "extra_forbidden":
+        return f"{name}: is now {_RENAMED[name]}; move the value there"
+    shown = fault["loc"] and fault["type"] not in ("value_error", "missing")
+    found = f" (found {fault['input']!r})" if shown else ""
+    return f"{name}: {fault['msg'].removeprefix('Value error, ')}{found}"

@@ -2,23 +2,24 @@
 
 import csv
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pacsv
 from rich.console import Console
 from rich.table import Table
 
 from tasks import ArtifactError
 from tasks.label_quality.confusions import count_confusions, most_and_least_important, worst_confused
+from tasks.label_quality.metrics import PredictionCounts
 from tasks.label_quality.review_budget import Budget, review_budgets, round_sizes
 from tasks.page import Card, describe_rows, environment
 from tasks.page.charts import Chart
-from tasks.params import Params
+from tasks.params import LabelSetName, Params
 from tasks.reporting.figures import (
     ScoreHistogram,
     budget_chart,
@@ -28,12 +29,22 @@ from tasks.reporting.figures import (
 )
 from tasks.reporting.matrices import MOST_CLASSES, heat_maps, issue_pairs, read_entries, worst_classes
 from tasks.reporting.provenance import fingerprints, package_versions, parameters
+from tasks.reporting.repeats import find_repeats
 from tasks.reporting.suspects import Split, confident_suspects, issues_by_split, of_each_pair, suspects
-from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET
+from tasks.tables.catalog import (
+    EXAMPLES,
+    GIVEN_LABELS,
+    HELD_OUT,
+    LABEL_ISSUES,
+    SPLIT_ROWS,
+    TEST_PROBS,
+    TRAINING_SET,
+)
 from tasks.tables.facts import DatasetFacts, read_facts
-from tasks.tables.files import atomic_path, write_json, write_text
+from tasks.tables.files import write_csv, write_json, write_text
 from tasks.tables.io import read_table
-from tasks.tables.joins import locate
+from tasks.tables.joins import join
+from tasks.tables.portions import TableReader
 from tasks.tables.schemas import column_array
 
 # The grid of the most suspect labels: 3 rows of 5.
@@ -45,6 +56,10 @@ _PAIRS = 3
 _SAMPLES = 6
 # Points of the curve over review budgets.
 _BUDGET_POINTS = 120
+# The splits that the worth of the repair is measured on: the first that has labelled rows.
+_MEASURED = ("test", "valid", HELD_OUT)
+# Bins of confidence of the reliability diagram.
+_BINS = 15
 _CURVES = ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy")
 _INPUTS = (
     "data/given_labels.parquet",
@@ -60,39 +75,31 @@ def report(params: Params, workspace: Path) -> None:
     Raises:
         ArtifactError: an input is missing or not what it should be.
     """
-    data, plots = workspace / "data", workspace / "plots"
+    plots = workspace / "plots"
+    path = LABEL_ISSUES.at(workspace)
     issues = read_table(
-        data / "label_issues.parquet",
+        path,
         LABEL_ISSUES,
         columns=[
-            *("given_label", "suggested_label", "suggested_prob", "self_confidence"),
-            *("importance", "is_issue", "rank"),
+            *("key", "given_label", "suggested_label", "suggested_prob", "self_confidence"),
+            *("importance", "contradicts", "is_issue", "rank"),
         ],
     )
-    facts = read_facts(issues, str(data / "label_issues.parquet"))
-    training_set = read_table(data / "training_set.parquet", TRAINING_SET, columns=["label", "source"])
+    facts = read_facts(issues, str(path))
+    training_set = read_table(TRAINING_SET.at(workspace), TRAINING_SET, columns=["label", "action"])
     given = read_table(
-        data / "given_labels.parquet",
-        GIVEN_LABELS,
-        columns=["true_label", "is_noisy"],
-        optional=["original_split"],
+        GIVEN_LABELS.at(workspace), GIVEN_LABELS, columns=["key", "given_label", "true_label", "is_noisy"]
     )
+    split_rows = read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS)
     metrics = {
         name: _read_json(workspace / "metrics" / f"{name}.json")
         for name in ("cross_validation", "label_issues", "health", "training_set")
     }
     detection, health, repair = metrics["label_issues"], metrics["health"], metrics["training_set"]
     filters = _read_csv(plots / "filters.csv")
-    in_question = detection.get("n_errors") == 0
-    if in_question:
-        # No label is known to be wrong: as they come, all are in question, and there is no truth to count by.
-        detection = {name: detection[name] for name in ("n_rows", "n_issues", "n_errors_estimated")}
-        repair = {name: value for name, value in repair.items() if name != "label_accuracy"}
-        metrics["cross_validation"].pop("true", None)
-        filters = [{name: row[name] for name in ("filter", "n_issues")} for row in filters]
-    runs: dict[str, dict[str, Any]] = {
-        name: _read_json(workspace / "metrics" / f"retrain_{name}.json") for name in params.retrain.label_sets
-    }
+    measured = {name: measure(workspace, name, given) for name in params.retrain.label_sets}
+    runs = {str(name): found.metrics for name, found in measured.items()}
+    write_runs(workspace, measured)
 
     gain = summarise_gain({name: run["test"]["accuracy"] for name, run in runs.items() if "test" in run})
     write_json(workspace / "metrics" / "report.json", gain)
@@ -110,9 +117,7 @@ def report(params: Params, workspace: Path) -> None:
     }
     # One pass over the examples for all that the page shows.
     rows = np.unique(np.concatenate([*shown.values(), *(pair.rows for pair in confused)]))
-    described = describe_rows(issues, given, data / "examples.parquet", rows)
-    if in_question:
-        described = [replace(card, true=None) for card in described]
+    described = describe_rows(issues, given, EXAMPLES.at(workspace), rows)
     cards = dict(zip(rows.tolist(), described, strict=True))
     now = dict(zip(rows.tolist(), labels_now(issues, training_set, facts, rows), strict=True))
     write_top_issues(
@@ -121,7 +126,8 @@ def report(params: Params, workspace: Path) -> None:
     )
 
     wrong = known_wrong(issues, given, found) if "n_errors" in detection else None
-    splits = issues_by_split(issues, given, found, wrong)
+    splits = issues_by_split(issues, split_rows, found, wrong)
+    repeats = find_repeats(split_rows, given, facts.class_names)
     joints = read_entries(plots / "joints.csv", facts.class_names)
     matrices = read_entries(plots / "noise_matrices.csv", facts.class_names)
     classes = worst_classes(joints["confident_joint"])
@@ -146,6 +152,8 @@ def report(params: Params, workspace: Path) -> None:
             shown_given={cards[row].given for row in shown["by_pair"].tolist()},
             shown_suggested={cards[row].suggested for row in shown["by_pair"].tolist()},
             splits=splits,
+            repeats=repeats,
+            measured_on=next((found.labels for found in measured.values() if found.labels), None),
             pairs=issue_pairs(
                 column_array(issues, "given_label")[found],
                 column_array(issues, "suggested_label")[found],
@@ -162,7 +170,7 @@ def report(params: Params, workspace: Path) -> None:
             matrices=heat_maps(matrices, classes),
             confused_classes=[facts.class_names[k] for k in confused_classes],
             confusion=heat_maps({"given against suggested": confusion}, confused_classes)[0],
-            reliability=reliability_charts(plots / "reliability", params),
+            reliability=reliability_charts(plots / "reliability"),
             curves=learning_curves(plots, params),
             versions=package_versions(),
             parameters=parameters(params),
@@ -172,6 +180,70 @@ def report(params: Params, workspace: Path) -> None:
     write_text(workspace / "report" / "index.html", page)
     print_summary(
         Console(), facts.dataset, params, metrics["cross_validation"], detection, splits, repair, runs, gain
+    )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a retrained classifier reached on rows that nobody trained on.
+
+    Attributes:
+        metrics: plain values for metrics/retrain_LABELS.json.
+        counts: see `PredictionCounts`; None where there are no such rows.
+        labels: `true` or `given`: what it was measured against; None likewise.
+    """
+
+    metrics: dict[str, Any]
+    counts: PredictionCounts | None
+    labels: str | None
+
+
+def measure(workspace: Path, label_set: str, given: pa.Table) -> Measured:
+    """Measure the probabilities that `retrain` left, on the first of test, valid and held-out rows there are.
+
+    They are measured against true labels where all of these rows have one, else against given labels, some of
+    which are wrong too.
+
+    Raises:
+        ArtifactError: data/test_probs/LABEL_SET.parquet is missing or not what it should be.
+    """
+    reader = TableReader(TEST_PROBS.at(workspace, labels=label_set), TEST_PROBS)
+    ids, split = reader.column("example_id"), reader.column("split")
+    labelled = np.isin(ids, column_array(given, "example_id"))
+    metrics: dict[str, Any] = {"n_rows": int(reader.metadata("n_rows") or 0), "n_test_rows": 0}
+    name = next((name for name in _MEASURED if (labelled & (split == name)).any()), None)
+    if name is None:
+        return Measured(metrics, None, None)
+    chosen = ids[labelled & (split == name)]
+    known = join(given, chosen)
+    labels = "given" if known.column("true_label").null_count else "true"
+    (n_classes,) = reader.shape_of("pred_probs")
+    counts = PredictionCounts.of(np.zeros(0, np.int64), np.zeros((0, n_classes)), _BINS)
+    for table in reader.portions(["pred_probs"]):
+        part = table.filter(pa.array(np.isin(column_array(table, "example_id"), chosen)))
+        if part.num_rows:
+            right = join(known, column_array(part, "example_id"))
+            probs = column_array(part, "pred_probs")
+            counts += PredictionCounts.of(column_array(right, f"{labels}_label"), probs, _BINS)
+    metrics |= {"n_test_rows": len(chosen), "test_split": name, "test_labels": labels}
+    return Measured(metrics | {"test": counts.quality()}, counts, labels)
+
+
+def write_runs(workspace: Path, measured: Mapping[str, Measured]) -> None:
+    """Write metrics/retrain_LABELS.json of every label set there may be, and plots/reliability/test.csv.
+
+    dvc.yaml lists these files by name, so a label set that is not trained on has an empty one.
+    """
+    for name in get_args(LabelSetName):
+        content = measured[name].metrics if name in measured else {}
+        write_json(workspace / "metrics" / f"retrain_{name}.json", content)
+    bins = {name: found.counts.reliability() for name, found in measured.items() if found.counts}
+    tables = [pa.table({"labels": [name] * len(found["rows"]), **found}) for name, found in bins.items()]
+    nothing = pa.table(
+        {name: pa.nulls(0) for name in ("labels", "low", "high", "rows", "confidence", "accuracy")}
+    )
+    write_csv(
+        workspace / "plots" / "reliability" / "test.csv", pa.concat_tables(tables) if tables else nothing
     )
 
 
@@ -292,25 +364,22 @@ def labels_now(
     issues: pa.Table, training_set: pa.Table, facts: DatasetFacts, rows: npt.NDArray[np.intp]
 ) -> list[str]:
     """What became of each of some rows of `issues`: the name of its label now, or `dropped`."""
-    ids = column_array(issues, "example_id")[rows]
-    kept = column_array(training_set, "example_id")
-    is_kept = np.isin(ids, kept)
-    places = locate(kept, ids[is_kept])
-    labels = iter(column_array(training_set, "label")[places].tolist())
-    sources = iter(training_set.column("source").take(places).to_pylist())
-    return [_with_source(facts.class_names[next(labels)], next(sources)) if k else "dropped" for k in is_kept]
+    now = join(training_set, column_array(issues, "example_id")[rows])
+    actions, labels = now.column("action").to_pylist(), column_array(now, "label").tolist()
+    return [_now(facts.class_names[label], action) for label, action in zip(labels, actions, strict=True)]
 
 
-def _with_source(label: str, source: str) -> str:
-    return f"{label} (reviewed)" if source == "reviewed" else label
+def _now(label: str, action: str) -> str:
+    if action == "dropped":
+        return action
+    return f"{label} (reviewed)" if action == "reviewed" else label
 
 
 def known_wrong(
     issues: pa.Table, given: pa.Table, rows: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.bool_] | None:
     """(M,) whether the labels of some rows are wrong, if that is known of all of them."""
-    places = locate(column_array(given, "example_id"), column_array(issues, "example_id")[rows])
-    wrong = given.column("is_noisy").take(places)
+    wrong = join(given, column_array(issues, "example_id")[rows]).column("is_noisy")
     return None if wrong.null_count else wrong.to_numpy().astype(bool)
 
 
@@ -373,35 +442,32 @@ def histograms(issues: pa.Table) -> dict[str, ScoreHistogram]:
     return found
 
 
-def reliability_charts(folder: Path, params: Params) -> dict[str, Chart]:
+def reliability_charts(folder: Path) -> dict[str, Chart]:
     """The reliability diagrams: on test rows by label set, and out-of-fold against given and true labels."""
-    out_of_fold: dict[str, dict[str, list[float]]] = {}
-    for row in _read_csv(folder / "out_of_fold.csv"):
-        bins = out_of_fold.setdefault(row["labels"], {"confidence": [], "accuracy": []})
-        for name, values in bins.items():
-            values.append(float(row[name]))
-    test = {}
-    for label_set in params.retrain.label_sets:
-        rows = _read_csv(folder / f"retrain_{label_set}.csv")
-        if rows:
-            test[str(label_set)] = {
-                name: [float(row[name]) for row in rows] for name in ("confidence", "accuracy")
-            }
-    charts = {"out_of_fold": reliability_chart(out_of_fold)}
-    return charts | ({"test": reliability_chart(test)} if test else {})
+    charts = {}
+    for name in ("out_of_fold", "test"):
+        bins: dict[str, dict[str, list[float]]] = {}
+        for row in _read_csv(folder / f"{name}.csv"):
+            columns = bins.setdefault(row["labels"], {"confidence": [], "accuracy": []})
+            for column, values in columns.items():
+                values.append(float(row[column]))
+        if bins or name == "out_of_fold":
+            charts[name] = reliability_chart(bins)
+    return charts
 
 
 def write_top_issues(path: Path, rows: list[tuple[Card, str]]) -> None:
     """Write the most suspect labels as a table: what was given and suggested, and what became of them."""
     columns: dict[str, list[Any]] = {
         "example_id": [card.example_id for card, _ in rows],
+        "key": [card.key for card, _ in rows],
         "given": [card.given for card, _ in rows],
         "suggested": [card.suggested for card, _ in rows],
         "suggested_prob": [card.suggested_prob for card, _ in rows],
         "true": [card.true for card, _ in rows],
         "now": [now for _, now in rows],
     }
-    _write_csv(path, columns)
+    write_csv(path, pa.table(columns))
 
 
 def write_plots(
@@ -414,22 +480,24 @@ def write_plots(
     """Write the data of `dvc plots`: confusion.csv, funnel.csv and learning_curves.csv."""
     names = pa.array(class_names)
     labels = {name: names.take(issues.column(f"{name}_label")) for name in ("given", "suggested")}
-    _write_csv(folder / "confusion.csv", labels)
+    write_csv(folder / "confusion.csv", pa.table(labels))
     steps = {
         "training rows": issues.num_rows,
         "label issues": int(column_array(issues, "is_issue").sum()),
         **{name: count for name, count in repair["actions"].items() if name != "trusted"},
         "rows to train on": repair["n_rows_after"],
     }
-    _write_csv(folder / "funnel.csv", {"step": list(steps), "rows": list(steps.values())})
+    write_csv(folder / "funnel.csv", pa.table({"step": list(steps), "rows": list(steps.values())}))
     folds = [_read_curves(folder / "train_fold" / f"fold_{fold}") for fold in params.train_fold.folds]
+    # Models without epochs draw no curve, and a fold without held-out rows only half of one.
+    known = [name for name in _CURVES if all(name in curves for curves in folds)]
     mean = {
-        name.replace("/", "_"): np.mean([curves[name] for curves in folds], axis=0).tolist()
-        for name in _CURVES
+        name.replace("/", "_"): np.mean([curves[name] for curves in folds], axis=0).tolist() for name in known
     }
-    _write_csv(
-        folder / "learning_curves.csv", {"epoch": list(range(1, params.train_fold.epochs + 1)), **mean}
-    )
+    n_epochs = len(next(iter(mean.values()), ()))
+    empty = {name.replace("/", "_"): [float("nan")] * n_epochs for name in _CURVES}
+    columns = {"epoch": list(range(1, n_epochs + 1)), **empty, **mean}
+    write_csv(folder / "learning_curves.csv", pa.table(columns))
 
 
 def learning_curves(folder: Path, params: Params) -> Chart | None:
@@ -525,8 +593,3 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         raise ArtifactError(
             f"{path}: expected the plot of an earlier stage ({error}). Rebuild it with `dvc repro`."
         ) from error
-
-
-def _write_csv(path: Path, columns: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        pacsv.write_csv(pa.table(columns), temporary)

@@ -1,34 +1,36 @@
-"""Stage `retrain`: the same recipe on one label set, measured on the clean test split."""
+"""Stage `retrain`: the same model and recipe on one label set; what it says of rows that nobody trains on."""
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pacsv
+import pyarrow.compute as pc
 
 from tasks import DatasetError, ParamsError
-from tasks.label_quality.metrics import prediction_quality, reliability
 from tasks.params import LabelSetName, Params
-from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, TRAINING_SET
-from tasks.tables.facts import read_facts
-from tasks.tables.files import atomic_path, write_json
-from tasks.tables.io import read_table
-from tasks.tables.joins import locate
-from tasks.tables.schemas import column_array
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, HELD_OUT, SPLIT_ROWS, TEST_PROBS, TRAINING_SET
+from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.joins import join, locate
+from tasks.tables.schemas import column_array, tensor_rows
+from tasks.training.protocol import Loss, Rows
+from tasks.training.setup import build_model, read_rows
 
-# Test rows that draw the learning curve each epoch; they choose nothing, and all are measured at the end.
+MEASURED = ("test", "valid", HELD_OUT)
+"""The splits that are predicted; the first that has rows draws the learning curve."""
+# Rows that draw the learning curve each epoch; they choose nothing, and all are predicted at the end.
 _CURVE_ROWS = 2_000
-# Bins of confidence: those that `prediction_quality` takes by default.
-_BINS = 15
+# Actions of rows whose label is as given and which are trained on.
+_UNTOUCHED = ("trusted", "kept")
+
+Ints = npt.NDArray[np.int64]
 
 
 def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
-    """Write the checkpoint, metrics/retrain_LABELS.json and the plots of one label set.
+    """Write the checkpoint, data/test_probs/LABELS.parquet and the learning curves of one label set.
 
-    Without a test split (`download.pool_test`) the metrics hold no test figures, and the reliability diagram
-    no bins.
+    Without test, validation or held-out rows the table of their probabilities has no rows.
 
     Returns:
         Seconds spent on fitting and predicting, imports and files left out.
@@ -36,72 +38,106 @@ def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
     Raises:
         ParamsError: `labels` is none of `retrain.label_sets`.
         DatasetError: the true labels are asked for and not known.
-        TrainingError: the loss is not finite.
+        TrainingError: the model cannot learn from these rows, or the loss is not finite.
     """
-    # Imported here, so that the command line and the light stages do not pay for torch.
-    from tasks.models import classifier
-
-    label_sets = params.retrain.label_sets
-    if labels not in label_sets:
-        raise ParamsError(f"--labels: expected one of {', '.join(label_sets)}, found {labels}.")
-    data = workspace / "data"
-    path = data / f"{label_sets[labels].table}.parquet"
-    if label_sets[labels].table == "training_set":
-        table = read_table(path, TRAINING_SET)
-        soft_label = column_array(table, "soft_label")
-        weight = column_array(table, "weight")
-        facts = read_facts(table, str(path))
+    section = params.retrain
+    if labels not in section.label_sets:
+        raise ParamsError(f"--labels: expected one of {', '.join(section.label_sets)}, found {labels}.")
+    all_ids, content, facts = read_rows(params, workspace)
+    if section.label_sets[labels].table == "training_set":
+        ids, targets = read_training_set(workspace)
     else:
-        table = read_table(path, GIVEN_LABELS)
-        facts = read_facts(table, str(path))
-        table = table.filter(column_array(table, "split") == "train")
-        column = "true_label" if labels == "true" else "given_label"
-        if table.column(column).null_count:
-            raise DatasetError(
-                "retrain@true: expected the true label of every training row, found "
-                f"{table.column(column).null_count} unknown. Remove `true` from retrain.label_sets."
-            )
-        soft_label = classifier.one_hot(column_array(table, column), facts.n_classes)
-        weight = np.ones(table.num_rows, dtype=np.float32)
+        ids, targets = read_given(workspace, labels)
+    rows = Rows(content.take(locate(all_ids, ids, EXAMPLES.path)), *targets)
+    test_ids, test_split, curve = read_test(workspace)
+    test = content.take(locate(all_ids, test_ids, EXAMPLES.path))
+    curve_rows = None
+    if len(curve):
+        curve_labels = join(read_labels(workspace), test_ids[curve])
+        curve_rows = Rows(
+            test.take(curve), column_array(curve_labels, "label"), np.ones(len(curve), dtype=np.float32)
+        )
 
-    examples_path = data / "examples.parquet"
-    examples = read_table(examples_path, EXAMPLES, columns=["split", "true_label", facts.content])
-    content = column_array(examples, facts.content)
-    rows = locate(column_array(examples, "example_id"), column_array(table, "example_id"), str(examples_path))
-    is_test = (column_array(examples, "split") == "test") & ~examples.column(
-        "true_label"
-    ).is_null().to_numpy()
-    test_labels = examples.column("true_label").fill_null(0).to_numpy()[is_test].astype(np.int64)
-
-    test = classifier.TrainingRows(
-        content[is_test],
-        classifier.one_hot(test_labels, facts.n_classes),
-        np.ones(len(test_labels), dtype=np.float32),
-    )
-    recipe = params.train_fold.model_copy(
-        update={"gce_q": params.retrain.gce_q, "label_smoothing": params.retrain.label_smoothing}
-    )
     started = time.monotonic()
-    model = classifier.fit(
-        classifier.TrainingRows(content[rows], soft_label, weight),
-        test.head(_CURVE_ROWS),
-        recipe,
-        seed=params.retrain.seed,
+    model = build_model(
+        params,
+        facts,
+        seed=section.seed,
+        loss=Loss(section.gce_q, section.label_smoothing),
+        objective=section.objective,
         log_dir=workspace / "plots" / "retrain" / labels,
         title=f"retrain on {labels} labels",
     )
-    predictions = classifier.predict(model, test.content) if len(test_labels) else None
+    model.fit(rows, curve_rows)
+    pred_probs = model.predict(test).pred_probs if len(test) else np.zeros((0, facts.n_classes))
     training_s = time.monotonic() - started
-    classifier.save(
-        workspace / "models" / f"{label_sets[labels].checkpoint}.ckpt",
-        model,
-        facts,
+    model.save(workspace / "models" / f"{section.label_sets[labels].checkpoint}.ckpt")
+    table = make_table(
+        TEST_PROBS, facts, {"example_id": test_ids, "split": test_split, "pred_probs": pred_probs}
     )
-    metrics: dict[str, Any] = {"n_rows": len(rows), "n_test_rows": len(test_labels)}
-    if predictions is not None:
-        metrics["test"] = prediction_quality(test_labels, predictions.pred_probs, _BINS)
-    test_probs = np.zeros((0, facts.n_classes)) if predictions is None else predictions.pred_probs
-    with atomic_path(workspace / "plots" / "reliability" / f"retrain_{labels}.csv") as temporary:
-        pacsv.write_csv(pa.table(reliability(test_labels, test_probs, _BINS)), temporary)
-    write_json(workspace / "metrics" / f"retrain_{labels}.json", metrics)
+    path = TEST_PROBS.at(workspace, labels=labels)
+    write_table(path, table, TEST_PROBS, {"n_rows": str(len(ids))})
     return training_s
+
+
+Targets = tuple[Ints, npt.NDArray[np.float32], npt.NDArray[np.float32] | None]
+"""Labels (N,), weights (N,), and soft labels (N, K) where there are any."""
+
+
+def read_training_set(workspace: Path) -> tuple[Ints, Targets]:
+    """(N,) the rows of data/training_set.parquet that are trained on, and their targets."""
+    path = TRAINING_SET.at(workspace)
+    table = read_table(path, TRAINING_SET, columns=["label", "soft_label", "weight", "action"])
+    if set(table.column("action").unique().to_pylist()) <= set(_UNTOUCHED):
+        print("retrain@cleaned: nothing was cleaned; these are the given labels (metrics/training_set.json)")
+    table = table.filter(pa.array(column_array(table, "weight") > 0))
+    labels = column_array(table, "label").astype(np.int64)
+    soft_rows, soft_values = tensor_rows(table, "soft_label")
+    soft_label = None
+    if len(soft_rows):
+        soft_label = np.eye(soft_values.shape[1], dtype=np.float32)[labels]
+        soft_label[soft_rows] = soft_values
+    return column_array(table, "example_id"), (labels, column_array(table, "weight"), soft_label)
+
+
+def read_given(workspace: Path, labels: LabelSetName) -> tuple[Ints, Targets]:
+    """(N,) the training rows of data/given_labels.parquet, and their given or true labels.
+
+    Raises:
+        DatasetError: a true label is asked for and not known.
+    """
+    column = "true_label" if labels == "true" else "given_label"
+    table = read_table(GIVEN_LABELS.at(workspace), GIVEN_LABELS, columns=["split", column])
+    table = table.filter(pa.array(column_array(table, "split") == "train"))
+    if table.column(column).null_count:
+        raise DatasetError(
+            "retrain@true: expected the true label of every training row, found "
+            f"{table.column(column).null_count} unknown. Remove `true` from retrain.label_sets."
+        )
+    found = column_array(table, column).astype(np.int64)
+    return column_array(table, "example_id"), (found, np.ones(len(found), dtype=np.float32), None)
+
+
+def read_test(workspace: Path) -> tuple[Ints, npt.NDArray[np.object_], npt.NDArray[np.intp]]:
+    """(M,) ids and splits of the rows to be predicted; positions of those that draw the learning curve.
+
+    The curve takes labelled rows of the first of `MEASURED` that has such.
+    """
+    table = read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS, columns=["split"])
+    split = column_array(table, "split")
+    chosen = np.isin(split, MEASURED)
+    ids, split = column_array(table, "example_id")[chosen], split[chosen]
+    labelled = np.isin(ids, column_array(read_labels(workspace), "example_id"))
+    for name in MEASURED:
+        rows = np.flatnonzero(labelled & (split == name))
+        if len(rows):
+            return ids, split, rows[:_CURVE_ROWS]
+    return ids, split, np.zeros(0, dtype=np.intp)
+
+
+def read_labels(workspace: Path) -> pa.Table:
+    """The `label` of each labelled row of data/examples.parquet: the true one, where it is known."""
+    table = read_table(EXAMPLES.at(workspace), EXAMPLES, columns=["given_label", "true_label"])
+    label = pc.coalesce(table.column("true_label"), table.column("given_label"))
+    labelled = pa.table({"example_id": table.column("example_id"), "label": label.cast(pa.int64())})
+    return labelled.filter(label.is_valid())

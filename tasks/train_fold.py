@@ -1,4 +1,4 @@
-"""Stage `train_fold`: a model trained on the other folds predicts the rows of its own."""
+"""Stage `train_fold`: a model trained on the other folds predicts its own fold, and unlabelled rows."""
 
 import time
 from pathlib import Path
@@ -6,86 +6,102 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from tasks import ParamsError
 from tasks.params import Params
-from tasks.tables.catalog import EXAMPLES, FOLD_PRED_PROBS, FOLDS, GIVEN_LABELS
-from tasks.tables.facts import read_facts
+from tasks.tables.catalog import (
+    FOLD_PRED_PROBS,
+    FOLD_UNLABELED_PROBS,
+    FOLDS,
+    GIVEN_LABELS,
+    SPLIT_ROWS,
+    TRAINING_SIGNALS,
+)
 from tasks.tables.io import make_table, read_table, write_table
-from tasks.tables.joins import locate
+from tasks.tables.joins import join, locate
 from tasks.tables.proofs import rows_digest
 from tasks.tables.schemas import column_array
+from tasks.training.protocol import Loss, Rows, Signals
+from tasks.training.setup import build_model, read_rows
 
 # Rows of the held-out fold that draw its learning curve each epoch; all of it is predicted at the end.
 _CURVE_ROWS = 2_000
 
 
 def train_fold(params: Params, workspace: Path, fold: int) -> float:
-    """Write data/pred_probs/fold_K.parquet and the learning curves of the fold.
+    """Write what the model of a fold predicts, of its own rows and of unlabelled ones, and training signals.
 
-    The digest of the rows that the model learned from travels in the file's metadata, so that `aggregate`
-    can prove that the predictions are out-of-fold.
+    The digest of the rows that the model learned from travels in the metadata of
+    data/pred_probs/fold_K.parquet, so that `aggregate` can prove that the predictions are out-of-fold.
 
     Returns:
         Seconds spent on fitting and predicting, imports and files left out.
 
     Raises:
         ParamsError: there is no such fold.
-        TrainingError: the loss is not finite.
+        TrainingError: the model cannot learn from these rows, or the loss is not finite.
     """
-    # Imported here, so that the command line and the light stages do not pay for torch.
-    from tasks.models import classifier
+    section = params.train_fold
+    if fold not in section.folds:
+        raise ParamsError(f"--fold: expected one of {list(section.folds)}, found {fold}.")
+    folds = read_table(FOLDS.at(workspace), FOLDS)
+    ids, in_fold = column_array(folds, "example_id"), column_array(folds, "fold") == fold
+    given_path = GIVEN_LABELS.at(workspace)
+    given = join(read_table(given_path, GIVEN_LABELS, columns=["given_label"]), ids, str(given_path))
+    labels = column_array(given, "given_label").astype(np.int64)
+    splits = read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS, columns=["split"])
+    unlabeled_ids = column_array(splits, "example_id")[column_array(splits, "split") == "unlabeled"]
+    all_ids, all_rows, facts = read_rows(params, workspace)
+    content = all_rows.take(locate(all_ids, ids))
+    unlabeled = all_rows.take(locate(all_ids, unlabeled_ids)) if len(unlabeled_ids) else None
+    rows = Rows(content, labels, np.ones(len(ids), dtype=np.float32))
+    learned, held_out = np.flatnonzero(~in_fold), np.flatnonzero(in_fold)
 
-    recipe = params.train_fold
-    if fold not in recipe.folds:
-        raise ParamsError(f"--fold: expected one of {list(recipe.folds)}, found {fold}.")
-    data = workspace / "data"
-    given = read_table(data / "given_labels.parquet", GIVEN_LABELS, columns=["split", "given_label"])
-    folds = read_table(data / "folds.parquet", FOLDS)
-    facts = read_facts(given, str(data / "given_labels.parquet"))
-    examples = read_table(data / "examples.parquet", EXAMPLES, columns=[facts.content])
-
-    ids = column_array(folds, "example_id")
-    in_fold = column_array(folds, "fold") == fold
-    labels = column_array(given, "given_label")[locate(column_array(given, "example_id"), ids)]
-    content = column_array(examples, facts.content)
-    rows = locate(column_array(examples, "example_id"), ids)
-    targets = classifier.one_hot(labels, facts.n_classes)
-
-    def select(chosen: npt.NDArray[Any]) -> classifier.TrainingRows:
-        return classifier.TrainingRows(
-            content[rows[chosen]], targets[chosen], np.ones(len(rows[chosen]), dtype=np.float32)
-        )
-
-    held_out = np.flatnonzero(in_fold)
     started = time.monotonic()
-    model = classifier.fit(
-        select(np.flatnonzero(~in_fold)),
-        select(held_out).head(_CURVE_ROWS),
-        recipe,
-        seed=fold_seed(recipe.seed, fold),
+    model = build_model(
+        params,
+        facts,
+        seed=fold_seed(section.seed, fold),
+        loss=Loss(section.gce_q, section.label_smoothing),
+        objective=section.objective,
         log_dir=workspace / "plots" / "train_fold" / f"fold_{fold}",
         title=f"fold {fold}",
     )
-    predictions = classifier.predict(model, content[rows[held_out]])
+    signals = model.fit(rows.take(learned), rows.take(held_out[:_CURVE_ROWS]), unlabeled)
+    predictions = model.predict(content.take(held_out))
+    unlabeled_probs = (
+        np.zeros((0, facts.n_classes)) if unlabeled is None else model.predict(unlabeled).pred_probs
+    )
     training_s = time.monotonic() - started
-    table = make_table(
-        FOLD_PRED_PROBS,
-        facts,
-        {
-            "example_id": ids[held_out],
-            "fold": np.full(len(held_out), fold),
-            "pred_probs": predictions.pred_probs,
-            "embedding": predictions.embedding,
-        },
-    )
-    write_table(
-        data / "pred_probs" / f"fold_{fold}.parquet",
-        table,
-        FOLD_PRED_PROBS,
-        extra={"trained_on": rows_digest(ids[~in_fold])},
-    )
+
+    tables: list[tuple[Any, dict[str, Any], dict[str, str]]] = [
+        (
+            FOLD_PRED_PROBS,
+            {
+                "example_id": ids[held_out],
+                "fold": np.full(len(held_out), fold),
+                "pred_probs": predictions.pred_probs,
+                "embedding": predictions.embedding,
+            },
+            {"trained_on": rows_digest(ids[learned])},
+        ),
+        (FOLD_UNLABELED_PROBS, {"example_id": unlabeled_ids, "pred_probs": unlabeled_probs}, {}),
+        (
+            TRAINING_SIGNALS,
+            {"example_id": ids[learned], "mean_margin": margins(signals, len(learned))},
+            {},
+        ),
+    ]
+    for artifact, columns, extra in tables:
+        table = make_table(artifact, facts, columns)
+        write_table(artifact.at(workspace, fold=fold), table, artifact, extra)
     return training_s
+
+
+def margins(signals: Signals | None, n_rows: int) -> npt.NDArray[np.float32] | pa.Array:
+    """(N,) the mean margin of each row; null where the model measures none."""
+    return pa.nulls(n_rows, pa.float32()) if signals is None else signals.mean_margin
 
 
 def fold_seed(seed: int, fold: int) -> int:

@@ -1,92 +1,109 @@
-"""A person's own examples, from `inputs/examples/examples.parquet`."""
+"""A person's own examples, from `inputs/examples/examples.parquet`.
 
-from collections.abc import Sequence
+Columns: `example_id`, whole numbers or texts, each once; `image` (uint8) or `features` (float), as a
+fixed-shape tensor or a list column whose rows have one length. Optionally `split` (`train` where absent),
+`given_label` (what people said) and `true_label` (what is known to be right): class indices or names, null
+where there is none.
+"""
+
+import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import model_validator
 
 from tasks import DatasetError
-from tasks.datasets import Examples
+from tasks.contents import OF_KIND, Examples, Fetch
+from tasks.own_files.labels import class_indices
+from tasks.sections import Section
 from tasks.tables.catalog import SPLITS
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.schemas import column_array
 
 FILE = "examples.parquet"
+# Sizes that a picture's last axis may have: grey, red-green-blue, or the same with opacity.
+_CHANNELS = (1, 3)
 
 
-def load(folder: Path, class_names: Sequence[str]) -> Examples:
+class Options(Section):
+    """`class_names` by class index."""
+
+    class_names: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [unicodedata.normalize("NFC", name).strip() for name in self.class_names]
+        for name in names:
+            if not name or names.count(name) > 1:
+                raise ValueError(
+                    f"class_names must be different and not empty; found {name!r} {names.count(name)} times"
+                )
+        return self
+
+
+def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:  # noqa: ARG001  # it lies in inputs/
     """Read own examples.
-
-    Columns: `example_id` (integer, unique); `image` (uint8) or `features` (float), as a fixed-shape tensor
-    or a list column whose rows have one length; optionally `split` (`train` where absent) and `true_label`
-    (integer class index, null where unknown).
 
     Raises:
         DatasetError: the file or a column is missing, of another type, or rows differ in length.
     """
-    path = folder / FILE
-    if not class_names:
-        raise DatasetError("dataset: parquet needs `download.class_names`, the names by class index.")
-    try:
-        table = pq.read_table(path)
-        names = set(table.column_names)
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: expected your examples here, found no file.") from error
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: expected a readable Parquet file ({error}).") from error
-    content = names & {"image", "features"}
-    if "example_id" not in names or len(content) != 1:
+    path = inputs / "examples" / FILE
+    if not options.class_names:
+        raise DatasetError(
+            "dataset: parquet needs `datasets.parquet.class_names` in params.yaml, the names by class index."
+        )
+    table = _read(path)
+    names = set(table.column_names)
+    contents = names & {"image", "features"}
+    if "example_id" not in names or len(contents) != 1:
         raise DatasetError(
             f"{path}: expected the column example_id and one of image and features, found "
             f"{', '.join(table.column_names)}."
         )
     if not table.num_rows:
         raise DatasetError(f"{path}: expected examples, found no rows.")
-    ids = _ids(table, path)
-    if len(np.unique(ids)) != len(ids):
-        raise DatasetError(f"{path}: expected unique example_id, found {len(ids)} rows with repeats.")
-    (kind,) = content
-    values = _tensor(table.column(kind), kind, path)
-    split = _split(table, path) if "split" in names else np.repeat("train", len(ids))
-    labels: npt.NDArray[Any] | None = None
-    if "true_label" in names and table.column("true_label").null_count < len(ids):
-        column = table.column("true_label")
-        if not pa.types.is_integer(column.type):
-            raise DatasetError(f"{path}: expected integer true_label (class index), found {column.type}.")
-        values_or_zero = column.fill_null(0).to_numpy()
-        is_unknown = column.is_null().to_numpy()
-        known = values_or_zero[~is_unknown]
-        if known.size and (known.min() < 0 or known.max() >= len(class_names)):
-            raise DatasetError(
-                f"{path}: expected true_label in 0..{len(class_names) - 1}, found "
-                f"{known.min()}..{known.max()}."
-            )
-        labels = np.ma.masked_array(values_or_zero.astype(np.int16), is_unknown)
-    order = np.argsort(ids)
+    (kind,) = contents
+    values = _vectors(table.column(kind), kind, path)
     return Examples(
-        facts=DatasetFacts("parquet", tuple(class_names), kind, values.shape[1:]),
-        example_id=ids[order],
-        split=split[order],
-        true_label=None if labels is None else labels[order],
-        content=values[order],
+        facts=DatasetFacts("parquet", options.class_names, kind, values.shape[1:]),
+        key=_keys(table, path),
+        split=_split(table, path) if "split" in names else np.repeat("train", table.num_rows),
+        given_label=_labels(table, "given_label", options.class_names, path),
+        true_label=_labels(table, "true_label", options.class_names, path),
+        content=OF_KIND[kind](values),
     )
 
 
-def _ids(table: pa.Table, path: Path) -> npt.NDArray[np.int64]:
+def _read(path: Path) -> pa.Table:
+    try:
+        # No `pq.read_table`: it would look for columns in the names of folders.
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        table.column_names  # noqa: B018  # decodes them
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: expected your examples here, found no file.") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: expected a readable Parquet file ({error}).") from error
+    return table
+
+
+def _keys(table: pa.Table, path: Path) -> list[str]:
     column = table.column("example_id")
-    if not pa.types.is_integer(column.type) or column.null_count:
+    is_named = pa.types.is_integer(column.type) or pa.types.is_string(column.type)
+    if not (is_named or pa.types.is_large_string(column.type)) or column.null_count:
         raise DatasetError(
-            f"{path}: expected integer `example_id` without nulls, found {column.type} with "
-            f"{column.null_count} null(s)."
+            f"{path}: expected whole numbers or texts in every cell of `example_id`, found {column.type} "
+            f"with {column.null_count} empty."
         )
     try:
-        return np.asarray(column.cast(pa.int64()).to_numpy())
-    except pa.ArrowException as error:
-        raise DatasetError(f"{path}: expected `example_id` of int64 ({error}).") from error
+        return [str(key) for key in column.to_pylist()]
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: expected `example_id` in UTF-8, found other bytes.") from error
 
 
 def _split(table: pa.Table, path: Path) -> npt.NDArray[Any]:
@@ -97,17 +114,20 @@ def _split(table: pa.Table, path: Path) -> npt.NDArray[Any]:
     return np.array(values)
 
 
-def _tensor(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[Any]:
+def _labels(
+    table: pa.Table, name: str, class_names: tuple[str, ...], path: Path
+) -> npt.NDArray[np.int16] | None:
+    """(N,) class indices of a column, -1 where it is null; None where the table has no such labels."""
+    if name not in table.column_names or table.column(name).null_count == table.num_rows:
+        return None
+    return class_indices(table.column(name), class_names, f"{path}, column {name}")
+
+
+def _vectors(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[Any]:
     """The content as one array: images of 2 or 3 dimensions a row, features of 1."""
     if column.null_count:
         raise DatasetError(f"{path}: expected `{kind}` without nulls, found {column.null_count}.")
-    if isinstance(column.type, pa.FixedShapeTensorType):
-        values = column_array(pa.table({kind: column}), kind)
-    else:
-        try:
-            values = np.stack([np.asarray(row) for row in column.to_pylist()])
-        except (ValueError, TypeError) as error:
-            raise DatasetError(f"{path}: expected rows of one length in `{kind}` ({error}).") from error
+    values = _nested(column, kind, path)
     if values.dtype.kind not in "iuf":
         raise DatasetError(f"{path}: expected numbers in every cell of `{kind}`, found {column.type}.")
     if values.ndim - 1 not in ((2, 3) if kind == "image" else (1,)) or not values.size:
@@ -116,11 +136,47 @@ def _tensor(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[Any]:
             f"{path}: expected each row of `{kind}` to be {wanted}, found shape {values.shape[1:]}."
         )
     if kind == "image":
-        if values.min() < 0 or values.max() > 255 or not np.array_equal(values, np.rint(values)):
-            raise DatasetError(f"{path}: expected whole pixel values 0..255 in `image`.")
-        return values.astype(np.uint8)
+        return _pixels(values, path)
     with np.errstate(over="ignore"):  # a value beyond float32 is infinite there, and refused
         values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise DatasetError(f"{path}: expected finite values in `features`, found NaN or infinity.")
     return values
+
+
+def _nested(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[Any]:
+    """A column of tensors, or of lists in lists, as one array."""
+    if isinstance(column.type, pa.FixedShapeTensorType):
+        return column_array(pa.table({kind: column}), kind)
+    array = column.combine_chunks()
+    array = array.chunk(0) if isinstance(array, pa.ChunkedArray) and array.num_chunks else array
+    shape = [len(array)]
+    while isinstance(array.type, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+        lengths = pc.unique(pc.list_value_length(array)).to_pylist()
+        if len(lengths) != 1 or lengths[0] is None:
+            raise DatasetError(
+                f"{path}: expected rows of one length in `{kind}`, found lengths "
+                f"{', '.join(map(str, sorted(lengths, key=str)[:3]))}."
+            )
+        shape.append(lengths[0])
+        array = array.flatten()
+    if array.null_count:
+        raise DatasetError(f"{path}: expected numbers in every cell of `{kind}`, found empty ones.")
+    is_number = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
+    if not is_number:
+        raise DatasetError(f"{path}: expected numbers in every cell of `{kind}`, found {column.type}.")
+    return np.asarray(array.to_numpy(zero_copy_only=False)).reshape(shape)
+
+
+def _pixels(values: npt.NDArray[Any], path: Path) -> npt.NDArray[np.uint8]:
+    shape = values.shape[1:]
+    if len(shape) == 3 and shape[2] not in _CHANNELS:
+        first = shape[0] in _CHANNELS
+        advice = "; the channels come first: move them to the end with np.moveaxis(image, 0, -1)"
+        raise DatasetError(
+            f"{path}: expected pictures of height x width x {' or '.join(map(str, _CHANNELS))} channels, "
+            f"found shape {shape}{advice if first else ''}."
+        )
+    if values.min() < 0 or values.max() > 255 or not np.array_equal(values, np.rint(values)):
+        raise DatasetError(f"{path}: expected whole pixel values 0..255 in `image`.")
+    return values.astype(np.uint8)

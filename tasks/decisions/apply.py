@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.decisions.log import RELABELLING, Decision
-from tasks.pseudo_labels.selection import Repair
+from tasks.repair import DROPPED, Repair
 
 
 @dataclass(frozen=True)
@@ -83,21 +83,16 @@ def match_decisions(
 def apply_decisions(repair: Repair, verdicts: Verdicts) -> Repair:
     """What people said in place of what the model did; `unsure` leaves it to the model.
 
-    A row with a label from a person is `reviewed`: it is kept, with all its soft label on that class.
+    A row with a label from a person is `reviewed`: it is kept, with that label alone.
     """
     reviewed = verdicts.label >= 0
     dropped = verdicts.decision == "drop"
     if not (reviewed | dropped).any():
         return repair
-    label = np.where(reviewed, verdicts.label, repair.label)
-    soft_label = repair.soft_label.copy()
-    soft_label[reviewed] = 0
-    soft_label[reviewed, label[reviewed]] = 1
-    return replace(
-        repair,
-        keep=(repair.keep | reviewed) & ~dropped,
-        label=label,
-        soft_label=soft_label,
-        is_pseudo=repair.is_pseudo & ~reviewed & ~dropped,
-        action=np.select([reviewed, dropped], ["reviewed", "dropped"], repair.action),
+    return repair.with_hard(
+        reviewed | dropped,
+        label=np.where(reviewed, verdicts.label, repair.label),
+        weight=np.select([reviewed, dropped], [1, 0], repair.weight).astype(np.float32),
+        action=np.select([reviewed, dropped], ["reviewed", DROPPED], repair.action),
+        source=np.select([reviewed, dropped], ["reviewed", "given"], repair.source),
     )

@@ -1,71 +1,118 @@
 """Measures: how good predictions are, and how well issues were found. Plain floats, ready for JSON."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 
+@dataclass(frozen=True)
+class PredictionCounts:
+    """What is counted of the predictions of N rows; counts of two sets of rows add.
+
+    Bins are of equal width over confidence, the upper edge belonging to the bin.
+
+    Attributes:
+        n_rows: N.
+        n_right: rows predicted as their label.
+        loss: the sum of their log-losses, in nats.
+        bin_rows: (B,) rows by bin of confidence.
+        bin_right: (B,) those of them predicted as their label.
+        bin_confidence: (B,) the sum of their confidences.
+    """
+
+    n_rows: int
+    n_right: int
+    loss: float
+    bin_rows: npt.NDArray[np.int64]
+    bin_right: npt.NDArray[np.int64]
+    bin_confidence: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], n_bins: int) -> Self:
+        """Those of `pred_probs` (N, K) against `labels` (N,), in `n_bins` bins."""
+        confidence = pred_probs.max(axis=1).astype(np.float64)
+        right = pred_probs.argmax(axis=1) == labels
+        # Compared with the edges, not multiplied by n_bins, whose rounding would lift a value off its edge.
+        bins = np.searchsorted(np.arange(1, n_bins) / n_bins, confidence, side="left")
+        # The clip of scikit-learn's log_loss: one certain mistake must not make the mean infinite.
+        own = pred_probs[np.arange(len(labels)), labels].astype(np.float64)
+        return cls(
+            len(labels),
+            int(right.sum()),
+            float(-np.log(np.clip(own, np.finfo(pred_probs.dtype).eps, 1)).sum()),
+            np.bincount(bins, minlength=n_bins),
+            np.bincount(bins[right], minlength=n_bins),
+            np.bincount(bins, weights=confidence, minlength=n_bins),
+        )
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            self.n_rows + other.n_rows,
+            self.n_right + other.n_right,
+            self.loss + other.loss,
+            self.bin_rows + other.bin_rows,
+            self.bin_right + other.bin_right,
+            self.bin_confidence + other.bin_confidence,
+        )
+
+    def quality(self) -> dict[str, float]:
+        """Accuracy, log-loss (nats) and expected calibration error (Guo et al. 2017, equation 3), in [0, 1].
+
+        NaN where there is no row.
+        """
+        if not self.n_rows:
+            return dict.fromkeys(("accuracy", "log_loss", "expected_calibration_error"), float("nan"))
+        return {
+            "accuracy": self.n_right / self.n_rows,
+            "log_loss": self.loss / self.n_rows,
+            "expected_calibration_error": float(
+                np.abs(self.bin_right - self.bin_confidence).sum() / self.n_rows
+            ),
+        }
+
+    def reliability(self) -> dict[str, npt.NDArray[Any]]:
+        """The reliability diagram of the predicted class (Guo et al. 2017, figure 1), bin by bin.
+
+        The calibration error is the mean of |accuracy - confidence| over these bins, weighted by rows. Bins
+        without rows are left out.
+
+        Returns:
+            (B,) by name: `low` and `high`, the edges of the bin; its number of `rows`; their mean
+            `confidence`; and their `accuracy`.
+        """
+        used, n_bins = np.flatnonzero(self.bin_rows), len(self.bin_rows)
+        rows = self.bin_rows[used]
+        return {
+            "low": used / n_bins,
+            "high": (used + 1) / n_bins,
+            "rows": rows,
+            "confidence": self.bin_confidence[used] / rows,
+            "accuracy": self.bin_right[used] / rows,
+        }
+
+
 def prediction_quality(
     labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], calibration_bins: int = 15
 ) -> dict[str, float]:
-    """Accuracy, log-loss (nats) and calibration error of `pred_probs` (N, K) against `labels` (N,)."""
-    probs = pred_probs[np.arange(len(labels)), labels].astype(np.float64)
-    return {
-        "accuracy": float(np.mean(pred_probs.argmax(axis=1) == labels)),
-        # The clip of scikit-learn's log_loss: one certain mistake must not make the mean infinite.
-        "log_loss": float(-np.log(np.clip(probs, np.finfo(pred_probs.dtype).eps, 1)).mean()),
-        "expected_calibration_error": expected_calibration_error(labels, pred_probs, calibration_bins),
-    }
+    """`PredictionCounts.quality` of `pred_probs` (N, K) against `labels` (N,)."""
+    return PredictionCounts.of(labels, pred_probs, calibration_bins).quality()
 
 
-def expected_calibration_error(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], n_bins: int) -> float:
-    """The expected calibration error of the predicted class (Guo et al. 2017, equation 3), in [0, 1].
+def chance_corrected_agreement(confusion: npt.NDArray[np.int64]) -> float:
+    """Cohen's kappa of a (K, K) table of counts, rows one judge, columns the other; at most 1, 0 is chance.
 
-    Bins of equal width over confidence, the upper edge belonging to the bin.
+    Chance is what two judges agree on who know the shares of the classes and nothing of the rows (Cohen, "A
+    coefficient of agreement for nominal scales", 1960, equation 1). NaN where there is no row; 0 where chance
+    alone explains everything, as where all rows are of one class.
     """
-    confidence, correct, bins = _binned(labels, pred_probs, n_bins)
-    gap = np.bincount(bins, weights=correct - confidence, minlength=n_bins)
-    return float(np.abs(gap).sum() / len(labels))
-
-
-def reliability(
-    labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], n_bins: int
-) -> dict[str, npt.NDArray[Any]]:
-    """The reliability diagram of the predicted class (Guo et al. 2017, figure 1), bin by bin.
-
-    The bins are those of `expected_calibration_error`, which is the mean of |accuracy - confidence| over
-    them, weighted by rows. Bins without rows are left out.
-
-    Args:
-        labels: (N,) class indices.
-        pred_probs: (N, K) probabilities.
-        n_bins: how many bins [0, 1] is cut into.
-
-    Returns:
-        (B,) by name: `low` and `high`, the edges of the bin; its number of `rows`; their mean `confidence`;
-        and their `accuracy`.
-    """
-    confidence, correct, bins = _binned(labels, pred_probs, n_bins)
-    rows = np.bincount(bins, minlength=n_bins)
-    used = np.flatnonzero(rows)
-    return {
-        "low": used / n_bins,
-        "high": (used + 1) / n_bins,
-        "rows": rows[used],
-        "confidence": np.bincount(bins, weights=confidence, minlength=n_bins)[used] / rows[used],
-        "accuracy": np.bincount(bins, weights=correct, minlength=n_bins)[used] / rows[used],
-    }
-
-
-def _binned(
-    labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], n_bins: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
-    """Of each row its confidence, whether it is predicted right, and its bin."""
-    confidence = pred_probs.max(axis=1).astype(np.float64)
-    correct = pred_probs.argmax(axis=1) == labels
-    # Compared with the edges, not multiplied by n_bins, whose rounding would lift a value off its edge.
-    return confidence, correct, np.searchsorted(np.arange(1, n_bins) / n_bins, confidence, side="left")
+    n_rows = confusion.sum()
+    if not n_rows:
+        return float("nan")
+    agreed = confusion.trace() / n_rows
+    by_chance = float(confusion.sum(axis=0) @ confusion.sum(axis=1)) / float(n_rows) ** 2
+    return 0.0 if by_chance >= 1 else float((agreed - by_chance) / (1 - by_chance))
 
 
 def detection_quality(is_noisy: npt.NDArray[np.bool_], is_issue: npt.NDArray[np.bool_]) -> dict[str, float]:

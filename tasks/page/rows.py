@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tasks.page.contents import Content, read_contents
 from tasks.tables.facts import read_facts
-from tasks.tables.joins import locate
+from tasks.tables.joins import join
 from tasks.tables.schemas import column_array
 
 
@@ -22,6 +22,7 @@ class Card:
     """
 
     example_id: int
+    key: str
     given: str
     suggested: str
     suggested_prob: float
@@ -35,7 +36,8 @@ def describe_rows(
     """A card of each of `rows` (M,), which are positions in `issues`, with truth and content joined by id.
 
     Args:
-        issues: data/label_issues.parquet, at least `given_label`, `suggested_label` and `suggested_prob`.
+        issues: data/label_issues.parquet, at least `key`, `given_label`, `suggested_label` and
+            `suggested_prob`.
         given: data/given_labels.parquet, at least `true_label`.
         examples: the path of data/examples.parquet, of which only these rows are kept.
         rows: positions of rows.
@@ -48,12 +50,14 @@ def describe_rows(
         name: column_array(issues, name)[rows].tolist()
         for name in ("example_id", "given_label", "suggested_label", "suggested_prob")
     }
+    keys = issues.column("key").take(pa.array(rows)).to_pylist()
     ids = np.array(taken["example_id"], dtype=np.int64)
-    truth = given.column("true_label").take(locate(column_array(given, "example_id"), ids)).to_pylist()
+    truth = join(given, ids).column("true_label").to_pylist()
     contents = read_contents(examples, ids)
     return [
         Card(
             example_id=example_id,
+            key=keys[place],
             given=names[taken["given_label"][place]],
             suggested=names[taken["suggested_label"][place]],
             suggested_prob=taken["suggested_prob"][place],

@@ -1,1 +1,1 @@
-"""Making labels from predictions: which row gets which label, from where, with which weight."""
+"""Pseudo-label methods, a file each: who gets which label. See tasks/repair.py."""

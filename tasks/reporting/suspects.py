@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.tables.joins import locate
+from tasks.tables.joins import join
 from tasks.tables.schemas import column_array
 
 Rows = npt.NDArray[np.intp]
@@ -79,20 +79,20 @@ class Split:
 
 
 def issues_by_split(
-    issues: pa.Table, given: pa.Table, found: Rows, wrong: npt.NDArray[np.bool_] | None
+    issues: pa.Table, splits: pa.Table, found: Rows, wrong: npt.NDArray[np.bool_] | None
 ) -> list[Split]:
-    """The issues of each split that `download.pool_test` put together; nothing where it did not.
+    """The issues of each split that `download.pool` put together; nothing where it did not.
 
     Args:
         issues: data/label_issues.parquet.
-        given: data/given_labels.parquet.
+        splits: data/splits.parquet.
         found: (M,) see `suspects`.
         wrong: (M,) whether the label of each of them is wrong, where that is known of all.
     """
-    if "original_split" not in given.column_names:
+    judged = join(splits, column_array(issues, "example_id"))
+    names, split = np.unique(column_array(judged, "original_split").astype(str), return_inverse=True)
+    if len(names) == 1:
         return []
-    places = locate(column_array(given, "example_id"), column_array(issues, "example_id"))
-    names, split = np.unique(column_array(given, "original_split").astype(str)[places], return_inverse=True)
     n_rows = np.bincount(split)
     n_issues = np.bincount(split[found], minlength=len(names))
     n_wrong = None if wrong is None else np.bincount(split[found], weights=wrong, minlength=len(names))

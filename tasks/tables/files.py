@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -40,6 +43,12 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, table: pa.Table) -> None:
+    """Write a table as CSV, atomically."""
+    with atomic_path(path) as temporary:
+        pacsv.write_csv(table, temporary)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -112,16 +112,26 @@ def column_array(table: pa.Table, name: str) -> npt.NDArray[Any]:
         column = column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
     if pa.types.is_fixed_size_binary(column.type):
         return _pixels(column, table.schema.field(name))
-    if isinstance(column.type, pa.FixedShapeTensorType):
-        shape = (len(column), *column.type.shape)
-        values = column.storage.flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(values).reshape(shape)
     if column.null_count:
         raise ArtifactError(
             f"Column `{name}` was expected without nulls here; {column.null_count} of {len(column)} rows "
             "are null."
         )
+    if isinstance(column.type, pa.FixedShapeTensorType):
+        shape = (len(column), *column.type.shape)
+        values = column.storage.flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(values).reshape(shape)
     return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def tensor_rows(table: pa.Table, name: str) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any]]:
+    """The positions (M,) of the rows in which a column of tensors is not null, and their values (M, ...)."""
+    column = table.column(name).combine_chunks()
+    column = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
+    rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    # Flattening leaves null rows out.
+    values = column.storage.flatten().to_numpy(zero_copy_only=False)
+    return rows, np.asarray(values).reshape(len(rows), *column.type.shape)
 
 
 def _pixels(column: pa.FixedSizeBinaryArray, field: pa.Field) -> npt.NDArray[np.uint8]:

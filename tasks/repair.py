@@ -1,0 +1,102 @@
+"""What a pseudo-label method is given, and what it answers. Methods are the files of `tasks/pseudo_labels`.
+
+A method defines `repair(evidence, options, train, rng) -> Repair`. It knows neither files nor models: it
+reads probabilities through `evidence`, and trains students through `train`, which is None where there is
+nothing to train on, as beside probabilities of one's own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.training.protocol import Predictions
+
+DROPPED, TRUSTED = "dropped", "trusted"
+Otherwise = Literal["drop", "keep", "soft"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of N labelled rows.
+
+    Attributes:
+        ids: (N,) example ids, ascending.
+        labels: (N,) int64, given class indices.
+        is_issue: (N,) bool, which rows are label issues.
+        suggested: (N,) int64, the most probable class out of fold.
+        suggested_prob: (N,) its probability, in [0, 1].
+        n_classes: K.
+        pred_probs: takes positions (M,) of rows and gives their out-of-fold probabilities (M, K).
+        min_confidence: the least probability of a suggestion that is taken without asking, in [0, 1].
+        otherwise: what becomes of the other issues.
+    """
+
+    ids: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    is_issue: npt.NDArray[np.bool_]
+    suggested: npt.NDArray[np.int64]
+    suggested_prob: npt.NDArray[Any]
+    n_classes: int
+    pred_probs: Callable[[npt.NDArray[np.intp]], npt.NDArray[Any]]
+    min_confidence: float
+    otherwise: Otherwise
+
+
+class Train(Protocol):
+    """Trains a student on other labels."""
+
+    def __call__(self, ids: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Predictions:
+        """What a model that learned from rows `ids` (M,) with `labels` (M,) says of all N rows."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What became of each of N rows.
+
+    Attributes:
+        label: (N,) int64, the label to train on; of a dropped row it means nothing.
+        weight: (N,) float32, the weight in training; 0 for a dropped row.
+        action: (N,) str: `trusted` (no issue), `relabelled`, `softened`, `kept`, `dropped`, `reviewed`, or
+            what a method calls it.
+        source: (N,) str: `given`, `pseudo` (from the model) or `reviewed` (from a person).
+        soft_rows: (M,) positions of the rows with a soft label, ascending.
+        soft_label: (M, K) float32, their target probabilities; rows sum to 1.
+    """
+
+    label: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float32]
+    action: npt.NDArray[Any]
+    source: npt.NDArray[Any]
+    soft_rows: npt.NDArray[np.intp]
+    soft_label: npt.NDArray[np.float32]
+
+    @property
+    def is_kept(self) -> npt.NDArray[np.bool_]:
+        """(N,) which rows are trained on."""
+        return self.weight > 0
+
+    @property
+    def is_changed(self) -> npt.NDArray[np.bool_]:
+        """(N,) which rows the model gave another label or took out."""
+        return (self.source == "pseudo") | (self.action == DROPPED)
+
+    def with_hard(self, rows: npt.NDArray[np.bool_], **columns: npt.NDArray[Any]) -> "Repair":
+        """The same with other `columns` (N,), `rows` (N,) having no soft label any more."""
+        left = ~rows[self.soft_rows]
+        return replace(self, soft_rows=self.soft_rows[left], soft_label=self.soft_label[left], **columns)
+
+
+def leave_as_given(labels: npt.NDArray[np.int64], is_issue: npt.NDArray[np.bool_], n_classes: int) -> Repair:
+    """Every row with its given label (N,): nothing is cleaned."""
+    n = len(labels)
+    return Repair(
+        label=labels.astype(np.int64),
+        weight=np.ones(n, dtype=np.float32),
+        action=np.where(is_issue, "kept", TRUSTED),
+        source=np.full(n, "given"),
+        soft_rows=np.zeros(0, dtype=np.intp),
+        soft_label=np.zeros((0, n_classes), dtype=np.float32),
+    )

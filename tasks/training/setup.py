@@ -1,0 +1,64 @@
+"""What the two training stages share: the rows as the model takes them, and the model, untrained."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks import ArtifactError, plugins
+from tasks.contents import Content, Features
+from tasks.params import Params
+from tasks.tables.catalog import EXAMPLES, FEATURES
+from tasks.tables.facts import DatasetFacts
+from tasks.tables.portions import TableReader, read_content
+from tasks.training.protocol import Loss, Model, Run
+
+
+def read_rows(params: Params, workspace: Path) -> tuple[npt.NDArray[np.int64], Content, DatasetFacts]:
+    """(N,) ids of all rows, the rows as the model takes them, and the facts of the data set.
+
+    A model with `extract` learns from data/features.parquet, every other from data/examples.parquet.
+
+    Raises:
+        ArtifactError: a table is missing or not what it should be.
+    """
+    examples = TableReader(EXAMPLES.at(workspace), EXAMPLES, [])
+    facts = examples.facts
+    if not hasattr(plugins.load("models", params.train_fold.model), "extract"):
+        return examples.column("example_id"), read_content(EXAMPLES.at(workspace), facts), facts
+    features = TableReader(FEATURES.at(workspace), FEATURES, [], optional=["features"])
+    if "features" not in features.schema.names:
+        raise ArtifactError(
+            f"{features.path}: expected the column `features`, which the model {params.train_fold.model} "
+            "learns "
+            "from, found ids alone. Rebuild it with `dvc repro features`."
+        )
+    return features.column("example_id"), Features(features.column("features")), facts
+
+
+def build_model(
+    params: Params, facts: DatasetFacts, *, seed: int, loss: Loss, objective: str, log_dir: Path, title: str
+) -> Model:
+    """The model of `train_fold.model`, untrained.
+
+    Raises:
+        TrainingError: it cannot learn from rows of this kind.
+    """
+    section = params.train_fold
+    run = Run(
+        seed=seed,
+        threads=section.threads,
+        accelerator=section.accelerator,
+        precision=section.precision,
+        epochs=section.epochs,
+        batch_size=section.batch_size,
+        loss=loss,
+        objective=objective,
+        objective_options=params.options("objectives", objective),
+        log_dir=log_dir,
+        title=title,
+    )
+    model: Model = plugins.load("models", section.model).build(
+        facts, params.options("models", section.model), run
+    )
+    return model
