@@ -131,7 +131,7 @@ def _row(path: Path, artifact: Artifact, example_id: int, columns: Sequence[str]
 
 
 def _original_split(data: Path, example_id: int) -> str | None:
-    """The split that the data set came with; None where no stage wrote it down, as beside own probabilities."""
+    """The split that the data set came with; None where no stage wrote it down."""
     table = _row_if_made(data / "splits.parquet", SPLIT_ROWS, example_id)
     return None if table is None else str(table.column("original_split")[0])
 
@@ -203,7 +203,8 @@ def _training(
     table = _row(path, TRAINING_SET, example_id)
     if table is None:
         raise ArtifactError(
-            f"{path}: expected a row for every label issue, found none for {example_id}. Rebuild it with `dvc "
+            f"{path}: expected a row for every label issue, found none for {example_id}. Rebuild it with "
+            "`dvc "
             "repro pseudo_label`."
         )
     (row,) = table.select(["label", "weight", "action", "source"]).to_pylist()

@@ -5,6 +5,7 @@ a time holds little, whatever a row weighs. Equal rows give equal bytes, whateve
 for one pyarrow version.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,25 +60,24 @@ def make_table(artifact: Artifact, facts: DatasetFacts, columns: Mapping[str, An
     Raises:
         ArtifactError: a column is missing, of the wrong type or length, or `example_id` repeats.
     """
-    remedy = f"Rebuild it with `dvc repro {artifact.stage}`."
     fields: list[pa.Field] = []
     arrays: list[pa.Array] = []
     for column in artifact.columns:
         if column.name not in columns:
             if column.optional:
                 continue
-            raise ArtifactError(f"{artifact.name}: column `{column.name}` was not given. {remedy}")
+            raise ArtifactError(f"{artifact.name}: column `{column.name}` was not given. {artifact.remedy}")
         try:
             array, metadata = _column(column, columns[column.name])
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise ArtifactError(
                 f"{artifact.name}: column `{column.name}` was expected as {column.type}, found values that "
-                f"do not fit ({error}). {remedy}"
+                f"do not fit ({error}). {artifact.remedy}"
             ) from error
         if arrays and len(array) != len(arrays[0]):
             raise ArtifactError(
                 f"{artifact.name}: column `{column.name}` was expected to have {len(arrays[0])} rows, found "
-                f"{len(array)}. {remedy}"
+                f"{len(array)}. {artifact.remedy}"
             )
         arrays.append(array)
         fields.append(pa.field(column.name, array.type, nullable=column.nullable, metadata=metadata))
@@ -167,30 +167,35 @@ class _Writer:
                 self._file.close()
 
     def append(self, table: pa.Table) -> None:
-        ids = column_array(table, "example_id")
-        if len(ids):
-            if self._last_id is not None and ids[0] <= self._last_id:
-                raise ArtifactError(
-                    f"{self._where}: rows were expected in ascending order of `example_id`, found {ids[0]} "
-                    f"after {self._last_id}."
-                )
-            self._last_id = int(ids[-1])
+        self._check_order(column_array(table, "example_id"))
         sizes, start = np.cumsum(row_bytes(table)), 0
-        while start < len(ids):
+        while start < len(sizes):
             before = sizes[start - 1] if start else 0
             full = int(np.searchsorted(sizes, before + GROUP_BYTES - self._held_bytes)) + 1
-            end = min(full, start + GROUP_ROWS - self._held_rows, len(ids))
+            end = min(full, start + GROUP_ROWS - self._held_rows, len(sizes))
             self._waiting.append(table.slice(start, end - start))
             self._held_rows += end - start
             self._held_bytes += int(sizes[end - 1] - before)
             if self._held_rows >= GROUP_ROWS or self._held_bytes >= GROUP_BYTES:
                 self._write()
             start = end
-        if not len(ids) and not self._waiting:
+        if not len(sizes) and not self._waiting:
             self._waiting.append(table)
 
+    def _check_order(self, ids: npt.NDArray[Any]) -> None:
+        if self._last_id is not None:
+            ids = np.concatenate([[self._last_id], ids])
+        if len(falls := np.flatnonzero(ids[1:] <= ids[:-1])):
+            raise ArtifactError(
+                f"{self._where}: rows were expected in ascending order of `example_id`, found "
+                f"{ids[falls[0] + 1]} after {ids[falls[0]]}."
+            )
+        self._last_id = int(ids[-1]) if len(ids) else None
+
     def _finish(self) -> None:
-        if self._file is None and not self._held_rows and not self._artifact.may_be_empty:
+        nothing = self._file is None and not self._held_rows
+        # A table that may be empty still needs one portion without rows: it tells the shapes of tensors.
+        if nothing and not (self._artifact.may_be_empty and self._waiting):
             raise ArtifactError(f"{self._where}: rows were expected, found none.")
         if self._waiting:
             self._write()
@@ -212,7 +217,7 @@ def row_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
     """(N,) about how many bytes each row takes in memory."""
     sizes = np.full(table.num_rows, sum(map(fixed_bytes, table.schema)), dtype=np.int64)
     for field in table.schema:
-        if not fixed_bytes(field):
+        if pa.types.is_string(field.type):
             sizes += pc.fill_null(pc.binary_length(table.column(field.name)), 0).to_numpy()
     return sizes
 
@@ -220,7 +225,7 @@ def row_bytes(table: pa.Table) -> npt.NDArray[np.int64]:
 def fixed_bytes(field: pa.Field) -> int:
     """Bytes of a value of a column, 0 where they vary."""
     if isinstance(field.type, pa.FixedShapeTensorType):
-        return int(np.prod(field.type.shape)) * field.type.value_type.bit_width // 8
+        return math.prod(map(int, field.type.shape)) * int(field.type.value_type.bit_width) // 8
     if pa.types.is_primitive(field.type) or pa.types.is_fixed_size_binary(field.type):
         return max(int(field.type.bit_width) // 8, 1)
     return 0
@@ -270,31 +275,31 @@ def existing(path: Path, artifact: Artifact) -> None:
     """
     if not path.exists():
         raise ArtifactError(
-            f"{path}: this file of stage `{artifact.stage}` was expected and is missing. "
-            f"Rebuild it with `dvc repro {artifact.stage}`."
+            f"{path}: this file of stage `{artifact.stage}` was expected and is missing. {artifact.remedy}"
         )
 
 
 @contextmanager
-def damaged(path: Path, artifact: Artifact) -> Iterator[None]:
-    """Turn complaints about a file into an `ArtifactError` that names it.
+def damaged(path: Path, artifact: Artifact, where: str = "") -> Iterator[None]:
+    """Turn complaints about a file into an `ArtifactError` that names it: by its path, or as `where` says.
 
     A file that may not be read, and memory that does not suffice, say nothing of the file's content.
     """
+    where = where or str(path)
     try:
         yield
     except PermissionError as error:
         raise ArtifactError(
-            f"{path}: expected a file that you may read, found no permission ({error.strerror}). "
+            f"{where}: expected a file that you may read, found no permission ({error.strerror}). "
             f"`chmod u+r {path}` grants it."
         ) from error
     except (MemoryError, pa.ArrowMemoryError) as error:
         raise ArtifactError(
-            f"{path}: expected memory enough to read this file, found too little ({error or 'none left'}). "
+            f"{where}: expected memory enough to read this file, found too little ({error or 'none left'}). "
             "Close other programs, or use a machine with more."
         ) from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ArtifactError(
-            f"{path}: expected a readable Parquet file, found a damaged one ({error}). "
-            f"Rebuild it with `dvc repro {artifact.stage}`."
+            f"{where}: expected a readable Parquet file, found a damaged one "
+            f"({' '.join(str(error).split())}). {artifact.remedy}"
         ) from error

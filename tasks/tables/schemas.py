@@ -48,7 +48,7 @@ class Pictures:
         if not pa.types.is_fixed_size_binary(found.type):
             return False
         try:
-            return math.prod(picture_shape(found)) == found.type.byte_width
+            return bool(math.prod(picture_shape(found)) == found.type.byte_width)
         except (KeyError, ValueError, TypeError):
             return False
 
@@ -86,6 +86,7 @@ class Artifact:
     `stage` is the command that rebuilds it. `path` is where it lies in a workspace; of a table that a stage
     writes many times, it holds a name in braces. `one_of` names columns of which exactly one is present.
     `allowed` maps a string column to its permitted values. `may_be_empty` tables may have no row.
+    `advice` is what messages say in place of the command that rebuilds a file.
     """
 
     name: str
@@ -95,6 +96,12 @@ class Artifact:
     one_of: tuple[str, ...] = ()
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     may_be_empty: bool = False
+    advice: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a file that is not what it should be."""
+        return self.advice or f"Rebuild it with `dvc repro {self.stage}`."
 
     def at(self, workspace: Path, **names: object) -> Path:
         """The file in a workspace; `names` fill in the braces of `path`."""
@@ -104,19 +111,20 @@ class Artifact:
 def column_array(table: pa.Table, name: str) -> npt.NDArray[Any]:
     """A column as one NumPy array: (N,) for plain types, (N, ...) for tensors and pictures.
 
-    A nullable integer column comes as it is when it holds no null, and raises `ArtifactError` when it does.
+    Raises:
+        ArtifactError: the column holds a null.
     """
     column = table.column(name)
-    column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
-    if pa.types.is_fixed_size_binary(column.type):
-        return _pixels(column, table.schema.field(name))
     if column.null_count:
         raise ArtifactError(
             f"Column `{name}` was expected without nulls here; {column.null_count} of {len(column)} rows "
             "are null."
         )
+    column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks else pa.array([], type=column.type)
+    if pa.types.is_fixed_size_binary(column.type):
+        return _pixels(column, table.schema.field(name))
     if isinstance(column.type, pa.FixedShapeTensorType):
         shape = (len(column), *column.type.shape)
         values = column.storage.flatten().to_numpy(zero_copy_only=False)
@@ -126,8 +134,10 @@ def column_array(table: pa.Table, name: str) -> npt.NDArray[Any]:
 
 def tensor_rows(table: pa.Table, name: str) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any]]:
     """The positions (M,) of the rows in which a column of tensors is not null, and their values (M, ...)."""
-    column = table.column(name).combine_chunks()
-    column = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
+    chunked = table.column(name)
+    if not len(chunked):
+        return np.zeros(0, dtype=np.intp), np.zeros((0, *chunked.type.shape))
+    column = pa.concat_arrays(chunked.chunks)
     rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
     # Flattening leaves null rows out.
     values = column.storage.flatten().to_numpy(zero_copy_only=False)
@@ -160,7 +170,6 @@ def check_columns(table: pa.Table, artifact: Artifact, where: str) -> None:
     Raises:
         ArtifactError: see `check_table`.
     """
-    remedy = f"Rebuild it with `dvc repro {artifact.stage}`."
     for column in artifact.columns:
         if column.name not in table.column_names:
             continue
@@ -168,7 +177,7 @@ def check_columns(table: pa.Table, artifact: Artifact, where: str) -> None:
         if values.null_count and not column.nullable:
             raise ArtifactError(
                 f"{where}: column `{column.name}` was expected without nulls, found {values.null_count} "
-                f"null(s) in {len(values)} rows. {remedy}"
+                f"null(s) in {len(values)} rows. {artifact.remedy}"
             )
     for name, allowed in artifact.allowed.items():
         if name in table.column_names:
@@ -176,7 +185,7 @@ def check_columns(table: pa.Table, artifact: Artifact, where: str) -> None:
             if not found <= set(allowed):
                 raise ArtifactError(
                     f"{where}: column `{name}` was expected to hold only {', '.join(allowed)}, found "
-                    f"{', '.join(sorted(found - set(allowed)))}. {remedy}"
+                    f"{', '.join(sorted(found - set(allowed)))}. {artifact.remedy}"
                 )
 
 
@@ -190,17 +199,24 @@ def check_unique(ids: npt.NDArray[Any], artifact: Artifact, where: str) -> None:
     if len(unique) != len(ids):
         raise ArtifactError(
             f"{where}: column `example_id` was expected to be unique, found {int(unique[counts > 1][0])} "
-            f"{int(counts[counts > 1][0])} times. Rebuild it with `dvc repro {artifact.stage}`."
+            f"{int(counts[counts > 1][0])} times. {artifact.remedy}"
         )
 
 
-def check_schema(schema: pa.Schema, artifact: Artifact, where: str, only: Sequence[str] | None) -> None:
+def check_schema(
+    schema: pa.Schema,
+    artifact: Artifact,
+    where: str,
+    only: Sequence[str] | None,
+    any_width: bool = False,
+) -> None:
     """Check that the columns are there and of their types.
+
+    With `any_width`, numbers may be wider or narrower, and pictures tensors of uint8, as in older versions.
 
     Raises:
         ArtifactError: see `check_table`.
     """
-    remedy = f"Rebuild it with `dvc repro {artifact.stage}`."
     wanted = None if only is None else {"example_id", *only}
     for column in artifact.columns:
         if wanted is not None and column.name not in wanted:
@@ -211,19 +227,34 @@ def check_schema(schema: pa.Schema, artifact: Artifact, where: str, only: Sequen
                 continue
             raise ArtifactError(
                 f"{where}: column `{column.name}` ({column.type}) was expected, found only "
-                f"{', '.join(schema.names)}. {remedy}"
+                f"{', '.join(schema.names)}. {artifact.remedy}"
             )
         found = schema.field(index)
-        special = isinstance(column.type, Tensor | Pictures)
-        fits = column.type.matches(found) if special else found.type == column.type
-        if not fits:
+        if not (_fits(column, found) or (any_width and _is_alike(column, found))):
             raise ArtifactError(
-                f"{where}: column `{column.name}` was expected as {column.type}, found {found.type}. {remedy}"
+                f"{where}: column `{column.name}` was expected as {column.type}, found {found.type}. "
+                f"{artifact.remedy}"
             )
     if artifact.one_of and wanted is None:
         present = [name for name in artifact.one_of if name in schema.names]
         if len(present) != 1:
             raise ArtifactError(
                 f"{where}: exactly one of the columns {', '.join(artifact.one_of)} was expected, found "
-                f"{', '.join(present) or 'none'}. {remedy}"
+                f"{', '.join(present) or 'none'}. {artifact.remedy}"
             )
+
+
+def _fits(column: Column, found: pa.Field) -> bool:
+    if isinstance(column.type, Tensor | Pictures):
+        return column.type.matches(found)
+    return bool(found.type == column.type)
+
+
+def _is_alike(column: Column, found: pa.Field) -> bool:
+    """Whether a column holds the same kind of values in another type."""
+    if isinstance(column.type, Pictures):
+        return Tensor(pa.uint8()).matches(found)
+    if isinstance(column.type, Tensor):
+        return False
+    alike = (pa.types.is_integer, pa.types.is_floating)
+    return any(is_kind(found.type) and is_kind(column.type) for is_kind in alike)

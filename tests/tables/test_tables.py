@@ -1,6 +1,7 @@
 """Parquet artifacts: what is written is what is read, and what does not fit is refused by name."""
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,29 @@ from hypothesis.extra import numpy as hnp
 from tasks import ArtifactError
 from tasks.tables.catalog import (
     EXAMPLES,
+    FEATURES,
     FILTER_COLUMNS,
     FOLD_PRED_PROBS,
+    FOLD_UNLABELED_PROBS,
     FOLDS,
     GIVEN_LABELS,
     LABEL_ISSUES,
     PRED_PROBS,
+    SPLIT_ROWS,
+    TEST_PROBS,
     TRAINING_SET,
+    TRAINING_SIGNALS,
+    UNLABELED_PROBS,
 )
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import make_table, read_table, tensor_column, write_table
-from tasks.tables.schemas import Artifact, Tensor, column_array
+from tasks.tables.schemas import Artifact, Pictures, Tensor, column_array
 
 FACTS = DatasetFacts("mine", ("cat", "dög", "bird"), "image", (2, 3))
-ARTIFACTS = (EXAMPLES, GIVEN_LABELS, FOLDS, FOLD_PRED_PROBS, PRED_PROBS, LABEL_ISSUES, TRAINING_SET)
+ARTIFACTS = (
+    *(EXAMPLES, FEATURES, SPLIT_ROWS, GIVEN_LABELS, FOLDS, FOLD_PRED_PROBS, FOLD_UNLABELED_PROBS, TEST_PROBS),
+    *(TRAINING_SIGNALS, PRED_PROBS, UNLABELED_PROBS, LABEL_ISSUES, TRAINING_SET),
+)
 # Files are written anew for every drawn table, so one folder serves all of them.
 one_folder = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -42,9 +52,11 @@ def columns_of(draw: Any, artifact: Artifact, n: int, content: str | None = None
     for column in artifact.columns:
         if column.name == "example_id" or (column.name in artifact.one_of and column.name != content):
             continue
-        if isinstance(column.type, Tensor):
-            dtype = column.type.value_type.to_pandas_dtype()
-            row = draw(hnp.array_shapes(min_dims=column.type.ndim or 1, max_dims=column.type.ndim or 3))
+        if isinstance(column.type, Tensor | Pictures):
+            is_tensor = isinstance(column.type, Tensor)
+            dtype = column.type.value_type.to_pandas_dtype() if is_tensor else np.uint8
+            least, most = (1, 1) if is_tensor else (2, 3)
+            row = draw(hnp.array_shapes(min_dims=least, max_dims=most, max_side=4))
             columns[column.name] = draw(hnp.arrays(dtype, (n, *row)))
             continue
         if column.name in artifact.allowed:
@@ -71,7 +83,8 @@ def test_every_artifact_is_read_as_written_in_example_id_order(
     artifact: Artifact, data: Any, tmp_path: Path
 ) -> None:
     content = data.draw(st.sampled_from(artifact.one_of)) if artifact.one_of else None
-    columns = columns_of(data.draw, artifact, data.draw(st.integers(0, 6)), content)
+    n_rows = data.draw(st.integers(0 if artifact.may_be_empty else 1, 6))
+    columns = columns_of(data.draw, artifact, n_rows, content)
     path = tmp_path / "table.parquet"
     write_table(path, make_table(artifact, FACTS, columns), artifact)
     table = read_table(path, artifact)
@@ -112,7 +125,7 @@ def test_a_transposed_array_keeps_its_values() -> None:
 
 
 def test_a_table_of_more_rows_than_one_row_group_comes_back_whole(tmp_path: Path) -> None:
-    n = 40_000
+    n = 140_000
     write_table(folds_path := tmp_path / "folds.parquet", folds(n), FOLDS)
     assert pq.ParquetFile(folds_path).num_row_groups > 1
     np.testing.assert_array_equal(column_array(read_table(folds_path, FOLDS), "example_id"), np.arange(n))
@@ -166,6 +179,7 @@ def test_chosen_columns_come_with_example_id_and_no_other(tmp_path: Path) -> Non
 def given_labels() -> pa.Table:
     columns = {
         "example_id": [1, 2],
+        "key": ["one", "two"],
         "split": ["train", "test"],
         "given_label": [0, 1],
         "true_label": [0, None],
@@ -227,7 +241,7 @@ def test_a_file_with_a_flipped_byte_is_read_or_refused_by_artifact_error(data: A
 def test_a_cell_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "given.parquet"
     split = pa.array([b"train", b"\xfftest"]).view(pa.string())
-    pq.write_table(given_labels().set_column(1, "split", split), path)
+    pq.write_table(given_labels().set_column(2, "split", split), path)
     assert "damaged" in refused(path, GIVEN_LABELS)
 
 
@@ -321,22 +335,23 @@ def test_the_first_repeated_id_is_named_with_its_own_count(tmp_path: Path) -> No
 def test_a_split_that_is_none_is_named(tmp_path: Path) -> None:
     path = tmp_path / "given.parquet"
     table = given_labels()
-    table = table.set_column(1, "split", pa.array(["train", "valid"]))
+    table = table.set_column(2, "split", pa.array(["train", "dev"]))
     pq.write_table(table, path)
     found = refused(path, GIVEN_LABELS)
-    assert "column `split` was expected to hold only train, test, unlabeled, found valid." in found
+    allowed = "train, valid, test, unlabeled, held_out"
+    assert f"column `split` was expected to hold only {allowed}, found dev." in found
 
 
 @pytest.mark.parametrize("contents", [(), ("image", "features"), ("image", "text"), ("text", "features")])
 def test_exactly_one_content_column_is_allowed(contents: tuple[str, ...], tmp_path: Path) -> None:
-    values = {
-        "image": tensor_column(np.zeros((1, 2, 2), np.uint8)),
-        "features": tensor_column(np.zeros((1, 2), np.float32)),
-        "text": pa.array(["a"]),
-    }
-    columns = {"example_id": [1], "split": ["train"], "true_label": pa.array([0], pa.int16())}
+    values = {"image": np.zeros((1, 2, 2)), "features": [[0.5, 1]], "text": ["a"]}
+    labels = {"given_label": [None], "true_label": [0]}
+    columns = {"example_id": [1], "key": ["1"], "split": ["train"], **labels}
     path = tmp_path / "examples.parquet"
-    pq.write_table(pa.table({**columns, **{name: values[name] for name in contents}}), path)
+    unchecked = replace(EXAMPLES, one_of=())
+    pq.write_table(
+        make_table(unchecked, FACTS, {**columns, **{name: values[name] for name in contents}}), path
+    )
     found = refused(path, EXAMPLES)
     assert f"exactly one of the columns image, text, features was expected, found {', '.join(contents)}" in (
         found if contents else found.replace("none", "")
@@ -418,6 +433,7 @@ def test_a_float_column_with_nan_makes_no_table() -> None:
                 "label": [0],
                 "soft_label": [[1.0, 0.0, 0.0]],
                 "weight": np.array([np.nan]),
+                "action": ["kept"],
                 "source": ["given"],
                 "given_label": [0],
             },
@@ -427,7 +443,8 @@ def test_a_float_column_with_nan_makes_no_table() -> None:
 def test_a_masked_label_becomes_null() -> None:
     labels = np.ma.masked_array([5, 1], mask=[True, False], dtype=np.int16)
     images = np.zeros((2, 2, 3), np.uint8)
-    columns = {"example_id": [1, 2], "split": ["train"] * 2, "true_label": labels, "image": images}
+    columns = {"example_id": [1, 2], "key": ["1", "2"], "split": ["train"] * 2, "true_label": labels}
+    columns |= {"given_label": [None, 0], "image": images}
     assert make_table(EXAMPLES, FACTS, columns).column("true_label").to_pylist() == [None, 1]
 
 
@@ -449,14 +466,6 @@ def test_a_table_that_does_not_fit_leaves_the_old_file(tmp_path: Path) -> None:
 def test_every_filter_has_its_column_in_label_issues() -> None:
     names = {column.name for column in LABEL_ISSUES.columns}
     assert set(FILTER_COLUMNS) <= names
-
-
-def test_filters_of_the_tables_are_those_of_params() -> None:
-    from typing import get_args
-
-    from tasks.params import FilterName
-
-    assert set(FILTER_COLUMNS) == set(get_args(FilterName))
 
 
 def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
