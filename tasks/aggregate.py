@@ -127,7 +127,7 @@ def write_predictions(
     margins = mean_margins(workspace, names, ids)
     against = {"given": labels} if truth is None else {"given": labels, "true": truth}
     counts = {name: Counts(facts.n_classes, params.aggregate.calibration_bins) for name in against}
-    wanted = [name for name in ("fold", "pred_probs", "embedding") if name in predictions[0].names]
+    wanted = [name for name in ("fold", "pred_probs", "embedding") if name in predictions[0].schema.names]
     width = sum(int(np.prod(predictions[0].shape_of(name))) for name in wanted[1:])
     step = max(_PORTION_ENTRIES // width, 1)
     rows_of_folds = [NextRows(reader, wanted) for reader in predictions]

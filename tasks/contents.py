@@ -4,7 +4,7 @@ A content is a view: `take` chooses rows without copying them, and `values` copi
 share one array of pictures, and a batch is all that is copied.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -69,10 +69,8 @@ class Features(_Rows):
 
 
 Content = Images | Texts | Features
-OF_KIND: dict[str, type[Images] | type[Texts] | type[Features]] = {
-    each.kind: each for each in (Images, Texts, Features)
-}
-"""The content of each kind, by the name of its column in data/examples.parquet."""
+OF_KIND: Mapping[str, Callable[[Any], Content]] = {each.kind: each for each in (Images, Texts, Features)}
+"""Makes a content of each kind from all of its rows, by the name of its column in data/examples.parquet."""
 
 
 @dataclass(frozen=True)

@@ -183,9 +183,10 @@ def _kill(children: set[int]) -> None:
 
 def _main() -> None:
     from tasks import command_line
+    from tasks.params import STAGES
 
     # The last two are what a training stage imports late: Lightning's world, and DVCLive's view of DVC.
-    stages = [f"tasks.{stage}" for stage in command_line.STAGES]
+    stages = [f"tasks.{stage}" for stage in STAGES]
     serve(sys.argv[1], [*stages, "tasks.models.classifier", "dvc.repo"], command_line.main)
 
 

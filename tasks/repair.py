@@ -81,7 +81,7 @@ class Repair:
     @property
     def is_changed(self) -> npt.NDArray[np.bool_]:
         """(N,) which rows the model gave another label or took out."""
-        return (self.source == "pseudo") | (self.action == DROPPED)
+        return np.asarray((self.source == "pseudo") | (self.action == DROPPED))
 
     def with_hard(self, rows: npt.NDArray[np.bool_], **columns: npt.NDArray[Any]) -> "Repair":
         """The same with other `columns` (N,), `rows` (N,) having no soft label any more."""

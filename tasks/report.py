@@ -97,8 +97,8 @@ def report(params: Params, workspace: Path) -> None:
     }
     detection, health, repair = metrics["label_issues"], metrics["health"], metrics["training_set"]
     filters = _read_csv(plots / "filters.csv")
-    measured = {name: measure(workspace, name, given) for name in params.retrain.label_sets}
-    runs = {str(name): found.metrics for name, found in measured.items()}
+    measured = {str(name): measure(workspace, name, given) for name in params.retrain.label_sets}
+    runs = {name: found.metrics for name, found in measured.items()}
     write_runs(workspace, measured)
 
     gain = summarise_gain({name: run["test"]["accuracy"] for name, run in runs.items() if "test" in run})

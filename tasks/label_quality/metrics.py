@@ -44,7 +44,7 @@ class PredictionCounts:
             float(-np.log(np.clip(own, np.finfo(pred_probs.dtype).eps, 1)).sum()),
             np.bincount(bins, minlength=n_bins),
             np.bincount(bins[right], minlength=n_bins),
-            np.bincount(bins, weights=confidence, minlength=n_bins),
+            np.bincount(bins, weights=confidence, minlength=n_bins).astype(np.float64),
         )
 
     def __add__(self, other: Self) -> Self:

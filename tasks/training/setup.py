@@ -8,9 +8,10 @@ import numpy.typing as npt
 from tasks import ArtifactError, plugins
 from tasks.contents import Content, Features
 from tasks.params import Params
+from tasks.reading import read_content
 from tasks.tables.catalog import EXAMPLES, FEATURES
 from tasks.tables.facts import DatasetFacts
-from tasks.tables.portions import TableReader, read_content
+from tasks.tables.portions import TableReader
 from tasks.training.protocol import Loss, Model, Run
 
 
