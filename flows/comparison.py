@@ -19,6 +19,7 @@ from tasks.label_quality.changes import (
     ACTIONS,
     NO_LABEL,
     OUTCOMES,
+    action_indices,
     common_rows,
     derive_actions,
     find_changes,
@@ -374,7 +375,11 @@ def _other_data(base: Mapping[str, Any], other: Mapping[str, Any]) -> str | None
     old, new = (each.get("download.dataset") for each in (base, other))
     if None not in (old, new) and old != new:
         return _of_other_data_sets(old, new)
-    old, new = (each.get("download.class_names") or [] for each in (base, other))
+    # The first edition had the names in the section `download`.
+    old, new = (
+        each.get("datasets.parquet.class_names") or each.get("download.class_names") or []
+        for each in (base, other)
+    )
     return _of_other_classes(old, new) if old and new and old != new else None
 
 
@@ -517,19 +522,34 @@ def _read_labels(revision: Revision, notes: list[str]) -> Labels | None:
                 given.column("true_label").fill_null(NO_LABEL).to_numpy()[places].astype(np.int64)
             )
     if revision.has(TRAINING):
-        label, source = np.full(len(ids), NO_LABEL, dtype=np.int64), np.full(len(ids), "", dtype=object)
-        there, is_soft = np.zeros((2, len(ids)), dtype=bool)
-        for part in revision.portions(TRAINING, TRAINING_SET, ["label", "source", "soft_label"]):
-            of_part, places = _rows_among(ids, column_array(part, "example_id"))
-            there[places] = True
-            label[places] = column_array(part, "label")[of_part]
-            source[places] = column_array(part, "source")[of_part]
-            is_soft[places] = column_array(part, "soft_label").max(axis=1)[of_part] < 1
-        columns["label"] = label
-        columns["action"] = derive_actions(columns["is_issue"], there, source, is_soft)
+        columns |= _read_actions(revision, ids, columns["is_issue"])
     else:
         notes.append(f"{revision.name} has no {TRAINING}: what became of its label issues is not compared.")
     return Labels(revision, read_facts(table, f"{revision.name}: {ISSUES}"), ids, columns)
+
+
+def _read_actions(
+    revision: Revision, ids: npt.NDArray[np.int64], is_issue: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[Any]]:
+    """What became of each row: `action`, an index in `ACTIONS`, and `label`, `NO_LABEL` where dropped."""
+    table = revision.table(TRAINING, TRAINING_SET, ["label"], optional=["action"])
+    of_table, places = _rows_among(ids, column_array(table, "example_id"))
+    label = np.full(len(ids), NO_LABEL, dtype=np.int64)
+    label[places] = column_array(table, "label")[of_table]
+    if "action" in table.column_names:
+        action = np.full(len(ids), ACTIONS.index("dropped"), dtype=np.int64)
+        action[places] = action_indices(column_array(table, "action")[of_table])
+        label[action == ACTIONS.index("dropped")] = NO_LABEL
+        return {"label": label, "action": action}
+    # The first edition wrote down neither dropped rows nor what became of the others.
+    source = np.full(len(ids), "", dtype=object)
+    there, is_soft = np.zeros((2, len(ids)), dtype=bool)
+    for part in revision.portions(TRAINING, TRAINING_SET, ["source", "soft_label"]):
+        of_part, places = _rows_among(ids, column_array(part, "example_id"))
+        there[places] = True
+        source[places] = column_array(part, "source")[of_part]
+        is_soft[places] = column_array(part, "soft_label").max(axis=1)[of_part] < 1
+    return {"label": label, "action": derive_actions(is_issue, there, source, is_soft)}
 
 
 def _incomparable(old: Labels, new: Labels) -> str | None:

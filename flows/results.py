@@ -24,6 +24,7 @@ def describe_results(root: Path) -> str:
         ("label issues", f"{found['n_issues']:,}"),
         *((name.title() if name == "f1" else name, f"{found[name]:.4f}") for name in _known(found)),
         *((f"labels {name}", f"{count:,}") for name, count in repair["actions"].items() if count),
+        *([("brake", repair["brake"]["sentence"])] if repair["brake"]["sentence"] else []),
     ]
     for path in sorted((root / "metrics").glob("retrain_*.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
@@ -33,7 +34,7 @@ def describe_results(root: Path) -> str:
     with (root / "report" / "top_issues.csv").open(encoding="utf-8", newline="") as file:
         issues = [
             (
-                issue["example_id"],
+                issue["key"],
                 issue["given"],
                 issue["suggested"],
                 f"{float(issue['suggested_prob']):.2%}",
@@ -45,7 +46,7 @@ def describe_results(root: Path) -> str:
         table(("what", "figure"), _escaped(rows)),
         f"The whole report: `{root / REPORT}`",
         "The most suspect labels:" if issues else "No label issues were found.",
-        table(("example_id", "given", "suggested", "probability", "now"), _escaped(issues)) if issues else "",
+        table(("row", "given", "suggested", "probability", "now"), _escaped(issues)) if issues else "",
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -53,7 +53,7 @@ from flows.sweep_table import (
     terminal_table,
 )
 from tasks import ParamsError, RelabelError
-from tasks.params import Params, load_params
+from tasks.params import STAGES, Params, load_params
 
 from prefect import flow  # isort: skip  # after flows, which sets Prefect's settings
 from prefect.artifacts import create_markdown_artifact
@@ -105,7 +105,7 @@ def plan_points(
 
     Args:
         root: of a DVC repository whose params.yaml is changed meanwhile, and left as it was.
-        grids: `inject_noise.rate=0.1,0.2`. `train_fold.folds` follows `assign_folds.n_splits`.
+        grids: `inject_noise.rate=0.1,0.2`.
         overrides: `train_fold.epochs=2`, for all points.
         seeds: how many; each `seed` of params.yaml is set to 0, 1, ... in turn. None leaves them as they are.
         until: the last stage, or group of stages; all where None.
@@ -135,7 +135,7 @@ def plan_points(
         for values in itertools.product(*(values for _, values in axes)):
             for seed in range(seeds) if seeds is not None else [None]:
                 path.write_bytes(before)
-                changes = (*overrides, *values, *_folds(values), *(f"{name}={seed}" for name in varied))
+                changes = (*overrides, *values, *(f"{name}={seed}" for name in varied))
                 _set(root, changes, "--grid")
                 params = load_params(path)
                 stages = pipeline.plan_stages(root, sources, until)
@@ -423,17 +423,8 @@ def _set(root: Path, overrides: Sequence[str], option: str) -> None:
 
 
 def _seed_names() -> list[str]:
-    sections = {name: field.annotation for name, field in Params.model_fields.items()}
+    sections = {name: Params.model_fields[name].annotation for name in STAGES}
     return [f"{name}.seed" for name, section in sections.items() if "seed" in section.model_fields]  # type: ignore[union-attr]
-
-
-def _folds(values: Sequence[str]) -> list[str]:
-    """`train_fold.folds` where the grid varies how many there are and does not list them itself."""
-    given = dict(value.split("=", 1) for value in values)
-    n_splits = given.get("assign_folds.n_splits", "")
-    if "train_fold.folds" in given or not n_splits.isdecimal():
-        return []
-    return [f"train_fold.folds={list(range(int(n_splits)))}".replace(" ", "")]
 
 
 def _value(params: Params, name: str) -> Any:

@@ -9,17 +9,24 @@ import numpy.typing as npt
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
-ACTIONS = ("trusted", "kept", "relabelled", "softened", "reviewed", "dropped")
+ACTIONS = ("trusted", "kept", "relabelled", "softened", "reviewed", "dropped", "other")
 """What became of a row: no issue; an issue that keeps its label, takes the suggested class, or trains on its
-probabilities; a label that a person decided; a row left out of training."""
-TRUSTED, KEPT, RELABELLED, SOFTENED, REVIEWED, DROPPED = range(len(ACTIONS))
+probabilities; a label that a person decided; a row left out of training; what a method alone has a name for."""
+TRUSTED, KEPT, RELABELLED, SOFTENED, REVIEWED, DROPPED, OTHER = range(len(ACTIONS))
 NO_LABEL = -1
 """The label of a row that is dropped, and the truth of a row of which it is not known."""
 OUTCOMES = ("right", "wrong", "dropped")
 
 
+def action_indices(actions: npt.NDArray[Any]) -> Ints:
+    """The index in `ACTIONS` of each action (N,), by name."""
+    names, places = np.unique(actions.astype(str), return_inverse=True)
+    known = {name: index for index, name in enumerate(ACTIONS)}
+    return np.array([known.get(name, OTHER) for name in names.tolist()], dtype=np.int64)[places]
+
+
 def derive_actions(is_issue: Bools, in_training_set: Bools, source: npt.NDArray[Any], is_soft: Bools) -> Ints:
-    """The index in `ACTIONS` of what became of each row.
+    """The index in `ACTIONS` of what became of each row, where no table says so: in the first edition.
 
     Args:
         is_issue: (N,) whether the row is a label issue.

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tasks.pseudo_labels.selection import repair_labels
 
 LABELS = np.array([0, 0, 1, 2], dtype=np.int16)
