@@ -143,6 +143,11 @@ class ChangedRow:
     probs: Mapping[str, tuple[float | None, float | None]]
     content: Content | None = None
 
+    @property
+    def key(self) -> str:
+        """What a page calls the row."""
+        return f"example {self.example_id}"
+
 
 @dataclass(frozen=True)
 class Truth:

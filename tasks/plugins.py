@@ -16,20 +16,20 @@ from pydantic import ValidationError
 
 from tasks.sections import Section
 
-_PACKAGES = {
+PACKAGES = {
     "datasets": "tasks.datasets",
     "models": "tasks.models",
     "objectives": "tasks.objectives",
     "pseudo_labels": "tasks.pseudo_labels",
     "filters": "tasks.label_quality.filters",
 }
-KINDS = tuple(_PACKAGES)
-"""The kinds of plug-ins; each is a folder."""
+"""Where the plug-ins of each kind are."""
+KINDS = tuple(PACKAGES)
 
 
 def names(kind: str) -> tuple[str, ...]:
     """The plug-ins of a kind, in alphabetical order."""
-    folder = Path(__file__).parents[1].joinpath(*_PACKAGES[kind].split("."))
+    folder = Path(__file__).parents[1].joinpath(*PACKAGES[kind].split("."))
     return tuple(sorted(path.stem for path in folder.glob("*.py") if not path.name.startswith("_")))
 
 
@@ -55,7 +55,7 @@ def load(kind: str, name: str) -> ModuleType:
     Raises:
         ValueError: see `check_name`.
     """
-    return importlib.import_module(f"{_PACKAGES[kind]}.{check_name(kind, name)}")
+    return importlib.import_module(f"{PACKAGES[kind]}.{check_name(kind, name)}")
 
 
 class _NoOptions(Section):

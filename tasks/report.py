@@ -153,6 +153,7 @@ def report(params: Params, workspace: Path) -> None:
             shown_suggested={cards[row].suggested for row in shown["by_pair"].tolist()},
             splits=splits,
             repeats=repeats,
+            brake=repair["brake"],
             measured_on=next((found.labels for found in measured.values() if found.labels), None),
             pairs=issue_pairs(
                 column_array(issues, "given_label")[found],
@@ -527,6 +528,8 @@ def print_summary(
     if "n_errors" in detection:
         share = detection["n_errors"] / detection["n_rows"]
         table.add_row("wrong labels", f"{detection['n_errors']:,} ({share:.1%}), known")
+    elif repair["brake"]["reason"] == "near_chance":
+        table.add_row("wrong labels", "cannot be estimated: the classifier is too weak")
     else:
         table.add_row("wrong labels", f"about {detection['n_errors_estimated']:,}, estimated")
     table.add_row("label issues found", f"{detection['n_issues']:,} by {params.prune.filter_by}")
@@ -554,6 +557,8 @@ def print_summary(
         if np.isfinite(recovered):
             line += f", {recovered:.0%} of what the true labels would give"
         table.add_row("worth of the repair", line)
+    if repair["brake"]["sentence"]:
+        table.add_row("brake", repair["brake"]["sentence"])
     console.print(table)
     console.print("The whole story: report/index.html")
 

@@ -1,4 +1,4 @@
-"""The house rules that a reader cannot hold by eye: one direction of imports, complete dvc.yaml."""
+"""The house rules that a reader cannot hold by eye: one direction of imports, a complete dvc.yaml."""
 
 import ast
 import importlib
@@ -6,22 +6,50 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from tasks.command_line import STAGES
-from tasks.params import Params, load_params
+from tasks import plugins
+from tasks.params import STAGES, Params, load_params
 
 ROOT = Path(__file__).parents[1]
 # These only pass on values that dvc.yaml lists under `params`, so no stage depends on them.
-DISPATCH = {"tasks", "tasks.params"}
+DISPATCH = {"tasks", "tasks.params", "tasks.plugins", "tasks.sections"}
+# What runs stages, and what is no stage.
+RUNNERS = {"__init__", "__main__", "command_line", "remote"}
+NO_STAGES = RUNNERS | {
+    "contents",
+    "explain",
+    "import_probs",
+    "params",
+    "plugins",
+    "reading",
+    "repair",
+    "sections",
+}
+# Which plug-ins a stage uses: what dvc.yaml fills in for their name, None for all of them.
+USED = {
+    "download": {"datasets": "${download.dataset}"},
+    "features": {"models": "${train_fold.model}"},
+    "train_fold": {"models": "${train_fold.model}", "objectives": "${train_fold.objective}"},
+    "prune": {"filters": None},
+    "pseudo_label": {"pseudo_labels": "${pseudo_label.method}"},
+    "retrain": {"models": "${train_fold.model}", "objectives": "${retrain.objective}"},
+}
+# Pages are made of these.
+TEMPLATES = {"report": {"tasks/page/base.html", "tasks/page/macros.html", "tasks/templates/report.html"}}
+
+
+def read_stages(path: Path) -> dict[str, dict]:
+    found = YAML(typ="safe").load(path.read_text())["stages"]
+    return {name: stage.get("do", stage) for name, stage in found.items()}
 
 
 def stages() -> dict[str, dict]:
-    found = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-    return {name: stage.get("do", stage) for name, stage in found.items()}
+    return read_stages(ROOT / "dvc.yaml")
 
 
 def imports_of(path: Path) -> set[str]:
@@ -32,7 +60,7 @@ def imports_of(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module or "")
-            # `from tasks.models import classifier` imports a module too.
+            # `from tasks.datasets import _idx` imports a module too.
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
@@ -47,49 +75,89 @@ def own_imports(path: Path) -> set[str]:
     return {name for name in imports_of(path) if name.split(".")[0] == "tasks" and file_of(name)}
 
 
-def reached_from(path: Path) -> set[str]:
-    """Own modules that a file imports, directly or through others."""
-    found: set[str] = set()
+def reached_from(path: Path) -> set[Path]:
+    """Own files that a file imports, directly or through others, those that only pass on values left out."""
+    found: dict[str, Path] = {}
     waiting = own_imports(path)
     while waiting:
         module = waiting.pop()
-        if module not in found:
-            found.add(module)
-            source = file_of(module)
-            assert source is not None
-            waiting |= own_imports(source) - found
+        source = file_of(module)
+        if module not in found and module not in DISPATCH and source is not None:
+            found[module] = source
+            waiting |= own_imports(source) - found.keys()
+    return set(found.values())
+
+
+def folder_of(kind: str) -> Path:
+    return ROOT / Path(*plugins.PACKAGES[kind].split("."))
+
+
+def files_of(kind: str) -> Iterator[Path]:
+    return (folder_of(kind) / f"{name}.py" for name in plugins.names(kind))
+
+
+def stage_file(stage: str) -> Path:
+    """A stage is a module, or a package that holds all that it alone uses."""
+    found = file_of(f"tasks.{stage}")
+    assert found is not None, stage
     return found
 
 
-def test_stage_names_agree_everywhere() -> None:
-    assert tuple(stages()) == STAGES == tuple(Params.model_fields)
-    files = {path.stem for path in (ROOT / "tasks").glob("*.py")} - {
-        "__init__",
-        "__main__",
-        "command_line",
-        "explain",
-        "import_probs",
-        "params",
-        "remote",
+def code_of(stage: str) -> set[str]:
+    """The code that dvc.yaml is to name for a stage, as it is to name it."""
+    source = stage_file(stage)
+    used = {source} | reached_from(source)
+    named = set(TEMPLATES.get(stage, ()))
+    for kind, template in USED.get(stage, {}).items():
+        folder = folder_of(kind).relative_to(ROOT)
+        named.add(str(folder) if template is None else f"{folder}/{template}.py")
+        # What any plug-in of the kind shares with others is listed whichever is chosen.
+        used |= set().union(*(reached_from(path) for path in files_of(kind)))
+    of_plugins = {path for kind in plugins.KINDS for path in files_of(kind)}
+    # A package's own docstring-only __init__ is code that does nothing.
+    empty = {
+        path for path in used if path.name == "__init__.py" and len(ast.parse(path.read_text()).body) <= 1
     }
-    assert files == set(STAGES)
+    return named | {str(path.relative_to(ROOT)) for path in used - of_plugins - empty}
+
+
+def test_stage_names_agree_everywhere() -> None:
+    assert (
+        tuple(stages()) == STAGES == tuple(name for name in Params.model_fields if name not in plugins.KINDS)
+    )
+    modules = {path.stem for path in (ROOT / "tasks").glob("*.py")} - NO_STAGES
+    packages = {stage for stage in STAGES if stage_file(stage).name == "__init__.py"}
+    assert modules | packages == set(STAGES)
     for stage in STAGES:
-        assert f"def {stage}(" in (ROOT / "tasks" / f"{stage}.py").read_text()
+        assert f"def {stage}(" in stage_file(stage).read_text()
         assert (ROOT / "tests" / f"test_{stage}.py").exists()
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_declares_all_code_that_it_uses(stage: str) -> None:
-    source = ROOT / "tasks" / f"{stage}.py"
-    declared = [ROOT / dep for dep in stages()[stage]["deps"]]
-    for module in reached_from(source) - DISPATCH:
-        path = file_of(module)
-        assert path is not None
-        covered = any(path == dep or dep in path.parents for dep in declared)
-        # A package's own docstring-only __init__ is code that does nothing.
-        empty = path.name == "__init__.py" and len(ast.parse(path.read_text()).body) <= 1
-        assert covered or empty, f"dvc.yaml: {stage} uses {path.relative_to(ROOT)} and does not list it"
-    assert source in declared
+@pytest.mark.parametrize(
+    ("file", "stage"),
+    [*(("dvc.yaml", stage) for stage in STAGES)]
+    + [("docs/own_probs.yaml", stage) for stage in ("import_probs", "prune", "pseudo_label")],
+)
+def test_a_stage_declares_exactly_the_code_that_it_uses(file: str, stage: str) -> None:
+    deps = read_stages(ROOT / file)[stage]["deps"]
+    declared = [dep for dep in deps if dep.startswith("tasks/")]
+    assert sorted(declared) == sorted(code_of(stage))
+    assert len(set(deps)) == len(deps)
+
+
+def test_every_code_dependency_is_a_file_that_is_there() -> None:
+    chosen = {"${download.dataset}": "datasets", "${pseudo_label.method}": "pseudo_labels"}
+    chosen |= {"${train_fold.model}": "models"}
+    chosen |= dict.fromkeys(("${train_fold.objective}", "${retrain.objective}"), "objectives")
+    for stage in STAGES:
+        for dep in stages()[stage]["deps"]:
+            if not dep.startswith("tasks/"):
+                continue
+            for template, kind in chosen.items():
+                for name in plugins.names(kind) if template in dep else ():
+                    assert (ROOT / dep.replace(template, name)).is_file()
+            if "${" not in dep:
+                assert (ROOT / dep).is_file() or dep == "tasks/label_quality/filters"
 
 
 @pytest.mark.parametrize("stage", [name for name in STAGES if name not in ("train_fold", "retrain")])
@@ -97,9 +165,7 @@ def test_a_stage_declares_all_files_that_it_reads_and_writes(
     stage: str, finished_run: Path, tmp_path: Path
 ) -> None:
     entry = stages()[stage]
-    # No fixed names: dvc.yaml says what stands for them.
-    extra = [f"metrics/{path.name}" for path in (finished_run / "metrics").glob("retrain_*.json")]
-    for name in [*entry["deps"], *(extra if stage == "report" else ())]:
+    for name in entry["deps"]:
         source, target = finished_run / name, tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -119,21 +185,28 @@ def test_a_stage_declares_all_files_that_it_reads_and_writes(
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_declares_all_parameters_that_it_reads(stage: str) -> None:
-    text = (ROOT / "tasks" / f"{stage}.py").read_text()
+    files = {
+        stage_file(stage),
+        *(path for path in reached_from(stage_file(stage)) if "params" in path.read_text()),
+    }
+    if stage_file(stage).name == "__init__.py":
+        files |= set(stage_file(stage).parent.glob("*.py"))
+    text = "".join(path.read_text() for path in files)
     read = set(re.findall(r"\bparams\.([a-z_]+)", text)) & set(STAGES)
-    declared = set(stages()[stage]["params"])
-    assert read <= declared
+    options = set(re.findall(r"\.options\(\"([a-z_]+)\"", text)) & set(plugins.KINDS)
+    declared = {name.split(".")[0] for name in stages()[stage]["params"]}
+    assert read | options <= declared
     if stage != "report":  # its page prints them all
-        assert declared == read
+        assert declared == read | options
 
 
 def test_imports_point_one_way() -> None:
     for path in (ROOT / "tasks").rglob("*.py"):
         used = imports_of(path)
         assert not any(name.split(".")[0] in ("prefect", "flows") for name in used), path
-        if path.parent.name == "label_quality":
-            allowed = {"numpy", "typing", "dataclasses", "collections", "functools", "sklearn"}
-            foreign = {name.split(".")[0] for name in used} - allowed - {"tasks"}
+        if "label_quality" in path.parts:
+            allowed = {"numpy", "sklearn", "tasks", *sys.stdlib_module_names}
+            foreign = {name.split(".")[0] for name in used} - allowed
             assert not foreign, f"{path}: {foreign}"
             assert all(
                 name.startswith("tasks.label_quality") for name in used if name.split(".")[0] == "tasks"
@@ -149,10 +222,24 @@ def test_the_review_page_stands_on_tasks_alone() -> None:
         assert not any(name.split(".")[0] == "review" for name in imports_of(path)), path
 
 
-def test_stages_never_import_each_other() -> None:
+def test_stages_never_import_each_other_nor_a_plug_in() -> None:
+    plug_ins = {f"{plugins.PACKAGES[kind]}.{name}" for kind in plugins.KINDS for name in plugins.names(kind)}
     for path in (ROOT / "tasks").rglob("*.py"):
-        if path.name not in ("__main__.py", "command_line.py", "remote.py"):
-            assert not own_imports(path) & {f"tasks.{stage}" for stage in STAGES}, path
+        if path.stem in RUNNERS and path.parent == ROOT / "tasks":
+            continue
+        inside = {f"tasks.{path.relative_to(ROOT / 'tasks').parts[0]}"}
+        assert not own_imports(path) & ({f"tasks.{stage}" for stage in STAGES} - inside), path
+        assert not own_imports(path) & plug_ins, path
+
+
+def test_stages_and_libraries_name_no_plug_in() -> None:
+    """A plug-in's name stands in its file, in params.yaml and in what params.yaml had before, nowhere else."""
+    names = {name for kind in plugins.KINDS for name in plugins.names(kind)} - {"parquet"}
+    of_plugins = {path for kind in plugins.KINDS for path in folder_of(kind).glob("*.py")}
+    for path in {*(ROOT / "tasks").rglob("*.py"), *(ROOT / "flows").rglob("*.py")} - of_plugins:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert node.value not in names, f"{path}, line {node.lineno}: {node.value}"
 
 
 @pytest.mark.parametrize("stage", [name for name in STAGES if name not in ("train_fold", "retrain")])

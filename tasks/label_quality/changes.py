@@ -11,7 +11,7 @@ Ints = npt.NDArray[np.int64]
 
 ACTIONS = ("trusted", "kept", "relabelled", "softened", "reviewed", "dropped", "other")
 """What became of a row: no issue; an issue that keeps its label, takes the suggested class, or trains on its
-probabilities; a label that a person decided; a row left out of training; what a method alone has a name for."""
+probabilities; a label that a person decided; a row left out of training; an action that a method named."""
 TRUSTED, KEPT, RELABELLED, SOFTENED, REVIEWED, DROPPED, OTHER = range(len(ACTIONS))
 NO_LABEL = -1
 """The label of a row that is dropped, and the truth of a row of which it is not known."""
