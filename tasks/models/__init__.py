@@ -1,1 +1,1 @@
-"""Networks, the LightningModule, and how it is fitted, used for prediction, saved and loaded."""
+"""Models, one a file. `tasks/training/protocol.py` says what a file gives."""

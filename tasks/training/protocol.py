@@ -17,8 +17,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tasks.contents import Content
+from tasks import DatasetError, ParamsError, plugins
+from tasks.contents import Content, Features, Images
 from tasks.sections import Section
+from tasks.tables.facts import DatasetFacts
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Rows:
     Attributes:
         content: the rows themselves.
         label: (N,) int64 class indices.
-        weight: (N,) float32 weight of each row in the loss, above 0.
+        weight: (N,) float32 weight of each row in the loss, above 0; class weights are such weights.
         soft_label: (N, K) float32 target probabilities; None where all labels are hard.
     """
 
@@ -45,6 +47,12 @@ class Rows:
             self.weight[rows],
             None if self.soft_label is None else self.soft_label[rows],
         )
+
+    def targets(self, n_classes: int) -> npt.NDArray[np.float32]:
+        """(N, K) float32 target probabilities, one-hot where labels are hard."""
+        if self.soft_label is not None:
+            return self.soft_label
+        return np.asarray(np.eye(n_classes, dtype=np.float32)[self.label])
 
 
 @dataclass(frozen=True)
@@ -126,3 +134,48 @@ class Model(Protocol):
 
     def save(self, path: Path) -> None:
         """Write a checkpoint that `checkpoints.load_model` reads."""
+
+
+def build_model(name: str, facts: DatasetFacts, options: Section, run: Run) -> Model:
+    """The model of the file `tasks/models/NAME.py`, ready to be fitted.
+
+    Raises:
+        ParamsError: it does not take the content of the data set, or cannot be trained by the objective.
+    """
+    module = plugins.load("models", name)
+    if facts.content not in module.TAKES:
+        fitting = [other for other in plugins.names("models") if facts.content in _takes(other)]
+        raise ParamsError(
+            f"train_fold.model: {name} takes {' or '.join(module.TAKES)}, and the data set {facts.dataset} "
+            f"has {facts.content}. Choose one of {', '.join(fitting) or '(none)'}."
+        )
+    if run.objective != "supervised" and not module.USES_TORCH:
+        raise ParamsError(
+            f"train_fold.objective: {run.objective} trains networks in batches, and {name} is none. "
+            "Choose supervised, or another model."
+        )
+    model: Model = module.build(facts, options, run)
+    return model
+
+
+def _takes(name: str) -> tuple[str, ...]:
+    return tuple(plugins.load("models", name).TAKES)
+
+
+def check_content(content: Content, facts: DatasetFacts) -> Images | Features:
+    """`content`, if its rows are numbers of the shape that a model was built for.
+
+    Raises:
+        DatasetError: they are not.
+    """
+    if isinstance(content, Images | Features) and content.kind == facts.content:
+        shape = content.held.shape[1:]
+        if shape == facts.shape:
+            return content
+        found = f"{content.kind} of shape {shape}"
+    else:
+        found = content.kind
+    raise DatasetError(
+        f"The model was built for {facts.content} of shape {facts.shape}, found {found}. Give it content "
+        "prepared as that of its training."
+    )

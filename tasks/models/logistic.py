@@ -1,0 +1,103 @@
+"""Logistic regression by scikit-learn: an honest baseline for vectors of numbers and small pictures."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from threadpoolctl import threadpool_limits
+
+from tasks import TrainingError
+from tasks.contents import Content
+from tasks.sections import Section
+from tasks.tables.facts import DatasetFacts
+from tasks.training.checkpoints import write_checkpoint
+from tasks.training.protocol import Model, Predictions, Rows, Run, check_content
+from tasks.training.statistics import moments, portions, standardize
+
+TAKES = ("image", "features")
+USES_TORCH = False
+
+
+class Options(Section):
+    """`C` is the inverse strength of the L2 penalty; `max_iter` bounds the iterations of L-BFGS."""
+
+    C: Annotated[float, Field(gt=0)] = 0.01
+    max_iter: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+
+
+def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
+    """A model to fit."""
+    return Logistic(facts, options, run.threads)
+
+
+def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
+    """The model with the arrays of a checkpoint."""
+    model = Logistic(facts, options, threads=1)
+    model.arrays = {name: arrays[name] for name in ("mean", "deviation", "weights", "biases", "classes")}
+    if not np.isin(model.arrays["classes"], np.arange(facts.n_classes)).all():
+        raise ValueError(f"classes {model.arrays['classes'].tolist()}, {facts.n_classes} names")
+    return model
+
+
+class Logistic:
+    """Multinomial logistic regression on standardised content. A class without rows has probability 0."""
+
+    def __init__(self, facts: DatasetFacts, options: Options, threads: int) -> None:
+        self._facts, self._options, self._threads = facts, options, threads
+        self.arrays: dict[str, npt.NDArray[Any]] = {}
+
+    def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
+        """See `tasks.training.protocol.Model`.
+
+        A row with a soft label counts once for each class that it may have, weighted by the probability: the
+        loss is cross-entropy with the soft label.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        content = check_content(rows.content, self._facts)
+        targets = rows.targets(self._facts.n_classes)
+        places, labels = np.nonzero(targets)
+        classes = np.unique(labels)
+        if len(classes) < 2:
+            raise TrainingError(
+                f"Logistic regression needs rows of at least 2 classes, found {len(classes)}."
+            )
+        mean, deviation = moments(content)
+        values = standardize(content, mean, deviation)
+        regression = LogisticRegression(C=self._options.C, max_iter=self._options.max_iter)
+        with threadpool_limits(self._threads):
+            regression.fit(
+                values if len(places) == len(values) else values[places],
+                labels,
+                targets[places, labels] * rows.weight[places],
+            )
+        weights, biases = regression.coef_, regression.intercept_
+        if len(classes) == 2:  # scikit-learn gives the weights of the second, those of the first being 0
+            weights, biases = np.stack([0 * weights[0], weights[0]]), np.stack([0 * biases[0], biases[0]])
+        self.arrays = {
+            "mean": mean,
+            "deviation": deviation,
+            "weights": weights,
+            "biases": biases,
+            "classes": classes,
+        }
+
+    def predict(self, content: Content) -> Predictions:
+        """See `tasks.training.protocol.Model`; the embedding is the standardised content."""
+        content = check_content(content, self._facts)
+        arrays = self.arrays
+        probs = np.zeros((len(content), self._facts.n_classes), dtype=np.float32)
+        embedding = np.empty((len(content), arrays["weights"].shape[1]), dtype=np.float32)
+        with threadpool_limits(self._threads):
+            for chosen in portions(content):
+                embedding[chosen] = standardize(content.take(chosen), arrays["mean"], arrays["deviation"])
+                logits = (embedding[chosen] @ arrays["weights"].T + arrays["biases"]).astype(np.float64)
+                odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+                probs[chosen, arrays["classes"]] = odds / odds.sum(axis=1, keepdims=True)
+        return Predictions(probs, embedding)
+
+    def save(self, path: Path) -> None:
+        """See `tasks.training.protocol.Model`."""
+        write_checkpoint(path, "logistic", self._options, self._facts, self.arrays)

@@ -1,0 +1,195 @@
+"""Checkpoints: a model's name, options and arrays in one file, written and read by NumPy and zipfile.
+
+Format 2 is a zip archive of `relabel.json` and one `.npy` member an array, none compressed; `numpy.load`
+opens it too. Format 1 is that of the first edition, a torch archive, and is read. Nothing in a file is ever
+run: `allow_pickle` is off, torch reads `weights_only`.
+"""
+
+import io
+import json
+import pickle
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks import ArtifactError, plugins
+from tasks.sections import Section
+from tasks.tables.facts import DatasetFacts
+from tasks.tables.files import atomic_path
+from tasks.training.protocol import Model
+
+FORMAT = 2
+"""The format that `write_checkpoint` writes; this and earlier ones are read."""
+_HEADER = "relabel.json"
+
+
+def write_checkpoint(
+    path: Path, model: str, options: Section, facts: DatasetFacts, arrays: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    """Write a checkpoint atomically; equal content gives equal bytes.
+
+    Args:
+        path: of the file.
+        model: the model's name, that of its file in `tasks/models`.
+        options: the model's.
+        facts: of the data set that it learned from.
+        arrays: all that the model's `restore` needs, numbers and strings.
+    """
+    header = {
+        "format": FORMAT,
+        "model": model,
+        "options": options.model_dump(mode="json"),
+        "facts": asdict(facts),
+    }
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        archive.writestr(_member(_HEADER), json.dumps(header, indent=1))
+        for name in sorted(arrays):
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.asarray(arrays[name]), allow_pickle=False)
+            archive.writestr(_member(f"{name}.npy"), buffer.getvalue())
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    # The date of a member would be the time of writing, and its system that of the machine.
+    member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    member.create_system = 3
+    member.external_attr = 0o644 << 16
+    return member
+
+
+def load_model(path: Path) -> tuple[Model, DatasetFacts]:
+    """The model in a checkpoint, ready to predict, and the facts of the data set that it learned from.
+
+    Options that this version does not know are left out, and those that the file lacks have their defaults.
+
+    Raises:
+        ArtifactError: the file is missing, may not be read, is damaged, is no checkpoint of this project, has
+            a format or a model that this version does not know, or holds weights that are not finite.
+    """
+    with _damage_named(path):
+        header, arrays = _read(path)
+        for name, array in arrays.items():
+            if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+                raise _refusal(path, f"NaN or infinity in the weights `{name}`")
+        facts = _read_facts(header["facts"])
+        try:
+            module = plugins.load("models", str(header["model"]))
+        except ValueError as error:
+            raise _refusal(path, f"one of a model that is not in tasks/models ({error})") from error
+        known = {
+            name: value for name, value in header["options"].items() if name in module.Options.model_fields
+        }
+        return module.restore(facts, module.Options.model_validate(known), arrays), facts
+
+
+def _refusal(path: Path, found: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path}: expected a checkpoint of this project, found {found}. Make it with `dvc repro retrain`."
+    )
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn what the reading of bytes raises into an `ArtifactError`."""
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except FileNotFoundError as error:
+        raise _refusal(path, "no file") from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise _refusal(path, f"one that cannot be read ({error.strerror})") from error
+    # What JSON, NumPy, zipfile, torch and pydantic say of bytes that are not what they were.
+    except (
+        *(OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, MemoryError),
+        *(AttributeError, LookupError, TypeError, ValueError),
+    ) as error:
+        raise _refusal(path, f"a damaged one ({type(error).__name__}: {error})") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """The header of a checkpoint of any known format, as format 2 has it, and the arrays."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start not in (b"PK\x03\x04", b""):
+        raise _refusal(path, "a foreign file")
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise _refusal(path, "a foreign file (its members are compressed)")
+        if _HEADER in names:
+            header = json.loads(archive.read(_HEADER))
+            if header["format"] != FORMAT:
+                raise _refusal(
+                    path,
+                    f"format {header['format']!r}, which this version does not know: it reads 1 and {FORMAT}",
+                )
+            return header, {
+                name.removesuffix(".npy"): _array(archive.read(name)) for name in names if name != _HEADER
+            }
+        if not any(name.endswith("/data.pkl") for name in names):
+            raise _refusal(path, "a foreign file (a zip archive of something else)")
+        if (member := archive.testzip()) is not None:
+            raise _refusal(path, f"a damaged one (the checksum of {member} differs)")
+    return _read_first_edition(path)
+
+
+def _array(member: bytes) -> npt.NDArray[Any]:
+    array = np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
+    return np.asarray(array)
+
+
+def _read_facts(found: Mapping[str, Any]) -> DatasetFacts:
+    return DatasetFacts(
+        dataset=str(found["dataset"]),
+        class_names=tuple(map(str, found["class_names"])),
+        content=str(found["content"]),
+        shape=tuple(map(int, found["shape"])),
+        feature_names=tuple(map(str, found["feature_names"])),
+    )
+
+
+def _read_first_edition(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Format 1: tensors and plain values, without a number; `recipe` holds the options beside the run's."""
+    import torch
+
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        raise _refusal(path, "a foreign file (it holds more than tensors and plain values)") from error
+    if (
+        not isinstance(content, dict)
+        or not {"state_dict", "recipe", "shape", "class_names"} <= content.keys()
+    ):
+        raise _refusal(path, "a foreign file (torch wrote it, for something else)")
+    recipe, shape = content["recipe"], list(content["shape"])
+    is_image = len(shape) == 3
+    if is_image:
+        channels, *size = shape
+        shape = size if channels == 1 else [*size, channels]
+    header = {
+        "format": 1,
+        "model": recipe["network"],
+        "options": recipe,
+        "facts": {
+            "dataset": content.get("dataset", ""),
+            "class_names": content["class_names"],
+            "content": "image" if is_image else "features",
+            "shape": shape,
+            "feature_names": (),
+        },
+    }
+    arrays = {
+        name.replace("network.layers.", "network."): value.numpy()
+        for name, value in content["state_dict"].items()
+    }
+    arrays["precision"] = np.array(recipe.get("precision", "auto"))
+    arrays["accelerator"] = np.array("cpu" if recipe.get("accelerator") == "cpu" else "auto")
+    return header, arrays

@@ -1,0 +1,219 @@
+"""The training of a torch model by Lightning: one classifier, its training steps, its prediction.
+
+Importing this module imports torch and Lightning (about 5 seconds).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from tasks import TrainingError
+from tasks.sections import Section
+from tasks.training.batches import Batch, Objective
+from tasks.training.networks import generalized_cross_entropy
+from tasks.training.protocol import Run
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the file of a torch model gives: all that is its own.
+
+    Attributes:
+        network: makes the layers before the linear head, for rows of a shape ((C, H, W) or (d,)). They map a
+            normalised batch to feature maps (N, D, ...) or vectors (N, D).
+        optimizers: of the network and of its head, for a number of steps; each optimiser with its schedule,
+            which steps once an optimiser step. Together they have every parameter that is to be trained.
+        change: changes raw training content at random; None leaves it.
+        views: other views of raw content over which predictions are averaged; None predicts one view.
+        statistics: mean and deviation, (C,) or (d,), that the network was made for; None takes those of the
+            training rows. Pixels are 0 to 255.
+        callbacks: makes Lightning callbacks, e.g. for gradual unfreezing or averaged weights.
+    """
+
+    network: Callable[[tuple[int, ...]], nn.Module]
+    optimizers: Callable[..., Sequence[tuple[Optimizer, LRScheduler]]]
+    change: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    views: Callable[[Tensor], Iterable[Tensor]] | None = None
+    statistics: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
+    callbacks: Callable[[], Sequence[pl.Callback]] = tuple
+
+
+class Classifier(nn.Module):
+    """A network with a linear head; it takes raw content and normalises it on the device."""
+
+    def __init__(self, recipe: Recipe, shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__()
+        self.network = recipe.network(shape)
+        self.head = nn.Linear(_n_features(self.network, shape), n_classes)
+        self.mean: Tensor
+        self.deviation: Tensor
+        of_each = (shape[0], *(1 for _ in shape[1:]))
+        self.register_buffer("mean", torch.zeros(of_each))
+        self.register_buffer("deviation", torch.ones(of_each))
+
+    def features(self, content: Tensor) -> Tensor:
+        """(N, D, ...) feature maps of raw content."""
+        features: Tensor = self.network((content.to(self.mean.dtype) - self.mean) / self.deviation)
+        return features
+
+    def forward(self, content: Tensor) -> Tensor:
+        """(N, K) logits of raw content."""
+        logits: Tensor = self.head(self.features(content).flatten(1))
+        return logits
+
+
+def _n_features(network: nn.Module, shape: tuple[int, ...]) -> int:
+    """The length of a row of flattened features."""
+    network.eval()
+    with torch.no_grad():
+        features: Tensor = network(torch.zeros(1, *shape))
+    network.train()
+    return features.numel()
+
+
+class Training(pl.LightningModule):
+    """Trains a classifier by an objective; it is the objective's `Network`."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        recipe: Recipe,
+        objective: Objective,
+        run: Run,
+        n_rows: int,
+        learning_rates: str,
+    ) -> None:
+        super().__init__()
+        # There may be several optimisers: Lightning steps only one by itself.
+        self.automatic_optimization = False
+        self.classifier = classifier
+        self.recipe, self.objective, self.run = recipe, objective, run
+        self._learning_rates = learning_rates
+        self._changes = torch.Generator().manual_seed(run.seed)
+        # No buffers: callbacks that average weights average buffers too.
+        self._margins = torch.zeros(n_rows)
+        self._times_seen = torch.zeros(n_rows)
+        self._sums = torch.zeros(2)
+        self._n_shown = self._n_observed = 0
+
+    def forward(self, content: Tensor) -> Tensor:
+        """(N, K) logits of raw content."""
+        logits: Tensor = self.classifier(content)
+        return logits
+
+    def change(self, content: Tensor, generator: torch.Generator) -> Tensor:
+        """See `tasks.training.batches.Network`."""
+        return content if self.recipe.change is None else self.recipe.change(content, generator)
+
+    def row_losses(self, logits: Tensor, soft_label: Tensor) -> Tensor:
+        """See `tasks.training.batches.Network`."""
+        smoothing = self.run.loss.label_smoothing
+        target = soft_label * (1 - smoothing) + smoothing / soft_label.shape[1]
+        return generalized_cross_entropy(logits, target, self.run.loss.gce_q)
+
+    def observe(self, batch: Batch, logits: Tensor) -> None:
+        """See `tasks.training.batches.Network`."""
+        logits = logits.detach().float()
+        own = logits.gather(1, batch.label[:, None])[:, 0]
+        others = logits.scatter(1, batch.label[:, None], -torch.inf).amax(dim=1)
+        self._margins.index_add_(0, batch.rows, own - others)
+        self._times_seen.index_add_(0, batch.rows, torch.ones_like(own))
+        self._sums[1] += (logits.argmax(dim=1) == batch.label).float().sum()
+        self._n_observed += len(logits)
+
+    def mean_margins(self) -> npt.NDArray[np.float32] | None:
+        """(N,) the mean margin of each row, NaN for one in no batch; None if nothing was observed."""
+        if not self._times_seen.any():
+            return None
+        return (self._margins / self._times_seen).cpu().numpy()
+
+    def on_fit_start(self) -> None:
+        self._margins = self._margins.to(self.device)
+        self._times_seen = self._times_seen.to(self.device)
+        self._sums = self._sums.to(self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        loss = self.objective.loss(self, batch, self.run.objective_options, self._changes)
+        optimizers, schedules = _as_list(self.optimizers()), _as_list(self.lr_schedulers())
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+        # Logged once an epoch: Lightning's `log` at every batch takes a twentieth of the training time.
+        self._sums[0] += loss.detach() * len(batch.content)
+        self._n_shown += len(batch.content)
+        if self.trainer.is_last_batch:
+            self._log("train/loss", self._sums[0] / self._n_shown)
+            if self._n_observed:
+                self._log("train/accuracy", self._sums[1] / self._n_observed)
+            self._log("step", float(self.current_epoch + 1))
+            self._sums = torch.zeros_like(self._sums)
+            self._n_shown = self._n_observed = 0
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self(batch.content)
+        losses = generalized_cross_entropy(logits, batch.soft_label, self.run.loss.gce_q)
+        correct = logits.argmax(dim=1) == batch.label
+        self._log("validation/loss", losses.mean(), len(logits))
+        self._log("validation/accuracy", correct.float().mean(), len(logits))
+        self._log("step", float(self.current_epoch + 1))
+
+    def on_train_epoch_end(self) -> None:
+        loss = self.trainer.callback_metrics["train/loss"]
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"The training loss became {loss.item()} in epoch {self.current_epoch + 1} of "
+                f"{self.run.epochs}. Lower {self._learning_rates}, or raise train_fold.precision "
+                f"({self.run.precision})."
+            )
+
+    def configure_optimizers(self) -> Any:
+        n_steps = int(self.trainer.estimated_stepping_batches)
+        pairs = self.recipe.optimizers(self.classifier.network, self.classifier.head, n_steps=n_steps)
+        return [optimizer for optimizer, _ in pairs], [schedule for _, schedule in pairs]
+
+    def _log(self, name: str, value: Tensor | float, n_rows: int = 1) -> None:
+        # Lightning takes a logged `step` as the x of every logged value: epochs, not batches.
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=n_rows)
+
+
+class Prediction(pl.LightningModule):
+    """Probabilities and embeddings of raw content."""
+
+    def __init__(self, classifier: Classifier, recipe: Recipe) -> None:
+        super().__init__()
+        self.classifier, self.recipe = classifier, recipe
+
+    def predict_step(self, content: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
+        features = self.classifier.features(content)
+        # The mean over places keeps the embedding small: one value a channel.
+        embedding = features.flatten(2).mean(dim=2) if features.ndim > 2 else features
+        probs = self.classifier.head(features.flatten(1)).float().softmax(dim=1)
+        if self.recipe.views is not None:
+            n_views = 1
+            for view in self.recipe.views(content):
+                probs = probs + self.classifier(view).float().softmax(dim=1)
+                n_views += 1
+            probs = probs / n_views
+        return probs, embedding.float()
+
+
+def learning_rates_of(model: str, options: Section) -> str:
+    """The learning rates among a model's options, as a person finds them in params.yaml."""
+    rates = [f"models.{model}.{name} ({value:g})" for name, value in options if name.endswith("lr")]
+    return " and ".join(rates) or f"the learning rate of models.{model}"
+
+
+def _as_list(found: Any) -> list[Any]:
+    # Lightning gives a single one as itself.
+    return found if isinstance(found, list) else [found]

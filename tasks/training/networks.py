@@ -1,0 +1,116 @@
+"""What torch models are made of: layers, changes of pictures, losses, optimisers and their schedules."""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+
+class MatrixConv2d(nn.Module):
+    """A convolution without bias whose weight is kept as a matrix (out, in * size * size).
+
+    `torch.optim.Muon` orthogonalises matrices and refuses the four axes of `nn.Conv2d.weight`.
+    """
+
+    def __init__(self, n_in: int, n_out: int, size: int, stride: int) -> None:
+        super().__init__()
+        self.kernel_shape = (n_out, n_in, size, size)
+        self.stride, self.padding = stride, size // 2
+        kernel = nn.init.kaiming_uniform_(torch.empty(self.kernel_shape), a=math.sqrt(5))
+        self.weight = nn.Parameter(kernel.flatten(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, out, H / stride, W / stride) from (N, in, H, W)."""
+        kernel = self.weight.view(self.kernel_shape)
+        return nn.functional.conv2d(images, kernel, stride=self.stride, padding=self.padding)
+
+
+def shift_images(images: Tensor, down: Tensor, right: Tensor, reach: int) -> Tensor:
+    """Move each image by its own whole number of pixels; what comes in at the edges is 0.
+
+    Args:
+        images: (N, C, H, W).
+        down: (N,) pixels in -reach..reach.
+        right: (N,) pixels in -reach..reach.
+        reach: the largest shift.
+    """
+    n, _, height, width = images.shape
+    padded = nn.functional.pad(images, (reach, reach, reach, reach))
+    # A view of all windows; indexing it copies only the chosen window of each image.
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(n, device=images.device), :, reach - down, reach - right]
+
+
+def shift_at_random(images: Tensor, generator: torch.Generator, reach: int) -> Tensor:
+    """Move each image by its own random number of pixels, -reach..reach in both directions."""
+    moves = torch.randint(-reach, reach + 1, (2, len(images)), generator=generator).to(images.device)
+    return shift_images(images, moves[0], moves[1], reach)
+
+
+def shifted_views(images: Tensor, reach: int) -> Iterator[Tensor]:
+    """The images (N, C, H, W) moved by `reach` pixels in each of the eight directions."""
+    for move in itertools.product((-reach, 0, reach), repeat=2):
+        if move != (0, 0):
+            down, right = torch.tensor(move, device=images.device)[:, None].expand(2, len(images))
+            yield shift_images(images, down, right, reach)
+
+
+def generalized_cross_entropy(logits: Tensor, soft_label: Tensor, q: float) -> Tensor:
+    """(N,) the loss sum_k s_k (1 - p_k^q) / q, between cross-entropy (q to 0) and absolute error (q = 1).
+
+    It limits what one wrong label can pull (Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training
+    Deep Neural Networks with Noisy Labels", NeurIPS 2018, equation 6), here in expectation over a soft label.
+
+    Args:
+        logits: (N, K).
+        soft_label: (N, K), rows sum to 1.
+        q: in [0, 1]; 0 is cross-entropy itself.
+    """
+    log_probs = logits.float().log_softmax(dim=1)
+    if q == 0:
+        return -(soft_label * log_probs).sum(dim=1)
+    # The floor keeps the gradient of p^q finite where p is 0.
+    powers = log_probs.clamp_min(math.log(1e-4)).mul(q).exp()
+    return (soft_label * (1 - powers)).sum(dim=1) / q
+
+
+def muon_and_sgd(
+    network: nn.Module, head: nn.Module, muon_lr: float, max_lr: float, weight_decay: float, n_steps: int
+) -> list[tuple[torch.optim.Optimizer, LRScheduler]]:
+    """Muon for the hidden weight matrices, SGD with Nesterov momentum for all else; each on one cycle.
+
+    Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks") takes weights with
+    two axes.
+
+    Args:
+        network: all layers but the last.
+        head: the last, linear layer.
+        muon_lr: the highest learning rate of Muon.
+        max_lr: the highest learning rate of SGD.
+        weight_decay: of SGD.
+        n_steps: optimiser steps of the whole training.
+    """
+    hidden = [weight for weight in network.parameters() if weight.ndim == 2]
+    others = [weight for weight in network.parameters() if weight.ndim != 2]
+    muon = torch.optim.Muon(hidden, lr=muon_lr, momentum=0.9, weight_decay=0.0)
+    sgd = torch.optim.SGD(
+        [*others, *head.parameters()], lr=max_lr, momentum=0.9, nesterov=True, weight_decay=weight_decay
+    )
+    return [(muon, one_cycle(muon, muon_lr, n_steps)), (sgd, one_cycle(sgd, max_lr, n_steps))]
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, max_lr: float, n_steps: int) -> LRScheduler:
+    """A learning rate that rises in a line for a quarter of the steps and then falls to nearly 0."""
+    return OneCycleLR(
+        optimizer,
+        max_lr=max_lr,
+        # The rise of 4 steps would take none, and OneCycleLR divides by its length.
+        total_steps=max(n_steps, 5),
+        pct_start=0.25,
+        anneal_strategy="linear",
+        cycle_momentum=False,
+        final_div_factor=1e3,
+    )

@@ -1,0 +1,319 @@
+"""A model trained by torch, as stages call it: NumPy in, NumPy out.
+
+Importing this module imports torch and Lightning (about 5 seconds).
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from dvclive.lightning import DVCLiveLogger
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from tasks import TrainingError, plugins
+from tasks.contents import Content, Features, Images
+from tasks.sections import Section
+from tasks.tables.facts import DatasetFacts
+from tasks.training.batches import Batch, Places
+from tasks.training.checkpoints import write_checkpoint
+from tasks.training.loop import Classifier, Prediction, Recipe, Training, learning_rates_of
+from tasks.training.progress import EpochProgress
+from tasks.training.protocol import Predictions, Rows, Run, Signals, check_content
+from tasks.training.statistics import moments, rows_at_once
+
+# Prediction holds no gradients, so larger batches fit and cost less a row; of large pictures fewer come.
+_PREDICT_ROWS = 1024
+_PREDICT_BYTES = 2**22
+
+
+class TorchModel:
+    """A classifier that a `Recipe` describes; see `tasks.training.protocol.Model`."""
+
+    def __init__(
+        self, name: str, facts: DatasetFacts, options: Section, recipe: Recipe, run: Run | None = None
+    ) -> None:
+        self._name, self._facts, self._options, self._recipe, self._run = name, facts, options, recipe, run
+        self._precision = "auto" if run is None else run.precision
+        self._accelerator = "auto" if run is None else run.accelerator
+        self._classifier: Classifier | None = None
+
+    def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> Signals | None:
+        """See `Model`. Signals are those that the objective observes."""
+        run = self._run
+        if run is None:
+            raise TrainingError("A model of a checkpoint predicts; build a new one to train it.")
+        if len(rows.content) < 2:
+            raise TrainingError(f"Training needs at least 2 rows, found {len(rows.content)}.")
+        content = check_content(rows.content, self._facts)
+        torch.set_num_threads(run.threads)
+        with _seeded(run.seed), _flushed_denormals(), _quiet():
+            classifier = Classifier(self._recipe, _row_shape(self._facts), self._facts.n_classes)
+            mean, deviation = self._recipe.statistics or moments(content)
+            classifier.mean.copy_(torch.from_numpy(mean).view_as(classifier.mean))
+            classifier.deviation.copy_(torch.from_numpy(deviation).view_as(classifier.deviation))
+            training = Training(
+                classifier,
+                self._recipe,
+                plugins.load("objectives", run.objective),
+                run,
+                len(content),
+                learning_rates_of(self._name, self._options),
+            )
+            trainer = self._trainer(
+                max_epochs=run.epochs,
+                logger=DVCLiveLogger(dir=str(run.log_dir), save_dvc_exp=False, dvcyaml=None, report=None),
+                callbacks=[EpochProgress(run.title), *self._recipe.callbacks()],
+                num_sanity_val_steps=0,
+                log_every_n_steps=1,
+            )
+            trainer.fit(
+                training,
+                _training_loader(training, rows, unlabeled, self._facts),
+                None if held_out is None or not len(held_out.content) else _loader(held_out, self._facts),
+            )
+        self._classifier = classifier
+        margins = training.mean_margins()
+        return None if margins is None else Signals(margins)
+
+    def predict(self, content: Content) -> Predictions:
+        """See `Model`."""
+        content = check_content(content, self._facts)
+        loader = DataLoader(
+            _Content(content),
+            sampler=BatchSampler(range(len(content)), _predict_rows(content), drop_last=False),
+            batch_size=None,
+        )
+        with _flushed_denormals(), _quiet():
+            trainer = self._trainer(logger=False, enable_progress_bar=False)
+            batches = trainer.predict(Prediction(self._fitted(), self._recipe), loader)
+        probs, embeddings = (torch.cat(parts).cpu().numpy() for parts in zip(*batches or [], strict=True))
+        if not np.isfinite(probs).all():
+            raise TrainingError(
+                f"The model {self._name} gave probabilities that are no numbers. Raise train_fold.precision "
+                f"({self._precision}), or lower {learning_rates_of(self._name, self._options)}."
+            )
+        return Predictions(probs.astype(np.float32), embeddings.astype(np.float32))
+
+    def save(self, path: Path) -> None:
+        """See `Model`."""
+        weights = {name: value.cpu().numpy() for name, value in self._fitted().state_dict().items()}
+        # A checkpoint predicts as its training did; of the devices, only the CPU is everywhere.
+        accelerator = "cpu" if self._accelerator == "cpu" else "auto"
+        how = {"precision": np.array(self._precision), "accelerator": np.array(accelerator)}
+        write_checkpoint(path, self._name, self._options, self._facts, weights | how)
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take the weights that `save` wrote.
+
+        Raises:
+            ValueError: an array is missing, is one too many, or has another shape.
+        """
+        self._precision = str(arrays.get("precision", "auto"))
+        self._accelerator = str(arrays.get("accelerator", "auto"))
+        weights = {
+            name: torch.tensor(array)
+            for name, array in arrays.items()
+            if name not in ("precision", "accelerator")
+        }
+        with _seeded(0):
+            classifier = Classifier(self._recipe, _row_shape(self._facts), self._facts.n_classes)
+        for name in ("mean", "deviation"):
+            # The first edition has one value for all channels.
+            weights[name] = weights[name].expand_as(getattr(classifier, name))
+        try:
+            classifier.to(weights["head.weight"].dtype).load_state_dict(weights)
+        except (KeyError, RuntimeError, TypeError) as error:
+            raise ValueError(str(error)) from error
+        self._classifier = classifier.eval()
+
+    def _fitted(self) -> Classifier:
+        if self._classifier is None:
+            raise TrainingError(f"The model {self._name} has learned nothing yet: fit it first.")
+        return self._classifier
+
+    def _trainer(self, **settings: Any) -> pl.Trainer:
+        try:
+            return pl.Trainer(
+                accelerator=self._accelerator,
+                devices=1,
+                precision=_precision(self._precision, self._accelerator),
+                deterministic=True,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                **settings,
+            )
+        except MisconfigurationException as error:
+            raise TrainingError(
+                f"Expected a device that can do train_fold.accelerator {self._accelerator} with "
+                f"train_fold.precision {self._precision}, found none ({error}). Set both to auto."
+            ) from error
+
+
+def restore_model(
+    name: str,
+    facts: DatasetFacts,
+    options: Section,
+    recipe: Recipe,
+    arrays: Mapping[str, npt.NDArray[Any]],
+) -> TorchModel:
+    """The model with the weights of a checkpoint, ready to predict.
+
+    Raises:
+        ValueError: see `TorchModel.restore`.
+    """
+    model = TorchModel(name, facts, options, recipe)
+    model.restore(arrays)
+    return model
+
+
+def _row_shape(facts: DatasetFacts) -> tuple[int, ...]:
+    """(C, H, W) of pictures, (d,) of features."""
+    if facts.content != Images.kind:
+        return facts.shape
+    height, width, *channels = facts.shape
+    return (*channels, height, width) if channels else (1, height, width)
+
+
+def _precision(asked: str, accelerator: str) -> Any:
+    """The precision asked for; `auto` is bf16-mixed where the device computes in bfloat16, else 32-true."""
+    if asked != "auto":
+        return asked
+    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    features = torch.cpu.get_capabilities() if accelerator in ("auto", "cpu") else {}
+    native = features.get("avx512_bf16", False) or features.get("amx_bf16", False)
+    return "bf16-mixed" if native else "32-true"
+
+
+def _to_tensor(content: Images | Features) -> Tensor:
+    """Pictures as (N, C, H, W) uint8, features as they are; a copy."""
+    # `take` copies, so that torch never holds memory that it must not write to.
+    tensor = torch.from_numpy(content.values())
+    if isinstance(content, Features):
+        return tensor
+    return tensor[:, None] if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2).contiguous()
+
+
+class _Content(Dataset[Tensor]):
+    """Content by whole batches of positions."""
+
+    def __init__(self, content: Images | Features) -> None:
+        self._content = content
+
+    def __getitem__(self, rows: list[int]) -> Tensor:
+        return _to_tensor(self._content.take(np.asarray(rows)))
+
+
+class _Batches(Dataset[Batch]):
+    """Labelled and unlabelled rows by whole batches of positions."""
+
+    def __init__(self, rows: Rows, unlabeled: Content | None, facts: DatasetFacts) -> None:
+        # All rows as positions, which `take` then need not count for each batch.
+        self._rows, self._facts = rows.take(slice(None)), facts
+        self._unlabeled = None if unlabeled is None else check_content(unlabeled, facts)
+
+    def __getitem__(self, places: Places) -> Batch:
+        rows, others = np.asarray(places.labeled), np.asarray(places.unlabeled, dtype=np.int64)
+        chosen = self._rows.take(rows)
+        return Batch(
+            content=_to_tensor(check_content(chosen.content, self._facts)),
+            label=torch.from_numpy(chosen.label),
+            soft_label=torch.from_numpy(chosen.targets(self._facts.n_classes)),
+            weight=torch.from_numpy(chosen.weight),
+            rows=torch.from_numpy(rows),
+            unlabeled=(
+                None
+                if self._unlabeled is None or not len(others)
+                else _to_tensor(self._unlabeled.take(others))
+            ),
+            unlabeled_rows=torch.from_numpy(others),
+        )
+
+
+class _Epochs(Sampler[Places]):
+    """The batches that an objective draws anew each epoch."""
+
+    def __init__(self, draw: Callable[[torch.Generator], Iterator[Places]], seed: int) -> None:
+        self._draw, self._generator = draw, torch.Generator().manual_seed(seed)
+        self._n_batches = sum(1 for _ in draw(torch.Generator().manual_seed(seed)))
+
+    def __iter__(self) -> Iterator[Places]:
+        return self._draw(self._generator)
+
+    def __len__(self) -> int:
+        return self._n_batches
+
+
+def _training_loader(
+    training: Training, rows: Rows, unlabeled: Content | None, facts: DatasetFacts
+) -> DataLoader[Batch]:
+    run, n_unlabeled = training.run, 0 if unlabeled is None else len(unlabeled)
+
+    def draw(generator: torch.Generator) -> Iterator[Places]:
+        return training.objective.batches(
+            len(rows.content), n_unlabeled, run.batch_size, run.objective_options, generator
+        )
+
+    return DataLoader(_Batches(rows, unlabeled, facts), sampler=_Epochs(draw, run.seed), batch_size=None)
+
+
+def _loader(rows: Rows, facts: DatasetFacts) -> DataLoader[Batch]:
+    """All rows in their order."""
+    size = _predict_rows(check_content(rows.content, facts))
+    places = [
+        Places(range(start, min(start + size, len(rows.content))))
+        for start in range(0, len(rows.content), size)
+    ]
+    return DataLoader(_Batches(rows, None, facts), sampler=places, batch_size=None)
+
+
+def _predict_rows(content: Images | Features) -> int:
+    return rows_at_once(content, _PREDICT_BYTES, _PREDICT_ROWS)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generators (initial weights and dropout draw from them) and restore them after."""
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Treat vanishing values as 0, which otherwise slow a CPU down by orders of magnitude, and no longer."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        # torch has no way to ask for the state before; off is how every process starts.
+        torch.set_flush_denormal(False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's advertisements and the hint to use worker processes for in-memory slices."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            # Where there are no held-out rows, there is no held-out curve.
+            warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
+            warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.` is deprecated.*")
+            yield
+    finally:
+        logger.setLevel(level)
