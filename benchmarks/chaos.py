@@ -22,12 +22,11 @@ from benchmarks.workspaces import make_workspace, set_params
 FOLDER = Path(".cache/chaos").resolve()
 SETTINGS = {
     "download.dataset": "digits",
-    "assign_folds.n_splits": 2,
     "train_fold.folds": [0, 1],
     "train_fold.epochs": 8,
     "train_fold.batch_size": 32,
-    "train_fold.shift": 0,
-    "train_fold.eval_shift": 0,
+    "models.convnet.shift": 0,
+    "models.convnet.eval_shift": 0,
 }
 
 

@@ -13,9 +13,9 @@ SETTINGS = {
     "download.dataset": "digits",
     "train_fold.batch_size": 32,
     "train_fold.epochs": 12,
-    "train_fold.max_lr": 0.05,
-    "train_fold.shift": 0,
-    "train_fold.eval_shift": 0,
+    "models.convnet.max_lr": 0.05,
+    "models.convnet.shift": 0,
+    "models.convnet.eval_shift": 0,
 }
 
 

@@ -326,7 +326,7 @@ def measure() -> None:
         )
     start_s = cpu_s([sys.executable, "-c", "import dvc.cli, dvc.commands.repro, dvc.repo.reproduce"], Path())
     print(f"start of dvc: {start_s:.2f} s")
-    imports_s = cpu_s([sys.executable, "-c", "import tasks.models.classifier, dvc.repo"], Path())
+    imports_s = cpu_s([sys.executable, "-c", "import tasks.training.torch_model, dvc.repo"], Path())
     print(f"imports of a training stage: {imports_s:.2f} s")
     for engine in ("local", "dask", "ray"):
         print(f"Prefect task, {engine}: {1000 * measure_tasks(engine):.0f} ms", flush=True)
@@ -338,7 +338,7 @@ def check() -> None:
     from benchmarks.doors import FLOW, prefect_server, seconds
     from benchmarks.workspaces import make_workspace
 
-    changes = {"assign_folds.n_splits": 5, "train_fold.folds": [0, 1, 2, 3, 4], "train_fold.epochs": 20}
+    changes = {"train_fold.folds": [0, 1, 2, 3, 4], "train_fold.epochs": 20}
     with tempfile.TemporaryDirectory() as made, prefect_server() as url:
         folder, environment = Path(made).resolve() / "workspace", {"PREFECT_API_URL": url}
         make_workspace(folder, SETTINGS | changes)
