@@ -23,9 +23,10 @@ from playwright.sync_api import expect, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
-from tasks.tables.catalog import EXAMPLES, FILTER_COLUMNS, GIVEN_LABELS, LABEL_ISSUES
+from tasks.tables.catalog import EXAMPLES, FILTER_COLUMNS, GIVEN_LABELS, LABEL_ISSUES, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.io import make_table, write_table
+from tasks.tables.schemas import Artifact
 
 ROWS = 70_000
 RUNS = 5
@@ -61,15 +62,18 @@ def write_suspects(
         "text": lambda: [f'<b>Text</b> of row {i}: it\'s\na "quoted" & long one.' for i in range(n_rows)],
         "features": lambda: rng.normal(size=(n_rows, 4)),
     }
-    split: dict[str, Any] = {"split": ["train"] * n_rows}
-    if test_share:
-        split["original_split"] = np.where(rng.random(n_rows) < test_share, "test", "train")
-    tables = {
-        "examples": (EXAMPLES, {**split, "true_label": given, content: values[content]()}),
+    split = ["train"] * n_rows
+    original_split = np.where(rng.random(n_rows) < test_share, "test", "train")
+    key = [f"row {i}" for i in range(n_rows)]
+    labels = {"given_label": pa.nulls(n_rows, pa.int16()), "true_label": given}
+    tables: dict[str, tuple[Artifact, dict[str, Any]]] = {
+        "examples": (EXAMPLES, {"key": key, "split": split, **labels, content: values[content]()}),
+        "splits": (SPLIT_ROWS, {"group": ids, "split": split, "original_split": original_split}),
         "given_labels": (
             GIVEN_LABELS,
             {
-                **split,
+                "key": key,
+                "split": split,
                 "given_label": given,
                 "true_label": pa.nulls(n_rows, pa.int16()),
                 "is_noisy": pa.nulls(n_rows, pa.bool_()),
@@ -78,14 +82,19 @@ def write_suspects(
         "label_issues": (
             LABEL_ISSUES,
             {
+                "key": key,
                 "given_label": given,
                 "suggested_label": suggested,
                 "suggested_prob": 1 - confidence / 2,
+                "second_label": (suggested + 1) % n_classes,
+                "second_prob": confidence / 4,
+                "error_prob": pa.nulls(n_rows, pa.float32()),
                 **dict.fromkeys(
                     ("self_confidence", "normalized_margin", "confidence_weighted_entropy"), confidence
                 ),
                 **dict.fromkeys(("importance", "contrast"), confidence),
                 "importance_percentile": 100 * np.arange(1, n_rows + 1) / n_rows,
+                "contradicts": np.zeros(n_rows, dtype=bool),
                 "is_issue": is_issue,
                 "rank": pa.array(rank, pa.int64(), mask=~is_issue),
                 **dict.fromkeys(FILTER_COLUMNS, is_issue),

@@ -8,36 +8,25 @@ and used here alone.
 import difflib
 import hashlib
 import io
-import math
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows import FlowError, pipeline
 from flows.record import experiments
 from tasks import ArtifactError
-from tasks.tables.schemas import Artifact, Column, Tensor, column_array
+from tasks.tables.portions import TableReader
+from tasks.tables.schemas import Artifact
 
 WORKSPACE, LAST = "workspace", "last"
-# A portion is no more rows than that, nor more numbers of a tensor column: 2 MB, which take 10 to decode.
-_PORTION_ROWS, _PORTION_ENTRIES = 8192, 2**19
-# Otherwise row groups, whose size is their writer's choice, come in whole.
-_READ_OPTIONS: Mapping[str, Any] = {
-    "pre_buffer": False,
-    "buffer_size": 2**20,
-    "page_checksum_verification": True,
-}
 Read = TypeVar("Read")
 
 
@@ -172,60 +161,34 @@ class Revision:
         Raises:
             RevisionError: the file cannot be had or read, or a column is missing or of another kind.
         """
-        wanted = list(dict.fromkeys(["example_id", *needed]))
-        file = self.file(path)
-        # Not `read_table`, whose machinery for data sets imports pandas.
-        with self._checked(path), pq.ParquetFile(file, **_READ_OPTIONS) as parquet:
-            schema = parquet.schema_arrow
-            wanted += [name for name in optional if name in schema.names]
-            _check_columns(schema, artifact, wanted)
-            table = parquet.read(columns=wanted)
-            ids = column_array(table, "example_id")
-            if len(np.unique(ids)) != len(ids):
-                raise ArtifactError("column `example_id` was expected to be unique, found one twice")
-            _check_values(table, artifact)
-        return table if _ascend(ids) else table.take(pa.array(np.argsort(ids)))
+        with self._checked():
+            reader = self._reader(path, artifact, needed, optional)
+            return pa.concat_tables([reader.nothing(), *reader.portions()])
 
     def portions(self, path: str, artifact: Artifact, needed: Sequence[str]) -> Iterator[pa.Table]:
-        """The same, some thousands of rows at a time: what it takes in memory are the ids and one portion.
+        """The same, some rows at a time: what it takes in memory is one portion.
 
         A file in another order, which no stage writes, is sorted in memory.
 
         Raises:
             RevisionError: see `table`.
         """
-        wanted = ["example_id", *needed]
-        with self._checked(path), pq.ParquetFile(self.file(path), **_READ_OPTIONS) as file:
-            schema = file.schema_arrow
-            _check_columns(schema, artifact, wanted)
-            tensors = (schema.field(name).type for name in wanted)
-            widths = [math.prod(kind.shape) for kind in tensors if isinstance(kind, pa.FixedShapeTensorType)]
-            n_rows = min(_PORTION_ROWS, max(_PORTION_ENTRIES // max([1, *widths]), 1))
-            if not _ascend(column_array(file.read(columns=["example_id"]), "example_id")):
-                table = self.table(path, artifact, needed)
-                yield from (table.slice(start, n_rows) for start in range(0, table.num_rows, n_rows))
-                return
-            for batch in file.iter_batches(n_rows, columns=wanted):
-                table = pa.Table.from_batches([batch])
-                _check_values(table, artifact)
-                if table.num_rows:
-                    yield table
+        with self._checked():
+            yield from self._reader(path, artifact, needed).portions()
+
+    def _reader(
+        self, path: str, artifact: Artifact, needed: Sequence[str], optional: Sequence[str] = ()
+    ) -> TableReader:
+        file, where = self.file(path), f"{self.name}: {path}"
+        advised = replace(artifact, advice="--no-rows compares without it.")
+        return TableReader(file, advised, needed, optional, any_layout=True, where=where)
 
     @contextmanager
-    def _checked(self, path: str) -> Iterator[None]:
-        """Turn what is wrong with a Parquet file into a sentence that names the version and the file."""
+    def _checked(self) -> Iterator[None]:
         try:
             yield
         except ArtifactError as error:
-            raise RevisionError(
-                f"{self.name}: {path}: {error}. That version wrote another layout than this code reads; "
-                "--no-rows compares without it."
-            ) from error
-        except (pa.ArrowException, OSError) as error:
-            raise RevisionError(
-                f"{self.name}: {path}: expected a readable Parquet file, found a damaged one "
-                f"({' '.join(str(error).split())})."
-            ) from error
+            raise RevisionError(str(error)) from error
 
     @cached_property
     def _files(self) -> Any:
@@ -361,30 +324,3 @@ def _md5(file: Any) -> str:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
-
-
-def _check_columns(schema: pa.Schema, artifact: Artifact, wanted: Sequence[str]) -> None:
-    for column in (column for column in artifact.columns if column.name in wanted):
-        place = schema.get_field_index(column.name)
-        kind = f"column `{column.name}` ({column.type})"
-        if place < 0:
-            raise ArtifactError(f"{kind} was expected, found only {', '.join(schema.names)}")
-        if not _fits(column, schema.field(place).type):
-            raise ArtifactError(f"{kind} was expected, found {schema.field(place).type}")
-
-
-def _check_values(table: pa.Table, artifact: Artifact) -> None:
-    for column in (column for column in artifact.columns if column.name in table.column_names):
-        if not column.nullable and (n_null := table.column(column.name).null_count):
-            raise ArtifactError(f"column `{column.name}` was expected without nulls, found {n_null}")
-
-
-def _ascend(ids: npt.NDArray[Any]) -> bool:
-    return bool(np.all(ids[1:] > ids[:-1]))
-
-
-def _fits(column: Column, found: pa.DataType) -> bool:
-    if isinstance(column.type, Tensor):
-        return column.type.matches(found)
-    alike = (pa.types.is_integer, pa.types.is_floating)
-    return found == column.type or any(is_kind(found) and is_kind(column.type) for is_kind in alike)

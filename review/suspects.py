@@ -10,16 +10,15 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.page import Content, content_of, read_contents
+from tasks.page import Content, content_of
 from tasks.page.contents import PICTURE_SIDE, picture_of
-from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts, read_facts
-from tasks.tables.io import damaged, read_table
-from tasks.tables.joins import locate
+from tasks.tables.io import read_table
+from tasks.tables.joins import join, locate
+from tasks.tables.portions import TableReader
 from tasks.tables.schemas import column_array
 
 # Contents up to so many bytes stay in memory (MNIST's are 55 MB); of larger ones each page reads its own.
@@ -124,16 +123,11 @@ def read_suspects(data: Path) -> Suspects:
     columns = ["given_label", "suggested_label", "suggested_prob", "self_confidence", "importance_percentile"]
     path = data / "label_issues.parquet"
     issues = read_table(path, LABEL_ISSUES, columns=[*columns, "is_issue", "rank"])
-    given = read_table(
-        data / "given_labels.parquet", GIVEN_LABELS, columns=["split"], optional=["original_split"]
-    )
-    split = column_array(given, "original_split" if "original_split" in given.column_names else "split")
     ids = column_array(issues, "example_id")
     is_issue = column_array(issues, "is_issue")
     rank = issues.column("rank").fill_null(np.iinfo(np.int64).max).to_numpy()
     order = np.lexsort((ids, column_array(issues, "self_confidence"), rank))
-    rows = locate(column_array(given, "example_id"), ids[order], str(data / "given_labels.parquet"))
-    split = split[rows]
+    split = _read_splits(data, ids)[order]
     return Suspects(
         facts=read_facts(issues, str(path)),
         signature=signature,
@@ -149,6 +143,16 @@ def read_suspects(data: Path) -> Suspects:
     )
 
 
+def _read_splits(data: Path, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """(N,) the split of each row as its owner has it."""
+    path = data / "splits.parquet"
+    if path.exists():
+        return column_array(join(read_table(path, SPLIT_ROWS, ["original_split"]), ids), "original_split")
+    # Probabilities of one's own may come without.
+    given = read_table(data / "given_labels.parquet", GIVEN_LABELS, ["split"])
+    return column_array(join(given, ids), "split")
+
+
 class Contents:
     """The contents of rows, from memory where all of them are small enough, else from the file.
 
@@ -156,17 +160,14 @@ class Contents:
     """
 
     def __init__(self, path: Path, facts: DatasetFacts) -> None:
-        self.path = path
-        self.exists = path.exists()
+        self._kind = facts.content
+        self._reader = TableReader(path, EXAMPLES, [facts.content]) if path.exists() else None
         # Whether there is more to see than a page shows.
         self.are_shrunk = facts.content == "image" and max(facts.shape[:2]) > PICTURE_SIDE
         self._from_memory: Callable[[int], Content] | None = None
-        if self.exists and _size(path, facts) <= _IN_MEMORY_BYTES:
-            table = read_table(path, EXAMPLES, columns=[facts.content])
-            ids, values = column_array(table, "example_id"), column_array(table, facts.content)
-            order = np.argsort(ids, kind="stable")
-            self._ids = ids[order]
-            self._from_memory = lru_cache(2_000)(lambda row: content_of(facts.content, values[order[row]]))
+        if self._reader is not None and self._reader.n_bytes <= _IN_MEMORY_BYTES:
+            self._ids, values = self._reader.column("example_id"), self._reader.column(self._kind)
+            self._from_memory = lru_cache(2_000)(lambda row: content_of(self._kind, values[row]))
 
     def show(self, ids: npt.NDArray[Any]) -> list[Content]:
         """What a page shows of each of `ids` (M,).
@@ -174,13 +175,12 @@ class Contents:
         Raises:
             ArtifactError: the file is damaged, or lacks one of them.
         """
-        if not self.exists:
+        if self._reader is None:
             return [Content(text="(data/examples.parquet is not here)")] * len(ids)
-        if self._from_memory is None:
-            found = read_contents(self.path, ids)
-            return [found[example_id] for example_id in ids.tolist()]
-        rows = locate(self._ids, ids, str(self.path))
-        return [self._from_memory(row) for row in rows.tolist()]
+        if self._from_memory is not None:
+            return [self._from_memory(row) for row in locate(self._ids, ids, self._reader.where).tolist()]
+        values = column_array(self._reader.rows(ids), self._kind)
+        return [content_of(self._kind, value) for value in values]
 
     def picture(self, example_id: int) -> bytes | None:
         """A picture in its own size, as PNG; None where contents are no pictures or not there.
@@ -188,21 +188,11 @@ class Contents:
         Raises:
             ArtifactError: the file is damaged.
         """
-        if not self.exists or not self.are_shrunk:
+        if self._reader is None or not self.are_shrunk:
             return None
-        with damaged(self.path, EXAMPLES):
-            chosen = pc.field("example_id") == example_id
-            table = pq.read_table(self.path, columns=["example_id", "image"], filters=chosen)
+        table = self._reader.find(np.array([example_id]))
         if not table.num_rows:
             return None
         buffer = io.BytesIO()
         picture_of(column_array(table, "image")[0]).save(buffer, format="PNG")
         return buffer.getvalue()
-
-
-def _size(path: Path, facts: DatasetFacts) -> int:
-    """About how many bytes the contents take."""
-    if facts.content == "text":
-        return path.stat().st_size
-    n_rows: int = pq.read_metadata(path).num_rows
-    return n_rows * int(np.prod(facts.shape)) * (1 if facts.content == "image" else 4)

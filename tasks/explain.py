@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -33,10 +34,11 @@ from tasks.tables.catalog import (
     TRAINING_SET,
 )
 from tasks.tables.facts import DatasetFacts, read_facts
-from tasks.tables.io import damaged, existing
+from tasks.tables.io import damaged
 from tasks.tables.keys import example_id_of
+from tasks.tables.portions import TableReader
 from tasks.tables.proofs import OUT_OF_FOLD
-from tasks.tables.schemas import Artifact, check_schema, column_array, tensor_rows
+from tasks.tables.schemas import Artifact, column_array, tensor_rows
 
 _SCORES = (
     "self_confidence",
@@ -121,12 +123,8 @@ def describe_life(params: Params, workspace: Path, key: str, ask_classifiers: bo
 
 
 def _row(path: Path, artifact: Artifact, example_id: int, columns: Sequence[str] | None = None) -> Any:
-    """The row of a table, as a table; None if there is none. Only row groups that may have it are read."""
-    existing(path, artifact)
-    with damaged(path, artifact):
-        check_schema(pq.read_schema(path), artifact, str(path), columns)
-        wanted = None if columns is None else ["example_id", *columns]
-        table = pq.read_table(path, columns=wanted, filters=pc.field("example_id") == example_id)
+    """The row of a table, as a table; None if there is none. Only the part that may hold it is read."""
+    table = TableReader(path, artifact, columns).find(np.array([example_id]))
     return table if table.num_rows else None
 
 

@@ -2,21 +2,17 @@
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tasks import ArtifactError
 from tasks.tables.catalog import EXAMPLES
-from tasks.tables.facts import read_facts
-from tasks.tables.io import damaged, existing
-from tasks.tables.schemas import check_schema, column_array
+from tasks.tables.portions import TableReader
+from tasks.tables.schemas import column_array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,7 +22,7 @@ PICTURE_SIDE = 128
 _JPEG_QUALITY = 80
 _TEXT_CHARACTERS = 600
 _FEATURES = 8
-# Rows of pictures that are decoded at a time.
+# Pictures of about so many bytes are held at a time.
 _BATCH_BYTES = 2**24
 
 
@@ -39,50 +35,23 @@ class Content:
 
 
 def read_contents(path: Path, ids: npt.NDArray[Any]) -> dict[int, Content]:
-    """The contents of a few examples of data/examples.parquet, by id.
+    """The contents of a few examples of data/examples.parquet, also of an older version, by id.
 
-    Only row groups that hold one of `ids` (M,) are decoded, a small batch at a time, so that a table much
-    larger than memory costs time alone.
+    Only parts of the file that hold one of `ids` (M,) are read, one at a time, so that a table much larger
+    than memory costs time alone.
 
     Raises:
         ArtifactError: the file is missing or damaged, or lacks one of `ids`.
     """
-    existing(path, EXAMPLES)
-    wanted = np.unique(ids)
+    reader = TableReader(path, EXAMPLES, [], any_layout=True)
+    kind, wanted = reader.facts.content, np.unique(ids)
+    step = max(_BATCH_BYTES // max(math.prod(reader.facts.shape), 1), 1)
     found: dict[int, Content] = {}
-    with damaged(path, EXAMPLES), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        facts = read_facts(file.schema_arrow.empty_table(), str(path))
-        check_schema(file.schema_arrow, EXAMPLES, str(path), [facts.content])
-        batch_rows = max(_BATCH_BYTES // max(int(np.prod(facts.shape)), 1), 1)
-        groups = [
-            group
-            for group in range(file.metadata.num_row_groups)
-            if np.isin(
-                column_array(file.read_row_group(group, columns=["example_id"]), "example_id"), wanted
-            ).any()
-        ]
-        for example_id, value in _rows_of(file, groups, facts.content, wanted, min(batch_rows, 4_096)):
-            found[example_id] = content_of(facts.content, value)
-    if len(found) < len(wanted):
-        missing = sorted(set(wanted.tolist()) - found.keys())
-        raise ArtifactError(
-            f"{path}: expected a row for every example_id asked for, found {len(missing)} missing, the first "
-            f"{missing[0]}. Rebuild the tables with `dvc repro`."
-        )
+    for start in range(0, len(wanted), step):
+        some = wanted[start : start + step]
+        values = column_array(reader.rows(some, [kind]), kind)
+        found.update(zip(some.tolist(), (content_of(kind, value) for value in values), strict=True))
     return found
-
-
-def _rows_of(
-    file: pq.ParquetFile, groups: Sequence[int], column: str, wanted: npt.NDArray[Any], batch_rows: int
-) -> Iterator[tuple[int, Any]]:
-    if not groups:
-        return
-    for batch in file.iter_batches(batch_rows, row_groups=groups, columns=["example_id", column]):
-        table = pa.Table.from_batches([batch])
-        ids = column_array(table, "example_id")
-        rows = np.flatnonzero(np.isin(ids, wanted))
-        if len(rows):
-            yield from zip(ids[rows].tolist(), column_array(table.take(rows), column), strict=True)
 
 
 def content_of(kind: str, value: Any) -> Content:

@@ -45,7 +45,7 @@ class TableReader:
         n_rows: rows of all parts.
         starts: (parts + 1,) the number of the first row of each part, and `n_rows`.
         bounds: (parts, 2) the lowest and the highest id of each part.
-        part_bytes: about what the largest part takes in memory.
+        part_bytes: about what the largest part takes in memory, and `n_bytes` all of them.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class TableReader:
         self.starts = np.cumsum([0, *(self._metadata.row_group(group).num_rows for group in self._groups)])
         self.n_rows = int(self.starts[-1])
         self._sizes = [self._measure(group) for group in self._groups]
-        self.part_bytes = max(self._sizes, default=0)
+        self.part_bytes, self.n_bytes = max(self._sizes, default=0), sum(self._sizes)
         self._check_sizes()
         found = list(map_in_order(self._bounds_of, len(self), available_cores()))
         self.bounds = np.array([bounds for bounds, _ in found], dtype=np.int64).reshape(-1, 2)

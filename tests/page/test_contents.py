@@ -24,7 +24,9 @@ def write_examples(path: Path, content: str, values: Any, shape: tuple[int, ...]
     n_rows = len(values)
     columns = {
         "example_id": np.arange(n_rows) * 10,
+        "key": [f"row {row}" for row in range(n_rows)],
         "split": ["train"] * n_rows,
+        "given_label": [None] * n_rows,
         "true_label": [None] * n_rows,
         content: values,
     }
@@ -54,7 +56,8 @@ def test_a_large_picture_is_shrunk_and_keeps_its_proportions() -> None:
 
 
 def test_contents_come_by_id_whatever_the_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.tables.io.ROW_GROUP_ROWS", 16)
+    monkeypatch.setattr("tasks.tables.io.GROUP_ROWS", 16)
+    monkeypatch.setattr("tasks.page.contents._BATCH_BYTES", 12)
     images = np.arange(100, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 3), dtype=np.uint8)
     write_examples(tmp_path / "examples.parquet", "image", images, (2, 3))
     found = read_contents(tmp_path / "examples.parquet", np.array([990, 0, 170, 0]))
