@@ -3,8 +3,8 @@
 Both give out-of-fold probabilities for all rows over 5 folds, in turn, each as a program from its start to
 its result, imports included. The tutorial's: its ConvNet under skorch, 10 epochs, scikit-learn's
 `cross_val_predict`, as many threads as there are cores. Ours: the stages `assign_folds` to `aggregate` with
-all rows pooled, folds side by side, one a core, in forks of one process that has imported torch; folds that do
-not fill the cores share them. `SETTINGS` are for clean labels, which need no noise-robust loss and fewer
+all rows pooled, folds side by side, one a core, in forks of one process that has imported torch; folds that
+do not fill the cores share them. `SETTINGS` are for clean labels, which need no noise-robust loss and fewer
 epochs.
 """
 

@@ -233,7 +233,7 @@ def test_stages_never_import_each_other_nor_a_plug_in() -> None:
 
 
 def test_stages_and_libraries_name_no_plug_in() -> None:
-    """A plug-in's name stands in its file, in params.yaml and in what params.yaml had before, nowhere else."""
+    """A plug-in has its name in its file and in params.yaml, nowhere else."""
     names = {name for kind in plugins.KINDS for name in plugins.names(kind)} - {"parquet"}
     of_plugins = {path for kind in plugins.KINDS for path in folder_of(kind).glob("*.py")}
     for path in {*(ROOT / "tasks").rglob("*.py"), *(ROOT / "flows").rglob("*.py")} - of_plugins:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.params import Params
-from tasks.tables.catalog import EXAMPLES, HELD_OUT, SPLIT_ROWS
+from tasks.tables.catalog import EXAMPLES, SPLIT_ROWS
 from tasks.tables.io import make_table, write_table
 from tasks.tables.portions import TableReader
 from tasks.tables.schemas import column_array
@@ -14,7 +14,6 @@ from tasks.tables.schemas import column_array
 
 def split_rows(params: Params, workspace: Path) -> None:
     """Write data/splits.parquet: the group and the split of each row."""
-    section = params.split_rows
     examples = TableReader(EXAMPLES.at(workspace), EXAMPLES, ["split"])
     facts = examples.facts
     ids, original = examples.column("example_id"), examples.column("split")
@@ -29,6 +28,5 @@ def split_rows(params: Params, workspace: Path) -> None:
         ]
     )
     split = np.where(np.isin(original, params.download.pool), "train", original)
-    del section, HELD_OUT
     columns = {"example_id": ids, "group": group, "split": split, "original_split": original}
     write_table(SPLIT_ROWS.at(workspace), make_table(SPLIT_ROWS, facts, columns), SPLIT_ROWS)

@@ -3,10 +3,10 @@ import tracemalloc
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from tasks.pseudo_labels.selection import repair_labels
 
 from tasks.decisions.apply import apply_decisions, match_decisions
 from tasks.decisions.log import Decision
-from tasks.pseudo_labels.selection import repair_labels
 
 CLASSES = ("ant", "bee", "cat")
 IDS = np.array([3, 5, 8, 13])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from scipy.stats import binom, binomtest, norm
+from tasks.pseudo_labels.selection import repair_labels
 
 from tasks.label_quality.changes import (
     ACTIONS,
@@ -24,7 +25,6 @@ from tasks.label_quality.changes import (
     sign_test,
     total_variation,
 )
-from tasks.pseudo_labels.selection import repair_labels
 
 
 def version(rng: np.random.Generator, n: int, n_classes: int = 3) -> dict[str, np.ndarray]:

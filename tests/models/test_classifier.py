@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tasks.models.classifier import TrainingRows
 
 from tasks import ArtifactError, TrainingError
 from tasks.models import classifier
-from tasks.models.classifier import TrainingRows
 from tasks.params import TrainFold, load_params
 from tasks.tables.facts import DatasetFacts
 

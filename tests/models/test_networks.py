@@ -5,9 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
-
 from tasks.models.networks import NETWORKS, MatrixConv2d, generalized_cross_entropy, shift_images
+from torch import nn
 
 
 @settings(max_examples=30, deadline=None)
