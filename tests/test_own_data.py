@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,13 +51,13 @@ def own_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         rows.writerows((ids[i], NAMES[labels[i]]) for i in rng.permutation(np.flatnonzero(~is_test)))
 
     write_params(
-        folder, inject_noise__kind="file", inject_noise__path="labels.csv", train_fold__network="mlp"
+        folder, inject_noise__kind="file", inject_noise__path="labels.csv", train_fold__model="mlp"
     )
     sets = {
         "given": {"table": "given_labels", "checkpoint": "classifier_given"},
         "cleaned": {"table": "training_set", "checkpoint": "classifier"},
     }
-    own = {"download.dataset": "parquet", "download.class_names": NAMES, "retrain.label_sets": sets}
+    own = {"download.dataset": "parquet", "datasets.parquet.class_names": NAMES, "retrain.label_sets": sets}
     set_params(folder / "params.yaml", own)
     run_pipeline(folder)
     return folder, ids[wrong]
@@ -189,9 +188,3 @@ def test_the_pipeline_for_own_probabilities_has_the_stages_of_the_main_one() -> 
     assert own.keys() == {"import_probs", "prune", "pseudo_label"}
     for name in ("prune", "pseudo_label"):
         assert own[name] == main[name]
-    # The code behind the import: what it imports of tasks, but for what passes values on.
-    code = (ROOT / "tasks" / "import_probs.py").read_text()
-    imported = set(re.findall(r"^from tasks\.(\w+)", code, flags=re.MULTILINE))
-    assert {f"tasks/{name}" for name in imported} | {"tasks/import_probs.py"} <= set(
-        own["import_probs"]["deps"]
-    )

@@ -1,43 +1,36 @@
-"""Stage retrain: one label set in, a checkpoint and its figures on the clean test split out."""
+"""Stage retrain: one label set in, a checkpoint and its probabilities of rows that nobody trains on out."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 from small_runs import write_params
 
 from tasks import DatasetError
-from tasks.models import classifier
 from tasks.params import load_params
+from tasks.reading import read_content
 from tasks.retrain import retrain
-from tasks.tables.catalog import EXAMPLES
+from tasks.tables.catalog import EXAMPLES, SPLIT_ROWS, TEST_PROBS, TRAINING_SET
 from tasks.tables.io import read_table
 from tasks.tables.schemas import column_array
+from tasks.training.checkpoints import load_model
 
 
-def test_metrics_are_those_of_the_checkpoint_on_the_true_test_labels(finished_run: Path) -> None:
-    model, class_names = classifier.load(finished_run / "models" / "classifier.ckpt")
-    assert class_names == tuple(str(k) for k in range(10))
-    examples = read_table(finished_run / "data" / "examples.parquet", EXAMPLES)
-    test = column_array(examples, "split") == "test"
-    predicted = classifier.predict(model, column_array(examples, "image")[test]).pred_probs.argmax(axis=1)
-    accuracy = np.mean(predicted == column_array(examples, "true_label")[test])
-    metrics = json.loads((finished_run / "metrics" / "retrain_cleaned.json").read_text())
-    assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
-    assert metrics["n_test_rows"] == test.sum() == 359
-
-
-def test_the_reliability_diagram_is_that_of_the_test_rows(finished_run: Path) -> None:
-    for name in ("given", "cleaned", "true"):
-        bins = pacsv.read_csv(finished_run / "plots" / "reliability" / f"retrain_{name}.csv").to_pylist()
-        metrics = json.loads((finished_run / "metrics" / f"retrain_{name}.json").read_text())
-        assert sum(row["rows"] for row in bins) == metrics["n_test_rows"]
-        right = sum(row["rows"] * row["accuracy"] for row in bins) / metrics["n_test_rows"]
-        assert right == pytest.approx(metrics["test"]["accuracy"])
+def test_test_probabilities_are_those_of_the_checkpoint(finished_run: Path) -> None:
+    model, facts = load_model(finished_run / "models" / "classifier.ckpt")
+    assert facts.class_names == tuple(str(k) for k in range(10))
+    examples = read_table(EXAMPLES.at(finished_run), EXAMPLES, columns=["split"])
+    rows = np.flatnonzero(column_array(examples, "split") == "test")
+    found = read_table(TEST_PROBS.at(finished_run, labels="cleaned"), TEST_PROBS)
+    np.testing.assert_array_equal(
+        column_array(found, "example_id"), column_array(examples, "example_id")[rows]
+    )
+    assert set(column_array(found, "split")) == {"test"}
+    predicted = model.predict(read_content(EXAMPLES.at(finished_run), facts).take(rows))
+    np.testing.assert_array_equal(column_array(found, "pred_probs"), predicted.pred_probs)
 
 
 def test_each_label_set_trains_on_its_own_labels(finished_run: Path) -> None:
@@ -50,8 +43,8 @@ def test_each_label_set_trains_on_its_own_labels(finished_run: Path) -> None:
         name: json.loads((finished_run / "metrics" / f"retrain_{name}.json").read_text())["n_rows"]
         for name in ("given", "cleaned", "true")
     }
-    kept = pq.read_metadata(finished_run / "data" / "training_set.parquet").num_rows
-    assert rows == {"given": 1438, "cleaned": kept, "true": 1438}
+    weight = column_array(read_table(TRAINING_SET.at(finished_run), TRAINING_SET), "weight")
+    assert rows == {"given": 1438, "cleaned": int((weight > 0).sum()), "true": 1438}
 
 
 def test_unknown_truth_is_refused_with_a_remedy(workspace_copy: Path) -> None:
@@ -64,16 +57,28 @@ def test_unknown_truth_is_refused_with_a_remedy(workspace_copy: Path) -> None:
         retrain(load_params(workspace_copy / "params.yaml"), workspace_copy, labels="true")
 
 
-def test_without_a_test_split_there_are_no_test_figures(workspace_copy: Path) -> None:
+def test_without_rows_to_measure_on_the_table_of_probabilities_has_none(workspace_copy: Path) -> None:
     write_params(workspace_copy, train_fold__epochs=1)
-    path = workspace_copy / "data" / "examples.parquet"
+    path = SPLIT_ROWS.at(workspace_copy)
     table = pq.read_table(path)
     index = table.column_names.index("split")
     splits = pa.array(["train"] * table.num_rows)
     pq.write_table(table.set_column(index, table.schema.field("split"), splits), path)
     retrain(load_params(workspace_copy / "params.yaml"), workspace_copy, labels="given")
-    metrics = json.loads((workspace_copy / "metrics" / "retrain_given.json").read_text())
-    assert metrics == {"n_rows": 1438, "n_test_rows": 0}
-    bins = pacsv.read_csv(workspace_copy / "plots" / "reliability" / "retrain_given.csv")
-    assert bins.column_names == ["low", "high", "rows", "confidence", "accuracy"]
-    assert bins.num_rows == 0
+    assert read_table(TEST_PROBS.at(workspace_copy, labels="given"), TEST_PROBS).num_rows == 0
+
+
+def test_a_training_set_in_which_nothing_was_cleaned_is_said_to_be_one(
+    workspace_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_params(workspace_copy, train_fold__model="nearest_mean")
+    params = load_params(workspace_copy / "params.yaml")
+    retrain(params, workspace_copy, labels="cleaned")
+    assert "nothing was cleaned" not in capsys.readouterr().out
+    path = TRAINING_SET.at(workspace_copy)
+    table = read_table(path, TRAINING_SET)
+    index = table.column_names.index("action")
+    kept = pa.array(["kept"] * table.num_rows)
+    pq.write_table(table.set_column(index, table.schema.field("action"), kept), path)
+    retrain(params, workspace_copy, labels="cleaned")
+    assert "nothing was cleaned" in capsys.readouterr().out

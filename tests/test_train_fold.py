@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from tasks.params import load_params
-from tasks.tables.catalog import FOLD_PRED_PROBS, FOLDS
+from tasks.tables.catalog import FOLD_PRED_PROBS, FOLDS, GIVEN_LABELS, TRAINING_SIGNALS
 from tasks.tables.io import read_table
+from tasks.tables.joins import join
 from tasks.tables.proofs import rows_digest
 from tasks.tables.schemas import column_array
 from tasks.train_fold import fold_seed, train_fold
@@ -20,6 +21,19 @@ def test_the_fold_file_holds_its_rows_and_the_digest_of_the_others(finished_run:
         np.testing.assert_array_equal(column_array(table, "example_id"), ids[fold_of == fold])
         np.testing.assert_allclose(column_array(table, "pred_probs").sum(axis=1), 1, atol=1e-5)
         assert table.schema.metadata[b"trained_on"].decode() == rows_digest(ids[fold_of != fold])
+
+
+def test_training_signals_are_of_the_rows_that_the_model_learned_from(finished_run: Path) -> None:
+    folds = read_table(finished_run / "data" / "folds.parquet", FOLDS)
+    ids, fold_of = column_array(folds, "example_id"), column_array(folds, "fold")
+    given = read_table(finished_run / "data" / "given_labels.parquet", GIVEN_LABELS)
+    for fold in (0, 1):
+        signals = read_table(TRAINING_SIGNALS.at(finished_run, fold=fold), TRAINING_SIGNALS)
+        np.testing.assert_array_equal(column_array(signals, "example_id"), ids[fold_of != fold])
+        # Wrong labels have the lower margins: that is what the signal is for.
+        wrong = column_array(join(given, ids[fold_of != fold]), "is_noisy").astype(bool)
+        margin = column_array(signals, "mean_margin")
+        assert np.median(margin[wrong]) < np.median(margin[~wrong])
 
 
 def test_the_same_seed_gives_the_same_bytes(workspace_copy: Path) -> None:
