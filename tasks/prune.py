@@ -6,12 +6,10 @@ bytes a row), and, where the truth is known, the score that rows are ranked by. 
 any, are read twice before the last pass, and leave three numbers a row: importance, its percentile, contrast.
 """
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -24,6 +22,7 @@ from rich.console import Console
 from tasks import ArtifactError
 from tasks.label_quality.confident_joint import noise_matrix
 from tasks.label_quality.confusions import count_confusions
+from tasks.label_quality.contradictions import find_contradictions
 from tasks.label_quality.filters import PRUNE_FILTERS, IssueRows, find_issues, margin_steps
 from tasks.label_quality.health import health_metrics, mean_l1_error
 from tasks.label_quality.importance import Block, block_rows, percentile_in_class, score_stream
@@ -32,14 +31,15 @@ from tasks.label_quality.metrics import detection_of_counts, ranking_quality
 from tasks.label_quality.noise_posterior import fit_rows
 from tasks.label_quality.rows import Batch
 from tasks.label_quality.scores import SCORES, Score, ranking_score, ranks
+from tasks.label_quality.suggestions import second_best
 from tasks.params import Params
 from tasks.params import Prune as Section
-from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS
+from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.files import atomic_path, write_json
-from tasks.tables.joins import locate
-from tasks.tables.portions import Scratch, TableReader, available_cores, map_in_order, write_stream
-from tasks.tables.probabilities import rows_off_1
+from tasks.tables.io import write_stream
+from tasks.tables.portions import Scratch, TableReader, available_cores, map_in_order
+from tasks.tables.probabilities import check_same_classes, rows_off_1
 from tasks.tables.proofs import OUT_OF_FOLD, FoldsDigest
 from tasks.tables.schemas import column_array
 
@@ -48,18 +48,13 @@ Result = TypeVar("Result")
 _N_PASSES = 4
 # Below so many probabilities a progress bar would be gone before it is read.
 _LONG = 50_000_000
-# A part takes so many times its size while it is read, decoded and looked at. Where one is too large for the
-# memory allowed, it is cut, but not below so many bytes.
+# A part takes so many times its size while it is read, decoded and looked at.
 _PART_COPIES = 3
-_LEAST_PART = 2**20
-# Parts of the labels are kept, two and two for each thread; one takes at most such a share of the memory.
-_LABELS_PARTS = 2
-_LABELS_SHARE = 64
 # Matrices of K x K numbers held at a time, and bytes for each probability that the noise model is fitted on.
 _MATRICES = 8
 _FIT_BYTES = 20
-# Rows are decoded, and read from the scratch file, so many probabilities at a time: buffers so small are used
-# again, where larger ones would be new memory each time, which the system has to clear.
+# Rows are read from the scratch file so many probabilities at a time: the allocator uses buffers of this size
+# again, and must clear larger ones.
 _BATCH_ENTRIES = 2**20
 # Scores are computed in pieces that stay in the processor's cache.
 _PIECE_ENTRIES = 2**18
@@ -84,24 +79,23 @@ def prune(params: Params, workspace: Path) -> None:
         ArtifactError: an input is missing or not what it should be, or the memory allowed is too little.
     """
     section = params.prune
-    data = workspace / "data"
     limit = section.memory_limit_mb * 2**20
-    predictions = TableReader(data / "pred_probs.parquet", PRED_PROBS, ["fold", "pred_probs"], limit)
+    measured = [] if section.importance == "none" else ["embedding"]
+    predictions = TableReader(PRED_PROBS.at(workspace), PRED_PROBS, ["fold", "pred_probs"], measured)
     given = TableReader(
-        data / "given_labels.parquet", GIVEN_LABELS, ["given_label", "true_label", "is_noisy"], limit
+        GIVEN_LABELS.at(workspace), GIVEN_LABELS, ["key", "given_label", "true_label", "is_noisy"]
     )
     facts = given.facts
-    n_classes = predictions.shape_of("pred_probs")[0]
-    if n_classes != facts.n_classes:
-        raise ArtifactError(
-            f"{predictions.path}: column `pred_probs` was expected with one probability for "
-            f"each of {facts.n_classes} classes, found {n_classes}. {_REMEDY}"
-        )
+    for n_classes in (predictions.facts.n_classes, *predictions.shape_of("pred_probs")):
+        check_same_classes(facts, n_classes, predictions.where, _REMEDY)
     proved = check_proof(predictions)
+    contradicting = read_contradictions(workspace, predictions, given, needed=proved)
     # Names of classes and files may look like markup.
     console = Console(stderr=True, markup=False, highlight=False)
     n_threads = threads_within(limit, predictions, given)
-    embeddings = None if section.importance == "none" else open_embeddings(predictions, limit)
+    is_measured = section.importance != "none" and "embedding" in predictions.schema.names
+    if is_measured:
+        check_memory_of_importance(predictions, limit)
     with progress_bar(console, predictions) as advance:
         rows = LabelledRows(predictions, given, n_threads, advance)
         try:
@@ -115,11 +109,10 @@ def prune(params: Params, workspace: Path) -> None:
         except ValueError as error:
             raise ArtifactError(f"{predictions.path}: {error}. {_REMEDY}") from error
         importance = None
-        if embeddings is not None:
-            contrast = section.importance == "all_classes"
-            importance = measure_importance(rows, embeddings, limit, contrast)
+        if is_measured:
+            importance = measure_importance(rows, limit, contrast=section.importance == "all_classes")
         counts, detection, doubts = write_issues(
-            data / "label_issues.parquet", rows, issues, importance, section, judge=not proved
+            LABEL_ISSUES.at(workspace), rows, issues, importance, contradicting, section, judge=not proved
         )
     skipped = issues.skipped_classes if section.filter_by in PRUNE_FILTERS else ()
     for k in skipped:
@@ -130,7 +123,7 @@ def prune(params: Params, workspace: Path) -> None:
         )
     for warning in doubts.warnings(predictions.path):
         console.print(f"prune: {warning}", soft_wrap=True)
-    write_metrics(workspace, predictions.n_rows, issues, detection, section)
+    write_metrics(workspace, predictions.n_rows, issues, detection, len(contradicting), section)
     write_health(workspace, facts, issues, counts)
     print(
         f"prune: {len(issues.flagged[section.filter_by].rows):,} of {predictions.n_rows:,} labels are issues "
@@ -149,7 +142,7 @@ def check_proof(predictions: TableReader) -> bool:
         return False
     digest = FoldsDigest()
     for number in range(len(predictions)):
-        table = predictions.read_only(number, ["example_id", "fold"])
+        table = predictions.read(number, ["fold"])
         digest.add(column_array(table, "example_id"), column_array(table, "fold"))
     if digest.hex() != proof:
         raise ArtifactError(
@@ -160,15 +153,51 @@ def check_proof(predictions: TableReader) -> bool:
     return True
 
 
+def read_contradictions(
+    workspace: Path, predictions: TableReader, given: TableReader, needed: bool
+) -> npt.NDArray[np.int64]:
+    """(M,) the ids, ascending, of the rows with another given label than a copy of theirs.
+
+    Copies are the rows of one `group` of data/splits.parquet. Memory follows the rows that have copies.
+
+    Args:
+        workspace: where data/splits.parquet is.
+        predictions: of the labelled training rows; other copies are not asked.
+        given: their given labels.
+        needed: whether the file has to be there. Probabilities of one's own may come without.
+
+    Raises:
+        ArtifactError: the file is missing, or not what it should be.
+    """
+    path = SPLIT_ROWS.at(workspace)
+    if not needed and not path.exists():
+        return np.zeros(0, dtype=np.int64)
+    splits = TableReader(path, SPLIT_ROWS, ["group"])
+    check_same_classes(given.facts, splits.facts.n_classes, splits.where, SPLIT_ROWS.remedy)
+    # A group is called by the lowest id in it, so a row that has another id is one of several.
+    copies: list[npt.NDArray[np.int64]] = [np.zeros((2, 0), dtype=np.int64)]
+    for table in splits.portions():
+        pairs = np.stack([column_array(table, "example_id"), column_array(table, "group")])
+        copies.append(pairs[:, pairs[0] != pairs[1]])
+    ids, groups = np.concatenate(copies, axis=1)
+    first = np.unique(groups)
+    ids, groups = np.concatenate([ids, first]), np.concatenate([groups, first])
+    is_trained = np.isin(ids, column_array(predictions.find(ids, []), "example_id"))
+    ids, groups = ids[is_trained], groups[is_trained]
+    labels = column_array(given.rows(ids, ["given_label"]), "given_label")
+    return np.sort(ids[find_contradictions(groups, labels)])
+
+
 @dataclass(frozen=True)
 class Part:
-    """Consecutive rows with their ids (n,).
+    """Consecutive rows with their ids (n,) and keys (n,).
 
     Where the truth is known of each, their true labels (n,) and whether they are noisy (n,).
     """
 
     batch: Batch
     ids: npt.NDArray[np.int64]
+    keys: pa.ChunkedArray
     true: npt.NDArray[np.int64] | None
     is_noisy: npt.NDArray[np.bool_] | None
 
@@ -191,9 +220,6 @@ class LabelledRows:
         self.predictions, self.given = predictions, given
         self.n_threads, self._done = n_threads, done
         self.n_rows, (self.n_classes,) = predictions.n_rows, predictions.shape_of("pred_probs")
-        # Neighbouring parts of the predictions share parts of the labels.
-        self._given_part = lru_cache(maxsize=_LABELS_PARTS * (n_threads + 1))(given.read)
-        self._reading_given = threading.Lock()
         folder = predictions.path.parent
         self._scratch = (
             Scratch(folder, (self.n_classes,), np.float32)
@@ -210,20 +236,18 @@ class LabelledRows:
         if scratch and len(self._kept) == len(self.predictions):
             starts = range(0, self.n_rows, step)
             return self._map(
-                lambda place: [function(self._read_back(scratch, starts[place], step))], len(starts)
+                lambda place: function(self._read_back(scratch, starts[place], step)), len(starts)
             )
-        return self._map(
-            lambda number: [function(batch) for batch in self._decode(number)], len(self.predictions)
-        )
+        return self._map(lambda number: function(self.batch(number)), len(self.predictions))
 
-    def map_parts(self, function: Callable[["Part"], Result]) -> Iterator[Result]:
+    def map_parts(self, function: Callable[[Part], Result]) -> Iterator[Result]:
         """One pass over the parts, in order of rows, `function` being called by several threads."""
-        return self._map(lambda number: [function(self.part(number))], len(self.predictions))
+        return self._map(lambda number: function(self.part(number)), len(self.predictions))
 
-    def _map(self, function: Callable[[int], list[Result]], n_items: int) -> Iterator[Result]:
-        for results in map_in_order(function, n_items, self.n_threads):
+    def _map(self, function: Callable[[int], Result], n_items: int) -> Iterator[Result]:
+        for result in map_in_order(function, n_items, self.n_threads):
             self._done(1 / n_items)
-            yield from results
+            yield result
         # What decoding took is not kept for the next pass, or the fit, which may decode nothing.
         pa.default_memory_pool().release_unused()
 
@@ -232,31 +256,8 @@ class LabelledRows:
         stop = min(start + n_rows, self.n_rows)
         return Batch(start, self._labels[start:stop].astype(np.int64), scratch.read(start, stop - start))
 
-    def _decode(self, number: int) -> Iterator[Batch]:
-        """The labels and probabilities of one part of the predictions, which are kept on the way.
-
-        Raises:
-            ArtifactError: a row has no given label.
-        """
-        start, is_kept = int(self.predictions.starts[number]), number in self._kept
-        for table in self.predictions.read_runs(number, self._batch_rows):
-            pred_probs = column_array(table, "pred_probs")
-            rows = slice(start, start + len(pred_probs))
-            if not is_kept:
-                given = self._given_of(column_array(table, "example_id"))
-                self._labels[rows] = column_array(given, "given_label")
-            if self._scratch and not is_kept:
-                try:
-                    self._scratch.write(start, pred_probs)
-                except OSError:
-                    # A disk that fills up costs time, not the run.
-                    self._scratch = None
-            yield Batch(start, self._labels[rows].astype(np.int64), pred_probs)
-            start = rows.stop
-        self._kept.add(number)
-
     def batch(self, number: int) -> Batch:
-        """The labels and probabilities of one part of the predictions.
+        """The labels and probabilities of one part of the predictions, which are kept on the way.
 
         Raises:
             ArtifactError: a row has no given label.
@@ -264,40 +265,38 @@ class LabelledRows:
         start, stop = (int(end) for end in self.predictions.starts[number : number + 2])
         if number in self._kept and self._scratch:
             return self._read_back(self._scratch, start, stop - start)
-        batches = list(self._decode(number))
-        return Batch(
-            start,
-            np.concatenate([batch.labels for batch in batches]),
-            np.concatenate([batch.pred_probs for batch in batches]),
-        )
+        table = self.predictions.read(number, ["pred_probs"])
+        pred_probs = column_array(table, "pred_probs")
+        if number not in self._kept:
+            given = self.given.rows(column_array(table, "example_id"), ["given_label"])
+            self._labels[start:stop] = column_array(given, "given_label")
+            self._keep(start, pred_probs)
+            self._kept.add(number)
+        return Batch(start, self._labels[start:stop].astype(np.int64), pred_probs)
 
-    def part(self, number: int) -> "Part":
-        """The same with the ids and the truth."""
-        ids = column_array(self.predictions.read_only(number, ["example_id"]), "example_id")
-        given = self._given_of(ids)
+    def _keep(self, start: int, pred_probs: npt.NDArray[np.float32]) -> None:
+        if self._scratch:
+            try:
+                self._scratch.write(start, pred_probs)
+            except OSError:
+                # A disk that fills up costs time, not the run.
+                self._scratch = None
+
+    def part(self, number: int) -> Part:
+        """The same with the ids, the keys and the truth."""
+        ids = column_array(self.predictions.read(number, []), "example_id")
+        given = self.given.rows(ids, ["key", "true_label", "is_noisy"])
         true, is_noisy = (
             None if given.column(name).null_count else column_array(given, name)
             for name in ("true_label", "is_noisy")
         )
-        return Part(self.batch(number), ids, None if true is None else true.astype(np.int64), is_noisy)
+        true = None if true is None else true.astype(np.int64)
+        return Part(self.batch(number), ids, given.column("key"), true, is_noisy)
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
         """(N,) all given labels, once a pass has been made."""
         return self._labels.astype(np.int64)
-
-    def _given_of(self, ids: npt.NDArray[np.int64]) -> pa.Table:
-        """The rows of the labels with these ids."""
-        # In turn, so that no part is read twice at a time: runs of a row group are slow to go back to.
-        with self._reading_given:
-            parts = [self._given_part(int(part)) for part in self.given.parts_with(ids[0], ids[-1])]
-        table = pa.concat_tables(parts) if parts else self.given.nothing
-        found = column_array(table, "example_id")
-        # Where no id is left out, as is usual, the rows are a slice.
-        first = int(np.searchsorted(found, ids[0]))
-        if np.array_equal(found[first : first + len(ids)], ids):
-            return table.slice(first, len(ids))
-        return table.take(pa.array(locate(found, ids, str(self.given.path))))
 
 
 @dataclass(frozen=True)
@@ -315,40 +314,31 @@ class Importance:
     contrast: npt.NDArray[np.float64] | None
 
 
-def open_embeddings(predictions: TableReader, limit: int) -> TableReader | None:
-    """The embeddings of data/pred_probs.parquet, if it has them.
+def check_memory_of_importance(predictions: TableReader, limit: int) -> None:
+    """Check that importance can be measured within `limit` bytes.
 
     Raises:
-        ArtifactError: `limit`, in bytes, is too little to measure importance by them.
+        ArtifactError: it can not.
     """
-    path = predictions.path
-    if "embedding" not in predictions.names:
-        return None
-    embeddings = TableReader(path, PRED_PROBS, ["embedding"], limit)
-    n_features = embeddings.shape_of("embedding")[0]
-    matrices = 16 * (n_features + 1) ** 2
-    excess = _importance_bytes(embeddings) + matrices - limit
-    if excess > 0:
-        embeddings.cut(max(embeddings.part_bytes - excess // _AHEAD_COPIES - 1, _LEAST_PART))
-    needed = _importance_bytes(embeddings) + matrices
+    n_features = predictions.shape_of("embedding")[0]
+    needed = _importance_bytes(predictions) + 16 * (n_features + 1) ** 2
     if needed > limit:
         raise ArtifactError(
-            f"{path}: importance from embeddings of {n_features} numbers takes about "
+            f"{predictions.where}: importance from embeddings of {n_features} numbers takes about "
             f"{needed / 2**20:,.0f} MB, found prune.memory_limit_mb = {limit // 2**20}. Raise it in "
             "params.yaml, or set prune.importance to none."
         )
-    return embeddings
 
 
-def _importance_bytes(embeddings: TableReader) -> int:
+def _importance_bytes(predictions: TableReader) -> int:
     """What importance takes beside its matrices."""
-    n_features = embeddings.shape_of("embedding")[0]
-    block_bytes = 8 * (n_features + 1) * min(block_rows(n_features), embeddings.n_rows)
-    parts = _BLOCK_COPIES * block_bytes + _AHEAD_COPIES * embeddings.part_bytes
-    return parts + _IMPORTANCE_BYTES * embeddings.n_rows
+    n_features = predictions.shape_of("embedding")[0]
+    block_bytes = 8 * (n_features + 1) * min(block_rows(n_features), predictions.n_rows)
+    parts = _BLOCK_COPIES * block_bytes + _AHEAD_COPIES * predictions.part_bytes
+    return parts + _IMPORTANCE_BYTES * predictions.n_rows
 
 
-def measure_importance(rows: LabelledRows, embeddings: TableReader, limit: int, contrast: bool) -> Importance:
+def measure_importance(rows: LabelledRows, limit: int, contrast: bool) -> Importance:
     """Importance from the embeddings, those of each fold on their own.
 
     Folds are predicted by different models, whose embeddings have no axes in common.
@@ -359,14 +349,14 @@ def measure_importance(rows: LabelledRows, embeddings: TableReader, limit: int, 
     # Imported here, where it is needed: the number of threads in a matrix product moves its last bits.
     from threadpoolctl import threadpool_limits
 
-    path = embeddings.path
-    n_features = embeddings.shape_of("embedding")[0]
-    fixed = _importance_bytes(embeddings)
-    labels, (space, n_spaces) = rows.labels, which_model(rows.predictions)
+    predictions = rows.predictions
+    n_features = predictions.shape_of("embedding")[0]
+    folds, space = np.unique(predictions.column("fold"), return_inverse=True)
+    labels = rows.labels
 
     def read() -> Iterator[Block]:
         start = 0
-        for features in in_blocks(embeddings, block_rows(n_features)):
+        for features in in_blocks(predictions, block_rows(n_features)):
             part = slice(start, start + len(features))
             yield Block(features, labels[part], space[part])
             start += len(features)
@@ -375,34 +365,27 @@ def measure_importance(rows: LabelledRows, embeddings: TableReader, limit: int, 
         with threadpool_limits(1), ThreadPoolExecutor(rows.n_threads) as pool:
             importance, compared = score_stream(
                 read,
-                embeddings.n_rows,
+                predictions.n_rows,
                 rows.n_classes,
-                n_spaces,
+                len(folds),
                 n_features,
                 contrast=contrast,
-                memory_bytes=limit - fixed,
+                memory_bytes=limit - _importance_bytes(predictions),
                 each=pool.map,
             )
     except ValueError as error:
-        raise ArtifactError(f"{path}: column `embedding`: {error}. {_REMEDY}") from error
+        raise ArtifactError(f"{predictions.where}: column `embedding`: {error}. {_REMEDY}") from error
     return Importance(importance, percentile_in_class(importance, labels), compared)
 
 
-def which_model(predictions: TableReader) -> tuple[npt.NDArray[np.intp], int]:
-    """(N,) which fold's model made the embedding of each row, from 0, and how many such there are."""
-    tables = (predictions.read_only(number, ["fold"]) for number in range(len(predictions)))
-    folds, space = np.unique(
-        np.concatenate([column_array(table, "fold") for table in tables]), return_inverse=True
-    )
-    return space, len(folds)
-
-
-def in_blocks(embeddings: TableReader, n_rows: int) -> Iterator[npt.NDArray[np.float32]]:
+def in_blocks(predictions: TableReader, n_rows: int) -> Iterator[npt.NDArray[np.float32]]:
     """The embeddings `n_rows` at a time, whatever the row groups of the file: sums depend on it."""
     parts = map_in_order(
-        lambda number: column_array(embeddings.read(number), "embedding"), len(embeddings), n_threads=2
+        lambda number: column_array(predictions.read(number, ["embedding"]), "embedding"),
+        len(predictions),
+        n_threads=2,
     )
-    n_features, n_left, filled = embeddings.shape_of("embedding")[0], embeddings.n_rows, 0
+    n_features, n_left, filled = predictions.shape_of("embedding")[0], predictions.n_rows, 0
     block = np.empty((min(n_rows, n_left), n_features), dtype=np.float32)
     for part in parts:
         while len(part):
@@ -450,12 +433,12 @@ class Doubts:
     Attributes:
         surprise: what tells whether they look in-sample.
         n_off: rows that do not sum to 1.
-        first_off: the id of the first such row, and its sum.
+        first_off: the key of the first such row, and its sum.
     """
 
     surprise: Surprise = field(default_factory=Surprise)
     n_off: int = 0
-    first_off: tuple[int, float] = (0, 1.0)
+    first_off: tuple[str, float] = ("", 1.0)
 
     @classmethod
     def of(cls, part: Part) -> Self:
@@ -467,7 +450,7 @@ class Doubts:
             doubts += cls(
                 Surprise.of(piece.labels, piece.pred_probs),
                 len(rows),
-                (int(part.ids[first[0]]), float(sums[0])) if len(rows) else cls.first_off,
+                (part.keys[int(first[0])].as_py(), float(sums[0])) if len(rows) else cls.first_off,
             )
         return doubts
 
@@ -486,10 +469,10 @@ class Doubts:
                 "(docs/label_quality.md says how sure this warning is.)"
             )
         if self.n_off:
-            example_id, total = self.first_off
+            key, total = self.first_off
             yield (
                 f"{path} has rows whose probabilities do not sum to 1: {self.n_off:,}, the first with "
-                f"example_id {example_id} and a sum of {total:.4g}. Filters and scores measure them by "
+                f"key {key} and a sum of {total:.4g}. Filters and scores measure them by "
                 "another scale than the rest: divide each row by its sum."
             )
 
@@ -499,10 +482,11 @@ def write_issues(
     rows: LabelledRows,
     issues: IssueRows,
     importance: Importance | None,
+    contradicting: npt.NDArray[np.int64],
     section: Section,
     judge: bool,
 ) -> tuple[Counts, Detection | None, Doubts]:
-    """Write data/label_issues.parquet.
+    """Write data/label_issues.parquet; `contradicting` are the ids of `read_contradictions`.
 
     Returns:
         rows by pair of classes; how the flags compare with the truth, where that is known of every row; and,
@@ -519,13 +503,19 @@ def write_issues(
         first, last = np.searchsorted(chosen.rows, (batch.start, batch.stop))
         rank[chosen.rows[first:last] - batch.start] = ranked[first:last]
         suggested = batch.pred_probs.argmax(axis=1)
+        second, second_prob = second_best(batch.pred_probs)
         columns = {
             "example_id": part.ids,
+            "key": part.keys,
             "given_label": batch.labels,
             "suggested_label": suggested,
             "suggested_prob": batch.pred_probs[np.arange(len(suggested)), suggested],
+            "second_label": second,
+            "second_prob": second_prob,
+            "error_prob": pa.nulls(len(part.ids), pa.float32()),
             **{name: _scores(score, batch) for name, score in SCORES.items()},
             **_importance(importance, batch),
+            "contradicts": np.isin(part.ids, contradicting, assume_unique=True),
             "is_issue": flags[section.filter_by],
             "rank": pa.array(rank, pa.int64(), mask=rank < 0),
             **flags,
@@ -539,7 +529,8 @@ def write_issues(
     suggested_counts: npt.NDArray[np.int64] = np.zeros((n_classes, n_classes), dtype=np.int64)
     true_counts: npt.NDArray[np.int64] | None = np.zeros_like(suggested_counts)
     doubts = Doubts()
-    with write_stream(path, LABEL_ISSUES, rows.given.facts) as append:
+    extra = {"filter_by": section.filter_by}
+    with write_stream(path, LABEL_ISSUES, rows.given.facts, extra) as append:
         for part, columns, part_scores, found in rows.map_parts(describe):
             append(columns)
             doubts += found
@@ -595,13 +586,19 @@ def _scores(score: Score, batch: Batch) -> npt.NDArray[np.float64]:
 
 
 def write_metrics(
-    workspace: Path, n_rows: int, issues: IssueRows, detection: Detection | None, section: Section
+    workspace: Path,
+    n_rows: int,
+    issues: IssueRows,
+    detection: Detection | None,
+    n_contradicting: int,
+    section: Section,
 ) -> None:
     """Write metrics/label_issues.json and plots/filters.csv."""
     metrics: dict[str, Any] = {
         "n_rows": n_rows,
         "n_issues": len(issues.flagged[section.filter_by].rows),
         "n_errors_estimated": issues.n_errors,
+        "n_contradicting": n_contradicting,
     }
     columns: dict[str, list[Any]] = {"filter": list(issues.flagged)}
     columns["n_issues"] = [len(flagged.rows) for flagged in issues.flagged.values()]
@@ -645,27 +642,19 @@ def write_health(workspace: Path, facts: DatasetFacts, issues: IssueRows, counts
 
 
 def threads_within(limit: int, predictions: TableReader, given: TableReader) -> int:
-    """Cut the parts of the tables that are too large, and say how many threads may work side by side.
-
-    All is to fit in `limit` bytes; no result depends on it.
+    """How many threads may work side by side within `limit` bytes; no result depends on it.
 
     Raises:
         ArtifactError: not even one thread may.
     """
     n_classes = predictions.shape_of("pred_probs")[0]
-    given.cut(limit // _LABELS_SHARE)
-    labels = _LABELS_PARTS * given.part_bytes
     matrices = 8 * n_classes**2 * _MATRICES
     # The counted margins, and twice as much while cutoffs are read from them.
-    fixed = matrices + 8 * n_classes**2 * 3 * margin_steps(n_classes) + labels
-    beside_part = 8 * n_classes**2 + labels
-    if fixed + beside_part + _PART_COPIES * predictions.part_bytes > limit:
-        share = (limit - fixed) // available_cores() - beside_part
-        predictions.cut(max(share // _PART_COPIES, _LEAST_PART))
-    a_thread = beside_part + _PART_COPIES * predictions.part_bytes
+    fixed = matrices + 8 * n_classes**2 * 3 * margin_steps(n_classes)
+    a_thread = 8 * n_classes**2 + _PART_COPIES * (predictions.part_bytes + given.part_bytes)
     # The fit comes between two passes, when neither parts are at work nor margins counted.
     n_fitted = len(fit_rows(predictions.n_rows, n_classes))
-    fit, passes = matrices + labels + _FIT_BYTES * n_classes * n_fitted, fixed + a_thread
+    fit, passes = matrices + _FIT_BYTES * n_classes * n_fitted, fixed + a_thread
     if max(fit, passes) > limit:
         what = (
             f"the noise model's fit on {n_fitted:,} rows of {n_classes} classes takes"
@@ -673,7 +662,7 @@ def threads_within(limit: int, predictions: TableReader, given: TableReader) -> 
             else f"counts for each pair of {n_classes} classes, and the rows at work, take"
         )
         raise ArtifactError(
-            f"{predictions.path}: {what} about {max(fit, passes) / 2**20:,.0f} MB, found "
+            f"{predictions.where}: {what} about {max(fit, passes) / 2**20:,.0f} MB, found "
             f"prune.memory_limit_mb = {limit // 2**20}. Raise it in params.yaml."
         )
     return int(min(available_cores(), max((limit - fixed) // a_thread, 1)))

@@ -29,7 +29,7 @@ from tasks.label_quality.metrics import detection_quality, ranking_quality
 from tasks.label_quality.scores import SCORES
 from tasks.params import load_params
 from tasks.prune import LabelledRows, in_blocks, prune
-from tasks.tables.catalog import FILTER_COLUMNS, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS
+from tasks.tables.catalog import FILTER_COLUMNS, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import make_table, read_table, write_table
 from tasks.tables.portions import Scratch, TableReader
@@ -50,7 +50,7 @@ def choose(params, **values):
     return params.model_copy(update={"prune": params.prune.model_copy(update=values)})
 
 
-def write_inputs(workspace, *, known=True, shuffled=False, pred_probs=None, embedded=False):
+def write_inputs(workspace, *, known=True, pred_probs=None, embedded=False):
     """80 training rows, a fifth noisy, and 10 test rows; returns ids, labels, truth and pred_probs."""
     rng = np.random.default_rng(0)
     ids = np.sort(rng.choice(1000, size=90, replace=False)).astype(np.int64)
@@ -65,6 +65,7 @@ def write_inputs(workspace, *, known=True, shuffled=False, pred_probs=None, embe
         FACTS,
         {
             "example_id": ids,
+            "key": [f"row {example_id}" for example_id in ids],
             "split": np.repeat(["train", "test"], [80, 10]),
             "given_label": given,
             "true_label": pa.array(true, pa.int16(), mask=np.full(90, not known)),
@@ -75,12 +76,16 @@ def write_inputs(workspace, *, known=True, shuffled=False, pred_probs=None, embe
     if embedded:
         columns["embedding"] = embeddings(true[:80])
     probs_table = make_table(PRED_PROBS, FACTS, columns)
-    if shuffled:
-        labels_table = labels_table.take(pa.array(rng.permutation(90)))
-        probs_table = probs_table.take(pa.array(rng.permutation(80)))
     write_table(workspace / "data" / "given_labels.parquet", labels_table, GIVEN_LABELS)
     write_table(workspace / "data" / "pred_probs.parquet", probs_table, PRED_PROBS)
+    write_splits(workspace, ids, ids)
     return ids[:80], given[:80], true[:80], pred_probs
+
+
+def write_splits(workspace, ids, groups, facts=FACTS):
+    words = dict.fromkeys(("split", "original_split"), ["train"] * len(ids))
+    table = make_table(SPLIT_ROWS, facts, {"example_id": ids, "group": groups, **words})
+    write_table(workspace / "data" / "splits.parquet", table, SPLIT_ROWS)
 
 
 def embeddings(true):
@@ -109,6 +114,12 @@ def test_the_table_has_its_schema_facts_and_every_training_row(params, tmp_path)
     assert np.array_equal(column_array(issues, "given_label"), labels)
     assert np.array_equal(column_array(issues, "suggested_label"), probs.argmax(axis=1))
     assert np.array_equal(column_array(issues, "suggested_prob"), probs.max(axis=1))
+    assert issues.column("key").to_pylist() == [f"row {example_id}" for example_id in ids]
+    ranked = np.argsort(-probs, axis=1, kind="stable")
+    assert np.array_equal(column_array(issues, "second_label"), ranked[:, 1])
+    assert np.array_equal(column_array(issues, "second_prob"), np.sort(probs, axis=1)[:, 1])
+    assert issues.column("error_prob").null_count == 80
+    assert issues.schema.metadata[b"filter_by"] == b"noise_posterior"
     for name, score in SCORES.items():
         assert np.array_equal(column_array(issues, name), score(labels, probs))
     flags = find_label_issues(labels, probs).flags
@@ -170,6 +181,7 @@ def test_metrics_are_those_of_the_tables(params, tmp_path, capsys):
         "n_rows": 80,
         "n_issues": int(is_issue.sum()),
         "n_errors": int(is_noisy.sum()),
+        "n_contradicting": 0,
         **detection_quality(is_noisy, is_issue),
         **ranking_quality(is_noisy, -column_array(issues, params.prune.rank_by)),
     }
@@ -196,16 +208,65 @@ def test_the_plot_compares_all_filters(params, tmp_path):
 def test_without_the_truth_there_is_no_precision(params, tmp_path):
     write_inputs(tmp_path, known=False)
     prune(params, tmp_path)
-    assert set(read_metrics(tmp_path)) == {"n_rows", "n_issues", "n_errors_estimated"}
+    assert set(read_metrics(tmp_path)) == {"n_rows", "n_issues", "n_errors_estimated", "n_contradicting"}
     assert pacsv.read_csv(tmp_path / "plots" / "filters.csv").column_names == ["filter", "n_issues"]
 
 
-def test_rows_are_joined_by_id_whatever_their_order(params, tmp_path):
-    for name in ("sorted", "shuffled"):
-        write_inputs(tmp_path / name, shuffled=name == "shuffled", embedded=True)
-        prune(params, tmp_path / name)
-    assert read_issues(tmp_path / "shuffled").equals(read_issues(tmp_path / "sorted"))
-    assert read_metrics(tmp_path / "shuffled") == read_metrics(tmp_path / "sorted")
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(groups=st.lists(st.integers(0, 25), min_size=90, max_size=90), kind=st.sampled_from([0, 1, 3]))
+def test_a_label_contradicts_where_a_training_copy_has_another(params, tmp_path, groups, kind):
+    _, labels, *_ = write_inputs(tmp_path)
+    given = read_table(tmp_path / "data" / "given_labels.parquet", GIVEN_LABELS)
+    all_ids = column_array(given, "example_id")
+    # A few large groups, many small ones, or none; a group is called by its lowest id.
+    several = np.array(groups) * kind if kind else np.arange(90)
+    several = np.where(np.arange(90) % 3 == 0, several, 1_000 + np.arange(90))
+    lowest = np.array([all_ids[several == group].min() for group in several])
+    write_splits(tmp_path, all_ids, lowest)
+    prune(params, tmp_path)
+    issues = read_issues(tmp_path)
+    expected = [
+        any(lowest[row] == lowest[other] and labels[row] != labels[other] for other in range(80))
+        for row in range(80)
+    ]
+    assert column_array(issues, "contradicts").tolist() == expected
+    assert read_metrics(tmp_path)["n_contradicting"] == sum(expected)
+
+
+def test_splits_are_needed_where_aggregate_made_the_probabilities(params, tmp_path):
+    ids, *_ = write_inputs(tmp_path)
+    (tmp_path / "data" / "splits.parquet").unlink()
+    prune(params, tmp_path)
+    assert not column_array(read_issues(tmp_path), "contradicts").any()
+    path = tmp_path / "data" / "pred_probs.parquet"
+    proof = folds_digest(ids, np.arange(80) % 2)
+    write_table(path, read_table(path, PRED_PROBS), PRED_PROBS, extra={OUT_OF_FOLD: proof})
+    with pytest.raises(ArtifactError, match=r"splits.parquet.*missing.*dvc repro split_rows"):
+        prune(params, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pred_probs", "splits"])
+def test_tables_of_another_number_of_classes_are_refused(params, tmp_path, name):
+    write_inputs(tmp_path)
+    path = tmp_path / "data" / f"{name}.parquet"
+    artifact = {"pred_probs": PRED_PROBS, "splits": SPLIT_ROWS}[name]
+    table = read_table(path, artifact)
+    other = DatasetFacts("toy", ("a", "b"), "features", (2,))
+    columns = {column: table.column(column) for column in table.column_names}
+    write_table(path, make_table(artifact, other, columns), artifact)
+    with pytest.raises(ArtifactError, match=rf"{name}.parquet: 3 classes were expected.*found 2"):
+        prune(params, tmp_path)
+    assert not (tmp_path / "data" / "label_issues.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["given_labels", "pred_probs"])
+def test_rows_out_of_order_are_refused(params, tmp_path, name):
+    write_inputs(tmp_path)
+    path = tmp_path / "data" / f"{name}.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.take(pa.array(np.arange(table.num_rows)[::-1])), path)
+    with pytest.raises(ArtifactError, match=rf"{name}.parquet.*ascending order.*import-probs"):
+        prune(params, tmp_path)
 
 
 def test_equal_inputs_give_equal_bytes(params, tmp_path):
@@ -220,8 +281,8 @@ def test_equal_inputs_give_equal_bytes(params, tmp_path):
 @pytest.mark.parametrize(
     ("pred_probs", "message"),
     [
-        (np.full((80, 2), 0.5, np.float32), "each of 3 classes, found 2"),
-        (np.full((80, 4), 0.25, np.float32), "each of 3 classes, found 4"),
+        (np.full((80, 2), 0.5, np.float32), "3 classes were expected.*found 2"),
+        (np.full((80, 4), 0.25, np.float32), "3 classes were expected.*found 4"),
         (np.full((80, 3), np.nan, np.float32), "found nan in row 0, column 0"),
         (np.full((80, 3), 1.5, np.float32), "found 1.5 in row 0, column 0"),
     ],
@@ -240,7 +301,7 @@ def test_unfit_probabilities_of_ones_own_are_an_error_that_names_the_file(
 def test_a_table_without_rows_is_an_error_in_one_sentence(params, tmp_path):
     write_inputs(tmp_path, embedded=True)
     path = tmp_path / "data" / "pred_probs.parquet"
-    write_table(path, read_table(path, PRED_PROBS).slice(0, 0), PRED_PROBS)
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
     with pytest.raises(ArtifactError, match=r"pred_probs.parquet: expected at least one row, found none\."):
         prune(params, tmp_path)
 
@@ -431,30 +492,17 @@ def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.tuples(st.sampled_from([1, 7, 40, 80]), st.sampled_from([1, 13, 90])),
-    cuts=st.tuples(*[st.sampled_from([1, 100, 300, 1_000, 10**6])] * 3),
     batch_entries=st.sampled_from([1, 20, 2**20]),
     n_threads=st.sampled_from([1, 2, 5]),
     room=st.booleans(),
 )
-def test_row_groups_cut_into_runs_change_no_byte(
-    params, tmp_path, sizes, cuts, batch_entries, n_threads, room
-):
+def test_no_layout_changes_a_byte(params, tmp_path, sizes, batch_entries, n_threads, room):
     if not (tmp_path / "plain").exists():
         write_inputs(tmp_path / "plain", embedded=True)
         prune(params, tmp_path / "plain")
     write_inputs(tmp_path / "cut", embedded=True)
     regroup(tmp_path / "cut", *sizes)
-    most_bytes = dict(zip((("pred_probs",), ("given_label",), ("embedding",)), cuts, strict=True))
-    cut = TableReader.cut
-
-    class Cut(TableReader):
-        def __init__(self, path, artifact, columns, max_bytes):
-            super().__init__(path, artifact, columns, max_bytes)
-            (most,) = (most_bytes[name] for name in most_bytes if set(name) <= set(columns))
-            cut(self, most)
-
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("tasks.prune.TableReader", Cut)
         monkeypatch.setattr("tasks.prune._BATCH_ENTRIES", batch_entries)
         monkeypatch.setattr("tasks.prune.available_cores", lambda: n_threads)
         monkeypatch.setattr(Scratch, "fits", lambda *_: room)
@@ -462,7 +510,7 @@ def test_row_groups_cut_into_runs_change_no_byte(
     for path in WRITTEN:
         assert (tmp_path / "cut" / path).read_bytes() == (tmp_path / "plain" / path).read_bytes()
     assert sorted(path.name for path in (tmp_path / "cut" / "data").iterdir()) == [
-        *("given_labels.parquet", "label_issues.parquet", "pred_probs.parquet"),
+        *("given_labels.parquet", "label_issues.parquet", "pred_probs.parquet", "splits.parquet"),
     ]
 
 
@@ -472,7 +520,7 @@ def test_the_truth_of_a_part_keeps_no_other_rows_in_memory(tmp_path):
     regroup(tmp_path, 10, 90)
     rows = LabelledRows(
         TableReader(data / "pred_probs.parquet", PRED_PROBS, ["pred_probs"]),
-        TableReader(data / "given_labels.parquet", GIVEN_LABELS, ["given_label", "true_label", "is_noisy"]),
+        TableReader(data / "given_labels.parquet", GIVEN_LABELS),
     )
     part = rows.part(3)
     assert len(part.is_noisy) == 10
@@ -486,12 +534,10 @@ MEASURED = """
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from tasks.tables.catalog import GIVEN_LABELS, PRED_PROBS
-from tasks.tables.portions import TableReader
 from tasks.label_quality.filters import find_issues
 from tasks.prune import LabelledRows, threads_within
+from tasks.tables.catalog import GIVEN_LABELS, PRED_PROBS
+from tasks.tables.portions import TableReader
 
 def memory(name):
     status = Path("/proc/self/status").read_text()
@@ -499,18 +545,20 @@ def memory(name):
 
 data, limit = Path(sys.argv[1]), int(sys.argv[2]) * 2**20
 predictions = TableReader(data / "pred_probs.parquet", PRED_PROBS, ["pred_probs"])
-given = TableReader(data / "given_labels.parquet", GIVEN_LABELS, ["given_label", "is_noisy"])
+given = TableReader(data / "given_labels.parquet", GIVEN_LABELS)
 before = memory("VmRSS")
 rows = LabelledRows(predictions, given, threads_within(limit, predictions, given))
 issues = find_issues(rows, filters=["prune_by_class"])
+for _ in rows.map_parts(lambda part: len(part.keys)):
+    pass
 print(len(issues.flagged["prune_by_class"].rows))
 print(memory("VmHWM") - before)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
-def test_a_row_group_larger_than_the_memory_allowed_is_worked_on_within_it(pytestconfig, tmp_path):
-    n_rows, n_classes, limit = 600_000, 64, 192
+def test_a_table_larger_than_the_memory_allowed_is_worked_on_within_it(pytestconfig, tmp_path):
+    n_rows, n_classes, limit = 400_000, 64, 112
     rng = np.random.default_rng(0)
     labels = rng.integers(n_classes, size=n_rows)
     probs = rng.random((n_rows, n_classes), dtype=np.float32)
@@ -518,19 +566,18 @@ def test_a_row_group_larger_than_the_memory_allowed_is_worked_on_within_it(pytes
     probs /= probs.sum(axis=1, keepdims=True)
     facts = DatasetFacts("large", tuple(map(str, range(n_classes))), "features", (1,))
     nothing = {"true_label": pa.nulls(n_rows, pa.int16()), "is_noisy": pa.nulls(n_rows, pa.bool_())}
-    columns = {"example_id": range(n_rows), "split": ["train"] * n_rows, "given_label": labels, **nothing}
-    given = make_table(GIVEN_LABELS, facts, columns)
+    columns = {"example_id": range(n_rows), "key": list(map(str, range(n_rows))), "split": ["train"] * n_rows}
+    given = make_table(GIVEN_LABELS, facts, columns | {"given_label": labels} | nothing)
+    write_table(tmp_path / "given_labels.parquet", given, GIVEN_LABELS)
     columns = {"example_id": range(n_rows), "fold": labels, "pred_probs": probs}
-    for name, table in ("given_labels", given), ("pred_probs", make_table(PRED_PROBS, facts, columns)):
-        path = tmp_path / f"{name}.parquet"
-        pq.write_table(table, path, row_group_size=n_rows, compression="none", use_dictionary=False)
+    write_table(tmp_path / "pred_probs.parquet", make_table(PRED_PROBS, facts, columns), PRED_PROBS)
     program = [sys.executable, "-c", MEASURED, str(tmp_path), str(limit)]
     environment = os.environ | {"PYTHONPATH": str(pytestconfig.rootpath)}
     output = subprocess.run(program, env=environment, check=True, capture_output=True, text=True).stdout
     n_issues, peak_mb = output.split()
     expected = find_label_issues(labels, probs, filters=["prune_by_class"]).flags["prune_by_class"].sum()
     assert int(n_issues) == expected > 1_000
-    # All of it is 154 MB, and takes some three times that while it is decoded.
+    # The probabilities are 98 MB, and take some three times that while they are decoded at once.
     assert float(peak_mb) < limit
 
 
@@ -560,6 +607,7 @@ def test_too_little_memory_is_one_error_that_says_what_takes_it(params, tmp_path
     given = read_table(tmp_path / "data" / "given_labels.parquet", GIVEN_LABELS)
     given = make_table(GIVEN_LABELS, facts, {name: given.column(name) for name in given.column_names})
     write_table(tmp_path / "data" / "given_labels.parquet", given, GIVEN_LABELS)
+    write_splits(tmp_path, [0], [0], facts)
     columns = {
         "example_id": np.arange(n_rows),
         "fold": np.zeros(n_rows, np.int16),
@@ -613,7 +661,7 @@ def test_probabilities_without_proof_that_do_not_sum_to_1_are_warned_about(
     monkeypatch.setattr("tasks.prune._PIECE_ENTRIES", 3 * 7)
     prune(params, tmp_path)
     warning = capsys.readouterr().err
-    assert f"do not sum to 1: 3, the first with example_id {ids[50]} and a sum of 0.5." in warning
+    assert f"do not sum to 1: 3, the first with key row {ids[50]} and a sum of 0.5." in warning
     path = tmp_path / "data" / "pred_probs.parquet"
     proof = folds_digest(ids, np.arange(80) % 2)
     write_table(path, read_table(path, PRED_PROBS), PRED_PROBS, extra={OUT_OF_FOLD: proof})

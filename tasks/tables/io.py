@@ -55,7 +55,7 @@ def tensor_column(
 def make_table(artifact: Artifact, facts: DatasetFacts, columns: Mapping[str, Any]) -> pa.Table:
     """Build a table of `artifact` from arrays: columns in schema order, rows in `example_id` order.
 
-    Columns come as NumPy arrays, lists, or Arrow arrays where a tensor may be null.
+    Columns come as NumPy arrays, lists or Arrow arrays; a tensor with nulls as `tensor_column` makes it.
 
     Raises:
         ArtifactError: a column is missing, of the wrong type or length, or `example_id` repeats.
@@ -91,13 +91,15 @@ def make_table(artifact: Artifact, facts: DatasetFacts, columns: Mapping[str, An
 
 def _column(column: Column, values: Any) -> tuple[pa.Array, dict[bytes, bytes] | None]:
     """The values as Arrow has them, and the metadata of their field."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
     if isinstance(column.type, Pictures):
         pixels = np.ascontiguousarray(values, dtype=np.uint8)
         width = int(np.prod(pixels.shape[1:]))
         buffers = [None, pa.py_buffer(pixels)]
         array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(pixels), buffers)
         return array, picture_metadata(pixels.shape[1:])
-    if isinstance(values, pa.Array | pa.ChunkedArray) and isinstance(column.type, Tensor):
+    if isinstance(values, pa.Array) and isinstance(column.type, Tensor):
         return values, None
     if isinstance(column.type, Tensor):
         return tensor_column(np.asarray(values, dtype=column.type.value_type.to_pandas_dtype())), None
