@@ -1,7 +1,7 @@
 """Stage `prune`: which rows are label issues, in which order, and what their labels should be.
 
 The rows are passed over part by part, four times: thresholds, confident joint, selection, and once more to
-write. Beside the parts at work, memory holds what `label_quality.filters.find_issues` holds, the labels (two
+write. Beside the parts at work, memory holds what `label_quality.issues.find_issues` holds, the labels (two
 bytes a row), and, where the truth is known, the score that rows are ranked by. Embeddings, where there are
 any, are read twice before the last pass, and leave three numbers a row: importance, its percentile, contrast.
 """
@@ -23,14 +23,15 @@ from tasks import ArtifactError
 from tasks.label_quality.confident_joint import noise_matrix
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.contradictions import find_contradictions
-from tasks.label_quality.filters import PRUNE_FILTERS, IssueRows, find_issues, margin_steps
 from tasks.label_quality.health import health_metrics, mean_l1_error
 from tasks.label_quality.importance import Block, block_rows, percentile_in_class, score_stream
 from tasks.label_quality.in_sample import Surprise
+from tasks.label_quality.issues import IssueRows, find_issues
+from tasks.label_quality.margins import margin_steps
 from tasks.label_quality.metrics import detection_of_counts, ranking_quality
-from tasks.label_quality.noise_posterior import fit_rows
 from tasks.label_quality.rows import Batch
 from tasks.label_quality.scores import SCORES, Score, ranking_score, ranks
+from tasks.label_quality.statistics import sample_rows
 from tasks.label_quality.suggestions import second_best
 from tasks.params import Params
 from tasks.params import Prune as Section
@@ -114,11 +115,10 @@ def prune(params: Params, workspace: Path) -> None:
         counts, detection, doubts = write_issues(
             LABEL_ISSUES.at(workspace), rows, issues, importance, contradicting, section, judge=not proved
         )
-    skipped = issues.skipped_classes if section.filter_by in PRUNE_FILTERS else ()
-    for k in skipped:
+    for k in issues.skipped_classes[section.filter_by]:
         console.print(
-            f"prune: class {facts.class_names[k]} has too few rows for the prune filters "
-            f"(prune.min_examples_per_class = {section.min_examples_per_class}), which leave it as it is",
+            f"prune: class {facts.class_names[k]} has too few rows for {section.filter_by} "
+            f"(prune.min_examples_per_class = {section.min_examples_per_class}), which leaves it as it is",
             soft_wrap=True,
         )
     for warning in doubts.warnings(predictions.path):
@@ -617,9 +617,7 @@ def write_health(workspace: Path, facts: DatasetFacts, issues: IssueRows, counts
     metrics = health_metrics(
         issues.calibrated, issues.n_off_diagonal, counts.suggested, facts.class_names, _PAIRS
     )
-    matrices = {"confident_joint": noise_matrix(issues.calibrated)}
-    if issues.noise_posterior:
-        matrices["noise_posterior"] = issues.noise_posterior.transition_matrix.T
+    matrices = {"confident_joint": noise_matrix(issues.calibrated), **issues.noise_matrices}
     if counts.true is not None:
         injected, true_counts = noise_matrix(counts.true), counts.true.sum(axis=0)
         metrics["noise_matrix_l1_error"] = {
@@ -627,8 +625,8 @@ def write_health(workspace: Path, facts: DatasetFacts, issues: IssueRows, counts
         }
         matrices["injected"] = injected
     write_json(workspace / "metrics" / "health.json", metrics)
-    # The noise model leaves a trace in every entry; those that the counts leave out would only be long.
-    counted = [matrix > 0 for name, matrix in matrices.items() if name != "noise_posterior"]
+    # A model leaves a trace in every entry; those that the counts leave out would only be long.
+    counted = [matrix > 0 for name, matrix in matrices.items() if name not in issues.noise_matrices]
     given, true = np.nonzero(np.any(counted, axis=0))
     names = np.array(facts.class_names)
     columns = {"given": names[given], "true": names[true]}
@@ -653,7 +651,7 @@ def threads_within(limit: int, predictions: TableReader, given: TableReader) -> 
     fixed = matrices + 8 * n_classes**2 * 3 * margin_steps(n_classes)
     a_thread = 8 * n_classes**2 + _PART_COPIES * (predictions.part_bytes + given.part_bytes)
     # The fit comes between two passes, when neither parts are at work nor margins counted.
-    n_fitted = len(fit_rows(predictions.n_rows, n_classes))
+    n_fitted = len(sample_rows(predictions.n_rows, n_classes))
     fit, passes = matrices + _FIT_BYTES * n_classes * n_fitted, fixed + a_thread
     if max(fit, passes) > limit:
         what = (

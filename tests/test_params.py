@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from tasks import ParamsError
+from tasks.label_quality.filter_files import filter_names
 from tasks.params import Params, load_params
 
 SHIPPED = Path(__file__).parent.parent / "params.yaml"
@@ -126,6 +127,13 @@ def test_a_value_out_of_range_is_refused_by_its_path(changed, path: str, value: 
 )
 def test_a_wrong_type_or_choice_is_refused_by_its_path(changed, path: str, value: Any) -> None:
     assert f"  {path}: " in message(changed(path, value))
+
+
+def test_a_wrong_filter_gets_the_list_and_the_nearest_one(changed) -> None:
+    found = message(changed("prune.filter_by", "noise_posteriors"))
+    assert "  prune.filter_by: " in found
+    assert ", ".join(filter_names()) in found
+    assert "noise_posterior?" in found
 
 
 def test_a_wrong_source_is_named_by_its_place_in_the_list(changed) -> None:

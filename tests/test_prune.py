@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from tasks import ArtifactError
 from tasks.label_quality.confident_joint import noise_matrix
 from tasks.label_quality.confusions import count_confusions
-from tasks.label_quality.filters import find_label_issues
 from tasks.label_quality.health import health_metrics, mean_l1_error
 from tasks.label_quality.importance import (
     ClassMoments,
@@ -25,6 +24,7 @@ from tasks.label_quality.importance import (
     percentile_in_class,
     whiten,
 )
+from tasks.label_quality.issues import find_label_issues
 from tasks.label_quality.metrics import detection_quality, ranking_quality
 from tasks.label_quality.scores import SCORES
 from tasks.params import load_params
@@ -412,7 +412,7 @@ def test_health_is_that_of_the_joint_and_of_the_table(params, tmp_path):
     assert errors == pytest.approx(
         {
             "confident_joint": mean_l1_error(noise_matrix(issues.calibrated), injected, n_true),
-            "noise_posterior": mean_l1_error(issues.noise_posterior.transition_matrix.T, injected, n_true),
+            "noise_posterior": mean_l1_error(issues.noise_matrices["noise_posterior"], injected, n_true),
         }
     )
     assert all(0 < error < 0.4 for error in errors.values())
@@ -534,7 +534,7 @@ MEASURED = """
 import sys
 from pathlib import Path
 
-from tasks.label_quality.filters import find_issues
+from tasks.label_quality.issues import find_issues
 from tasks.prune import LabelledRows, threads_within
 from tasks.tables.catalog import GIVEN_LABELS, PRED_PROBS
 from tasks.tables.portions import TableReader

@@ -90,7 +90,7 @@ def overlapping_classes(calibrated: Ints, n_pairs: int) -> list[Overlap]:
 def overall_label_health(n_confident_errors: int, n_rows: int) -> float:
     """The share of labels thought right, in [0, 1].
 
-    `n_confident_errors` is the number of rows that the filter `confident_learning` flags.
+    `n_confident_errors` rows are confidently another class (`IssueRows.n_off_diagonal`).
     """
     return 1 - n_confident_errors / n_rows
 
@@ -124,7 +124,7 @@ def health_metrics(
 
     Args:
         calibrated: (K, K) calibrated confident joint, [given, true].
-        n_confident_errors: rows that the filter `confident_learning` flags.
+        n_confident_errors: rows that are confidently another class (`IssueRows.n_off_diagonal`).
         confusion: (K, K) counts of rows, [given label, predicted].
         class_names: (K,).
         n_pairs: how many overlapping and confused pairs to name.

@@ -7,6 +7,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tasks.label_quality.margins import own_and_others
+
 Result = TypeVar("Result")
 
 
@@ -72,3 +74,39 @@ class ArrayRows:
         for start in range(0, self.n_rows, self.batch_rows):
             rows = slice(start, start + self.batch_rows)
             yield function(Batch(start, self.labels[rows], self.pred_probs[rows]))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows that a filter looks at together, in their order.
+
+    Attributes:
+        labels: (M,) given class indices.
+        pred_probs: (M, K).
+        own: (M,) the probability of each row's given label.
+    """
+
+    labels: npt.NDArray[np.int64]
+    pred_probs: npt.NDArray[Any]
+    own: npt.NDArray[np.float64]
+
+    def margins(
+        self, bounds: npt.NDArray[Any] | np.floating[Any]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Rows, among them all whose margin over the other classes is below their bound, and the margins."""
+        # No class has more than 1, give or take what `check_inputs` allows: most rows are sure to be above.
+        rows = np.flatnonzero(self.own < bounds + 1.00001)
+        own, others = own_and_others(self.labels[rows], self.pred_probs[rows])
+        return rows, own - others
+
+
+@dataclass(frozen=True)
+class JudgedPiece(Piece):
+    """A piece of which more is known.
+
+    Attributes:
+        confident: (M,) the class that each row is confidently predicted as, or -1 where there is none
+            (`confident_joint.confident_classes`).
+    """
+
+    confident: npt.NDArray[np.int64]

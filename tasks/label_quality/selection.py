@@ -1,10 +1,17 @@
-"""The rows with the lowest keys of each of many groups, from a stream, in memory for those rows alone."""
+"""Selectors: how a filter chooses rows.
 
-from collections.abc import Mapping
+Each row is judged for itself (`ByRow`), or the lowest so many of a ranking are taken (`LowestOfGroups`), from
+a stream, in memory for those rows alone, or the rows are known already (`Flagged`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from tasks.label_quality.rows import JudgedPiece, Piece
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -21,6 +28,27 @@ Candidates = Mapping[str, npt.NDArray[Any]]
 and whatever else is to be known of the rows that stay. A row may stand in several groups."""
 
 
+@dataclass(frozen=True)
+class Flagged:
+    """The rows that a filter flags: `rows` (M,) ascending, and the score (M,) that ranks them, or 0."""
+
+    rows: Ints
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class ByRow:
+    """Each row is judged for itself.
+
+    Attributes:
+        flags: (M,) True for the rows of a piece that are issues.
+        noise_matrix: (K, K) P(given | true), [given, true], where the filter has estimated it.
+    """
+
+    flags: Callable[[JudgedPiece], Flags]
+    noise_matrix: Floats | None = None
+
+
 def take(columns: Candidates, chosen: Flags | Ints) -> Candidates:
     """The chosen ones."""
     return {name: values[chosen] for name, values in columns.items()}
@@ -31,7 +59,7 @@ class LowestOfGroups:
 
     Candidates come in order of rows. `cutoffs` (G,) tells what is still of use: a later row with a key not
     below its group's cutoff can not be chosen any more. So memory follows the rows to be kept, not the rows
-    seen, and how the rows are cut into batches changes nothing.
+    seen, and how the rows are cut into batches changes nothing. A subclass says what the candidates are.
     """
 
     def __init__(self, sizes: Ints) -> None:
@@ -40,6 +68,13 @@ class LowestOfGroups:
         self._parts: list[Candidates] = []
         self._held = 0
         self._limit = 2 * int(self.sizes.sum()) + _SPARE
+
+    def candidates(self, piece: Piece) -> tuple[Ints, Ints, Floats]:
+        """Rows of the piece (by place, in order), their groups and keys: those that the cutoffs let through.
+
+        Several threads may ask at a time.
+        """
+        raise NotImplementedError
 
     def add(self, found: Candidates) -> None:
         """Consider the next rows."""
@@ -93,3 +128,24 @@ class LowestOfGroups:
                 kept[members] = below
                 self.cutoffs[group] = cutoff
         return np.flatnonzero(kept)
+
+
+class LowestBy(LowestOfGroups):
+    """The rows with the lowest keys: of all rows, or of each class the rows that are given it."""
+
+    def __init__(self, sizes: Ints, key: Callable[[Piece], Floats]) -> None:
+        """Args: how many, (1,) of all rows or (K,) of each class; and the (M,) keys of a piece."""
+        super().__init__(sizes)
+        self._key = key
+
+    def candidates(self, piece: Piece) -> tuple[Ints, Ints, Floats]:
+        """See `LowestOfGroups.candidates`."""
+        keys = self._key(piece)
+        if len(self.sizes) > 1:
+            rows = np.flatnonzero(keys < self.cutoffs[piece.labels])
+            return rows, piece.labels[rows], keys[rows]
+        rows = np.flatnonzero(keys < self.cutoffs[0])
+        return rows, np.zeros(len(rows), dtype=np.int64), keys[rows]
+
+
+Selector = ByRow | LowestOfGroups | Flagged

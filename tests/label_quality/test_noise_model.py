@@ -3,10 +3,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tasks.label_quality import noise_posterior as module
-from tasks.label_quality.filters import find_label_issues
+from tasks.label_quality import noise_model as module
+from tasks.label_quality import statistics
+from tasks.label_quality.issues import find_label_issues
 from tasks.label_quality.metrics import detection_quality
-from tasks.label_quality.noise_posterior import fit_noise_posterior
+from tasks.label_quality.noise_model import fit_noise_model
+from tasks.label_quality.statistics import sample_rows
 
 TRANSITION = np.array(
     [[0.8, 0.1, 0.05, 0.05], [0.02, 0.88, 0.1, 0.0], [0.15, 0.05, 0.7, 0.1], [0, 0, 0.2, 0.8]]
@@ -42,17 +44,18 @@ def world(request):
         is_noisy=given != true,
         posterior=posterior,
         issues=find_label_issues(given, pred_probs),
+        fitted=fit_noise_model(given, pred_probs),
     )
 
 
 def test_sharpness_and_transition_matrix_are_recovered(world):
-    fitted = world.issues.noise_posterior
+    fitted = world.fitted
     assert fitted.sharpness == world.sharpness
     assert fitted.transition_matrix == pytest.approx(TRANSITION, abs=0.02)
 
 
 def test_the_posterior_is_close_to_the_true_one_and_calibrated(world):
-    posterior = world.issues.noise_posterior.posterior(world.given, world.pred_probs)
+    posterior = world.fitted.posterior(world.given, world.pred_probs)
     assert np.abs(posterior - world.posterior).mean() < 0.01
     for low, high in ((0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 1)):
         among = (posterior >= low) & (posterior <= high)
@@ -70,21 +73,23 @@ def test_the_filter_finds_noise_about_as_well_as_the_true_parameters_would(world
 
 
 def test_clean_labels_are_left_alone(world):
-    fitted = fit_noise_posterior(world.true, world.pred_probs)
+    fitted = fit_noise_model(world.true, world.pred_probs)
     assert (fitted.posterior(world.true, world.pred_probs) < 0.5).mean() < 0.002
     assert (world.pred_probs.argmax(axis=1) != world.true).mean() > 0.05  # the classifier is not always right
     assert fitted.transition_matrix == pytest.approx(np.eye(4), abs=0.01)
 
 
 def test_the_fit_is_deterministic(world):
-    again = fit_noise_posterior(world.given, world.pred_probs)
-    assert again.log_likelihood == world.issues.noise_posterior.log_likelihood
-    assert np.array_equal(again.transition_matrix, world.issues.noise_posterior.transition_matrix)
+    again = fit_noise_model(world.given, world.pred_probs)
+    assert again.log_likelihood == world.fitted.log_likelihood
+    assert np.array_equal(again.transition_matrix, world.fitted.transition_matrix)
+    # The filter's own fit, which all rows fit into, says so of [given, true].
+    assert np.array_equal(again.transition_matrix.T, world.issues.noise_matrices["noise_posterior"])
 
 
 def test_float32_and_float64_probabilities_give_the_same_fit(world):
-    again = fit_noise_posterior(world.given, world.pred_probs.astype(np.float64))
-    assert np.array_equal(again.expected_under, world.issues.noise_posterior.expected_under)
+    again = fit_noise_model(world.given, world.pred_probs.astype(np.float64))
+    assert np.array_equal(again.expected_under, world.fitted.expected_under)
 
 
 def sharpen(probs, sharpness):
@@ -150,13 +155,13 @@ def test_the_sharpness_of_the_highest_likelihood_is_chosen(world):
         for sharpness in module.SHARPNESS
     ]
     best = max(fit.log_likelihood for fit in fits)
-    assert world.issues.noise_posterior.log_likelihood == pytest.approx(best, rel=1e-12)
+    assert world.fitted.log_likelihood == pytest.approx(best, rel=1e-12)
     assert [fit.sharpness for fit in fits if fit.log_likelihood == best] == [world.sharpness]
 
 
 def test_where_nothing_tells_sharpnesses_apart_the_smallest_is_chosen():
     uniform = np.full((12, 3), 1 / 3)
-    assert fit_noise_posterior(np.arange(12) % 3, uniform).sharpness == module.SHARPNESS[0] == 1.0
+    assert fit_noise_model(np.arange(12) % 3, uniform).sharpness == module.SHARPNESS[0] == 1.0
 
 
 def test_sharpening_is_a_power_renormalised():
@@ -169,7 +174,7 @@ def test_sharpening_is_a_power_renormalised():
 def test_posteriors_are_probabilities_and_transition_rows_sum_to_1(draw_label_case):
     for seed in range(40):
         labels, probs = draw_label_case(seed)
-        fitted = fit_noise_posterior(labels, probs)
+        fitted = fit_noise_model(labels, probs)
         posterior = fitted.posterior(labels, probs)
         assert posterior.shape == labels.shape
         assert ((posterior >= 0) & (posterior <= 1 + 1e-12)).all(), seed
@@ -184,7 +189,7 @@ def test_probabilities_of_exactly_0_and_1_are_no_trap(dtype):
     given = true.copy()
     given[:10] = (given[:10] + 1) % 4
     probs = np.eye(4, dtype=dtype)[true]
-    fitted = fit_noise_posterior(given, probs)
+    fitted = fit_noise_model(given, probs)
     assert np.isfinite(fitted.transition_matrix).all()
     assert np.array_equal(fitted.posterior(given, probs) < 0.5, given != true)
 
@@ -193,7 +198,7 @@ def test_a_class_without_given_rows_is_no_trap():
     rng = np.random.default_rng(0)
     true = rng.integers(3, size=600)
     probs = 0.9 * np.eye(4)[true] + 0.025
-    fitted = fit_noise_posterior(true, probs)
+    fitted = fit_noise_model(true, probs)
     posterior = fitted.posterior(true, probs)
     assert np.isfinite(posterior).all()
     assert np.isfinite(fitted.transition_matrix).all()
@@ -210,17 +215,17 @@ def test_the_filter_never_flags_the_most_likely_class(draw_label_case):
     assert flagged > 100
 
 
-def test_a_fit_uses_all_rows_as_far_as_it_can_and_else_evenly_spread_ones(monkeypatch):
-    assert np.array_equal(module.fit_rows(70_000, 100), np.arange(70_000))
-    monkeypatch.setattr(module, "FIT_ENTRIES", 40)
-    assert module.fit_rows(10, 4).tolist() == list(range(10))
-    assert module.fit_rows(1000, 4).tolist() == [100 * row for row in range(10)]
-    assert module.fit_rows(7, 100).tolist() == [0]
-    assert module.fit_rows(0, 4).tolist() == []
+def test_a_sample_has_all_rows_as_far_as_it_can_and_else_evenly_spread_ones(monkeypatch):
+    assert np.array_equal(sample_rows(70_000, 100), np.arange(70_000))
+    monkeypatch.setattr(statistics, "SAMPLE_ENTRIES", 40)
+    assert sample_rows(10, 4).tolist() == list(range(10))
+    assert sample_rows(1000, 4).tolist() == [100 * row for row in range(10)]
+    assert sample_rows(7, 100).tolist() == [0]
+    assert sample_rows(0, 4).tolist() == []
 
 
 def test_a_fit_on_a_sample_judges_all_rows_about_as_well(world, monkeypatch):
-    monkeypatch.setattr(module, "FIT_ENTRIES", 8_000)  # a tenth of the rows
+    monkeypatch.setattr(statistics, "SAMPLE_ENTRIES", 8_000)  # a tenth of the rows
     flags = find_label_issues(world.given, world.pred_probs, filters=("noise_posterior",)).flags
     quality = detection_quality(world.is_noisy, flags["noise_posterior"])
     best = detection_quality(world.is_noisy, world.posterior < 0.5)

@@ -1,8 +1,7 @@
-"""The filter `noise_posterior`: how probable is it that the given label is the true one?
+"""The noise model: how probable is it that the given label is the true one?
 
-The filters of confident learning count errors and then take that many rows from the end of a ranking. This
-one asks each row by Bayes' rule. The model (the noise model of Dawid and Skene, JRSS C 28 (1979), with one
-annotator, and a classifier in the place of the class prior, as in Raykar et al., JMLR 11 (2010), section 2):
+The model is that of Dawid and Skene, JRSS C 28 (1979), with one annotator, and a classifier in the place of
+the class prior, as in Raykar et al., JMLR 11 (2010), section 2:
 
     P(true = j | x)            proportional to pred_probs_j ^ sharpness
     P(given = y | true = j)    transition_matrix[j, y]
@@ -10,11 +9,9 @@ annotator, and a classifier in the place of the class prior, as in Raykar et al.
 
 `sharpness` undoes the under-confidence that label smoothing and noisy targets teach a classifier. The
 transition matrix comes from expectation-maximisation, `sharpness` from the likelihood of the given labels.
-A row is an issue where P(true = given | x, given) < 1/2: where being wrong is the better bet.
 
-The fit passes over its rows 180 times, so it uses at most `FIT_ENTRIES` probabilities: all rows of a data set
-of 70,000 rows and 100 classes; of a larger one every so many-th row, evenly spread. One more pass then gives
-the posterior of any row.
+The fit passes over its rows 180 times: give it a sample of a large data set (`statistics.sample_rows`). The
+fitted model then gives the posterior of any row.
 """
 
 from dataclasses import dataclass
@@ -27,8 +24,6 @@ Floats = npt.NDArray[np.float64]
 
 # From "as confident as it should be" to strongly smoothed; the likelihood picks one.
 SHARPNESS = tuple(np.arange(1.0, 8.25, 0.5).tolist())
-FIT_ENTRIES = 2**23
-"""Probabilities (rows x classes) that a fit uses at most."""
 _EM_STEPS = 12
 _START_DIAGONAL = 0.5
 _TINY = 1e-9
@@ -37,7 +32,7 @@ _BLOCK_ENTRIES = 2**15
 
 
 @dataclass(frozen=True)
-class NoisePosterior:
+class NoiseModel:
     """The fitted model.
 
     Attributes:
@@ -60,14 +55,8 @@ class NoisePosterior:
         return np.asarray(joint[np.arange(len(labels)), labels] / joint.sum(axis=1))
 
 
-def fit_rows(n_rows: int, n_classes: int) -> npt.NDArray[np.int64]:
-    """Which of `n_rows` rows a fit uses, ascending: all, or what `FIT_ENTRIES` allows, evenly spread."""
-    n = min(n_rows, max(FIT_ENTRIES // n_classes, 1))
-    return np.arange(n, dtype=np.int64) * n_rows // max(n, 1)
-
-
-def fit_noise_posterior(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> NoisePosterior:
-    """Fit the model to given labels (N,) and out-of-fold probabilities (N, K), which `fit_rows` chose.
+def fit_noise_model(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> NoiseModel:
+    """Fit the model to given labels (N,) and out-of-fold probabilities (N, K).
 
     Deterministic; a tie in likelihood goes to the smaller sharpness.
     """
@@ -97,7 +86,7 @@ def _sharpen(logs: Floats, sharpness: float, axis: int) -> Floats:
     return powers
 
 
-def _fit(labels: npt.NDArray[Any], prior: Floats, axis: int, sharpness: float) -> NoisePosterior:
+def _fit(labels: npt.NDArray[Any], prior: Floats, axis: int, sharpness: float) -> NoiseModel:
     """Expectation-maximisation for the transition matrix.
 
     `labels` (N,) ascend; `prior` is P(true | x), (N, K), or (K, N) where `axis`, that of the classes, is 0.
@@ -118,7 +107,7 @@ def _fit(labels: npt.NDArray[Any], prior: Floats, axis: int, sharpness: float) -
             counts[:, given] += joint.sum(axis=1 - axis)
             log_likelihood += float(np.log(evidence).sum())
         transition = counts / counts.sum(axis=1, keepdims=True)
-    return NoisePosterior(
+    return NoiseModel(
         transition_matrix=transition,
         expected_under=expected_under,
         sharpness=sharpness,

@@ -1,0 +1,70 @@
+"""Margins: how far the given label is ahead of the other classes, or behind them.
+
+`labels` is (N,) given class indices, `pred_probs` is (N, K) out-of-fold probabilities; K is at least 2.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+# Margins are counted in so many equal steps at most, a power of two, and in so many counters over all pairs.
+_MARGIN_STEPS = 256
+_MARGIN_COUNTERS = 2**22
+
+
+def own_and_others(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> tuple[Floats, Floats]:
+    """(N,) the probability of the given label, and (N,) the highest of the other classes."""
+    rows = np.arange(len(labels))
+    own = pred_probs[rows, labels].astype(np.float64)
+    others = pred_probs.copy()
+    others[rows, labels] = -np.inf
+    if others.shape[1] <= 64:
+        # Few classes: column by column, since a reduction along a short axis is all overhead.
+        highest = others[:, 0].copy()
+        for k in range(1, others.shape[1]):
+            np.maximum(highest, others[:, k], out=highest)
+    else:
+        highest = others.max(axis=1)
+    return own, highest.astype(np.float64)
+
+
+def certain_of_given(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Flags:
+    """(N,) rows whose most likely class is the given one, which wins ties closer than 1e-6.
+
+    This is the veto: the filters that respect it flag none of these rows.
+    """
+    own, others = own_and_others(labels, pred_probs)
+    raised = own + 1e-6
+    certain = raised > others
+    # At a tie the lower class wins.
+    tied = np.flatnonzero(raised == others)
+    if len(tied):
+        probs = pred_probs[tied].astype(np.float64)
+        probs[np.arange(len(tied)), labels[tied]] += 1e-6
+        certain[tied] = probs.argmax(axis=1) == labels[tied]
+    return np.asarray(certain)
+
+
+def margin_steps(n_classes: int) -> int:
+    """Steps that margins in (0, 1] are counted in: a power of two, fewer where there are many pairs."""
+    steps = min(_MARGIN_STEPS, max(_MARGIN_COUNTERS // n_classes**2, 1))
+    return 1 << (steps.bit_length() - 1)
+
+
+def margin_counters(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], n_steps: int) -> Ints:
+    """(M,) for each row (given k) and class j with P_j > P_k, where to count it in (K, K, n_steps), flat.
+
+    Step s of pair [k, j] holds the rows whose margin P_j - P_k is at least s / n_steps.
+    """
+    n_classes = pred_probs.shape[1]
+    own = pred_probs[np.arange(len(labels)), labels]
+    rows, others = np.divmod(np.flatnonzero(pred_probs > own[:, None]), n_classes)
+    margins = pred_probs[rows, others].astype(np.float64) - own[rows]
+    # Times a power of two is exact, so that no row counts for more than its margin.
+    step = np.minimum((margins * n_steps).astype(np.int64), n_steps - 1)
+    return np.asarray((labels[rows] * n_classes + others) * n_steps + step)
