@@ -135,6 +135,16 @@ def find_label_issues(
 
     Rows that do not sum to 1 are taken as they are, as in cleanlab.
     See `find_issues` for the rest.
+
+    >>> labels = np.array([0, 0, 0, 1, 1, 1])
+    >>> pred_probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7], [0.55, 0.45]])
+    >>> found = find_label_issues(labels, pred_probs)
+    >>> np.flatnonzero(found.flags["predicted_neq_given"]).tolist()
+    [2, 5]
+    >>> np.flatnonzero(found.flags["confident_learning"]).tolist()  # 0.55 is not sure enough
+    [2]
+    >>> found.thresholds.tolist(), found.n_errors
+    ([0.6, 0.65], 1)
     """
     indices = cj.whole_labels(labels)
     cj.check_inputs(indices, pred_probs)
