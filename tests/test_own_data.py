@@ -50,9 +50,7 @@ def own_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         rows.writerow(["example_id", "given_label"])
         rows.writerows((ids[i], NAMES[labels[i]]) for i in rng.permutation(np.flatnonzero(~is_test)))
 
-    write_params(
-        folder, inject_noise__kind="file", inject_noise__path="labels.csv", train_fold__model="mlp"
-    )
+    write_params(folder, inject_noise__kind="file", inject_noise__path="labels.csv", train_fold__model="mlp")
     sets = {
         "given": {"table": "given_labels", "checkpoint": "classifier_given"},
         "cleaned": {"table": "training_set", "checkpoint": "classifier"},
