@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 from small_runs import write_params
 
-from tasks.label_quality.metrics import prediction_quality, reliability
+from tasks.label_quality.metrics import PredictionCounts
 from tasks.params import Params, load_params
 from tasks.prune import prune
 from tasks.pseudo_label import pseudo_label
-from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, PRED_PROBS
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, PRED_PROBS, SPLIT_ROWS, TEST_PROBS
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.files import write_json
 from tasks.tables.io import make_table, write_table
@@ -56,23 +56,32 @@ def write_run(
     given = np.where(wrong, (true + 1) % n_classes, true)
     logits = sureness * np.eye(n_classes)[true] + rng.normal(size=(n_rows, n_classes))
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    hidden = np.full(n_rows, not known)
-    shared = {"example_id": ids, "split": ["train"] * n_rows}
-    if pooled:
-        shared["original_split"] = np.where(np.arange(n_rows) % 4 == 3, "test", "train")
-    truth = pa.array(true, pa.int16(), mask=hidden)
-    noisy = pa.array(wrong, pa.bool_(), mask=hidden)
-    labels = {"given_label": given, "true_label": truth, "is_noisy": noisy}
     predictions = {"example_id": ids, "fold": np.arange(n_rows) % 2, "pred_probs": probs}
     if embedded:
         predictions["embedding"] = np.eye(4)[true % 4] + 0.1 * rng.normal(size=(n_rows, 4))
-    data = folder / "data"
-    for name, artifact, columns in (
-        ("examples", EXAMPLES, {**shared, "true_label": truth, kind: content}),
-        ("given_labels", GIVEN_LABELS, {**shared, **labels}),
-        ("pred_probs", PRED_PROBS, predictions),
-    ):
-        write_table(data / f"{name}.parquet", make_table(artifact, facts, columns), artifact)
+
+    # The test rows are the training rows once more, under ids of their own.
+    n_test = n_rows if test_split else 0
+    all_ids = np.concatenate([ids, 3 * (n_rows + np.arange(n_test))])
+    twice = np.concatenate([np.arange(n_rows), np.arange(n_test)])
+    is_test = np.arange(n_rows + n_test) >= n_rows
+    split = np.where(is_test, "test", "train")
+    original = np.where(pooled & (np.arange(n_rows + n_test) % 4 == 3), "test", split)
+    unknown = np.full(n_rows + n_test, not known)
+    keys = [str(example_id) for example_id in all_ids]
+    labels = np.where(is_test, true[twice], given[twice])
+    truth = pa.array(true[twice], pa.int16(), mask=unknown & ~is_test)
+    noisy = pa.array(labels != true[twice], pa.bool_(), mask=unknown & ~is_test)
+    rows = [content[place] for place in twice] if isinstance(content, list) else content[twice]
+    shared = {"example_id": all_ids, "key": keys, "split": split, "true_label": truth}
+    tables = (
+        (EXAMPLES, {**shared, "split": original, "given_label": [None] * len(all_ids), kind: rows}),
+        (GIVEN_LABELS, {**shared, "given_label": labels, "is_noisy": noisy}),
+        (SPLIT_ROWS, {**shared, "group": all_ids, "original_split": original}),
+        (PRED_PROBS, predictions),
+    )
+    for artifact, columns in tables:
+        write_table(artifact.at(folder), make_table(artifact, facts, columns), artifact)
 
     folder.joinpath("metrics").mkdir()
     # `true` is a label set where the truth is known.
@@ -83,25 +92,21 @@ def write_run(
     pseudo_label(params, folder)
 
     against = {"given": given, **({"true": true} if known else {})}
-    quality = {name: prediction_quality(labels, probs) for name, labels in against.items()}
+    counts = {name: PredictionCounts.of(labels, probs, 15) for name, labels in against.items()}
+    quality = {name: found.quality() for name, found in counts.items()}
     write_json(folder / "metrics" / "cross_validation.json", {"n_rows": n_rows, **quality})
-    bins = [
-        pa.table({"labels": [name] * len(found["rows"]), **found})
-        for name, found in ((name, reliability(labels, probs, 15)) for name, labels in against.items())
-    ]
+    found = {name: counted.reliability() for name, counted in counts.items()}
+    bins = [pa.table({"labels": [name] * len(part["rows"]), **part}) for name, part in found.items()]
     plots = folder / "plots"
     (plots / "reliability").mkdir(parents=True)
     pacsv.write_csv(pa.concat_tables(bins), plots / "reliability" / "out_of_fold.csv")
-    measured = slice(None) if test_split else slice(0)
     for place, name in enumerate(params.retrain.label_sets):
-        metrics: dict[str, Any] = {"n_rows": n_rows, "n_test_rows": len(true[measured])}
-        if test_split:
-            metrics["test"] = prediction_quality(
-                np.where(rng.random(n_rows) < 0.1 / (place + 1), 0, true), probs
-            )
-        write_json(folder / "metrics" / f"retrain_{name}.json", metrics)
-        table = pa.table(reliability(true[measured], probs[measured], 15))
-        pacsv.write_csv(table, plots / "reliability" / f"retrain_{name}.csv")
+        # The better the labels, the fewer rows are taken for another class.
+        mistaken = rng.random(n_test) < 0.1 / (place + 1)
+        test_probs = np.where(mistaken[:, None], np.roll(probs[:n_test], 1, axis=1), probs[:n_test])
+        columns = {"example_id": all_ids[is_test], "split": split[is_test], "pred_probs": test_probs}
+        path = TEST_PROBS.at(folder, labels=name)
+        write_table(path, make_table(TEST_PROBS, facts, columns), TEST_PROBS, {"n_rows": str(n_rows)})
         write_curve(plots / "retrain" / name)
     for fold in params.train_fold.folds:
         write_curve(plots / "train_fold" / f"fold_{fold}")
