@@ -24,13 +24,12 @@ ENVIRONMENT = {
 
 SETTINGS: dict[str, Any] = {
     "download.dataset": "digits",
-    "assign_folds.n_splits": 2,
     "train_fold.folds": [0, 1],
     "train_fold.epochs": 4,
     "train_fold.batch_size": 32,
-    "train_fold.max_lr": 0.05,
-    "train_fold.shift": 0,
-    "train_fold.eval_shift": 0,
+    "models.convnet.max_lr": 0.05,
+    "models.convnet.shift": 0,
+    "models.convnet.eval_shift": 0,
     "train_fold.precision": "32-true",
     "train_fold.accelerator": "cpu",
 }
