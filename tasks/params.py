@@ -1,11 +1,11 @@
 """`params.yaml` as typed, frozen values: every knob of every stage, checked once, before a stage runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -25,17 +25,19 @@ MethodName = Annotated[str, AfterValidator(partial(plugins.check_name, "pseudo_l
 FilterName = Annotated[str, AfterValidator(partial(plugins.check_name, "filters"))]
 
 
-def _read_all_options(kind: str, given: Any) -> dict[str, Section]:
+def _name_plugins(kind: str, given: Any) -> Any:
+    """Options by name, each with what `plugins.read_options` needs to check it."""
     if not isinstance(given, Mapping):
-        raise ValueError("expected the options of plug-ins by their names")
-    return {str(name): plugins.read_options(kind, str(name), options) for name, options in given.items()}
+        return given
+    return {name: (kind, str(name), options) for name, options in given.items()}
 
 
-# Options by the name of a plug-in, each checked by the plug-in itself. Dumped by what each of them is.
-DatasetOptions = Annotated[dict[str, Any], BeforeValidator(partial(_read_all_options, "datasets"))]
-ModelOptions = Annotated[dict[str, Any], BeforeValidator(partial(_read_all_options, "models"))]
-ObjectiveOptions = Annotated[dict[str, Any], BeforeValidator(partial(_read_all_options, "objectives"))]
-MethodOptions = Annotated[dict[str, Any], BeforeValidator(partial(_read_all_options, "pseudo_labels"))]
+# `Any`, so that options are dumped by what each plug-in makes of them.
+_Options = dict[str, Annotated[Any, PlainValidator(lambda named: plugins.read_options(*named))]]
+DatasetOptions = Annotated[_Options, BeforeValidator(partial(_name_plugins, "datasets"))]
+ModelOptions = Annotated[_Options, BeforeValidator(partial(_name_plugins, "models"))]
+ObjectiveOptions = Annotated[_Options, BeforeValidator(partial(_name_plugins, "objectives"))]
+MethodOptions = Annotated[_Options, BeforeValidator(partial(_name_plugins, "pseudo_labels"))]
 
 
 class Download(Section):
@@ -225,7 +227,7 @@ class Params(Section):
     def options(self, kind: str, name: str) -> Section:
         """The options of a plug-in: those of `params.yaml`, or its defaults."""
         given: Mapping[str, Section] = getattr(self, kind)
-        return given[name] if name in given else plugins.read_options(kind, name, None)
+        return given[name] if name in given else plugins.read_options(kind, name)
 
 
 STAGES = tuple(name for name in Params.model_fields if name not in plugins.KINDS)
@@ -262,14 +264,20 @@ def load_params(path: Path) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        faults = [f"  {_describe(fault)}" for fault in error.errors()]
+        faults = [f"  {fault}" for fault in _describe(error)]
         raise ParamsError(f"{path}: mend these values:\n" + "\n".join(faults)) from error
 
 
-def _describe(fault: Any) -> str:
-    name = ".".join(str(part) for part in fault["loc"]) or "params"
-    if name in _RENAMED and fault["type"] == "extra_forbidden":
-        return f"{name}: is now {_RENAMED[name]}; move the value there"
-    shown = fault["loc"] and fault["type"] not in ("value_error", "missing")
-    found = f" (found {fault['input']!r})" if shown else ""
-    return f"{name}: {fault['msg'].removeprefix('Value error, ')}{found}"
+def _describe(error: ValidationError, *path: Any) -> Iterator[str]:
+    """A line for each fault; `path` leads to what was checked."""
+    for fault in error.errors():
+        place, cause = (*path, *fault["loc"]), fault.get("ctx", {}).get("error")
+        name = ".".join(map(str, place)) or "params"
+        if isinstance(cause, ValidationError):  # of the options of a plug-in
+            yield from _describe(cause, *place)
+        elif name in _RENAMED and fault["type"] == "extra_forbidden":
+            yield f"{name}: is now {_RENAMED[name]}; move the value there"
+        else:
+            shown = fault["loc"] and fault["type"] not in ("value_error", "missing")
+            found = f" (found {fault['input']!r})" if shown else ""
+            yield f"{name}: {fault['msg'].removeprefix('Value error, ')}{found}"

@@ -7,12 +7,9 @@ stand in `params.yaml` under its kind and name.
 
 import difflib
 import importlib
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-from pydantic import ValidationError
 
 from tasks.sections import Section
 
@@ -24,13 +21,22 @@ PACKAGES = {
     "filters": "tasks.label_quality.filters",
 }
 """Where the plug-ins of each kind are."""
+_DEFINED = {
+    "datasets": ("read",),
+    "models": ("TAKES", "build", "restore"),
+    "objectives": ("batches", "loss"),
+    "pseudo_labels": ("repair",),
+    "filters": ("select",),
+}
 KINDS = tuple(PACKAGES)
 
 
 def names(kind: str) -> tuple[str, ...]:
     """The plug-ins of a kind, in alphabetical order."""
-    folder = Path(__file__).parents[1].joinpath(*PACKAGES[kind].split("."))
-    return tuple(sorted(path.stem for path in folder.glob("*.py") if not path.name.startswith("_")))
+    folders = map(Path, importlib.import_module(PACKAGES[kind]).__path__)
+    stems = [file.stem for folder in folders for file in folder.glob("*.py")]
+    # An editor may leave files whose names no module can have.
+    return tuple(sorted(stem for stem in stems if stem.isidentifier() and not stem.startswith("_")))
 
 
 def check_name(kind: str, name: str) -> str:
@@ -53,27 +59,28 @@ def load(kind: str, name: str) -> ModuleType:
     """The module of a plug-in.
 
     Raises:
-        ValueError: see `check_name`.
+        ValueError: there is no such plug-in, it cannot be imported, or it lacks what its kind defines.
     """
-    return importlib.import_module(f"{PACKAGES[kind]}.{check_name(kind, name)}")
+    try:
+        module = importlib.import_module(f"{PACKAGES[kind]}.{check_name(kind, name)}")
+    except (ImportError, SyntaxError) as error:
+        raise ValueError(f"expected a file that Python can import as {name}, found: {error}") from error
+    missing = [each for each in _DEFINED[kind] if not hasattr(module, each)]
+    if missing:
+        raise ValueError(f"expected {module.__file__} to define {', '.join(missing)}; found no such name")
+    return module
 
 
 class _NoOptions(Section):
     """Of a plug-in that has none."""
 
 
-def read_options(kind: str, name: str, given: Mapping[str, Any] | None) -> Section:
+def read_options(kind: str, name: str, given: Any = None) -> Section:
     """The checked options of a plug-in; those that are not given have their defaults.
 
     Raises:
-        ValueError: there is no such plug-in, or an option is unknown, missing or out of range.
+        ValueError: see `load`.
+        ValidationError: an option is unknown, missing or out of range.
     """
     options: type[Section] = getattr(load(kind, name), "Options", _NoOptions)
-    try:
-        return options.model_validate(given or {})
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, (name, *fault['loc'])))}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        ]
-        raise ValueError("; ".join(faults)) from error
+    return options.model_validate({} if given is None else given)

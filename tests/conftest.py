@@ -1,10 +1,12 @@
 """Fixtures that several test files share."""
 
 import fcntl
+import importlib
 import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from small_runs import DVC, ENVIRONMENT, ROOT, SETTINGS, run_pipeline, write_par
 
 from benchmarks.doors import prefect_server
 from benchmarks.workspaces import make_workspace
+from tasks import plugins
 
 # A shared machine may stall at any moment: no example has a deadline. CI draws the same examples each time.
 hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
@@ -33,6 +36,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files go first: begun last, one would run alone while the other worker has nothing to do."""
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture
+def add_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], None]]:
+    """A function that adds a file to a kind of plug-ins, which is found by its name until the test ends."""
+    added = []
+
+    def add(kind: str, name: str, source: str) -> None:
+        package = importlib.import_module(plugins._PACKAGES[kind])
+        folder = tmp_path / "plugins" / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.py").write_text(source)
+        if str(folder) not in package.__path__:
+            monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+        importlib.invalidate_caches()
+        added.append(f"{package.__name__}.{name}")
+
+    yield add
+    for module in added:
+        sys.modules.pop(module, None)
 
 
 LabelCase = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]

@@ -8,11 +8,11 @@ from dvc.utils.hydra import apply_overrides
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from tasks import ParamsError
-from tasks.label_quality.filter_files import filter_names
-from tasks.params import Params, load_params
+from tasks import ParamsError, plugins
+from tasks.params import STAGES, Params, load_params
 
 SHIPPED = Path(__file__).parent.parent / "params.yaml"
+PLUGIN_SECTIONS = ("datasets", "models", "objectives", "pseudo_labels")
 
 
 @pytest.fixture
@@ -44,8 +44,13 @@ def message(path: Path) -> str:
 def test_the_shipped_file_loads_with_its_own_values() -> None:
     params = load_params(SHIPPED)
     content = YAML(typ="safe").load(SHIPPED.read_text(encoding="utf-8"))
-    assert set(content) == set(Params.model_fields)
+    assert set(content) == set(Params.model_fields) == {*STAGES, *PLUGIN_SECTIONS}
     dumped = params.model_dump(mode="json")
+    # Of a plug-in's options those that are left out have defaults.
+    for kind in PLUGIN_SECTIONS:
+        for name, options in content.pop(kind).items():
+            assert options.items() <= dumped[kind][name].items()
+        dumped.pop(kind)
     assert dumped == content
 
 
@@ -65,7 +70,9 @@ def test_params_are_frozen_at_every_level() -> None:
         params.download = params.download
 
 
-@pytest.mark.parametrize("path", ["train_fold.epoch", "retrain.label_sets.given.tabel", "trainfold"])
+@pytest.mark.parametrize(
+    "path", ["train_fold.epoch", "retrain.label_sets.given.tabel", "models.convnet.lr", "trainfold"]
+)
 def test_an_unknown_name_is_refused_by_its_path(changed, path: str) -> None:
     found = message(changed(path, 1))
     assert f"  {path}: " in found
@@ -77,13 +84,11 @@ def test_an_unknown_name_is_refused_by_its_path(changed, path: str) -> None:
     [
         ("train_fold.epochs", 0),
         ("train_fold.batch_size", 1),
-        ("train_fold.max_lr", 0),
-        ("train_fold.muon_lr", 11),
+        ("models.convnet.max_lr", 0),
         ("train_fold.gce_q", 1.5),
         ("train_fold.label_smoothing", 1),
         ("train_fold.threads", 0),
-        ("assign_folds.n_splits", 1),
-        ("assign_folds.n_splits", 21),
+        ("split_rows.held_out_share", 0.6),
         ("assign_folds.seed", 2**32),
         ("inject_noise.rate", 1.01),
         ("inject_noise.rate", -0.1),
@@ -96,6 +101,7 @@ def test_an_unknown_name_is_refused_by_its_path(changed, path: str) -> None:
         ("aggregate.calibration_bins", 1),
         ("prune.frac_noise", 0),
         ("pseudo_label.min_confidence", 2),
+        ("pseudo_label.max_changed_share", 1.1),
         ("retrain.label_sets", {}),
         ("report.top_issues", -1),
     ],
@@ -113,13 +119,13 @@ def test_a_value_out_of_range_is_refused_by_its_path(changed, path: str, value: 
         ("train_fold.epochs", 1.5),
         ("train_fold.epochs", None),
         ("train_fold.folds", 3),
-        ("train_fold.network", "transformer"),
-        ("download.dataset", "cifar"),
-        ("download.pool_test", "perhaps"),
+        ("download.pool", "test"),
+        ("models", 3),
+        ("models.convnet", 0),
         ("inject_noise.kind", "random"),
         ("inject_noise.path", 3),
-        ("prune.filter_by", "all"),
         ("prune.rank_by", []),
+        ("pseudo_label.on_weak_model", "sing"),
         ("report", [1]),
         ("retrain.label_sets.given.table", "folds"),
         ("retrain.label_sets.given.checkpoint", "../escape"),
@@ -129,11 +135,53 @@ def test_a_wrong_type_or_choice_is_refused_by_its_path(changed, path: str, value
     assert f"  {path}: " in message(changed(path, value))
 
 
-def test_a_wrong_filter_gets_the_list_and_the_nearest_one(changed) -> None:
-    found = message(changed("prune.filter_by", "noise_posteriors"))
-    assert "  prune.filter_by: " in found
-    assert ", ".join(filter_names()) in found
-    assert "noise_posterior?" in found
+@pytest.mark.parametrize(
+    ("path", "kind", "wrong", "meant"),
+    [
+        ("download.dataset", "datasets", "fashion-mnist", "fashion_mnist"),
+        ("train_fold.model", "models", "conv_net", "convnet"),
+        ("train_fold.objective", "objectives", "supervized", "supervised"),
+        ("retrain.objective", "objectives", "supervized", "supervised"),
+        ("prune.filter_by", "filters", "noise_posteriors", "noise_posterior"),
+        ("pseudo_label.method", "pseudo_labels", "treshold", "threshold"),
+        ("datasets.parqet", "datasets", "parqet", "parquet"),
+    ],
+)
+def test_a_wrong_name_of_a_plugin_gets_the_list_and_the_nearest(changed, path, kind, wrong, meant) -> None:
+    found = message(changed(path, {} if path.endswith(wrong) else wrong))
+    listed = ", ".join(plugins.names(kind))
+    assert f"  {path}: expected one of {listed}, found {wrong}; did you mean {meant}?" in found
+
+
+def test_a_model_that_cannot_learn_from_the_data_set_is_refused_before_any_stage_runs(
+    changed, add_plugin
+) -> None:
+    add_plugin("models", "texts_only", 'TAKES = ("text",)\nbuild = restore = None\n')
+    found = message(changed("train_fold.model", "texts_only"))
+    assert "`train_fold.model: texts_only` learns from text" in found
+    assert "`download.dataset: mnist` gives image" in found
+
+
+@pytest.mark.parametrize(
+    ("old", "now"),
+    [
+        ("train_fold.network", "train_fold.model"),
+        ("train_fold.max_lr", "models.convnet.max_lr"),
+        ("assign_folds.n_splits", "train_fold.folds"),
+        ("download.pool_test", "download.pool"),
+    ],
+)
+def test_a_name_of_the_first_edition_is_told_its_new_one(changed, old: str, now: str) -> None:
+    assert f"  {old}: is now {now}" in message(changed(old, 1))
+
+
+def test_options_of_a_plugin_are_those_of_the_file_or_its_defaults(changed) -> None:
+    params = load_params(changed("models", {"convnet": {"max_lr": 0.5}, "mlp": None}))
+    assert params.options("models", "convnet").max_lr == 0.5
+    defaults = plugins.load("models", "convnet").Options()
+    assert params.options("models", "convnet").muon_lr == defaults.muon_lr
+    for name in ("mlp", "logistic"):  # given as nothing, and not at all
+        assert params.options("models", name) == plugins.load("models", name).Options()
 
 
 def test_a_wrong_source_is_named_by_its_place_in_the_list(changed) -> None:
@@ -156,26 +204,24 @@ def test_a_missing_value_is_named_without_quoting_its_whole_section(tmp_path: Pa
 
 def test_a_missing_section_is_named(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(SHIPPED.read_text(encoding="utf-8").split("report:")[0])
+    text = SHIPPED.read_text(encoding="utf-8")
+    path.write_text(text.replace(text[text.index("report:") : text.index("# ---")], ""))
     assert message(path).splitlines()[1:] == ["  report: Field required"]
 
 
 def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     text = SHIPPED.read_text(encoding="utf-8")
-    path.write_text(text.replace("rate: 0.1", "rate: 3").replace("n_splits: 5", "n_splits: 50"))
+    path.write_text(text.replace("rate: 0.1", "rate: 3").replace("max_lr: 0.2", "max_lr: no"))
     found = message(path)
-    assert "inject_noise.rate" in found
-    assert "assign_folds.n_splits" in found
+    for name in ("inject_noise.rate", "models.convnet.max_lr", "models.mlp.max_lr"):
+        assert f"  {name}: " in found
 
 
-@pytest.mark.parametrize("folds", [[0, 1, 2, 3], [0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [4, 3, 2, 1, 0], []])
-def test_folds_must_be_those_of_n_splits(changed, folds: list[int]) -> None:
+@pytest.mark.parametrize("folds", [[0], list(range(21)), [1, 2, 3], [1, 0], [0, 0, 1], []])
+def test_folds_are_listed_in_order(changed, folds: list[int]) -> None:
     found = message(changed("train_fold.folds", folds))
-    assert "`train_fold.folds`" in found
-    assert "`assign_folds.n_splits: 5`" in found
-    assert "[0, 1, 2, 3, 4]" in found
-    assert f"found {folds}" in found
+    assert f"`folds` must list 2 to 20 folds in order, 0, 1, 2, ...; found {folds}" in found
 
 
 @pytest.mark.parametrize(
