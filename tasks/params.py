@@ -224,6 +224,18 @@ class Params(Section):
             )
         return self
 
+    def chosen(self) -> dict[str, dict[str, Any]]:
+        """The values of each stage, and of each plug-in that is used (`models.convnet`), as plain values."""
+        used = {
+            f"datasets.{self.download.dataset}",
+            f"models.{self.train_fold.model}",
+            f"objectives.{self.train_fold.objective}",
+            f"objectives.{self.retrain.objective}",
+            f"pseudo_labels.{self.pseudo_label.method}",
+        }
+        options = {path: self.options(*path.split(".")).model_dump(mode="json") for path in sorted(used)}
+        return {stage: getattr(self, stage).model_dump(mode="json") for stage in STAGES} | options
+
     def options(self, kind: str, name: str) -> Section:
         """The options of a plug-in: those of `params.yaml`, or its defaults."""
         given: Mapping[str, Section] = getattr(self, kind)

@@ -58,6 +58,7 @@ _SAMPLES = 6
 _BUDGET_POINTS = 120
 # The splits that the worth of the repair is measured on: the first that has labelled rows.
 _MEASURED = ("test", "valid", HELD_OUT)
+_DETECTION = {"precision": "precision", "recall": "recall", "f1": "F1"}
 # Bins of confidence of the reliability diagram.
 _BINS = 15
 _CURVES = ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy")
@@ -539,8 +540,7 @@ def print_summary(
     if detection.get("f1") is not None:
         table.add_row(
             "how well",
-            f"precision {detection['precision']:.4f}, recall {detection['recall']:.4f}, "
-            f"F1 {detection['f1']:.4f}",
+            ", ".join(f"{title} {_decimals(detection[name])}" for name, title in _DETECTION.items()),
         )
     done = [f"{count:,} {name}" for name, count in repair["actions"].items() if count]
     table.add_row("what was done", ", ".join(done))
@@ -561,6 +561,11 @@ def print_summary(
         table.add_row("brake", repair["brake"]["sentence"])
     console.print(table)
     console.print("The whole story: report/index.html")
+
+
+def _decimals(value: float | None) -> str:
+    """A ratio, or what stands for one without a base."""
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _cross_validated(metrics: dict[str, Any]) -> str:

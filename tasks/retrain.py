@@ -15,7 +15,7 @@ from tasks.tables.io import make_table, read_table, write_table
 from tasks.tables.joins import join, locate
 from tasks.tables.schemas import column_array, tensor_rows
 from tasks.training.protocol import Loss, Rows
-from tasks.training.setup import build_model, read_rows
+from tasks.training.setup import make_model, read_rows
 
 MEASURED = ("test", "valid", HELD_OUT)
 """The splits that are predicted; the first that has rows draws the learning curve."""
@@ -59,7 +59,7 @@ def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
         )
 
     started = time.monotonic()
-    model = build_model(
+    model = make_model(
         params,
         facts,
         seed=section.seed,

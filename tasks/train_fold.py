@@ -23,7 +23,7 @@ from tasks.tables.joins import join, locate
 from tasks.tables.proofs import rows_digest
 from tasks.tables.schemas import column_array
 from tasks.training.protocol import Loss, Rows, Signals
-from tasks.training.setup import build_model, read_rows
+from tasks.training.setup import make_model, read_rows
 
 # Rows of the held-out fold that draw its learning curve each epoch; all of it is predicted at the end.
 _CURVE_ROWS = 2_000
@@ -59,7 +59,7 @@ def train_fold(params: Params, workspace: Path, fold: int) -> float:
     learned, held_out = np.flatnonzero(~in_fold), np.flatnonzero(in_fold)
 
     started = time.monotonic()
-    model = build_model(
+    model = make_model(
         params,
         facts,
         seed=fold_seed(section.seed, fold),

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import ArtifactError
-from tasks.aggregate import aggregate, check_out_of_fold, per_class_table
+from tasks.aggregate import Counts, aggregate, check_out_of_fold, per_class_table
 from tasks.params import Params, load_params
 from tasks.tables.catalog import FOLDS, GIVEN_LABELS, PRED_PROBS
 from tasks.tables.io import read_table
@@ -66,7 +66,11 @@ def test_the_per_class_table_counts_every_row_once(finished_run: Path) -> None:
 def test_per_class_recall_is_a_share_of_the_class() -> None:
     labels, truth = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
     probs = np.eye(2)[[0, 1, 1, 0]]
-    table = per_class_table(labels, truth, probs, ("a", "b")).to_pydict()
+    counts = {"given": Counts(2, 15), "true": Counts(2, 15)}
+    for rows in (slice(0, 1), slice(1, 4)):
+        counts["given"].add(labels[rows], probs[rows])
+        counts["true"].add(truth[rows], probs[rows])
+    table = per_class_table(labels, truth, counts, ("a", "b")).to_pydict()
     assert table["recall_given"] == [0.5, 0.5]
     assert table["recall_true"] == pytest.approx([1.0, 2 / 3])
     assert table["wrong_share_of_given"] == [0.5, 0.0]

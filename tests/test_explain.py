@@ -23,7 +23,7 @@ from tasks.tables.schemas import column_array
 
 
 def life_of(folder: Path, example_id: int, ask_classifiers: bool = False) -> dict[str, Any]:
-    return describe_life(load_params(folder / "params.yaml"), folder, example_id, ask_classifiers)
+    return describe_life(load_params(folder / "params.yaml"), folder, str(example_id), ask_classifiers)
 
 
 def decide(folder: Path, example_id: int, decision: str, label: str = "", given: str | None = None) -> None:
@@ -62,13 +62,10 @@ def test_every_row_is_told_as_the_tables_have_it(finished_run: Path) -> None:
         assert life["issue"]["filters"]["both"] == row["both"]
         assert (life["issue"]["rank"], life["issue"]["is_issue"]) == (row["rank"], row["is_issue"])
         assert life["issue"]["n_issues"] == sum(row["is_issue"] for row in issues)
-        repaired = trained.get(row["example_id"])
-        if repaired is None:
-            assert life["training"]["action"] == "dropped"
-        else:
-            assert life["training"]["label"] == names[repaired["label"]]
-            action = "relabelled" if repaired["source"] == "pseudo" else "trusted"
-            assert life["training"]["action"] == action
+        repaired = trained[row["example_id"]]
+        assert life["training"]["action"] == repaired["action"]
+        dropped = repaired["action"] == "dropped"
+        assert life["training"]["label"] == (None if dropped else names[repaired["label"]])
         assert life["training"]["up_to_date"]
         assert life["decisions"] == []
 
@@ -190,7 +187,7 @@ def test_what_cannot_be_explained_is_one_sentence(
     monkeypatch.chdir(workspace_copy)
     assert main(["explain", "123456"]) == 1
     assert capsys.readouterr().err == (
-        "explain: expected the example_id of a labelled row of data/given_labels.parquet, found 123456.\n"
+        "explain: expected the key of a labelled row of data/given_labels.parquet, found '123456'.\n"
     )
     (workspace_copy / PATH).parent.mkdir()
     (workspace_copy / PATH).write_text("id\n")

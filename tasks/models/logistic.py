@@ -18,6 +18,7 @@ from tasks.training.statistics import moments, portions, standardize
 
 TAKES = ("image", "features")
 USES_TORCH = False
+OBJECTIVES = ("supervised",)
 
 
 class Options(Section):

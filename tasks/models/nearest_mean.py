@@ -17,6 +17,7 @@ from tasks.training.statistics import moments, portions, standardize
 
 TAKES = ("image", "features")
 USES_TORCH = False
+OBJECTIVES = ("supervised",)
 
 _HALVINGS = 40
 

@@ -49,13 +49,13 @@ def fingerprints(workspace: Path, inputs: Iterable[str]) -> dict[str, str]:
 
 
 def parameters(params: Params) -> dict[str, str]:
-    """Every value of params.yaml by its path, as YAML on one line."""
+    """Every value of params.yaml that a stage or a chosen plug-in reads, by its path, as YAML on one line."""
     yaml = YAML(typ="safe")
     yaml.default_flow_style = True
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared by its default, None
     yaml.width = 2**31 - 1
     found = {}
-    for section, values in params.model_dump(mode="json").items():
+    for section, values in params.chosen().items():
         for name, value in values.items():
             text = io.StringIO()
             yaml.dump(value, text)

@@ -6,6 +6,7 @@ A file in `tasks/models` is a model. It defines
     Options     its own section of params.yaml (`models.NAME`)
     build(facts, options, run) -> Model
     restore(facts, options, arrays) -> Model    what `save` wrote, ready to predict
+    OBJECTIVES  the objectives that can train it, where these are not all
 and may define `extract(content, accelerator) -> (N, D) float32`: frozen features that the stage `features`
 computes once for all rows; the model then gets them as its content.
 """
@@ -149,10 +150,11 @@ def build_model(name: str, facts: DatasetFacts, options: Section, run: Run) -> M
             f"train_fold.model: {name} takes {' or '.join(module.TAKES)}, and the data set {facts.dataset} "
             f"has {facts.content}. Choose one of {', '.join(fitting) or '(none)'}."
         )
-    if run.objective != "supervised" and not module.USES_TORCH:
+    trained_by = getattr(module, "OBJECTIVES", None)
+    if trained_by is not None and run.objective not in trained_by:
         raise ParamsError(
-            f"train_fold.objective: {run.objective} trains networks in batches, and {name} is none. "
-            "Choose supervised, or another model."
+            f"train_fold.objective: expected {' or '.join(trained_by)}, by which the model {name} can be trained, "
+            f"found {run.objective}. Choose that, or another model."
         )
     model: Model = module.build(facts, options, run)
     return model

@@ -12,7 +12,7 @@ from tasks.reading import read_content
 from tasks.tables.catalog import EXAMPLES, FEATURES
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.portions import TableReader
-from tasks.training.protocol import Loss, Model, Run
+from tasks.training.protocol import Loss, Model, Run, build_model
 
 
 def read_rows(params: Params, workspace: Path) -> tuple[npt.NDArray[np.int64], Content, DatasetFacts]:
@@ -37,13 +37,13 @@ def read_rows(params: Params, workspace: Path) -> tuple[npt.NDArray[np.int64], C
     return features.column("example_id"), Features(features.column("features")), facts
 
 
-def build_model(
+def make_model(
     params: Params, facts: DatasetFacts, *, seed: int, loss: Loss, objective: str, log_dir: Path, title: str
 ) -> Model:
     """The model of `train_fold.model`, untrained.
 
     Raises:
-        TrainingError: it cannot learn from rows of this kind.
+        ParamsError: it cannot learn from rows of this kind, or by this objective.
     """
     section = params.train_fold
     run = Run(
@@ -59,7 +59,4 @@ def build_model(
         log_dir=log_dir,
         title=title,
     )
-    model: Model = plugins.load("models", section.model).build(
-        facts, params.options("models", section.model), run
-    )
-    return model
+    return build_model(section.model, facts, params.options("models", section.model), run)
