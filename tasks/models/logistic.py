@@ -24,7 +24,7 @@ OBJECTIVES = ("supervised",)
 class Options(Section):
     """`C` is the inverse strength of the L2 penalty; `max_iter` bounds the iterations of L-BFGS."""
 
-    C: Annotated[float, Field(gt=0)] = 0.01
+    C: Annotated[float, Field(gt=0)] = 0.1
     max_iter: Annotated[int, Field(ge=1, le=100_000)] = 1_000
 
 

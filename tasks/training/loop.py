@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from tasks import TrainingError
 from tasks.sections import Section
 from tasks.training.batches import Batch, Objective
-from tasks.training.networks import generalized_cross_entropy
+from tasks.training.networks import describe_features, generalized_cross_entropy
 from tasks.training.protocol import Run
 
 
@@ -52,7 +52,8 @@ class Classifier(nn.Module):
     def __init__(self, recipe: Recipe, shape: tuple[int, ...], n_classes: int) -> None:
         super().__init__()
         self.network = recipe.network(shape)
-        self.head = nn.Linear(_n_features(self.network, shape), n_classes)
+        n_features, self.has_narrow_maps = describe_features(self.network, shape)
+        self.head = nn.Linear(n_features, n_classes)
         self.mean: Tensor
         self.deviation: Tensor
         of_each = (shape[0], *(1 for _ in shape[1:]))
@@ -68,15 +69,6 @@ class Classifier(nn.Module):
         """(N, K) logits of raw content."""
         logits: Tensor = self.head(self.features(content).flatten(1))
         return logits
-
-
-def _n_features(network: nn.Module, shape: tuple[int, ...]) -> int:
-    """The length of a row of flattened features."""
-    network.eval()
-    with torch.no_grad():
-        features: Tensor = network(torch.zeros(1, *shape))
-    network.train()
-    return features.numel()
 
 
 class Training(pl.LightningModule):

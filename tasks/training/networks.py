@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,8 @@ class MatrixConv2d(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, size: int, stride: int) -> None:
         super().__init__()
+        self.kernel_size, self.stride, self.padding = (size, size), (stride, stride), size // 2
         self.kernel_shape = (n_out, n_in, size, size)
-        self.stride, self.padding = stride, size // 2
         kernel = nn.init.kaiming_uniform_(torch.empty(self.kernel_shape), a=math.sqrt(5))
         self.weight = nn.Parameter(kernel.flatten(1))
 
@@ -26,6 +27,30 @@ class MatrixConv2d(nn.Module):
         """(N, out, H / stride, W / stride) from (N, in, H, W)."""
         kernel = self.weight.view(self.kernel_shape)
         return nn.functional.conv2d(images, kernel, stride=self.stride, padding=self.padding)
+
+
+def describe_features(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, bool]:
+    """The length of a row of flattened features, and whether a convolution meets a map that is too narrow.
+
+    Too narrow is a map that some weights of the kernel never touch, or that is smaller than the stride. There
+    oneDNN (torch 2.15 on a CPU with bfloat16) gives memory that was never written as gradients.
+    """
+    narrow = False
+
+    def look(layer: Any, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal narrow
+        sides = zip(inputs[0].shape[2:], layer.kernel_size, layer.stride, strict=True)
+        narrow |= any(side <= size // 2 or side < stride for side, size, stride in sides)
+
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | MatrixConv2d)]
+    hooks = [layer.register_forward_pre_hook(look) for layer in convolutions]
+    network.eval()
+    with torch.no_grad():
+        features: Tensor = network(torch.zeros(1, *shape))
+    network.train()
+    for hook in hooks:
+        hook.remove()
+    return features.numel(), narrow
 
 
 def shift_images(images: Tensor, down: Tensor, right: Tensor, reach: int) -> Tensor:

@@ -57,6 +57,8 @@ class TorchModel:
         torch.set_num_threads(run.threads)
         with _seeded(run.seed), _flushed_denormals(), _quiet():
             classifier = Classifier(self._recipe, _row_shape(self._facts), self._facts.n_classes)
+            if classifier.has_narrow_maps:
+                self._precision = self._precision_of_narrow_maps()
             mean, deviation = self._recipe.statistics or moments(content)
             classifier.mean.copy_(torch.from_numpy(mean).view_as(classifier.mean))
             classifier.deviation.copy_(torch.from_numpy(deviation).view_as(classifier.deviation))
@@ -140,6 +142,19 @@ class TorchModel:
             raise TrainingError(f"The model {self._name} has learned nothing yet: fit it first.")
         return self._classifier
 
+    def _precision_of_narrow_maps(self) -> str:
+        """The precision for maps of which bfloat16 on a CPU gives no right gradients."""
+        on_cpu = self._accelerator == "cpu" or (self._accelerator == "auto" and not _has_accelerator())
+        if not on_cpu or _precision(self._precision, self._accelerator) not in ("bf16-mixed", "16-mixed"):
+            return self._precision
+        if self._precision == "auto":
+            return "32-true"
+        raise TrainingError(
+            f"train_fold.precision: {self._precision} gives no right gradients on a CPU for pictures of "
+            f"{self._facts.shape[0]} x {self._facts.shape[1]}, which are too narrow for the convolutions of "
+            f"{self._name}. Set it to auto or 32-true."
+        )
+
     def _trainer(self, **settings: Any) -> pl.Trainer:
         try:
             return pl.Trainer(
@@ -181,6 +196,10 @@ def _row_shape(facts: DatasetFacts) -> tuple[int, ...]:
         return facts.shape
     height, width, *channels = facts.shape
     return (*channels, height, width) if channels else (1, height, width)
+
+
+def _has_accelerator() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def _precision(asked: str, accelerator: str) -> Any:
