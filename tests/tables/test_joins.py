@@ -3,12 +3,13 @@
 import hashlib
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import ArtifactError
-from tasks.tables.joins import locate
+from tasks.tables.joins import join, locate
 from tasks.tables.proofs import rows_digest
 
 ids_lists = st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, max_size=30)
@@ -33,6 +34,14 @@ def test_locate_names_how_many_are_missing_and_the_first(ids: list[int], wanted:
     assert str(caught.value).startswith("data/x.parquet: ")
     assert f"found {len(missing)} missing, the first {missing[0]}." in str(caught.value)
     assert "`dvc repro`" in str(caught.value)
+
+
+@given(ids=ids_lists, data=st.data())
+def test_a_join_gives_the_rows_asked_for_in_their_order(ids: list[int], data) -> None:
+    wanted = data.draw(st.permutations(ids) | st.lists(st.sampled_from(ids), max_size=9)) if ids else []
+    table = pa.table({"example_id": pa.array(ids, pa.int64()), "name": [f"row {one}" for one in ids]})
+    found = join(table, np.array(wanted, dtype=np.int64))
+    assert found.to_pylist() == [{"example_id": one, "name": f"row {one}"} for one in wanted]
 
 
 @given(ids=ids_lists, data=st.data())
