@@ -153,7 +153,8 @@ def build_model(name: str, facts: DatasetFacts, options: Section, run: Run) -> M
     trained_by = getattr(module, "OBJECTIVES", None)
     if trained_by is not None and run.objective not in trained_by:
         raise ParamsError(
-            f"train_fold.objective: expected {' or '.join(trained_by)}, by which the model {name} can be trained, "
+            f"train_fold.objective: expected {' or '.join(trained_by)}, by which the model {name} can be "
+            "trained, "
             f"found {run.objective}. Choose that, or another model."
         )
     model: Model = module.build(facts, options, run)
