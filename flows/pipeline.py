@@ -319,7 +319,10 @@ def set_params(root: Path, overrides: Sequence[str], option: str = "--set") -> N
     before = path.read_bytes()
     try:
         apply_overrides(path, list(overrides))
-        load_params(path)
+        # DVC wants to see the options of each chosen plug-in, if there are none.
+        unlisted = load_params(path).unlisted()
+        if unlisted:
+            apply_overrides(path, [f"+{name}={{}}" for name in unlisted])
     except RelabelError:
         path.write_bytes(before)
         raise

@@ -224,16 +224,25 @@ class Params(Section):
             )
         return self
 
-    def chosen(self) -> dict[str, dict[str, Any]]:
-        """The values of each stage, and of each plug-in that is used (`models.convnet`), as plain values."""
-        used = {
+    def used(self) -> list[str]:
+        """The plug-ins that are used, as their options stand in `params.yaml`: `models.convnet`."""
+        names = {
             f"datasets.{self.download.dataset}",
             f"models.{self.train_fold.model}",
             f"objectives.{self.train_fold.objective}",
             f"objectives.{self.retrain.objective}",
             f"pseudo_labels.{self.pseudo_label.method}",
         }
-        options = {path: self.options(*path.split(".")).model_dump(mode="json") for path in sorted(used)}
+        return sorted(names)
+
+    def unlisted(self) -> list[str]:
+        """The plug-ins that are used and have no section for their options in `params.yaml`."""
+        given = {f"{kind}.{name}" for kind in plugins.KINDS for name in getattr(self, kind, {})}
+        return [name for name in self.used() if name not in given]
+
+    def chosen(self) -> dict[str, dict[str, Any]]:
+        """The values of each stage, and of each plug-in that is used (`models.convnet`), as plain values."""
+        options = {path: self.options(*path.split(".")).model_dump(mode="json") for path in self.used()}
         return {stage: getattr(self, stage).model_dump(mode="json") for stage in STAGES} | options
 
     def options(self, kind: str, name: str) -> Section:
