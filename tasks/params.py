@@ -60,12 +60,13 @@ class SplitRows(Section):
     """Which rows belong together, and which are held out where the data set has no test split.
 
     `near_duplicates` looks for rows that are almost the same, beside those that are; `held_out_share` is of
-    the training rows.
+    the training rows. Their seed is not called `seed`, which a sweep would vary: all its points are measured
+    on the same rows.
     """
 
     near_duplicates: bool
     held_out_share: Annotated[float, Field(ge=0, le=0.5)]
-    seed: Seed
+    held_out_seed: Seed
 
 
 class InjectNoise(Section):

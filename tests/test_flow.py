@@ -346,7 +346,7 @@ def test_the_flow_asks_dvc_only_while_nobody_rewrites_the_lock_file(done: Door, 
     ("arguments", "said"),
     [
         (["--until", "polish"], "polish"),
-        (["--force", "polish"], "Stage 'polish': expected one of download, inject_noise,"),
+        (["--force", "polish"], "Stage 'polish': expected one of download, features,"),
         (["--workers", "0"], "--workers: expected at least 1, found 0."),
         (["--timeout-s", "0"], "--timeout-s: expected more than 0 seconds, found 0."),
         (["--pull"], "--pull: expected a default DVC remote, found none."),
