@@ -21,6 +21,13 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
+# A proxy is another machine, on which 127.0.0.1 is not this one. Children inherit this. Where both spellings
+# are set, most programs read the small one alone.
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_DIRECT = [host for name in ("no_proxy", "NO_PROXY") for host in os.environ.get(name, "").split(",") if host]
+for _name in ("no_proxy", "NO_PROXY"):
+    os.environ[_name] = ",".join(dict.fromkeys([*_DIRECT, *_LOOPBACK]))
+
 # What the start imports stays: at the default of 700 objects the collector walks over it a hundred times.
 gc.set_threshold(50_000)
 

@@ -28,6 +28,9 @@ from flows.clean_labels import main
 
 pytestmark = pytest.mark.slow
 
+# Where nothing listens.
+PROXIES = dict.fromkeys(["HTTP_PROXY", "https_proxy", "ALL_PROXY"], "http://127.0.0.1:9")
+
 
 @pytest.fixture(scope="module")
 def cold(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Door, str]:
@@ -365,6 +368,21 @@ def test_bad_options_are_one_sentence(
     assert log.startswith("clean_labels: "), log
     assert len(log.strip().splitlines()) == 1, log
     assert said in log
+
+
+@pytest.mark.parametrize("set_by_hand", [{}, {"NO_PROXY": "a.example,127.0.0.1"}, {"no_proxy": "a.example"}])
+def test_loopback_goes_through_no_proxy_and_the_rest_as_before(set_by_hand: dict[str, str]) -> None:
+    code = (
+        "import flows; from urllib.request import getproxies, proxy_bypass; "
+        "assert getproxies()['http'] == 'http://127.0.0.1:9'; "
+        "hosts = ['127.0.0.1:4200', 'localhost', 'a.example', 'b.example']; "
+        "print(*(bool(proxy_bypass(host)) for host in hosts))"
+    )
+    bare = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    command = [sys.executable, "-c", code]
+    environment = {**bare, **PROXIES, **set_by_hand}
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["True", "True", str(bool(set_by_hand)), "False"]
 
 
 @pytest.mark.parametrize("override", ["train_fold.epochs=-1", "train_fold.epoch=2", "nonsense", "a=[1"])
