@@ -10,8 +10,7 @@ import atexit
 import gc
 import os
 import re
-import shutil
-import socket
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -20,12 +19,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from flows import FlowError, engines, pipeline
+from flows.prefect_server import open_server, server_answers
+from flows.program import run_program
 from flows.progress import RunProgress
 from flows.record import Record, check_record, push_version, save_version
 from flows.results import REPORT, describe_results
@@ -44,12 +44,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
-    temporary_settings,
-)
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, Failed
 
 if TYPE_CHECKING:
@@ -94,8 +89,7 @@ class StageRunner:
         self.timeout_s = timeout_s
         self.progress = progress
         self.engine = engine
-        self.folder = Path(tempfile.mkdtemp(prefix="relabel-"))
-        self.socket = self.folder / "stages"
+        self.socket = _new_socket(root)
         self.page = Page()
         self._server: subprocess.Popen[bytes] | None = None
         self._running: set[subprocess.Popen[str]] = set()
@@ -160,7 +154,7 @@ class StageRunner:
         if server is not None:
             # Its stdin ends: it kills its stages and goes.
             server.communicate()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_socket(self.root)
 
     def _register(self, process: subprocess.Popen[str]) -> None:
         with self._lock:
@@ -178,6 +172,31 @@ class StageRunner:
                     stdin=subprocess.PIPE,
                     start_new_session=True,
                 )
+
+
+def _new_socket(root: Path) -> Path:
+    """A new name for the socket of a workspace's stage server: a path that is short, as a socket's must be.
+
+    A link in the workspace says where it is, so that the next run removes what a killed one left.
+    """
+    remove_socket(root)
+    path = Path(tempfile.gettempdir()) / f"relabel-stages-{secrets.token_hex(8)}"
+    link = _socket_link(root)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(path)
+    return path
+
+
+def remove_socket(root: Path) -> None:
+    """Remove the socket of a workspace's stage server, and the link to it, where there are any."""
+    link = _socket_link(root)
+    if link.is_socket():
+        link.resolve().unlink(missing_ok=True)
+    link.unlink(missing_ok=True)
+
+
+def _socket_link(root: Path) -> Path:
+    return root / ".dvc" / "tmp" / "relabel" / "stages"
 
 
 @task(
@@ -447,19 +466,6 @@ def critical_path(graph: Mapping[str, Sequence[str]]) -> dict[str, int]:
     return depth
 
 
-def server_answers(within_s: float = 2.0) -> bool:
-    """Whether something listens where PREFECT_API_URL points."""
-    url = urlsplit(PREFECT_API_URL.value() or "")
-    if not url.hostname:
-        return False
-    port = url.port or (443 if url.scheme == "https" else 80)
-    try:
-        with socket.create_connection((url.hostname, port), timeout=within_s):
-            return True
-    except OSError:
-        return False
-
-
 @contextmanager
 def _runner(
     root: Path,
@@ -491,31 +497,6 @@ def summarise(
     return "\n".join([*lines, "", *(f"**{name}**: {message}" for name, message in failures.items())])
 
 
-def end_without_server(program: str, url: str | None) -> NoReturn:
-    """End this process, whose Prefect server is gone, at once."""
-    print(
-        f"{program}: the Prefect server at {url} stopped answering. What is done is kept; run again, "
-        "with the server or without it.",
-        file=sys.stderr,
-        flush=True,
-    )
-    # An orderly end would try for minutes to tell the server what happened, event by event.
-    os._exit(1)
-
-
-def say_server_is_late(program: str, error: RuntimeError) -> int:
-    """Say that the server which a run brings along did not start; raise what is another fault."""
-    if "ephemeral Prefect API server" not in str(error):
-        raise error
-    print(
-        f"{program}: expected the Prefect server that a run brings along to start within "
-        f"{PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()} s, found none. Run again when the "
-        "machine is less busy, or start one first: `prefect server start --host 127.0.0.1`.",
-        file=sys.stderr,
-    )
-    return 1
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow once from the command line; return the exit status."""
     parser = argparse.ArgumentParser(
@@ -537,43 +518,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--address", help="of a Dask or Ray cluster (default: one on this machine)")
     parser.add_argument("--compare", metavar="REV", help="show on Prefect's page what changed since (`last`)")
     chosen = parser.parse_args(arguments)
-    try:
-        check_options(chosen.workers, chosen.timeout_s)
-        # What is wrong with the workspace or the options is said before Prefect starts.
-        engines.check(chosen.engine, chosen.address)
-        graph, fresh = pipeline.plan(Path.cwd(), chosen.until)
-        for name in chosen.force:
-            pipeline.matching(graph, name)
-        if chosen.pull:
-            pipeline.check_remote(Path.cwd(), "--pull")
-        check_record(Path.cwd(), chosen.record, chosen.push)
-        if chosen.compare is not None:
-            _revision(Path.cwd(), chosen.compare)
-        url, answers = PREFECT_API_URL.value(), server_answers()
-        # A server that does not answer costs its record of this run, not the run.
-        if url and not answers:
-            print(f"No Prefect server answers at {url}; this run does without.", file=sys.stderr)
-        # Without a server Prefect starts one of its own, which takes far longer than to find nothing to do.
-        asked = chosen.force or chosen.overrides or chosen.if_new_data
-        if not answers and fresh.issuperset(graph) and not asked:
-            print(UP_TO_DATE)
-            return 0
-        with temporary_settings(
-            # The thread that tells the server every 30 s that a run lives makes its end wait up to 1 s.
-            {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None},
-            restore_defaults=None if answers else {PREFECT_API_URL},
-        ):
-            state = clean_labels(**vars(chosen), return_state=True)
-    except KeyboardInterrupt:
-        print("clean_labels: interrupted; the next run goes on from here.", file=sys.stderr)
-        return 130
-    except RelabelError as error:
-        print(f"clean_labels: {error}", file=sys.stderr)
-        return 1
-    except httpx.HTTPError:
-        end_without_server("clean_labels", url)
-    except RuntimeError as error:
-        return say_server_is_late("clean_labels", error)
+    return run_program("clean_labels", "the next run goes on from here", lambda: _run(chosen))
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    root = Path.cwd()
+    check_options(chosen.workers, chosen.timeout_s)
+    # What is wrong with the workspace or the options is said before Prefect starts.
+    engines.check(chosen.engine, chosen.address)
+    graph, fresh = pipeline.plan(root, chosen.until)
+    for name in chosen.force:
+        pipeline.matching(graph, name)
+    if chosen.pull:
+        pipeline.check_remote(root, "--pull")
+    check_record(root, chosen.record, chosen.push)
+    if chosen.compare is not None:
+        _revision(root, chosen.compare)
+    asked = chosen.force or chosen.overrides or chosen.if_new_data
+    # Without a server one starts for the run, which takes far longer than to find nothing to do.
+    if fresh.issuperset(graph) and not asked and not server_answers():
+        print(UP_TO_DATE)
+        return 0
+    # The thread that tells the server every 30 s that a run lives makes its end wait up to 1 s.
+    with open_server("run"), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        state = clean_labels(**vars(chosen), return_state=True)
     if state.is_completed():
         print(state.message)
         return 0

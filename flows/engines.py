@@ -140,6 +140,8 @@ def recover(root: Path) -> None:
     """End what a killed flow left on workers, and wait until nothing of it can write any more."""
     for folder in (root / ".dvc" / "tmp" / "relabel").glob("engine-*"):
         _end_all(folder, LEASE_S + 2)
+        for left in Path(tempfile.gettempdir()).glob(f"relabel-{folder.name}*"):
+            left.unlink(missing_ok=True)
 
 
 class Engine:
@@ -170,6 +172,7 @@ class Engine:
         (self.folder / "lease").write_text("0")
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(self.socket))
+        self.socket.chmod(0o600)
         listener.listen(64)
         threading.Thread(target=self._renew, daemon=True).start()
         threading.Thread(target=self._listen, args=[listener], daemon=True).start()

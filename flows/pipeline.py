@@ -248,6 +248,8 @@ def run_stage(
                 **environment,
                 "RELABEL_STAGE_RECORD": str(record),
             },
+            # Never written to: it ends when this process does, and the stage then ends too.
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -4,15 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows import FlowError
-from flows.clean_labels import server_answers
 from flows.comparison import Comparison, compare_versions
 from flows.comparison_views import markdown
+from flows.prefect_server import need_server
 
 from prefect import flow  # isort: skip  # after flows, which sets Prefect's settings
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed
 
 
@@ -65,12 +63,7 @@ def run_flow(root: Path, names: Sequence[str], with_rows: bool, with_contents: b
     Raises:
         FlowError: no server answers, or see `compare`.
     """
-    if not server_answers():
-        url = PREFECT_API_URL.value() or "PREFECT_API_URL, which is not set"
-        raise FlowError(
-            f"--publish needs a Prefect server; none answers at {url}. Start one with `prefect server start "
-            "--host 127.0.0.1` and set PREFECT_API_URL=http://127.0.0.1:4200/api."
-        )
+    need_server("--publish")
     state: State[Any] = compare_flow(str(root), names, with_rows, with_contents, return_state=True)
     found: Comparison = state.result()  # raises what went wrong
     return found

@@ -9,7 +9,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
 from flows import FlowError, pipeline
-from flows.clean_labels import check_options, clean_labels, server_answers
+from flows.clean_labels import check_options, clean_labels
+from flows.prefect_server import need_server
 from flows.record import check_record
 from flows.revisions import open_revisions
 from tasks import RelabelError
@@ -19,7 +20,6 @@ from prefect.client.schemas.objects import (  # isort: skip  # after flows, whic
     ConcurrencyLimitStrategy,
 )
 from prefect.schedules import Cron, Interval, Schedule
-from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -79,13 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_record(root, chosen.record, chosen.push)
         if chosen.compare is not None:
             open_revisions(root, [chosen.compare])
-        if not server_answers():
-            url = PREFECT_API_URL.value() or "PREFECT_API_URL, which is not set"
-            raise FlowError(
-                f"A schedule needs a Prefect server; none answers at {url}. Start one with "
-                "`prefect server start --host 127.0.0.1` and set "
-                "PREFECT_API_URL=http://127.0.0.1:4200/api."
-            )
+        need_server("A schedule")
     except RelabelError as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1

@@ -21,19 +21,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 
 from flows import FlowError, pipeline
-from flows.clean_labels import (
-    StageRunner,
-    check_options,
-    end_without_server,
-    run_all,
-    say_server_is_late,
-    server_answers,
-)
+from flows.clean_labels import StageRunner, check_options, remove_socket, run_all
 from flows.pipeline import PlannedStage
+from flows.prefect_server import open_server
+from flows.program import run_program
 from flows.progress import RunProgress
 from flows.record import experiments, keep_experiment, read_committed
 from flows.sweep_table import (
@@ -52,17 +46,17 @@ from flows.sweep_table import (
     table_csv,
     terminal_table,
 )
-from tasks import ParamsError, RelabelError
+from tasks import ParamsError
 from tasks.params import STAGES, Params, load_params
 
 from prefect import flow  # isort: skip  # after flows, which sets Prefect's settings
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed
 
 PLOTS = (".png", ".svg", ".pdf")
 _FOLDER = Path(".dvc", "tmp", "relabel", "sweep")
+_BASE = "base"
 _SAVE = "save"
 
 
@@ -368,6 +362,8 @@ def explain(points: Sequence[Point], failures: Mapping[str, str]) -> list[str]:
 def _folder(root: Path) -> Iterator[Path]:
     """A folder for the workspaces of this sweep, removed with them; what a killed sweep left goes first."""
     folder = root / _FOLDER
+    for base in folder.glob(f"*/{_BASE}"):
+        remove_socket(base)
     # A stage that a killed sweep left may write there for some seconds more; the next sweep has the rest.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -502,42 +498,31 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sweep from the command line; return the exit status."""
     chosen = _parser().parse_args(arguments)
+    return run_program("sweep", "the same command goes on from here", lambda: _run(chosen))
+
+
+def _run(chosen: argparse.Namespace) -> int:
     root = Path.cwd().resolve()
-    try:
-        check_options(chosen.workers, chosen.timeout_s)
-        if chosen.plot and chosen.plot.suffix not in PLOTS:
-            raise FlowError(f"--plot: expected a file name in {', '.join(PLOTS)}, found {chosen.plot}.")
-        pipeline.stage_graph(root, chosen.until)
-        with pipeline.only_flow(root, what="sweep"), _folder(root) as folder:
-            base = folder / "base"
-            snapshot(root, base)
-            points = plan_points(base, chosen.grids, chosen.overrides, chosen.seeds, chosen.until)
-            columns = choose_columns(chosen.wanted, (file for point in points for file in point.metrics))
-            kept = experiments(root)
-            waiting = [point for point in points if point.experiment not in kept]
-            _say_plan(points, waiting, chosen.dry_run)
-            if chosen.dry_run:
-                return 0
-            failures: dict[str, str] = {}
-            if waiting:
-                options = {name: value for name, value in vars(chosen).items() if not isinstance(value, Path)}
-                url, answers = PREFECT_API_URL.value(), server_answers()
-                # A server that does not answer costs its record of this run, not the run.
-                if url and not answers:
-                    print(f"No Prefect server answers at {url}; this sweep does without.", file=sys.stderr)
-                with temporary_settings(restore_defaults=None if answers else {PREFECT_API_URL}):
-                    failures = run_points(root, base, waiting, columns, points, options)
-        _write(root, chosen, points, columns)
-    except KeyboardInterrupt:
-        print("sweep: interrupted; the same command goes on from here.", file=sys.stderr)
-        return 130
-    except RelabelError as error:
-        print(f"sweep: {error}", file=sys.stderr)
-        return 1
-    except httpx.HTTPError:
-        end_without_server("sweep", PREFECT_API_URL.value())
-    except RuntimeError as error:
-        return say_server_is_late("sweep", error)
+    check_options(chosen.workers, chosen.timeout_s)
+    if chosen.plot and chosen.plot.suffix not in PLOTS:
+        raise FlowError(f"--plot: expected a file name in {', '.join(PLOTS)}, found {chosen.plot}.")
+    pipeline.stage_graph(root, chosen.until)
+    with pipeline.only_flow(root, what="sweep"), _folder(root) as folder:
+        base = folder / _BASE
+        snapshot(root, base)
+        points = plan_points(base, chosen.grids, chosen.overrides, chosen.seeds, chosen.until)
+        columns = choose_columns(chosen.wanted, (file for point in points for file in point.metrics))
+        kept = experiments(root)
+        waiting = [point for point in points if point.experiment not in kept]
+        _say_plan(points, waiting, chosen.dry_run)
+        if chosen.dry_run:
+            return 0
+        failures: dict[str, str] = {}
+        if waiting:
+            options = {name: value for name, value in vars(chosen).items() if not isinstance(value, Path)}
+            with open_server("sweep"):
+                failures = run_points(root, base, waiting, columns, points, options)
+    _write(root, chosen, points, columns)
     if failures:
         for line in explain(waiting, failures):
             print(f"sweep: {line}", file=sys.stderr)

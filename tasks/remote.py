@@ -73,7 +73,10 @@ def receive_request(connection: socket.socket) -> tuple[Request, list[int]]:
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it is gone: DVC, killed, leaves its stage running."""
+    """End this process when the one that started it is gone: DVC, killed, leaves its stage running.
+
+    So does a flow that is killed, and its DVC with it: stdin is a pipe from the flow, which then ends.
+    """
     parent = os.getppid()
 
     def watch() -> None:
@@ -81,7 +84,13 @@ def end_with_parent() -> None:
             time.sleep(0.2)
         os._exit(1)
 
+    def watch_stdin() -> None:
+        os.read(0, 1)
+        os._exit(1)
+
     threading.Thread(target=watch, daemon=True).start()
+    if "RELABEL_STAGE_RECORD" in os.environ:
+        threading.Thread(target=watch_stdin, daemon=True).start()
 
 
 def serve(address: str, preload: Sequence[str], run: Callable[[Sequence[str]], int]) -> NoReturn:
@@ -103,6 +112,8 @@ def serve(address: str, preload: Sequence[str], run: Callable[[Sequence[str]], i
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as ready:
         # Bound under another name first, so that a socket that is seen also answers.
         listener.bind(f"{address}.new")
+        # What is asked of it runs as this user.
+        Path(f"{address}.new").chmod(0o600)
         listener.listen(64)
         Path(f"{address}.new").rename(address)
         ready.register(listener, selectors.EVENT_READ)

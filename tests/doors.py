@@ -5,10 +5,24 @@ import subprocess
 import time
 from pathlib import Path
 
-from small_runs import DVC
+from ruamel.yaml import YAML
+from small_runs import DVC, ROOT, SETTINGS
 
 from benchmarks.chaos import processes
 from benchmarks.doors import FLOW
+from benchmarks.workspaces import make_workspace
+
+# What a stage that takes long does, without the training: it waits for a file.
+WAITS = """
+import time
+from pathlib import Path
+from tasks.remote import end_with_parent
+
+end_with_parent()
+print("waiting", flush=True)
+while not Path("go").exists():
+    time.sleep(0.05)
+"""
 
 
 class Door:
@@ -49,6 +63,15 @@ class Door:
         while found := processes(self.folder):
             assert time.monotonic() < deadline, [process.cmdline() for process in found]
             time.sleep(0.1)
+
+
+def make_waiting(folder: Path, environment: dict[str, str]) -> Door:
+    """A workspace whose only stage waits for a file `go`, and never is up to date."""
+    make_workspace(folder, SETTINGS, source=ROOT)
+    (folder / "wait.py").write_text(WAITS)
+    with (folder / "dvc.yaml").open("w") as file:
+        YAML().dump({"stages": {"wait": {"cmd": "python wait.py"}}}, file)
+    return Door(folder, environment)
 
 
 def outcomes(log: str, outcome: str) -> set[str]:

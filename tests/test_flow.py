@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from doors import Door, outcomes, wait_for
+from doors import Door, make_waiting, outcomes, wait_for
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 from small_runs import DVC, ROOT, SETTINGS
@@ -24,7 +24,8 @@ from benchmarks.chaos import find
 from benchmarks.doors import prefect_server
 from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError, pipeline
-from flows.clean_labels import main
+from flows.clean_labels import StageRunner, main
+from flows.progress import RunProgress
 
 pytestmark = pytest.mark.slow
 
@@ -194,7 +195,8 @@ def test_an_input_that_is_one_file_is_waited_for_too(tmp_path: Path) -> None:
     assert not pipeline.written_within(tmp_path, [probs.name], 60)
 
 
-def test_until_and_force(done: Door) -> None:
+def test_until_and_force_behind_a_proxy(done: Door) -> None:
+    done.environment = {**done.environment, **PROXIES, "NO_PROXY": "intranet.example"}
     log = done.flow("--force", "prune", "--until", "pseudo_label")
     # The same bytes come out, so what follows stays fresh.
     assert outcomes(log, "Completed") == {"prune"}
@@ -238,13 +240,57 @@ def test_an_ended_flow_leaves_no_process_and_the_next_run_recovers(done: Door, n
     process = done.start("--set", "train_fold.epochs=400", "--until", "train_fold@0")
     wait_for(process, r"epoch \d+/400")
     process.send_signal(number)
-    process.communicate()
-    assert process.returncode != 0
+    log, _ = process.communicate()
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    assert ("; the next run goes on from here." in log) == (number != signal.SIGKILL)
     done.assert_no_orphans()
     log = done.flow("--set", "train_fold.epochs=4", "--until", "train_fold@0")
     assert outcomes(log, "Restored") == {"train_fold@0"}
     assert not outcomes(log, "Completed")
     assert done.lock() == before
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGKILL, ""),
+        (signal.SIGTERM, "clean_labels: ended by SIGTERM; the next run goes on from here."),
+        # In a terminal Ctrl-C goes to all that the flow started, too.
+        (signal.SIGINT, "clean_labels: interrupted; the next run goes on from here."),
+    ],
+)
+def test_a_flow_with_a_server_of_its_own_leaves_nothing_however_it_ends(
+    environment: dict[str, str], tmp_path: Path, number: int, said: str
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    alone = {**environment, "TMPDIR": str(tmp_path / "tmp"), **PROXIES}
+    del alone["PREFECT_API_URL"]
+    door = make_waiting(tmp_path / "workspace", alone)
+    process = door.start()
+    wait_for(process, r"wait +waiting")
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    log, _ = process.communicate(timeout=60)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert said in log
+    assert "stopped answering" not in log
+    door.assert_no_orphans()
+    assert list((tmp_path / "tmp").glob("relabel*")) == []
+
+
+def test_what_a_power_cut_left_in_the_temporary_folder_goes_with_the_next_run(tmp_path: Path) -> None:
+    link = tmp_path / ".dvc" / "tmp" / "relabel" / "stages"
+    killed = StageRunner(tmp_path, set(), {}, None, RunProgress([]))
+    assert link.readlink() == killed.socket
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(killed.socket))
+    following = StageRunner(tmp_path, set(), {}, None, RunProgress([]))
+    assert not killed.socket.exists()
+    assert link.readlink() == following.socket
+    following.end()
+    assert not link.is_symlink()
 
 
 def test_a_server_that_dies_stops_no_stage_and_the_run_says_so(done: Door) -> None:
@@ -368,6 +414,13 @@ def test_bad_options_are_one_sentence(
     assert log.startswith("clean_labels: "), log
     assert len(log.strip().splitlines()) == 1, log
     assert said in log
+
+
+def test_a_proxy_that_prefect_cannot_use_is_one_sentence(done: Door) -> None:
+    done.environment = {**done.environment, "ALL_PROXY": "socks4://127.0.0.1:9"}
+    log = done.flow("--force", "report", status=1)
+    assert log.startswith("clean_labels: HTTP_PROXY, HTTPS_PROXY and ALL_PROXY: expected http:// and"), log
+    assert len(log.strip().splitlines()) == 1, log
 
 
 @pytest.mark.parametrize("set_by_hand", [{}, {"NO_PROXY": "a.example,127.0.0.1"}, {"no_proxy": "a.example"}])

@@ -97,7 +97,7 @@ def test_a_comparison_that_fails_does_not_fail_the_run(
 def test_publishing_without_a_server_says_how_to_start_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.publish.server_answers", lambda: False)
+    monkeypatch.setattr("flows.prefect_server.server_answers", lambda: False)
     assert main(["HEAD", "workspace", "--publish"]) == 1
     printed = capsys.readouterr()
     assert "--publish needs a Prefect server" in printed.err

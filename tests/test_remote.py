@@ -172,3 +172,24 @@ def test_a_stage_ends_when_what_started_it_is_killed() -> None:
     parent.kill()
     parent.communicate()
     until(lambda: not is_running(pid))
+
+
+def test_a_stage_ends_when_its_flow_is_killed_though_dvc_lives() -> None:
+    code = (
+        "import time, os; from tasks.remote import end_with_parent; end_with_parent(); "
+        "print(os.getpid(), flush=True); time.sleep(600)"
+    )
+    # Its stdin is the flow's end of a pipe, as DVC hands it on.
+    stage = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "RELABEL_STAGE_RECORD": "record.jsonl"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    pid = int(stage.stdout.readline())
+    time.sleep(0.3)
+    assert is_running(pid)
+    stage.communicate(timeout=30)
+    assert stage.returncode == 1

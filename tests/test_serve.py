@@ -79,7 +79,7 @@ def test_what_a_deployment_asks_is_checked_in_the_flow(asked, said, tmp_path: Pa
 def test_a_schedule_without_a_server_says_how_to_start_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.serve.server_answers", lambda: False)
+    monkeypatch.setattr("flows.prefect_server.server_answers", lambda: False)
     assert main(["--every", "1h"]) == 1
     assert "prefect server start --host 127.0.0.1" in capsys.readouterr().err
 

@@ -1,0 +1,167 @@
+"""The Prefect server of a run: the one that PREFECT_API_URL names, or one that lives as long as the run.
+
+Prefect can bring a server along by itself. That one outlives a run that is killed, and Ctrl-C in a terminal
+ends it before the run, which then cannot tell it how it ended. The one here has a session of its own, and
+ends when its stdin does, which is when the run is gone, however it went.
+"""
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+import httpx
+
+from flows import FlowError
+
+from prefect.settings import (  # isort: skip  # after flows, which sets Prefect's settings
+    PREFECT_API_URL,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    temporary_settings,
+)
+
+_GRACE_S = 5.0
+
+
+class ServerLostError(FlowError):
+    """The Prefect server of a run stopped answering."""
+
+
+def server_answers(within_s: float = 2.0) -> bool:
+    """Whether something listens where PREFECT_API_URL points."""
+    url = urlsplit(PREFECT_API_URL.value() or "")
+    if not url.hostname:
+        return False
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        with socket.create_connection((url.hostname, port), timeout=within_s):
+            return True
+    except OSError:
+        return False
+
+
+def need_server(what: str) -> None:
+    """Refuse what cannot be done without a server that stays.
+
+    Raises:
+        FlowError: none answers at PREFECT_API_URL.
+    """
+    _check_proxies()
+    if not server_answers():
+        url = PREFECT_API_URL.value() or "PREFECT_API_URL, which is not set"
+        raise FlowError(
+            f"{what} needs a Prefect server; none answers at {url}. Start one with `prefect server start "
+            "--host 127.0.0.1` and set PREFECT_API_URL=http://127.0.0.1:4200/api."
+        )
+
+
+@contextmanager
+def open_server(what: str) -> Iterator[None]:
+    """A server for what runs within: the one that PREFECT_API_URL names, or a new one where that is silent.
+
+    Args:
+        what: what runs, for the messages: `run`, `sweep`.
+
+    Raises:
+        FlowError: the new server did not start, or a variable for proxies cannot be read.
+        ServerLostError: the server was there and is not any more.
+    """
+    _check_proxies()
+    url = PREFECT_API_URL.value()
+    try:
+        if server_answers():
+            yield
+            return
+        # A server that does not answer costs its record of this run, not the run.
+        if url:
+            print(f"No Prefect server answers at {url}; this {what} does without.", file=sys.stderr)
+            url = None
+        with temporary_settings({PREFECT_API_URL: _start_server(what)}):
+            yield
+    except (httpx.HTTPError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith("Failed to reach API at"):
+            raise
+        which = f"at {url}" if url else f"that this {what} brought along"
+        again = ", with the server or without it" if url else ""
+        raise ServerLostError(
+            f"the Prefect server {which} stopped answering. What is done is kept; run again{again}."
+        ) from error
+
+
+def _start_server(what: str) -> str:
+    """Start a server on loopback that ends after this process has told it all; its API's address."""
+    limit_s = PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.prefect_server", str(listener.fileno())],
+            env={**os.environ, "PREFECT_API_URL": url},
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,
+        )
+    # Prefect sends its last lines and events when the interpreter ends, before it comes to this.
+    atexit.register(_end_server, process)
+    try:
+        httpx.get(f"{url}/health", timeout=limit_s, trust_env=False).raise_for_status()
+    except httpx.HTTPError as error:
+        raise FlowError(
+            f"expected the Prefect server that a {what} brings along to start within {limit_s} s, found "
+            "none. Run again when the machine is less busy, or start one first: `prefect server start "
+            "--host 127.0.0.1`."
+        ) from error
+    return url
+
+
+def _end_server(process: subprocess.Popen[bytes]) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=_GRACE_S)  # its stdin ends
+    process.kill()
+    process.wait()
+
+
+def _check_proxies() -> None:
+    """Read the variables for proxies as Prefect's client does.
+
+    Raises:
+        FlowError: one cannot be read, or names a kind of proxy that is not supported.
+    """
+    try:
+        httpx.Client(verify=False).close()  # noqa: S501  # it asks nobody; certificates take long to load
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise FlowError(
+            "HTTP_PROXY, HTTPS_PROXY and ALL_PROXY: expected http:// and the address of a proxy, found what "
+            f"Prefect cannot use ({' '.join(str(error).split())}). Unset the variable for this command."
+        ) from error
+
+
+def _serve(descriptor: int) -> None:
+    """Serve Prefect's API on a listening socket, without its page, until stdin ends."""
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    with socket.socket(fileno=descriptor) as listener:
+        app = create_app(ephemeral=True, final=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on")).run(sockets=[listener])
+
+
+def _end_with_stdin() -> None:
+    os.read(0, 1)
+    # What it was told lately is not in its database yet.
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE_S)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))
