@@ -198,7 +198,7 @@ def _main() -> None:
 
     # The last two are what a training stage imports late: Lightning's world, and DVCLive's view of DVC.
     stages = [f"tasks.{stage}" for stage in STAGES]
-    serve(sys.argv[1], [*stages, "tasks.models.classifier", "dvc.repo"], command_line.main)
+    serve(sys.argv[1], [*stages, "tasks.training.torch_model", "dvc.repo"], command_line.main)
 
 
 if __name__ == "__main__":
