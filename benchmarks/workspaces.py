@@ -20,6 +20,7 @@ _PARTS = (
     "params.yaml",
     "pyproject.toml",
     ".dvcignore",
+    ".gitattributes",
     ".gitignore",
 )
 

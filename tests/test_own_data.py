@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,17 @@ from sklearn.datasets import load_digits
 from small_runs import DVC, ENVIRONMENT, ROOT, run_pipeline, write_params
 
 from benchmarks.workspaces import make_workspace, set_params
-from tasks.tables.catalog import LABEL_ISSUES, TRAINING_SET
+from tasks.tables.catalog import (
+    FOLD_UNLABELED_PROBS,
+    HELD_OUT,
+    LABEL_ISSUES,
+    PRED_PROBS,
+    SPLIT_ROWS,
+    TRAINING_SET,
+    UNLABELED_PROBS,
+)
 from tasks.tables.io import read_table
+from tasks.tables.keys import example_id_of
 from tasks.tables.schemas import column_array
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -186,3 +196,76 @@ def test_the_pipeline_for_own_probabilities_has_the_stages_of_the_main_one() -> 
     assert own.keys() == {"import_probs", "prune", "pseudo_label"}
     for name in ("prune", "pseudo_label"):
         assert own[name] == main[name]
+
+
+@pytest.fixture(scope="module")
+def named_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on rows with names for ids and labels that people gave, some without one, and no test split."""
+    folder = tmp_path_factory.mktemp("named")
+    digits = load_digits()
+    rng = np.random.default_rng(1)
+    n = len(digits.target)
+    wrong = rng.random(n) < 0.08
+    labels = np.where(wrong, (digits.target + 1) % 10, digits.target)
+    unlabeled = np.arange(n) % 5 == 0
+    given = [None if unlabeled[row] else NAMES[labels[row]] for row in range(n)]
+    examples = pa.table(
+        {
+            "example_id": [f"scans/{row:04d}.png" for row in range(n)],
+            "split": np.where(unlabeled, "unlabeled", "train"),
+            "given_label": pa.array(given),
+            "features": list(digits.data),
+        }
+    )
+    (folder / "inputs" / "examples").mkdir(parents=True)
+    pq.write_table(examples, folder / "inputs" / "examples" / "examples.parquet")
+    sets = {
+        "given": {"table": "given_labels", "checkpoint": "classifier_given"},
+        "cleaned": {"table": "training_set", "checkpoint": "classifier"},
+    }
+    write_params(folder, inject_noise__kind="none", train_fold__model="nearest_mean")
+    own = {"download.dataset": "parquet", "datasets.parquet.class_names": NAMES, "retrain.label_sets": sets}
+    set_params(folder / "params.yaml", own)
+    run_pipeline(folder)
+    return folder
+
+
+def test_rows_keep_the_names_that_their_owner_gave_them(named_run: Path) -> None:
+    issues = read_table(LABEL_ISSUES.at(named_run), LABEL_ISSUES)
+    keys = issues.column("key").to_pylist()
+    assert all(re.fullmatch(r"scans/\d{4}\.png", key) for key in keys)
+    assert [example_id_of(key) for key in keys] == issues.column("example_id").to_pylist()
+    assert re.search(r"<figcaption>scans/\d{4}\.png<br>", (named_run / "report" / "index.html").read_text())
+
+
+def test_a_tenth_of_the_rows_is_held_out_and_measures_the_repair(named_run: Path) -> None:
+    splits = read_table(SPLIT_ROWS.at(named_run), SPLIT_ROWS)
+    split, original = column_array(splits, "split"), column_array(splits, "original_split")
+    n_held = int((split == HELD_OUT).sum())
+    assert n_held / (original == "train").sum() == pytest.approx(0.1, abs=0.01)
+    trained_on = column_array(read_table(TRAINING_SET.at(named_run), TRAINING_SET), "example_id")
+    held = column_array(splits, "example_id")[split == HELD_OUT]
+    assert not np.isin(held, trained_on).any()
+    run = json.loads((named_run / "metrics" / "retrain_cleaned.json").read_text())
+    assert (run["n_test_rows"], run["test_split"], run["test_labels"]) == (n_held, HELD_OUT, "given")
+    assert "against their <b>given</b> labels" in (named_run / "report" / "index.html").read_text()
+
+
+def test_unlabelled_rows_are_predicted_by_the_models_of_all_folds(named_run: Path) -> None:
+    found = read_table(UNLABELED_PROBS.at(named_run), UNLABELED_PROBS)
+    splits = read_table(SPLIT_ROWS.at(named_run), SPLIT_ROWS)
+    unlabeled = column_array(splits, "example_id")[column_array(splits, "split") == "unlabeled"]
+    np.testing.assert_array_equal(column_array(found, "example_id"), unlabeled)
+    folds = [
+        column_array(
+            read_table(FOLD_UNLABELED_PROBS.at(named_run, fold=fold), FOLD_UNLABELED_PROBS), "pred_probs"
+        )
+        for fold in (0, 1)
+    ]
+    np.testing.assert_allclose(column_array(found, "pred_probs"), np.mean(folds, axis=0), atol=1e-6)
+
+
+def test_a_model_without_epochs_leaves_no_curve_and_no_signal(named_run: Path) -> None:
+    probs = read_table(PRED_PROBS.at(named_run), PRED_PROBS)
+    assert probs.column("mean_margin").null_count == probs.num_rows
+    assert 'id="curves"' not in (named_run / "report" / "index.html").read_text()

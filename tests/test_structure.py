@@ -257,3 +257,21 @@ def test_the_command_line_starts_without_torch() -> None:
     code = "import sys, tasks.__main__; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_a_checkout_has_the_same_bytes_whatever_git_does_with_line_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    (folder / "tasks").mkdir(parents=True)
+    for name in (".gitattributes", "dvc.yaml", "tasks/params.py"):
+        shutil.copy(ROOT / name, folder / name)
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    copy = tmp_path / "copy"
+    for command in (
+        ["-C", folder, "init", "--quiet"],
+        ["-C", folder, "add", "--all"],
+        ["-C", folder, *author, "commit", "--quiet", "--no-gpg-sign", "-m", "Start"],
+        ["clone", "--quiet", "--config", "core.autocrlf=true", folder, copy],
+    ):
+        subprocess.run(["git", *command], check=True)
+    for name in ("dvc.yaml", "tasks/params.py"):
+        assert (copy / name).read_bytes() == (ROOT / name).read_bytes()

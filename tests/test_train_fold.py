@@ -1,8 +1,11 @@
 """Stage train_fold: predicts its own fold's rows, by a model that learned from the others."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+from small_runs import ENVIRONMENT, ROOT, write_params
 
 from tasks.params import load_params
 from tasks.tables.catalog import FOLD_PRED_PROBS, FOLDS, GIVEN_LABELS, TRAINING_SIGNALS
@@ -53,3 +56,19 @@ def test_learning_curves_have_a_row_for_each_epoch(finished_run: Path) -> None:
 
 def test_folds_have_seeds_of_their_own() -> None:
     assert len({fold_seed(seed, fold) for seed in range(5) for fold in range(20)}) == 100
+
+
+def test_a_model_that_needs_no_torch_never_imports_it(workspace_copy: Path) -> None:
+    write_params(workspace_copy, train_fold__model="nearest_mean")
+    code = (
+        "import sys; from tasks.command_line import main; "
+        "assert main(['train_fold', '--fold', '0']) == 0; print('torch' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=workspace_copy,
+        env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.splitlines()[-1:] == ["False"], found.stderr
