@@ -87,8 +87,7 @@ class Logistic:
 
     def predict(self, content: Content) -> Predictions:
         """See `tasks.training.protocol.Model`; the embedding is the standardised content."""
-        content = check_content(content, self._facts)
-        arrays = self.arrays
+        content, arrays = check_content(content, self._facts), self.arrays
         probs = np.zeros((len(content), self._facts.n_classes), dtype=np.float32)
         embedding = np.empty((len(content), arrays["weights"].shape[1]), dtype=np.float32)
         with threadpool_limits(self._threads):

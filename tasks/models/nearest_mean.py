@@ -63,47 +63,49 @@ class NearestMean:
         mean, deviation = moments(content)
         counts = rows.targets(self._facts.n_classes).astype(np.float64) * rows.weight[:, None]
         class_counts = counts.sum(axis=0)
+        shares = class_counts / class_counts.sum()
+
+        def values(chosen: slice) -> npt.NDArray[np.float32]:
+            return standardize(content.take(chosen), mean, deviation)
+
         with threadpool_limits(self._threads):
-            sums = sum(
-                counts[chosen].T @ standardize(content.take(chosen), mean, deviation)
-                for chosen in portions(content)
-            )
+            sums = sum(counts[chosen].T @ values(chosen) for chosen in portions(content))
             means = np.asarray(sums) / np.maximum(class_counts, np.finfo(float).tiny)[:, None]
-            self.arrays = {
-                "mean": mean,
-                "deviation": deviation,
-                "means": means,
-                "shares": class_counts / class_counts.sum(),
-            }
             distances = np.concatenate(
-                [self._distances(content.take(chosen))[0] for chosen in portions(content)]
+                [_squared_distances(values(chosen), means) for chosen in portions(content)]
             )
-        self.arrays["sharpness"] = np.array(
-            _choose_sharpness(distances, counts, self.arrays["shares"], n_dimensions=means.shape[1])
-        )
+        self.arrays = {
+            "mean": mean,
+            "deviation": deviation,
+            "means": means,
+            "shares": shares,
+            "sharpness": np.array(_choose_sharpness(distances, counts, shares, n_dimensions=means.shape[1])),
+        }
 
     def predict(self, content: Content) -> Predictions:
         """See `tasks.training.protocol.Model`; the embedding is the standardised content."""
-        content = check_content(content, self._facts)
+        content, arrays = check_content(content, self._facts), self.arrays
         probs = np.empty((len(content), self._facts.n_classes), dtype=np.float32)
-        embedding = np.empty((len(content), self.arrays["means"].shape[1]), dtype=np.float32)
+        embedding = np.empty((len(content), arrays["means"].shape[1]), dtype=np.float32)
         with threadpool_limits(self._threads):
             for chosen in portions(content):
-                distances, embedding[chosen] = self._distances(content.take(chosen))
-                probs[chosen] = _probs(distances, self.arrays["shares"], self.arrays["sharpness"])
+                embedding[chosen] = standardize(content.take(chosen), arrays["mean"], arrays["deviation"])
+                distances = _squared_distances(embedding[chosen], arrays["means"])
+                probs[chosen] = _probs(distances, arrays["shares"], arrays["sharpness"])
         return Predictions(probs, embedding)
 
     def save(self, path: Path) -> None:
         """See `tasks.training.protocol.Model`."""
         write_checkpoint(path, "nearest_mean", self._options, self._facts, self.arrays)
 
-    def _distances(self, content: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
-        """(N, K) squared distances to the class means, and (N, D) standardised content."""
-        values = standardize(content, self.arrays["mean"], self.arrays["deviation"])
-        means = self.arrays["means"]
-        lengths = np.square(values, dtype=np.float64).sum(axis=1)
-        distances = lengths[:, None] - 2 * values @ means.T + np.square(means).sum(axis=1)
-        return np.maximum(distances, 0), values
+
+def _squared_distances(
+    values: npt.NDArray[np.float32], means: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """(N, K) from N rows of D standardised values to K class means (K, D)."""
+    lengths = np.square(values, dtype=np.float64).sum(axis=1)
+    distances = lengths[:, None] - 2 * values @ means.T + np.square(means).sum(axis=1)
+    return np.asarray(np.maximum(distances, 0))
 
 
 def _probs(

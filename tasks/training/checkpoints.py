@@ -75,18 +75,32 @@ def load_model(path: Path) -> tuple[Model, DatasetFacts]:
     """
     with _damage_named(path):
         header, arrays = _read(path)
-        for name, array in arrays.items():
+        for part, array in arrays.items():
             if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-                raise _refusal(path, f"NaN or infinity in the weights `{name}`")
-        facts = _read_facts(header["facts"])
+                raise _refusal(path, f"NaN or infinity in the weights `{part}`")
+        name, facts = str(header["model"]), _read_facts(header["facts"])
         try:
-            module = plugins.load("models", str(header["model"]))
+            module = plugins.load("models", name)
         except ValueError as error:
             raise _refusal(path, f"one of a model that is not in tasks/models ({error})") from error
-        known = {
-            name: value for name, value in header["options"].items() if name in module.Options.model_fields
-        }
-        return module.restore(facts, module.Options.model_validate(known), arrays), facts
+        known = getattr(module, "Options", Section).model_fields
+        given = {option: value for option, value in header["options"].items() if option in known}
+        return module.restore(facts, plugins.read_options("models", name, given), arrays), facts
+
+
+def arrays_of_shapes(
+    arrays: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that `shapes` names.
+
+    Raises:
+        ValueError: one is missing or has another shape.
+    """
+    for name, shape in shapes.items():
+        found = "none" if name not in arrays else arrays[name].shape
+        if found != shape:
+            raise ValueError(f"expected the array {name} of shape {shape}, found {found}")
+    return {name: arrays[name] for name in shapes}
 
 
 def _refusal(path: Path, found: str) -> ArtifactError:

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 # Redrawing at every batch would cost more than some batches do.
 _EVERY_BATCHES = 10
+_FIGURES = {"loss": "train/loss", "accuracy": "train/accuracy", "held out": "validation/accuracy"}
 
 
 class EpochProgress(ProgressBar):
@@ -44,13 +45,11 @@ class EpochProgress(ProgressBar):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         figures = trainer.callback_metrics
-        # `training_step` has set both; validation is absent where there are no held-out rows.
-        line = (
-            f"{self.title}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, "
-            f"loss {figures['train/loss']:.4f}, accuracy {figures['train/accuracy']:.4f}"
-        )
-        if "validation/accuracy" in figures:
-            line += f", held out {figures['validation/accuracy']:.4f}"
+        line = f"{self.title}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        # Accuracy is absent where the objective observes nothing, and validation where no rows are held out.
+        for name, key in _FIGURES.items():
+            if key in figures:
+                line += f", {name} {figures[key]:.4f}"
         done = (trainer.current_epoch + 1) * int(trainer.num_training_batches)
         self.bar.update(self.run, description=line, completed=done)
         if not self.console.is_terminal:

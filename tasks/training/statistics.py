@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.contents import Features, Images
+from tasks.tables.facts import DatasetFacts
 
 _PORTION_BYTES = 2**22
 # A feature that never changes is divided by this, not by 0.
@@ -18,6 +19,13 @@ def rows_at_once(content: Images | Features, most_bytes: int, most_rows: int) ->
     """How many rows of `content` to take at once: at most `most_rows`, of about `most_bytes`, at least 1."""
     row_bytes = math.prod(content.held.shape[1:]) * content.held.itemsize
     return min(max(most_bytes // max(row_bytes, 1), 1), most_rows)
+
+
+def n_statistics(facts: DatasetFacts) -> int:
+    """How many means and deviations there are: one a channel of pictures, one a feature."""
+    if facts.content == Features.kind:
+        return facts.shape[0]
+    return facts.shape[2] if len(facts.shape) == 3 else 1
 
 
 def portions(content: Images | Features) -> Iterator[slice]:
