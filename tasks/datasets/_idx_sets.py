@@ -164,11 +164,11 @@ def _from_local(folder: Path) -> Contents:
     return contents
 
 
-def _from_mirrors(name: str, fetch: Fetch) -> Contents:
+def _from_mirrors(mirrors_of: str, fetch: Fetch) -> Contents:
     # Imported here: torchvision costs seconds, and only this source needs its list of mirrors.
     from torchvision import datasets
 
-    listed = getattr(datasets, name)
+    listed = getattr(datasets, mirrors_of)
     reasons = []
     for mirror in listed.mirrors:
         try:

@@ -19,14 +19,14 @@ from pydantic import model_validator
 
 from tasks import DatasetError
 from tasks.contents import OF_KIND, Examples, Fetch
-from tasks.own_files.labels import class_indices
+from tasks.own_files.labels import class_indices, row_keys
 from tasks.sections import Section
 from tasks.tables.catalog import SPLITS
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.schemas import column_array
 
 FILE = "examples.parquet"
-# Sizes that a picture's last axis may have: grey, red-green-blue, or the same with opacity.
+# Sizes that a picture's last axis may have: grey, or red, green and blue.
 _CHANNELS = (1, 3)
 
 
@@ -71,7 +71,7 @@ def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:  # noqa: ARG
     values = _vectors(table.column(kind), kind, path)
     return Examples(
         facts=DatasetFacts("parquet", options.class_names, kind, values.shape[1:]),
-        key=_keys(table, path),
+        key=row_keys(table.column("example_id"), str(path)),
         split=_split(table, path) if "split" in names else np.repeat("train", table.num_rows),
         given_label=_labels(table, "given_label", options.class_names, path),
         true_label=_labels(table, "true_label", options.class_names, path),
@@ -90,20 +90,6 @@ def _read(path: Path) -> pa.Table:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: expected a readable Parquet file ({error}).") from error
     return table
-
-
-def _keys(table: pa.Table, path: Path) -> list[str]:
-    column = table.column("example_id")
-    is_named = pa.types.is_integer(column.type) or pa.types.is_string(column.type)
-    if not (is_named or pa.types.is_large_string(column.type)) or column.null_count:
-        raise DatasetError(
-            f"{path}: expected whole numbers or texts in every cell of `example_id`, found {column.type} "
-            f"with {column.null_count} empty."
-        )
-    try:
-        return [str(key) for key in column.to_pylist()]
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: expected `example_id` in UTF-8, found other bytes.") from error
 
 
 def _split(table: pa.Table, path: Path) -> npt.NDArray[Any]:

