@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from tasks import DatasetError, ParamsError
 from tasks.label_quality import noise
-from tasks.own_files.labels import class_indices, read_label_columns
+from tasks.own_files.labels import class_indices, read_label_columns, row_keys
 from tasks.params import InjectNoise, Params
-from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, SPLIT_ROWS
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, HELD_OUT, SPLIT_ROWS
 from tasks.tables.facts import read_facts
 from tasks.tables.io import make_table, read_table, write_table
-from tasks.tables.joins import join
+from tasks.tables.joins import join, locate
 from tasks.tables.keys import example_ids_of
 from tasks.tables.schemas import column_array
 
@@ -45,9 +45,15 @@ def inject_noise(params: Params, workspace: Path) -> None:
     # Labels as they come are in question, even where the data set calls them true.
     in_question = section.kind == "none" and bool((brought == _NONE).all())
     if section.kind == "file":
-        folder = workspace / "inputs" / "labels"
-        file_ids, file_labels = read_given_labels(folder, str(section.path), facts.class_names)
-        given[train] = _match_rows(ids[train], file_ids, file_labels, str(section.path))
+        # Rows that were held out are the owner's training rows too.
+        is_theirs = train | (split == HELD_OUT)
+        given[is_theirs] = read_given_labels(
+            workspace / "inputs" / "labels",
+            str(section.path),
+            ids[is_theirs],
+            examples.column("key").filter(is_theirs),
+            facts.class_names,
+        )
     elif section.kind == "none":
         _check_all_labelled(given[train])
     else:
@@ -111,16 +117,20 @@ def make_noisy(labels: npt.NDArray[Any], section: InjectNoise, n_classes: int) -
 
 
 def read_given_labels(
-    folder: Path, name: str, class_names: tuple[str, ...]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int16]]:
-    """Read `example_id` and `given_label` from a person's table in `folder`.
+    folder: Path,
+    name: str,
+    ids: npt.NDArray[np.int64],
+    keys: pa.ChunkedArray,
+    class_names: tuple[str, ...],
+) -> npt.NDArray[np.int16]:
+    """(N,) the labels of rows `ids` (N,) from a person's table in `folder`, whatever the order there.
 
-    Ids are whatever the owner calls the rows. Labels are class indices or class names; `class_indices` says
-    which.
+    The table has the columns `example_id`, which is what the owner calls the rows (`keys`, (N,)), and
+    `given_label`: class indices or class names; `class_indices` says which.
 
     Raises:
-        DatasetError: the file lies outside `folder`, is missing or unreadable, lacks a column, or holds a
-            label that is no class.
+        DatasetError: the file lies outside `folder`, is missing or unreadable, lacks a column, holds a label
+            that is no class, or not exactly one label for each row.
     """
     try:
         path = (folder / name).resolve()
@@ -131,38 +141,23 @@ def read_given_labels(
         raise DatasetError(f"inject_noise.path: expected a file inside {folder}, found {name}.")
     if not is_file:
         raise DatasetError(f"inject_noise.path: expected the file {folder / name}, found none.")
-    where, needed = str(folder / name), ("example_id", "given_label")
-    table = read_label_columns(path, path.suffix == ".csv", "given_label", needed, where)
-    ids, labels = table.column("example_id"), table.column("given_label")
-    if (
-        not (pa.types.is_integer(ids.type) or pa.types.is_string(ids.type))
-        or ids.null_count
-        or labels.null_count
+    where, needed, is_csv = str(folder / name), ("example_id", "given_label"), path.suffix == ".csv"
+    table = read_label_columns(path, is_csv, "given_label", needed, where, keys_as_text=True)
+    labels = table.column("given_label")
+    if labels.null_count:
+        raise DatasetError(f"{where}: expected a label in every row, found {labels.null_count} empty cells.")
+    found = row_keys(table.column("example_id"), where)
+    if is_csv:
+        found = [key.strip() for key in found]
+    found_ids = example_ids_of(found, where)
+    for expected, kind, these, all_keys, others in (
+        ("rows that the training set has", "unknown", found_ids, found, ids),
+        ("a label for every training row", "missing", ids, keys, found_ids),
     ):
-        raise DatasetError(
-            f"{where}: expected example_id of whole numbers or texts and no empty cell, found example_id of "
-            f"{ids.type}, {ids.null_count + labels.null_count} empty cells."
-        )
-    indices = class_indices(labels, class_names, where)
-    return example_ids_of([str(key) for key in ids.to_pylist()], where), indices
-
-
-def _match_rows(
-    ids: npt.NDArray[Any], file_ids: npt.NDArray[np.int64], file_labels: npt.NDArray[np.int16], name: str
-) -> npt.NDArray[np.int16]:
-    """The file's labels in the order of `ids`; every training row must be in the file exactly once."""
-    order = np.argsort(file_ids, kind="stable")
-    sorted_ids = file_ids[order]
-    repeated = sorted_ids[1:][np.diff(sorted_ids) == 0]
-    unknown = np.setdiff1d(sorted_ids, ids)
-    missing = np.setdiff1d(ids, sorted_ids)
-    for expected, kind, found in (
-        ("each example_id once", "repeated", repeated),
-        ("example_id of training rows alone", "unknown", unknown),
-        ("a label for every training row", "missing", missing),
-    ):
-        if len(found):
+        lacking = np.flatnonzero(~np.isin(these, others))
+        if len(lacking):
             raise DatasetError(
-                f"{name}: expected {expected}, found {len(found)} {kind}, the first {int(found[0])}."
+                f"{where}: expected {expected}, found {len(lacking):,} {kind}, the first "
+                f"{all_keys[int(lacking[0])]}."
             )
-    return file_labels[order][np.searchsorted(sorted_ids, ids)]
+    return class_indices(labels, class_names, where)[locate(found_ids, ids)]

@@ -1,5 +1,6 @@
 """Stage inject_noise: only training labels are touched, and what changed is recorded."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from tasks import ArtifactError, DatasetError, ParamsError
 from tasks.inject_noise import inject_noise
 from tasks.params import Params, load_params
-from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import make_table, read_table, write_table
+from tasks.tables.keys import example_ids_of
 from tasks.tables.schemas import column_array
 
 SHIPPED = load_params(Path(__file__).parent.parent / "params.yaml")
@@ -25,6 +27,7 @@ IDS = np.arange(N) * 7 + 3
 SPLIT = np.where(np.arange(N) < 40, "train", np.where(np.arange(N) < 55, "test", "unlabeled"))
 TRAIN_IDS = IDS[:40]
 TRUTH = [k % 3 if k < 55 else None for k in range(N)]
+UNKNOWN: list[int | None] = [None] * N
 MATRIX = ((0.5, 0.5, 0.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5))
 
 
@@ -35,24 +38,30 @@ def params(**changes: Any) -> Params:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    write_examples(tmp_path, TRUTH)
+    write_examples(tmp_path)
     (tmp_path / "inputs" / "labels").mkdir(parents=True)
     return tmp_path
 
 
 def write_examples(
-    folder: Path, truth: list[int | None], names: tuple[str, ...] = NAMES, pooled: bool = False
+    folder: Path,
+    truth: list[int | None] = TRUTH,
+    given: list[int | None] = UNKNOWN,
+    names: tuple[str, ...] = NAMES,
+    keys: list[str] | None = None,
+    split: np.ndarray = SPLIT,
 ) -> None:
-    columns = {
-        "example_id": IDS,
-        "split": SPLIT,
-        "true_label": truth,
-        "features": np.zeros((N, 2), np.float32),
-    }
-    if pooled:
-        columns |= {"split": np.where(SPLIT == "test", "train", SPLIT), "original_split": SPLIT}
+    """examples.parquet and, with rows moved to `split`, splits.parquet."""
+    keys = keys or [str(id_) for id_ in IDS]
+    ids = example_ids_of(keys, "")
+    rows = {"example_id": ids, "key": keys, "split": SPLIT, "given_label": given, "true_label": truth}
+    splits = {"example_id": ids, "group": ids, "split": split, "original_split": SPLIT}
     facts = DatasetFacts("mine", names, "features", (2,))
-    write_table(folder / "data" / "examples.parquet", make_table(EXAMPLES, facts, columns), EXAMPLES)
+    for artifact, columns in (
+        (EXAMPLES, {**rows, "features": np.zeros((N, 2), np.float32)}),
+        (SPLIT_ROWS, splits),
+    ):
+        write_table(artifact.at(folder), make_table(artifact, facts, columns), artifact)
 
 
 def given_labels(workspace: Path, **changes: Any) -> pa.Table:
@@ -74,43 +83,68 @@ def refused(workspace: Path, error: type[Exception] = DatasetError, **changes: A
 # --- noise made on purpose ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["symmetric", "file"])
-def test_pooled_rows_are_made_noisy_like_the_others_and_say_where_they_came_from(
-    workspace: Path, kind: str
-) -> None:
-    write_examples(workspace, TRUTH, pooled=True)
-    lines = "".join(f"{example_id},{(k + 1) % 3}\n" for k, example_id in enumerate(IDS[:55]))
-    (workspace / "inputs" / "labels" / "labels.csv").write_text(f"example_id,given_label\n{lines}")
-    table = given_labels(workspace, kind=kind, path="labels.csv" if kind == "file" else None)
-    np.testing.assert_array_equal(column_array(table, "example_id"), IDS[:55])
-    assert set(column_array(table, "split")) == {"train"}
-    np.testing.assert_array_equal(column_array(table, "original_split"), SPLIT[:55])
-    of_test = column_array(table, "is_noisy")[SPLIT[:55] == "test"]
-    assert of_test.all() if kind == "file" else of_test.any()
-    before = (workspace / "data" / "given_labels.parquet").read_bytes()
-    given_labels(workspace, kind=kind, path="labels.csv" if kind == "file" else None)
-    assert (workspace / "data" / "given_labels.parquet").read_bytes() == before
-
-
-@pytest.mark.parametrize("kind", ["none", "uniform", "symmetric", "pair", "matrix"])
+@pytest.mark.parametrize("kind", ["uniform", "symmetric", "pair", "matrix"])
 def test_only_training_labels_change_and_every_change_is_recorded(workspace: Path, kind: str) -> None:
     table = given_labels(workspace, kind=kind, transition_matrix=MATRIX)
-    ids, split = column_array(table, "example_id"), column_array(table, "split")
     given, true = column_array(table, "given_label"), column_array(table, "true_label")
     is_noisy = column_array(table, "is_noisy")
-    np.testing.assert_array_equal(ids, IDS[:55])  # unlabeled rows have no given label
-    np.testing.assert_array_equal(split, SPLIT[:55])
+    np.testing.assert_array_equal(column_array(table, "example_id"), IDS[:55])  # the others have no label
+    assert table.column("key").to_pylist() == [str(id_) for id_ in IDS[:55]]
+    np.testing.assert_array_equal(column_array(table, "split"), SPLIT[:55])
     np.testing.assert_array_equal(true, TRUTH[:55])
     np.testing.assert_array_equal(is_noisy, given != true)
-    assert not is_noisy[split == "test"].any()
+    assert not is_noisy[40:].any()
     changed = int(is_noisy.sum())
-    if kind == "none":
-        assert changed == 0
-    elif kind in ("symmetric", "pair"):
-        assert changed == 10
-    else:
-        assert 0 < changed < 40
+    assert changed == 10 if kind in ("symmetric", "pair") else 0 < changed < 40
     assert read_facts(table).class_names == NAMES
+
+
+def test_rows_are_training_rows_where_split_rows_says_so(workspace: Path) -> None:
+    """Pooled test rows are made noisy like the others; rows that are held out are not."""
+    split = np.where(SPLIT == "test", "train", np.where(np.arange(N) < 5, "held_out", SPLIT))
+    write_examples(workspace, split=split)
+    table = given_labels(workspace, kind="pair", rate=1.0)
+    np.testing.assert_array_equal(column_array(table, "split"), split[:55])
+    np.testing.assert_array_equal(column_array(table, "is_noisy"), split[:55] == "train")
+    rows = [(int(IDS[k]), (k + 1) % 3) for k in range(55)]
+    put(workspace, *zip(*rows, strict=True))
+    assert column_array(given_labels(workspace, **noisy()), "is_noisy").all()
+
+
+@pytest.mark.parametrize(
+    ("truth", "brought", "given", "known"),
+    [
+        # Training labels as they come are in question, even where the data set calls them true.
+        (TRUTH, UNKNOWN, TRUTH, [False] * 40 + [True] * 15),
+        (UNKNOWN, TRUTH, TRUTH, [False] * 55),
+        (TRUTH, [2] * 30 + [None] * 30, [2] * 30 + TRUTH[30:], [True] * 55),
+    ],
+)
+def test_labels_as_they_come_are_those_of_people_or_else_true_ones(
+    workspace: Path, truth: Any, brought: Any, given: Any, known: list[bool]
+) -> None:
+    write_examples(workspace, truth, brought)
+    table = given_labels(workspace, kind="none")
+    assert table.column("given_label").to_pylist() == given[:55]
+    expected = [one if is_known else None for one, is_known in zip(truth, known, strict=False)]
+    assert table.column("true_label").to_pylist() == expected
+    assert table.column("is_noisy").to_pylist() == [
+        None if one is None else one != label for one, label in zip(expected, given, strict=False)
+    ]
+
+
+def test_a_training_row_without_any_label_is_refused(workspace: Path) -> None:
+    write_examples(workspace, UNKNOWN, [None, None, *TRUTH[2:]])
+    found = refused(workspace, kind="none")
+    assert "a label for every training row, found 2 of 40 without one" in found
+    assert "kind: file" in found
+
+
+def test_made_noise_starts_from_the_truth_whatever_people_said(workspace: Path) -> None:
+    write_examples(workspace, TRUTH, [2] * N)
+    table = given_labels(workspace, kind="symmetric")
+    assert column_array(table, "is_noisy")[:40].sum() == 10
+    assert set(column_array(table, "given_label")[40:]) == {2}
 
 
 def test_pair_noise_moves_to_the_next_class(workspace: Path) -> None:
@@ -148,12 +182,10 @@ def test_one_seed_gives_equal_bytes_and_another_seed_other_bytes(workspace: Path
     assert written[0] != written[2]
 
 
-@pytest.mark.parametrize("kind", ["none", "uniform", "symmetric", "pair", "matrix"])
-def test_unknown_truth_is_refused_unless_labels_come_from_a_file(workspace: Path, kind: str) -> None:
-    write_examples(workspace, [None, None, *TRUTH[2:]])
-    found = refused(workspace, kind=kind, transition_matrix=MATRIX)
-    assert f"inject_noise.kind: {kind} starts from true labels; 2 training rows have none." in found
-    assert "kind: file" in found
+def test_noise_is_made_of_known_truth_alone(workspace: Path) -> None:
+    write_examples(workspace, [None, None, *TRUTH[2:]], TRUTH)
+    found = refused(workspace, kind="uniform")
+    assert "inject_noise.kind: uniform starts from true labels; 2 training rows have none." in found
 
 
 def test_unknown_truth_of_test_rows_only_leaves_them_out(workspace: Path) -> None:
@@ -191,8 +223,8 @@ def test_missing_examples_name_the_stage_that_makes_them(tmp_path: Path) -> None
 def put(workspace: Path, ids: Any, labels: Any, name: str = "labels.csv") -> None:
     path = workspace / "inputs" / "labels" / name
     if path.suffix == ".csv":
-        rows = [f"{one},{label}" for one, label in zip(ids, labels, strict=True)]
-        path.write_text("\n".join(["example_id,given_label", *rows]) + "\n", encoding="utf-8")
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("example_id", "given_label"), *zip(ids, labels, strict=True)])
     else:
         pq.write_table(pa.table({"given_label": labels, "example_id": ids}), path)
 
@@ -216,13 +248,20 @@ def test_labels_are_matched_by_id_whatever_the_order_format_and_spelling(
     np.testing.assert_array_equal(column_array(table, "is_noisy"), given != true)
 
 
-def test_labels_are_matched_by_id_when_the_examples_are_in_another_order(workspace: Path) -> None:
-    path = workspace / "data" / "examples.parquet"
-    pq.write_table(read_table(path, EXAMPLES)[::-1], path)
-    put(workspace, TRAIN_IDS, [k % 3 for k in range(40)])
-    table = given_labels(workspace, **noisy())
-    assert column_array(table, "given_label")[:40].tolist() == [k % 3 for k in range(40)]
-    assert not column_array(table, "is_noisy").any()
+def test_rows_go_by_the_names_that_their_owner_gave_them(workspace: Path) -> None:
+    """What looks like a number, a date or a truth value in a CSV file is a name all the same."""
+    keys = ["007", "2026-01-01", "true", "NA", "1e5", "a,b.png", "e\u0301", *(f"{k}.png" for k in range(53))]
+    write_examples(workspace, keys=keys)
+    for name in ("labels.csv", "labels.parquet"):
+        put(workspace, keys[39::-1], [(39 - k) % 3 for k in range(40)], name)
+        table = given_labels(workspace, **noisy(path=name))
+        of_key = dict(zip(*(table.column(each).to_pylist() for each in ("key", "given_label")), strict=True))
+        assert [of_key[key] for key in keys[:40]] == [k % 3 for k in range(40)]
+    GIVEN_LABELS.at(workspace).unlink()
+    put(workspace, ["7", *keys[1:40]], [0] * 40)
+    assert "found 1 unknown, the first 7." in refused(workspace, **noisy())
+    put(workspace, keys[:39], [0] * 39)
+    assert f"found 1 missing, the first {keys[39]}." in refused(workspace, **noisy())
 
 
 def test_labels_from_a_file_need_no_truth(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,26 +290,25 @@ def test_a_file_in_a_subfolder_is_found(workspace: Path) -> None:
     assert column_array(given_labels(workspace, **noisy(path="round1/labels.csv")), "given_label")[0] == 0
 
 
-def test_unknown_ids_are_counted_and_the_first_is_named(workspace: Path) -> None:
-    put(workspace, [*TRAIN_IDS, 5, 4], [0] * 42)
-    assert "labels.csv: expected example_id of training rows alone, found 2 unknown, the first 4." in refused(
-        workspace, **noisy()
-    )
-
-
-def test_ids_of_test_rows_are_refused(workspace: Path) -> None:
-    put(workspace, [*TRAIN_IDS, IDS[45]], [0] * 41)
-    assert f"found 1 unknown, the first {IDS[45]}." in refused(workspace, **noisy())
-
-
-def test_missing_rows_are_counted_and_the_first_is_named(workspace: Path) -> None:
-    put(workspace, TRAIN_IDS[2:], [0] * 38)
-    assert "a label for every training row, found 2 missing, the first 3." in refused(workspace, **noisy())
-
-
-def test_repeated_ids_are_counted_and_the_first_is_named(workspace: Path) -> None:
-    put(workspace, [*TRAIN_IDS, 10, 3], [0] * 42)
-    assert "each example_id once, found 2 repeated, the first 3." in refused(workspace, **noisy())
+@pytest.mark.parametrize(
+    ("ids", "says"),
+    [
+        ([*TRAIN_IDS, 5, 4], "rows that the training set has, found 2 unknown, the first 5."),
+        ([*TRAIN_IDS, IDS[45]], f"found 1 unknown, the first {IDS[45]}."),
+        (TRAIN_IDS[2:], "a label for every training row, found 2 missing, the first 3."),
+        ([*TRAIN_IDS, 10, 3], "'3' twice (2 repeats in all)"),
+        ([*TRAIN_IDS[1:], "three"], "found 1 unknown, the first three."),
+        ([*TRAIN_IDS[1:], 3.0], "found 1 unknown, the first 3.0."),
+        ([], "found 40 missing, the first 3."),
+    ],
+)
+def test_rows_that_are_too_many_too_few_or_twice_are_counted_and_one_is_named(
+    workspace: Path, ids: Any, says: str
+) -> None:
+    put(workspace, ids, [0] * len(ids))
+    found = refused(workspace, **noisy())
+    assert "labels.csv: expected " in found
+    assert says in found
 
 
 @pytest.mark.parametrize(
@@ -282,18 +320,6 @@ def test_a_label_outside_the_classes_is_named(workspace: Path, label: Any, shown
     found = refused(workspace, **noisy(path=name))
     assert "expected labels among the 3 classes cat, dog, bird or their indices" in found
     assert f"found {shown} in row 0." in found
-
-
-def test_numbers_in_a_csv_are_names_where_the_classes_are_called_so(workspace: Path) -> None:
-    write_examples(workspace, TRUTH, names=("1", "0", "2"))
-    put(workspace, TRAIN_IDS, [("1", "0", "2")[k % 3] for k in range(40)])
-    assert not column_array(given_labels(workspace, **noisy()), "is_noisy").any()
-
-
-def test_integers_that_might_be_names_or_indices_are_refused(workspace: Path) -> None:
-    write_examples(workspace, TRUTH, names=("1", "0", "2"))
-    put(workspace, TRAIN_IDS, [k % 3 for k in range(40)], "labels.parquet")
-    assert "which might mean either" in refused(workspace, **noisy(path="labels.parquet"))
 
 
 def test_names_in_some_rows_and_indices_in_others_are_refused(workspace: Path) -> None:
@@ -347,37 +373,17 @@ def test_columns_that_are_missing_or_repeated_are_named_beside_those_found(
     assert f"found {', '.join(header.split(','))}." in found
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "example_id,given_label\n3,1\n,2\n",
-        "example_id,given_label\n3,1\n10,\n",
-        "example_id,given_label\nthree,1\n",
-        "example_id,given_label\n3.5,1\n",
-        "example_id,given_label\n",
-    ],
-)
-def test_empty_cells_and_ids_that_are_no_integers_are_refused(workspace: Path, content: str) -> None:
-    (workspace / "inputs" / "labels" / "labels.csv").write_text(content)
-    assert "labels.csv: expected integer example_id and no empty cell" in refused(workspace, **noisy())
+@pytest.mark.parametrize("row", [("", 1), (3, ""), (None, 1), (3, None)])
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
+def test_an_empty_cell_is_refused(workspace: Path, row: tuple[Any, Any], name: str) -> None:
+    id_, label = (None if cell == "" and name.endswith("parquet") else cell for cell in row)
+    put(workspace, [id_, *TRAIN_IDS[1:].tolist()], [label, *[1] * 39], name)
+    assert "1 empty" in refused(workspace, **noisy(path=name))
 
 
-def test_an_empty_name_is_refused(workspace: Path) -> None:
-    put(workspace, TRAIN_IDS, ["cat"] * 39 + [""])
-    assert "no empty cell, found example_id of int64, 1 empty cells." in refused(workspace, **noisy())
+def test_a_label_of_spaces_is_no_class(workspace: Path) -> None:
     put(workspace, TRAIN_IDS, ["cat"] * 39 + [" "])
     assert "found ' ' in row 39." in refused(workspace, **noisy())
-
-
-def test_an_empty_parquet_cell_is_refused(workspace: Path) -> None:
-    put(workspace, TRAIN_IDS, [1] * 39 + [None], "labels.parquet")
-    assert "1 empty cells" in refused(workspace, **noisy(path="labels.parquet"))
-
-
-def test_an_id_beyond_int64_is_refused(workspace: Path) -> None:
-    ids = pa.array([*TRAIN_IDS[1:].tolist(), 2**64 - 1], pa.uint64())
-    put(workspace, ids, [0] * 40, "labels.parquet")
-    assert "expected example_id of int64" in refused(workspace, **noisy(path="labels.parquet"))
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "labels.parquet", "labels.txt"])
