@@ -43,7 +43,7 @@ def write_suspects(
 ) -> None:
     """The tables of a made-up data set of which every tenth row is a suspect, in a git repository.
 
-    With a `test_share`, about so many of its rows were test rows before `download.pool_test`.
+    With a `test_share`, about so many of its rows were test rows before `download.pool`.
 
     Row `i` has example_id 10 i, and the ranks go down by id: the most suspect row is the last suspect.
     """

@@ -30,7 +30,7 @@ class Wanted(BaseModel):
 
     `given` and `suggested` are class indices, probabilities are in [0, 1], and importance is the percentile
     within the given class, in [0, 100]. Rows without a measured importance are there only while its bounds
-    are the widest. A split is that of the data set, before `download.pool_test` made all rows training rows.
+    are the widest. A split is that of the data set, before `download.pool` made all rows training rows.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
