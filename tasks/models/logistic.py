@@ -1,5 +1,6 @@
 """Logistic regression by scikit-learn: an honest baseline for vectors of numbers and small pictures."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +13,9 @@ from tasks import TrainingError
 from tasks.contents import Content
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
-from tasks.training.checkpoints import write_checkpoint
+from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
 from tasks.training.protocol import Model, Predictions, Rows, Run, check_content
-from tasks.training.statistics import moments, portions, standardize
+from tasks.training.statistics import moments, n_statistics, portions, standardize
 
 TAKES = ("image", "features")
 USES_TORCH = False
@@ -35,10 +36,15 @@ def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
 
 def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
     """The model with the arrays of a checkpoint."""
+    shapes = {
+        "mean": (n_statistics(facts),),
+        "deviation": (n_statistics(facts),),
+        "weights": (facts.n_classes, math.prod(facts.shape)),
+        "biases": (facts.n_classes,),
+        "has_rows": (facts.n_classes,),
+    }
     model = Logistic(facts, options, threads=1)
-    model.arrays = {name: arrays[name] for name in ("mean", "deviation", "weights", "biases", "classes")}
-    if not np.isin(model.arrays["classes"], np.arange(facts.n_classes)).all():
-        raise ValueError(f"classes {model.arrays['classes'].tolist()}, {facts.n_classes} names")
+    model.arrays = arrays_of_shapes(arrays, shapes)
     return model
 
 
@@ -74,15 +80,18 @@ class Logistic:
                 labels,
                 targets[places, labels] * rows.weight[places],
             )
-        weights, biases = regression.coef_, regression.intercept_
-        if len(classes) == 2:  # scikit-learn gives the weights of the second, those of the first being 0
-            weights, biases = np.stack([0 * weights[0], weights[0]]), np.stack([0 * biases[0], biases[0]])
+        # Of two classes scikit-learn gives the weights of the second; those of the first are 0.
+        found = classes[1:] if len(classes) == 2 else classes
+        weights = np.zeros((self._facts.n_classes, values.shape[1]), dtype=np.float32)
+        weights[found] = regression.coef_
+        biases = np.zeros(self._facts.n_classes, dtype=np.float32)
+        biases[found] = regression.intercept_
         self.arrays = {
             "mean": mean,
             "deviation": deviation,
             "weights": weights,
             "biases": biases,
-            "classes": classes,
+            "has_rows": np.isin(np.arange(self._facts.n_classes), classes),
         }
 
     def predict(self, content: Content) -> Predictions:
@@ -94,8 +103,9 @@ class Logistic:
             for chosen in portions(content):
                 embedding[chosen] = standardize(content.take(chosen), arrays["mean"], arrays["deviation"])
                 logits = (embedding[chosen] @ arrays["weights"].T + arrays["biases"]).astype(np.float64)
+                logits[:, ~arrays["has_rows"]] = -np.inf
                 odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-                probs[chosen, arrays["classes"]] = odds / odds.sum(axis=1, keepdims=True)
+                probs[chosen] = odds / odds.sum(axis=1, keepdims=True)
         return Predictions(probs, embedding)
 
     def save(self, path: Path) -> None:

@@ -1,5 +1,6 @@
 """The class whose mean is nearest: a baseline that takes a second and needs NumPy alone."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from tasks import TrainingError
 from tasks.contents import Content
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
-from tasks.training.checkpoints import write_checkpoint
+from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
 from tasks.training.protocol import Model, Predictions, Rows, Run, check_content
-from tasks.training.statistics import moments, portions, standardize
+from tasks.training.statistics import moments, n_statistics, portions, standardize
 
 TAKES = ("image", "features")
 USES_TORCH = False
@@ -33,12 +34,15 @@ def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
 
 def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
     """The model with the arrays of a checkpoint."""
+    shapes = {
+        "mean": (n_statistics(facts),),
+        "deviation": (n_statistics(facts),),
+        "means": (facts.n_classes, math.prod(facts.shape)),
+        "shares": (facts.n_classes,),
+        "sharpness": (),
+    }
     model = NearestMean(facts, options, threads=1)
-    model.arrays = {name: arrays[name] for name in ("mean", "deviation", "means", "shares", "sharpness")}
-    if model.arrays["means"].shape[0] != facts.n_classes or model.arrays["shares"].shape != (
-        facts.n_classes,
-    ):
-        raise ValueError(f"means of {model.arrays['means'].shape[0]} classes, {facts.n_classes} names")
+    model.arrays = arrays_of_shapes(arrays, shapes)
     return model
 
 
