@@ -27,21 +27,21 @@ FITS_IN_MEMORY = 2_000_000_000
 
 
 def synthesise(folder: Path, n_rows: int, n_classes: int) -> None:
-    """Write data/pred_probs.parquet and data/given_labels.parquet: Dirichlet around a noisy label."""
+    """Write what `prune` reads, in data/: Dirichlet around a noisy label."""
     import numpy as np
     import pyarrow as pa
 
-    from tasks.tables.catalog import GIVEN_LABELS, PRED_PROBS
+    from tasks.tables.catalog import GIVEN_LABELS, PRED_PROBS, SPLIT_ROWS
     from tasks.tables.facts import DatasetFacts
-    from tasks.tables.portions import write_stream
+    from tasks.tables.io import write_stream
 
     rng = np.random.default_rng(0)
     facts = DatasetFacts("synthetic", tuple(map(str, range(n_classes))), "features", (1,))
-    data = folder / "data"
     step = max(2**24 // n_classes, 1)
     with (
-        write_stream(data / "pred_probs.parquet", PRED_PROBS, facts) as append_probs,
-        write_stream(data / "given_labels.parquet", GIVEN_LABELS, facts) as append_labels,
+        write_stream(PRED_PROBS.at(folder), PRED_PROBS, facts) as append_probs,
+        write_stream(GIVEN_LABELS.at(folder), GIVEN_LABELS, facts) as append_labels,
+        write_stream(SPLIT_ROWS.at(folder), SPLIT_ROWS, facts) as append_splits,
     ):
         for start in range(0, n_rows, step):
             n = min(step, n_rows - start)
@@ -57,12 +57,15 @@ def synthesise(folder: Path, n_rows: int, n_classes: int) -> None:
             append_labels(
                 {
                     "example_id": ids,
+                    "key": ids.astype(str),
                     "split": np.full(n, "train"),
                     "given_label": given,
                     "true_label": pa.nulls(n, pa.int16()),
                     "is_noisy": pa.nulls(n, pa.bool_()),
                 }
             )
+            splits = dict.fromkeys(("split", "original_split"), np.full(n, "train"))
+            append_splits({"example_id": ids, "group": ids, **splits})
 
 
 # -- The programs, each run as `python -m benchmarks.prune PROGRAM FILTER FOLDER`.
@@ -75,7 +78,7 @@ def run_ours(filter_by: str, folder: Path) -> Any:
     from tasks.tables.portions import TableReader
 
     predictions = TableReader(folder / "data" / "pred_probs.parquet", PRED_PROBS, ["pred_probs"])
-    given = TableReader(folder / "data" / "given_labels.parquet", GIVEN_LABELS, ["given_label", "is_noisy"])
+    given = TableReader(folder / "data" / "given_labels.parquet", GIVEN_LABELS, ["given_label"])
     rows = LabelledRows(predictions, given, threads_within(2**30, predictions, given))
     return find_issues(rows, filters=(filter_by,), rank_by=None).flagged[filter_by].rows
 
@@ -335,7 +338,7 @@ def grow(sizes: tuple[str, ...], n_runs: int, console: Any) -> None:
 def prepared(size: str) -> Path:
     """The folder of a size, its files written if they are not there, and read into the page cache."""
     folder = FOLDER / size
-    if not (folder / "data" / "given_labels.parquet").exists():
+    if not (folder / "data" / "splits.parquet").exists():
         synthesise(folder, *map(int, size.split("x")))
     run_floor("", folder)
     return folder

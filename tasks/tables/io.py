@@ -206,9 +206,8 @@ class _Writer:
         rows = pa.concat_tables(self._waiting).combine_chunks()
         rows = rows.replace_schema_metadata({**(rows.schema.metadata or {}), **self._extra})
         if self._file is None:
-            plain = _plain_columns(rows.schema)
             self._file = pq.ParquetWriter(
-                self._path, rows.schema, use_dictionary=plain, write_statistics=plain, **_WRITE_OPTIONS
+                self._path, rows.schema, **_WRITE_OPTIONS, **_encodings(rows.schema)
             )
         if rows.num_rows:
             self._file.write_table(rows, row_group_size=rows.num_rows)
@@ -233,17 +232,20 @@ def fixed_bytes(field: pa.Field) -> int:
     return 0
 
 
-def _plain_columns(schema: pa.Schema) -> list[str]:
-    """Names of the columns that get dictionary pages and statistics: all but tensors and pictures.
+def _encodings(schema: pa.Schema) -> dict[str, Any]:
+    """How columns are written: labels by dictionary, ids by their differences, the rest as it is.
 
-    Dictionaries help labels and strings and only cost time on pixels and probabilities.
+    A dictionary of values that hardly repeat takes longer to write than the values, and more space. No one
+    asks for the least and the greatest picture or vector.
     """
-    return [
-        field.name
-        for field in schema
-        if not isinstance(field.type, pa.FixedShapeTensorType)
-        and not pa.types.is_fixed_size_binary(field.type)
-    ]
+    types = {field.name: field.type for field in schema}
+    return {
+        "use_dictionary": [name for name, kind in types.items() if pa.types.is_int16(kind)],
+        "column_encoding": {
+            name: "DELTA_BINARY_PACKED" for name, kind in types.items() if pa.types.is_int64(kind)
+        },
+        "write_statistics": [name for name, kind in types.items() if pa.types.is_primitive(kind)],
+    }
 
 
 def read_table(

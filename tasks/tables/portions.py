@@ -142,7 +142,8 @@ class TableReader:
 
     def find(self, ids: npt.NDArray[Any], columns: Sequence[str] | None = None) -> pa.Table:
         """Those of the rows with these `example_id` (M,) that are there, each once, in the file's order."""
-        wanted = np.unique(ids)
+        # What ascends, as most often, is each there once: `unique` would take as long as the reading.
+        wanted = ids if np.all(ids[1:] > ids[:-1]) else np.unique(ids)
         first = np.searchsorted(wanted, self.bounds[:, 0])
         last = np.searchsorted(wanted, self.bounds[:, 1], side="right")
         found = [self.nothing(columns)]
