@@ -52,44 +52,43 @@ def stratified_folds(
     A group counts as one row of the class that most of its rows are given (of equal counts, the lowest).
 
     Raises:
-        DatasetError: there is no row, or a class that occurs has fewer rows than there are folds, or none but
-            near duplicates; names the class.
+        DatasetError: there is no row, or a class that occurs has fewer rows than there are folds, or all of
+            its rows in one fold, as near duplicates have; names the class.
     """
     # Imported here: scikit-learn costs a second that `--help` and the tests of errors need not pay.
     from sklearn.model_selection import StratifiedKFold
 
     if not len(labels):
         raise DatasetError("Rows of split `train` were expected, to be spread over folds; found none.")
-    class_of_group, group_of_row = majority_classes(labels, groups)
     n_rows = np.bincount(labels, minlength=len(class_names))
-    n_groups = np.bincount(np.unique(np.stack([group_of_row, labels]), axis=1)[1], minlength=len(class_names))
-    for k in np.flatnonzero(n_rows):
-        if n_rows[k] < n_folds:
-            raise DatasetError(
-                f"Class `{class_names[k]}` was expected to have at least {n_folds} training rows, one a "
-                "fold; "
-                f"found {n_rows[k]}. Shorten train_fold.folds or add rows of this class."
-            )
-        if n_groups[k] < 2:
-            raise DatasetError(
-                f"Class `{class_names[k]}` was expected to have rows that differ, found {n_rows[k]} near "
-                "duplicates of one another: they lie in one fold, whose model would learn from no row of "
-                "this "
-                "class. Add rows of this class, or set split_rows.near_duplicates to false."
-            )
+    for k in np.flatnonzero((n_rows > 0) & (n_rows < n_folds)):
+        raise DatasetError(
+            f"Class `{class_names[k]}` was expected to have at least {n_folds} training rows, one a fold; "
+            f"found {n_rows[k]}. Shorten train_fold.folds or add rows of this class."
+        )
+    class_of_group, group_of_row = majority_classes(labels, groups)
     if np.bincount(class_of_group).max() < n_folds:
         raise DatasetError(
             f"Rows were expected to form at least {n_folds} groups that differ, found fewer: most are near "
             "duplicates. Shorten train_fold.folds, or set split_rows.near_duplicates to false."
         )
-    folds = np.empty(len(class_of_group), dtype=np.int16)
+    fold_of_group = np.empty(len(class_of_group), dtype=np.int16)
     splitter = StratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # Of a class with few groups some folds get no row.
         warnings.filterwarnings("ignore", message="The least populated class")
-        for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(folds)), class_of_group)):
-            folds[held_out] = fold
-    return folds[group_of_row]
+        splits = splitter.split(np.zeros(len(class_of_group)), class_of_group)
+        for fold, (_, held_out) in enumerate(splits):
+            fold_of_group[held_out] = fold
+    folds = fold_of_group[group_of_row]
+    in_folds = np.bincount(np.unique(labels.astype(np.int64) * n_folds + folds) // n_folds)
+    for k in np.flatnonzero(in_folds == 1):
+        raise DatasetError(
+            f"Class `{class_names[k]}` was expected to have rows that differ, found {n_rows[k]} near "
+            "duplicates of one another or of other rows: they lie in one fold, whose model would learn from "
+            "no row of this class. Add rows of this class, or set split_rows.near_duplicates to false."
+        )
+    return folds
 
 
 def majority_classes(

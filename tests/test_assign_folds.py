@@ -1,4 +1,4 @@
-"""Stage assign_folds: every training row in one fold, classes spread evenly."""
+"""Stage assign_folds: every training row in one fold, classes spread evenly, groups kept together."""
 
 from pathlib import Path
 
@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedKFold
 
 from tasks import ArtifactError, DatasetError
-from tasks.assign_folds import assign_folds, stratified_folds
+from tasks.assign_folds import assign_folds, majority_classes, stratified_folds
 from tasks.params import Params, load_params
-from tasks.tables.catalog import FOLDS, GIVEN_LABELS
+from tasks.tables.catalog import FOLDS, GIVEN_LABELS, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import make_table, read_table, write_table
 from tasks.tables.schemas import column_array
@@ -19,62 +20,126 @@ SHIPPED = load_params(Path(__file__).parent.parent / "params.yaml")
 FACTS = DatasetFacts("mine", ("cat", "dog", "bird"), "features", (2,))
 
 
-def params(n_splits: int = 3, seed: int = 0) -> Params:
-    section = SHIPPED.assign_folds.model_copy(update={"n_splits": n_splits, "seed": seed})
-    return SHIPPED.model_copy(update={"assign_folds": section})
-
-
-def write_labels(folder: Path, labels: list[int], split: list[str]) -> np.ndarray:
-    """given_labels.parquet with the labels; returns the ids."""
-    ids = np.arange(len(labels)) * 5 + 2
-    columns = {
-        "example_id": ids,
-        "split": split,
-        "given_label": labels,
-        "true_label": [None] * len(labels),
-        "is_noisy": [None] * len(labels),
+def params(n_folds: int = 3, seed: int = 0) -> Params:
+    changes = {
+        "assign_folds": SHIPPED.assign_folds.model_copy(update={"seed": seed}),
+        "train_fold": SHIPPED.train_fold.model_copy(update={"folds": tuple(range(n_folds))}),
     }
-    table = make_table(GIVEN_LABELS, FACTS, columns)
-    write_table(folder / "data" / "given_labels.parquet", table, GIVEN_LABELS)
+    return SHIPPED.model_copy(update=changes)
+
+
+def write_labels(
+    folder: Path, labels: list[int], split: list[str], groups: list[int] | None = None
+) -> np.ndarray:
+    """given_labels.parquet and, with one more row that has no label, splits.parquet; returns the ids."""
+    ids = np.arange(len(labels)) * 5 + 2
+    groups = groups or list(range(len(labels)))
+    for artifact, columns in (
+        (
+            GIVEN_LABELS,
+            {
+                "example_id": ids,
+                "key": [str(id_) for id_ in ids],
+                "split": split,
+                "given_label": labels,
+                "true_label": [None] * len(labels),
+                "is_noisy": [None] * len(labels),
+            },
+        ),
+        (
+            SPLIT_ROWS,
+            {
+                "example_id": [*ids, 0],
+                "group": [*groups, groups[-1]],
+                "split": [*split, "unlabeled"],
+                "original_split": [*split, "unlabeled"],
+            },
+        ),
+    ):
+        write_table(artifact.at(folder), make_table(artifact, FACTS, columns), artifact)
     return ids
 
 
-@settings(max_examples=60, deadline=None)
-@given(data=st.data(), n_splits=st.integers(2, 20), seed=st.integers(0, 2**32 - 1))
-def test_every_class_is_spread_within_one_row(data, n_splits: int, seed: int) -> None:
-    counts = data.draw(st.lists(st.just(0) | st.integers(n_splits, 60), min_size=1, max_size=5).filter(any))
-    labels = np.repeat(np.arange(len(counts)), counts)
-    labels = np.array(data.draw(st.randoms()).sample(labels.tolist(), len(labels)))
-    folds = stratified_folds(labels, n_splits, seed, tuple(f"c{k}" for k in range(len(counts))))
-    assert folds.dtype == np.int16
-    assert folds.shape == labels.shape
-    for k, count in enumerate(counts):
-        sizes = np.bincount(folds[labels == k], minlength=n_splits)
-        assert len(sizes) == n_splits
-        assert sizes.sum() == count
-        assert sizes.max() - sizes.min() <= 1
+@st.composite
+def labelled_groups(draw):
+    """Labels (N,) of some classes, and groups (N,), most of them of one row or of one class."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, n_classes = draw(st.integers(1, 60)), draw(st.integers(1, 4))
+    groups = rng.integers(draw(st.integers(1, 2 * n)), size=n) * 7 - 3
+    labels = np.where(
+        rng.random(n) < draw(st.sampled_from([0.1, 1.0])), rng.integers(n_classes, size=n), groups
+    )
+    return labels % n_classes, groups
 
 
 @given(
-    counts=st.lists(st.integers(0, 8), min_size=2, max_size=5),
-    n_splits=st.integers(2, 8),
+    counts=st.lists(st.just(0) | st.integers(20, 60), min_size=1, max_size=5).filter(any),
+    n_folds=st.integers(2, 20),
+    seed=st.integers(0, 2**32 - 1),
+    random=st.randoms(),
 )
-def test_the_first_class_with_fewer_rows_than_folds_is_named(counts: list[int], n_splits: int) -> None:
-    short = [k for k, count in enumerate(counts) if 0 < count < n_splits]
-    labels = np.repeat(np.arange(len(counts)), counts)
-    names = tuple(f"class {k}" for k in range(len(counts)))
-    if not short and len(labels):
-        assert len(stratified_folds(labels, n_splits, 0, names)) == len(labels)
-        return
-    with pytest.raises(DatasetError) as caught:
-        stratified_folds(labels, n_splits, 0, names)
+def test_single_rows_lie_where_scikit_learn_puts_them(counts, n_folds: int, seed: int, random) -> None:
+    labels = np.array(random.sample(sorted(np.repeat(np.arange(len(counts)), counts)), sum(counts)))
+    names = tuple(f"c{k}" for k in range(len(counts)))
+    folds = stratified_folds(labels, np.array(random.sample(range(10**6), len(labels))), n_folds, seed, names)
+    assert folds.dtype == np.int16
+    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+    for fold, (_, held_out) in enumerate(splitter.split(labels, labels)):
+        assert np.flatnonzero(folds == fold).tolist() == held_out.tolist()
+
+
+@settings(max_examples=300, deadline=None)
+@given(case=labelled_groups(), n_folds=st.integers(2, 5))
+def test_a_group_lies_in_one_fold_and_every_model_learns_from_every_class(case, n_folds: int) -> None:
+    labels, groups = case
+    counts = np.bincount(labels)
+    short = [f"`{'abcd'[k]}`" for k in np.flatnonzero((counts > 0) & (counts < n_folds))]
     if short:
-        assert f"`class {short[0]}`" in str(caught.value)
-        assert f"at least {n_splits} training rows" in str(caught.value)
-        assert f"found {counts[short[0]]}." in str(caught.value)
-        assert "assign_folds.n_splits" in str(caught.value)
-    else:
-        assert "found none" in str(caught.value)
+        with pytest.raises(DatasetError, match=f"Class {short[0]} .* one a fold"):
+            stratified_folds(labels, groups, n_folds, 0, ("a", "b", "c", "d"))
+        return
+    try:
+        folds = stratified_folds(labels, groups, n_folds, 0, ("a", "b", "c", "d"))
+    except DatasetError:
+        assert len(np.unique(groups)) < len(groups)
+        return
+    for group in np.unique(groups):
+        assert len(set(folds[groups == group])) == 1
+    for fold in range(n_folds):
+        assert set(labels[folds != fold]) == set(labels)
+        assert (folds == fold).any()
+
+
+@settings(max_examples=100, deadline=None)
+@given(case=labelled_groups())
+def test_a_group_counts_for_the_class_of_most_of_its_rows(case) -> None:
+    labels, groups = case
+    classes, group_of_row = majority_classes(labels, groups)
+    in_order = list(dict.fromkeys(groups.tolist()))
+    assert [in_order[group] for group in group_of_row] == groups.tolist()
+    for group, found in zip(in_order, classes, strict=True):
+        assert found == np.bincount(labels[groups == group]).argmax()
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "says"),
+    [
+        ([0] * 4 + [1] * 4, [1, 2, 3, 4, 5, 5, 5, 5], "Class `dog` .* rows that differ, found 4 near"),
+        ([0] * 4, [1, 1, 1, 1], "at least 3 groups that differ"),
+        ([], [], "split `train` were expected.*found none"),
+    ],
+)
+def test_rows_that_are_all_near_duplicates_are_refused(labels, groups, says: str) -> None:
+    with pytest.raises(DatasetError, match=says):
+        stratified_folds(np.array(labels, int), np.array(groups, int), 3, 0, FACTS.class_names)
+
+
+def test_groups_are_those_of_split_rows(tmp_path: Path) -> None:
+    groups = [k // 4 for k in range(60)]
+    write_labels(tmp_path, [0, 1] * 30, ["train"] * 60, groups)
+    assign_folds(params(), tmp_path)
+    folds = column_array(read_table(FOLDS.at(tmp_path), FOLDS), "fold")
+    assert len({(group, fold) for group, fold in zip(groups, folds.tolist(), strict=True)}) == 15
 
 
 def test_every_training_row_has_one_fold_and_no_other_row_has_any(
@@ -116,12 +181,6 @@ def test_a_class_with_too_few_training_rows_is_named_and_nothing_is_written(tmp_
     with pytest.raises(DatasetError, match=r"Class `dog` .* at least 3 training rows.*found 2\."):
         assign_folds(params(), tmp_path)
     assert not (tmp_path / "data" / "folds.parquet").exists()
-
-
-def test_a_table_without_training_rows_is_refused(tmp_path: Path) -> None:
-    write_labels(tmp_path, [0, 1], ["test", "test"])
-    with pytest.raises(DatasetError, match=r"split `train` were expected.*found none"):
-        assign_folds(params(), tmp_path)
 
 
 def test_missing_labels_name_the_stage_that_makes_them(tmp_path: Path) -> None:
