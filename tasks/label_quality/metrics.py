@@ -111,7 +111,7 @@ def chance_corrected_agreement(confusion: npt.NDArray[np.int64]) -> float:
     if not n_rows:
         return float("nan")
     agreed = confusion.trace() / n_rows
-    by_chance = float(confusion.sum(axis=0) @ confusion.sum(axis=1)) / float(n_rows) ** 2
+    by_chance = float((confusion.sum(axis=0) / n_rows) @ (confusion.sum(axis=1) / n_rows))
     return 0.0 if by_chance >= 1 else float((agreed - by_chance) / (1 - by_chance))
 
 

@@ -1,25 +1,24 @@
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
+    cohen_kappa_score,
     f1_score,
     log_loss,
     precision_score,
     recall_score,
     roc_auc_score,
 )
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from tasks.label_quality.metrics import (
+    PredictionCounts,
+    chance_corrected_agreement,
     detection_quality,
-    expected_calibration_error,
     prediction_quality,
     ranking_quality,
-    reliability,
 )
 
 bool_pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60).map(
@@ -27,7 +26,7 @@ bool_pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_s
 )
 
 
-def slow_calibration_error(labels, probs, n_bins):
+def slow_error(labels, probs, n_bins):
     """Bins (b / n, (b + 1) / n], one row at a time."""
     sums = [[0.0, 0.0] for _ in range(n_bins)]
     for label, row in zip(labels, probs.tolist(), strict=True):
@@ -60,17 +59,27 @@ def test_a_certain_mistake_costs_what_scikit_learn_says_not_infinity(dtype):
     assert found > 7
 
 
-@pytest.mark.parametrize("n_bins", [2, 10, 15])
-def test_calibration_error_equals_torchmetrics(n_bins):
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        n_classes = int(rng.integers(2, 12))
-        probs = rng.dirichlet(np.full(n_classes, 0.5), size=300)
-        labels = np.where(rng.random(300) < 0.6, probs.argmax(axis=1), rng.integers(n_classes, size=300))
-        expected = multiclass_calibration_error(
-            torch.from_numpy(probs), torch.from_numpy(labels), num_classes=n_classes, n_bins=n_bins, norm="l1"
-        )
-        assert expected_calibration_error(labels, probs, n_bins) == pytest.approx(float(expected), abs=1e-6)
+def calibration_error(labels, probs, n_bins):
+    return prediction_quality(labels, probs, n_bins)["expected_calibration_error"]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.lists(st.integers(0, 30), min_size=1, max_size=4))
+def test_counts_of_parts_add_up_to_those_of_the_whole(seed, n_bins, sizes):
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet(np.full(3, 0.5), size=sum(sizes)).astype(np.float32)
+    labels = rng.integers(3, size=sum(sizes))
+    ends = np.cumsum(sizes)[:-1]
+    parts = zip(np.split(labels, ends), np.split(probs, ends), strict=True)
+    whole, added = (
+        PredictionCounts.of(labels, probs, n_bins),
+        PredictionCounts.of(labels[:0], probs[:0], n_bins),
+    )
+    for part in parts:
+        added = added + PredictionCounts.of(*part, n_bins)
+    assert (added.n_rows, added.n_right) == (whole.n_rows, whole.n_right)
+    assert added.quality() == pytest.approx(whole.quality(), rel=1e-12, nan_ok=True)
+    for name, values in whole.reliability().items():
+        np.testing.assert_allclose(added.reliability()[name], values, rtol=1e-12)
 
 
 @given(st.data())
@@ -82,8 +91,8 @@ def test_calibration_error_equals_a_loop_with_confidences_on_the_edges_of_bins(d
     )
     probs = np.column_stack([confidence, 1 - confidence])
     labels = np.array(data.draw(st.lists(st.integers(0, 1), min_size=len(probs), max_size=len(probs))))
-    expected = slow_calibration_error(labels, probs, n_bins)
-    assert expected_calibration_error(labels, probs, n_bins) == pytest.approx(expected, abs=1e-12)
+    expected = slow_error(labels, probs, n_bins)
+    assert calibration_error(labels, probs, n_bins) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("upper", "n_bins"), [(14, 25), (28, 41), (6, 10), (9, 10)])
@@ -92,7 +101,7 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below(upper, n_bins):
     edge, inside = upper / n_bins, (upper - 0.5) / n_bins
     probs = np.array([[edge, 1 - edge], [inside, 1 - inside]])
     labels = np.array([0, 1])
-    assert expected_calibration_error(labels, probs, n_bins) == pytest.approx(abs(edge + inside - 1) / 2)
+    assert calibration_error(labels, probs, n_bins) == pytest.approx(abs(edge + inside - 1) / 2)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 80))
@@ -100,18 +109,36 @@ def test_the_reliability_diagram_holds_every_row_and_the_calibration_error(seed,
     rng = np.random.default_rng(seed)
     probs = rng.dirichlet(np.full(3, 0.5), size=n_rows)
     labels = rng.integers(3, size=n_rows)
-    bins = reliability(labels, probs, n_bins)
+    bins = PredictionCounts.of(labels, probs, n_bins).reliability()
     assert bins["rows"].sum() == n_rows
     assert np.all(bins["rows"] > 0)
     assert np.all((bins["low"] < bins["confidence"] + 1e-12) & (bins["confidence"] <= bins["high"] + 1e-12))
     assert bins["accuracy"] @ bins["rows"] == pytest.approx((probs.argmax(axis=1) == labels).sum())
     error = np.abs(bins["accuracy"] - bins["confidence"]) @ bins["rows"] / n_rows
-    assert error == pytest.approx(expected_calibration_error(labels, probs, n_bins))
+    assert error == pytest.approx(calibration_error(labels, probs, n_bins))
 
 
-def test_without_rows_the_reliability_diagram_has_no_bins():
-    bins = reliability(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), 15)
-    assert {name: len(values) for name, values in bins.items()} == dict.fromkeys(bins, 0)
+def test_without_rows_there_is_no_bin_and_no_quality():
+    counts = PredictionCounts.of(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), 15)
+    assert not any(len(values) for values in counts.reliability().values())
+    assert np.isnan(list(counts.quality().values())).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
+def test_agreement_equals_scikit_learns_kappa(pairs):
+    one, other = np.array(pairs).T
+    confusion = np.zeros((5, 5), dtype=np.int64)
+    np.add.at(confusion, (one, other), 1)
+    if len({*one, *other}) == 1:  # 0 / 0 there
+        assert chance_corrected_agreement(confusion) == 0
+    else:
+        expected = cohen_kappa_score(one, other)
+        assert chance_corrected_agreement(confusion) == pytest.approx(expected, abs=1e-12)
+
+
+def test_agreement_of_no_rows_is_unknown_and_of_many_does_not_overflow():
+    assert np.isnan(chance_corrected_agreement(np.zeros((3, 3), dtype=np.int64)))
+    assert chance_corrected_agreement(np.array([[9, 1], [1, 9]]) * 10**9) == pytest.approx(0.8)
 
 
 def test_a_certain_and_right_classifier_is_perfectly_calibrated():
