@@ -1,12 +1,14 @@
 import tracemalloc
 
 import numpy as np
+from evidence import make_evidence
 from hypothesis import given
 from hypothesis import strategies as st
-from tasks.pseudo_labels.selection import repair_labels
 
 from tasks.decisions.apply import apply_decisions, match_decisions
 from tasks.decisions.log import Decision
+from tasks.pseudo_labels import threshold
+from tasks.sections import Section
 
 CLASSES = ("ant", "bee", "cat")
 IDS = np.array([3, 5, 8, 13])
@@ -19,6 +21,11 @@ IS_ISSUE = np.array([False, False, True, True])
 
 def decide(example_id, decision, label="", given_label="ant"):
     return Decision(example_id, decision, label, given_label, "anna", "2026-01-31T12:00:00Z", "none")
+
+
+def repair_labels(*case):
+    """What the method `threshold` makes of the arguments of `make_evidence`."""
+    return threshold.repair(make_evidence(*case), Section(), None, np.random.default_rng(0))
 
 
 def test_a_person_outranks_the_model():
@@ -35,9 +42,8 @@ def test_a_person_outranks_the_model():
     after = apply_decisions(before, verdicts)
     assert after.action.tolist() == ["reviewed", "dropped", "reviewed", "reviewed"]
     assert after.label[[0, 2, 3]].tolist() == [2, 1, 0]
-    assert after.keep.tolist() == [True, False, True, True]
-    assert after.soft_label[[0, 2, 3]].tolist() == np.eye(3)[[2, 1, 0]].tolist()
-    assert not after.is_pseudo.any()
+    assert after.weight.tolist() == [1, 0, 1, 1]
+    assert after.source.tolist() == ["reviewed", "given", "reviewed", "reviewed"]
 
 
 def test_decisions_about_something_else_are_refused_with_the_reason():
@@ -56,10 +62,10 @@ def test_a_hundred_thousand_decisions_on_a_million_rows_take_less_than_twice_the
     rng = np.random.default_rng(0)
     ids, labels = rng.permutation(n), np.zeros(n, dtype=np.int16)
     pred_probs = np.tile(np.array([0.2, 0.8, 0], dtype=np.float32), (n, 1))
-    before = repair_labels(labels, pred_probs, rng.random(n) < 0.1, 0.7, "drop")
+    before = repair_labels(labels, pred_probs, rng.random(n) < 0.1)
     kinds = ("keep", ""), ("drop", ""), ("choose", "cat")
     standing = [decide(row, *kinds[row % 3]) for row in range(100_000)]
-    fields = before.keep, before.label, before.soft_label, before.is_pseudo, before.action
+    fields = before.label, before.weight, before.action, before.source
     tracemalloc.start()
     verdicts = match_decisions(standing, ids, labels, CLASSES)
     after = apply_decisions(before, verdicts)
@@ -108,12 +114,18 @@ def test_each_decision_holds_on_its_row_or_is_refused_and_no_other_row_changes(c
     for row, label in enumerate(labels):
         decision = by_row.get(row)
         if decision is None or decision.decision == "unsure":
-            for name in ("keep", "label", "soft_label", "is_pseudo", "action"):
-                assert np.array_equal(getattr(after, name)[row], getattr(before, name)[row])
+            assert row_of(after, row) == row_of(before, row)
         elif decision.decision == "drop":
-            assert (after.keep[row], after.action[row]) == (False, "dropped")
+            assert (after.weight[row], after.action[row], after.source[row]) == (0, "dropped", "given")
+            assert row not in after.soft_rows
         else:
             said = label if decision.decision == "keep" else CLASSES.index(decision.label)
-            assert (after.keep[row], after.action[row], after.label[row]) == (True, "reviewed", said)
-            assert after.soft_label[row].tolist() == np.eye(3)[said].tolist()
-    assert after.soft_label.dtype == before.soft_label.dtype == np.float32
+            assert row_of(after, row) == (said, 1, "reviewed", "reviewed", [])
+    assert after.label.dtype == before.label.dtype
+    assert after.weight.dtype == after.soft_label.dtype == np.float32
+
+
+def row_of(repair, row):
+    """Label, weight, action, source and soft label of a row."""
+    soft = repair.soft_label[repair.soft_rows == row].tolist()
+    return repair.label[row], repair.weight[row], repair.action[row], repair.source[row], soft

@@ -1,8 +1,14 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
+from evidence import make_evidence
 from hypothesis import given
 from hypothesis import strategies as st
-from tasks.pseudo_labels.selection import repair_labels
+
+from tasks import plugins
+from tasks.pseudo_labels.threshold import repair
+from tasks.repair import leave_as_given
 
 LABELS = np.array([0, 0, 1, 2], dtype=np.int16)
 PRED_PROBS = np.array(
@@ -11,103 +17,81 @@ PRED_PROBS = np.array(
 IS_ISSUE = np.array([False, False, True, True])
 
 
-@pytest.mark.parametrize("otherwise", ["drop", "keep", "soft"])
-def test_a_confident_issue_is_relabelled_whatever_happens_to_the_others(otherwise):
-    repair = repair_labels(LABELS, PRED_PROBS, IS_ISSUE, 0.7, otherwise)
-    assert repair.label[2] == 2
-    assert repair.soft_label[2].tolist() == [0, 0, 1]
-    assert repair.is_pseudo[2]
-    assert repair.keep[2]
-    assert repair.action[2] == "relabelled"
+def repaired(*case):
+    options = plugins.read_options("pseudo_labels", "threshold")
+    return repair(make_evidence(*case), options, None, np.random.default_rng(0))
 
 
-def test_drop_leaves_the_other_issues_out():
-    repair = repair_labels(LABELS, PRED_PROBS, IS_ISSUE, 0.7, "drop")
-    assert repair.keep.tolist() == [True, True, True, False]
-    assert repair.action.tolist() == ["trusted", "trusted", "relabelled", "dropped"]
-    assert repair.is_pseudo.tolist() == [False, False, True, False]
-
-
-def test_keep_leaves_the_other_issues_their_given_label():
-    repair = repair_labels(LABELS, PRED_PROBS, IS_ISSUE, 0.7, "keep")
-    assert repair.keep.all()
-    assert repair.label.tolist() == [0, 0, 2, 2]
-    assert repair.soft_label[3].tolist() == [0, 0, 1]
-    assert repair.action.tolist() == ["trusted", "trusted", "relabelled", "kept"]
-    assert repair.is_pseudo.tolist() == [False, False, True, False]
-
-
-def test_soft_trains_the_other_issues_on_their_probabilities():
-    repair = repair_labels(LABELS, PRED_PROBS, IS_ISSUE, 0.7, "soft")
-    assert repair.keep.all()
-    assert repair.label.tolist() == [0, 0, 2, 0]
-    assert repair.soft_label[3].tolist() == [0.5, 0.25, 0.25]
-    assert repair.action.tolist() == ["trusted", "trusted", "relabelled", "softened"]
-    assert repair.is_pseudo.tolist() == [False, False, True, True]
+@pytest.mark.parametrize(
+    ("otherwise", "label", "weight", "action", "source", "soft"),
+    [
+        ("drop", None, 0, "dropped", "given", []),
+        ("keep", 2, 1, "kept", "given", []),
+        ("soft", 0, 1, "softened", "pseudo", [[0.5, 0.25, 0.25]]),
+    ],
+)
+def test_sure_issues_are_relabelled_and_the_others_treated_as_asked(
+    otherwise, label, weight, action, source, soft
+):
+    found = repaired(LABELS, PRED_PROBS, IS_ISSUE, 0.7, otherwise)
+    assert found.action.tolist() == ["trusted", "trusted", "relabelled", action]
+    assert found.source.tolist() == ["given", "given", "pseudo", source]
+    assert found.label[:3].tolist() == [0, 0, 2]
+    assert label is None or found.label[3] == label
+    assert found.weight.tolist() == [1, 1, 1, weight]
+    assert found.soft_rows.tolist() == [3] * len(soft)
+    assert found.soft_label.tolist() == soft
+    assert found.is_changed.tolist() == [False, False, True, action != "kept"]
 
 
 @pytest.mark.parametrize(("threshold", "action"), [(0.75, "relabelled"), (0.7500001, "dropped")])
 def test_the_threshold_itself_is_confident_enough(threshold, action):
-    repair = repair_labels(LABELS, PRED_PROBS.astype(np.float64), IS_ISSUE, threshold, "drop")
-    assert repair.action[2] == action
-
-
-def test_another_way_to_treat_issues_is_refused():
-    with pytest.raises(ValueError, match="found 'forget'"):
-        repair_labels(LABELS, PRED_PROBS, IS_ISSUE, 0.5, "forget")
+    assert repaired(LABELS, PRED_PROBS.astype(np.float64), IS_ISSUE, threshold).action[2] == action
 
 
 @st.composite
-def repairs(draw):
-    """Arguments of `repair_labels`."""
+def cases(draw):
+    """Arguments of `make_evidence`."""
     n, n_classes = draw(st.integers(1, 40)), draw(st.integers(2, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    # Rows sum to 1 but for rounding, as those from elsewhere do.
+    pred_probs = rng.dirichlet(np.full(n_classes, 0.5), size=n) * rng.uniform(0.999, 1.001, (n, 1))
     return (
         rng.integers(n_classes, size=n).astype(np.int16),
-        rng.dirichlet(np.full(n_classes, 0.5), size=n).astype(np.float32),
+        pred_probs.astype(np.float32),
         rng.random(n) < draw(st.floats(0, 1)),
         draw(st.floats(0, 1)),
         draw(st.sampled_from(["drop", "keep", "soft"])),
     )
 
 
-@given(repairs())
-def test_rows_without_an_issue_are_untouched(arguments):
-    labels, pred_probs, is_issue, _, _ = arguments
-    repair = repair_labels(*arguments)
-    trusted = ~is_issue
-    assert np.array_equal(repair.action == "trusted", trusted)
-    assert repair.keep[trusted].all()
-    assert not repair.is_pseudo[trusted].any()
-    assert np.array_equal(repair.label[trusted], labels[trusted])
-    assert np.array_equal(repair.soft_label[trusted], np.eye(pred_probs.shape[1])[labels[trusted]])
-
-
-@given(repairs())
-def test_every_issue_is_relabelled_by_confidence_or_treated_as_asked(arguments):
-    labels, pred_probs, is_issue, min_confidence, otherwise = arguments
-    repair = repair_labels(*arguments)
-    confident = pred_probs.max(axis=1) >= min_confidence
+@given(cases())
+def test_rows_without_an_issue_are_left_as_given_and_all_others_fit_together(case):
+    labels, pred_probs, is_issue, min_confidence, otherwise = case
+    before = [np.copy(values) for values in case[:3]]
+    found = repaired(*case)
+    assert all(np.array_equal(values, copy) for values, copy in zip(case[:3], before, strict=True))
+    sure = pred_probs.max(axis=1) >= min_confidence
     other = {"drop": "dropped", "keep": "kept", "soft": "softened"}[otherwise]
-    assert (repair.action[is_issue & confident] == "relabelled").all()
-    assert (repair.action[is_issue & ~confident] == other).all()
-    assert np.array_equal(repair.keep, repair.action != "dropped")
-    assert np.array_equal(repair.is_pseudo, np.isin(repair.action, ["relabelled", "softened"]))
-    expected = np.where(repair.is_pseudo, pred_probs.argmax(axis=1), labels)
-    assert np.array_equal(repair.label, expected)
+    expected = np.where(is_issue, np.where(sure, "relabelled", other), "trusted")
+    assert found.action.tolist() == expected.tolist()
+    is_pseudo = np.isin(expected, ["relabelled", "softened"])
+    assert found.source.tolist() == np.where(is_pseudo, "pseudo", "given").tolist()
+    assert found.label.tolist() == np.where(is_pseudo, pred_probs.argmax(axis=1), labels).tolist()
+    assert found.is_kept.tolist() == (expected != "dropped").tolist()
+    assert found.soft_rows.tolist() == np.flatnonzero(expected == "softened").tolist()
+    assert found.soft_label.sum(axis=1) == pytest.approx(np.ones(len(found.soft_rows)), abs=1e-6)
+    assert found.soft_label.argmax(axis=1).tolist() == found.label[found.soft_rows].tolist()
+    as_given = leave_as_given(labels, is_issue, pred_probs.shape[1])
+    for name in ("label", "weight", "soft_label"):
+        assert getattr(found, name).dtype == getattr(as_given, name).dtype
 
 
-@given(repairs())
-def test_soft_labels_are_float32_rows_that_sum_to_1_and_agree_with_the_label(arguments):
-    repair = repair_labels(*arguments)
-    assert repair.soft_label.dtype == np.float32
-    assert repair.soft_label.sum(axis=1) == pytest.approx(np.ones(len(repair.label)), abs=1e-6)
-    assert np.array_equal(repair.soft_label.argmax(axis=1), repair.label)
-
-
-@given(repairs())
-def test_inputs_are_not_modified(arguments):
-    before = [np.copy(value) for value in arguments[:3]]
-    repair_labels(*arguments)
-    for value, copy in zip(arguments[:3], before, strict=True):
-        assert np.array_equal(value, copy)
+@given(cases())
+def test_left_as_given_is_what_keeping_every_issue_gives(case):
+    labels, pred_probs, is_issue, _, _ = case
+    kept = repaired(labels, pred_probs, is_issue, 1.1, "keep")
+    as_given = leave_as_given(labels, is_issue, pred_probs.shape[1])
+    assert not as_given.is_changed.any()
+    for field in fields(kept):
+        assert getattr(kept, field.name).tolist() == getattr(as_given, field.name).tolist()
