@@ -44,7 +44,7 @@ def add_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
     added = []
 
     def add(kind: str, name: str, source: str) -> None:
-        package = importlib.import_module(plugins._PACKAGES[kind])
+        package = importlib.import_module(plugins.PACKAGES[kind])
         folder = tmp_path / "plugins" / kind
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.py").write_text(source)
