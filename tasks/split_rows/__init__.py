@@ -1,32 +1,69 @@
 """Stage `split_rows`: which rows are duplicates, and which are held out, before any label is changed."""
 
-import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.params import Params
-from tasks.tables.catalog import EXAMPLES, SPLIT_ROWS
+from tasks.split_rows.duplicates import Content, find_groups, fingerprint, join
+from tasks.split_rows.groups import Groups
+from tasks.split_rows.held_out import hold_out
+from tasks.tables.catalog import EXAMPLES, FEATURES, HELD_OUT, SPLIT_ROWS
 from tasks.tables.io import make_table, write_table
 from tasks.tables.portions import TableReader
 from tasks.tables.schemas import column_array
 
 
 def split_rows(params: Params, workspace: Path) -> None:
-    """Write data/splits.parquet: the group and the split of each row."""
-    examples = TableReader(EXAMPLES.at(workspace), EXAMPLES, ["split"])
+    """Write data/splits.parquet: the group and the split of each row.
+
+    Rows of a pooled split become training rows. Where the data set came with neither test nor validation
+    rows, a share of the training rows is held out, stratified by class, whole groups at a time.
+
+    Raises:
+        ArtifactError: a table is missing or not what it should be.
+    """
+    section = params.split_rows
+    examples = TableReader(EXAMPLES.at(workspace), EXAMPLES, ["split", "given_label", "true_label"])
     facts = examples.facts
     ids, original = examples.column("example_id"), examples.column("split")
-    first: dict[bytes, int] = {}
-    group = np.array(
-        [
-            first.setdefault(hashlib.blake2b(np.asarray(row).tobytes()).digest(), example_id)
-            for table in examples.portions([facts.content])
-            for example_id, row in zip(
-                column_array(table, "example_id").tolist(), column_array(table, facts.content), strict=True
-            )
-        ]
-    )
+    groups = group_examples(workspace, examples, ids, section.near_duplicates)
     split = np.where(np.isin(original, params.download.pool), "train", original)
-    columns = {"example_id": ids, "group": group, "split": split, "original_split": original}
+    if not np.isin(original, ("test", "valid")).any():
+        train = np.flatnonzero(split == "train")
+        given, true = (examples.column(name, null=-1)[train] for name in ("given_label", "true_label"))
+        labels = np.where(given >= 0, given, true).astype(np.int64)
+        rng = np.random.default_rng(section.held_out_seed)
+        held = hold_out(labels, groups.group[train], section.held_out_share, rng)
+        split[train[held]] = HELD_OUT
+    columns = {"example_id": ids, "group": groups.group, "split": split, "original_split": original}
     write_table(SPLIT_ROWS.at(workspace), make_table(SPLIT_ROWS, facts, columns), SPLIT_ROWS)
+    repeated = groups.kind != "single"
+    n_groups = len(np.unique(groups.group[repeated]))
+    n_held = int((split == HELD_OUT).sum())
+    print(
+        f"split_rows: {int(repeated.sum()):,} rows are duplicates or near duplicates, in {n_groups:,} groups"
+        + (f"; {n_held:,} rows held out" if n_held else "")
+        + f", {SPLIT_ROWS.path}"
+    )
+
+
+def group_examples(workspace: Path, examples: TableReader, ids: npt.NDArray[np.int64], near: bool) -> Groups:
+    """The groups of all rows, whose contents are read in portions and leave fingerprints alone.
+
+    Raises:
+        ArtifactError: a table is missing or not what it should be.
+    """
+    kind = examples.facts.content
+    prints = join([fingerprint(_content(table, kind)) for table in examples.portions([kind])])
+    # Pretrained features, where the model has such, find larger crops of pictures.
+    features = TableReader(FEATURES.at(workspace), FEATURES, [], optional=["features"])
+    has_features = near and kind == "image" and "features" in features.schema.names
+    return find_groups(ids, prints, near=near, features=features.column("features") if has_features else None)
+
+
+def _content(table: Any, kind: str) -> Content:
+    texts: list[str] = table.column(kind).to_pylist() if kind == "text" else []
+    return texts if kind == "text" else column_array(table, kind)
