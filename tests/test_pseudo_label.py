@@ -6,24 +6,28 @@ import pyarrow as pa
 import pytest
 
 import tasks.pseudo_label
-from tasks import ArtifactError
+from tasks import ArtifactError, RepairError, plugins
 from tasks.decisions.log import PATH, Decision, append_decisions
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
 from tasks.tables.catalog import FILTER_COLUMNS, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, TRAINING_SET
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import make_table, read_table, write_table
-from tasks.tables.schemas import column_array
+from tasks.tables.schemas import column_array, tensor_rows
 
 FACTS = DatasetFacts("toy", ("ant", "bee"), "features", (2,))
-IDS = np.array([3, 5, 8, 13, 21, 34])
-TRUE = np.array([0, 1, 1, 0, 1, 0])
-GIVEN = np.array([0, 1, 0, 1, 1, 0])
-IS_ISSUE = np.array([False, False, True, True, True, False])
+IDS = np.array([3, 5, 8, 13, 21, 34, 55, 89, 144, 233])
+TRUE = np.array([0, 1, 1, 0, 1, 0, 0, 1, 0, 1])
+GIVEN = np.array([0, 1, 0, 1, 1, 0, 0, 1, 0, 1])
+IS_ISSUE = np.arange(10) // 2 == 1
+IS_ISSUE[4] = True
 # Of the issues the first is repaired, the second is too doubtful, the third is made wrong.
 PRED_PROBS_ROWS = np.array(
-    [[0.9, 0.1], [0.2, 0.8], [0.1, 0.9], [0.625, 0.375], [0.95, 0.05], [0.7, 0.3]], dtype=np.float32
+    [[0.9, 0.1], [0.2, 0.8], [0.1, 0.9], [0.625, 0.375], [0.95, 0.05], *([[0.7, 0.3]] * 5)], dtype=np.float32
 )
+PRED_PROBS_ROWS[[7, 9]] = [0.3, 0.7]
+# Nearly all rows as bees, as a network says that learned nothing.
+CHANCE = np.tile(np.array([0.25, 0.75], dtype=np.float32), (10, 1))
 
 
 @pytest.fixture
@@ -36,50 +40,53 @@ def choose(params, **values):
     return params.model_copy(update={"pseudo_label": params.pseudo_label.model_copy(update=values)})
 
 
-def write_inputs(workspace, *, known=True, order=slice(None), is_issue=IS_ISSUE):
-    """The six rows above and one test row; all tables but the issues in any `order`."""
-    scores = PRED_PROBS_ROWS[np.arange(6), GIVEN].astype(np.float64)
-    ids = np.append(IDS, 55)
-    unknown = np.full(7, not known)
-    tables = {
-        "given_labels": (
+def write_inputs(workspace, *, known=True, is_issue=IS_ISSUE, pred_probs=PRED_PROBS_ROWS):
+    """The ten rows above and one test row."""
+    scores = pred_probs[np.arange(10), GIVEN].astype(np.float64)
+    ids = np.append(IDS, 377)
+    unknown = np.full(11, not known)
+    tables = (
+        (
             GIVEN_LABELS,
             {
                 "example_id": ids,
-                "split": np.repeat(["train", "test"], [6, 1]),
+                "key": ids.astype(str),
+                "split": np.repeat(["train", "test"], [10, 1]),
                 "given_label": np.append(GIVEN, 1),
                 "true_label": pa.array(np.append(TRUE, 1), pa.int16(), mask=unknown),
                 "is_noisy": pa.array(np.append(GIVEN != TRUE, False), pa.bool_(), mask=unknown),
             },
         ),
-        "pred_probs": (
+        (
             PRED_PROBS,
-            {"example_id": IDS, "fold": np.arange(6) % 2, "pred_probs": PRED_PROBS_ROWS},
+            {"example_id": IDS, "fold": np.arange(10) % 2, "pred_probs": pred_probs},
         ),
-        "label_issues": (
+        (
             LABEL_ISSUES,
             {
                 "example_id": IDS,
+                "key": IDS.astype(str),
                 "given_label": GIVEN,
-                "suggested_label": PRED_PROBS_ROWS.argmax(axis=1),
-                "suggested_prob": PRED_PROBS_ROWS.max(axis=1),
+                "suggested_label": pred_probs.argmax(axis=1),
+                "suggested_prob": pred_probs.max(axis=1),
+                "second_label": pred_probs.argmin(axis=1),
+                "second_prob": pred_probs.min(axis=1),
+                "error_prob": pa.nulls(10, pa.float32()),
                 "self_confidence": scores,
                 "normalized_margin": scores,
                 "confidence_weighted_entropy": scores,
-                "importance": pa.nulls(6, pa.float64()),
-                "importance_percentile": pa.nulls(6, pa.float64()),
-                "contrast": pa.nulls(6, pa.float64()),
+                "importance": pa.nulls(10, pa.float64()),
+                "importance_percentile": pa.nulls(10, pa.float64()),
+                "contrast": pa.nulls(10, pa.float64()),
+                "contradicts": np.zeros(10, dtype=bool),
                 "is_issue": is_issue,
-                "rank": pa.nulls(6, pa.int64()),
+                "rank": pa.nulls(10, pa.int64()),
                 **dict.fromkeys(FILTER_COLUMNS, is_issue),
             },
         ),
-    }
-    for name, (artifact, columns) in tables.items():
-        table = make_table(artifact, FACTS, columns)
-        if name != "label_issues":
-            table = table.take(pa.array(np.arange(table.num_rows)[order]))
-        write_table(workspace / "data" / f"{name}.parquet", table, artifact)
+    )
+    for artifact, columns in tables:
+        write_table(artifact.at(workspace), make_table(artifact, FACTS, columns), artifact)
 
 
 def run(params, workspace):
@@ -89,74 +96,66 @@ def run(params, workspace):
     return table, json.loads((workspace / "metrics" / "training_set.json").read_text())
 
 
-def test_drop_relabels_confident_issues_and_leaves_doubtful_ones_out(params, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("otherwise", "action", "label", "source", "accuracy"),
+    [
+        ("drop", "dropped", None, "given", [8 / 9, 1 / 2]),
+        ("keep", "kept", 1, "given", [8 / 10, 1 / 2]),
+        ("soft", "softened", 0, "pseudo", [9 / 10, 2 / 3]),
+    ],
+)
+def test_every_row_is_there_with_what_became_of_it(
+    params, tmp_path, capsys, otherwise, action, label, source, accuracy
+):
     write_inputs(tmp_path)
-    table, metrics = run(choose(params, min_confidence=0.7, otherwise="drop"), tmp_path)
+    table, metrics = run(choose(params, min_confidence=0.7, otherwise=otherwise), tmp_path)
     assert table.column_names == [column.name for column in TRAINING_SET.columns]
     assert read_facts(table) == FACTS
-    assert column_array(table, "example_id").tolist() == [3, 5, 8, 21, 34]
-    assert column_array(table, "label").tolist() == [0, 1, 1, 0, 0]
-    assert column_array(table, "given_label").tolist() == [0, 1, 0, 1, 0]
-    assert column_array(table, "source").tolist() == ["given", "given", "pseudo", "pseudo", "given"]
-    assert column_array(table, "weight").tolist() == [1] * 5
-    assert np.array_equal(column_array(table, "soft_label"), np.eye(2)[[0, 1, 1, 0, 0]])
-    assert metrics["n_rows_before"] == 6
-    assert metrics["n_rows_after"] == 5
-    assert metrics["actions"] == {
-        "trusted": 3,
-        "relabelled": 2,
-        "softened": 0,
-        "kept": 0,
-        "dropped": 1,
-        "reviewed": 0,
-    }
-    assert metrics["label_accuracy"] == pytest.approx(
-        {"before": 4 / 6, "after": 4 / 5, "of_pseudo_labels": 1 / 2}
-    )
-    assert capsys.readouterr().out == (
-        "pseudo_label: 5 of 6 rows to train on (3 trusted, 2 relabelled, 1 dropped), "
-        "data/training_set.parquet\n"
-    )
-
-
-def test_keep_leaves_doubtful_issues_as_given(params, tmp_path):
-    write_inputs(tmp_path)
-    table, metrics = run(choose(params, min_confidence=0.7, otherwise="keep"), tmp_path)
     assert column_array(table, "example_id").tolist() == IDS.tolist()
-    assert column_array(table, "label").tolist() == [0, 1, 1, 1, 0, 0]
-    assert column_array(table, "source")[3] == "given"
-    assert metrics["actions"] == {
-        "trusted": 3,
-        "relabelled": 2,
-        "softened": 0,
-        "kept": 1,
-        "dropped": 0,
-        "reviewed": 0,
-    }
-    assert metrics["label_accuracy"]["after"] == pytest.approx(4 / 6)
-
-
-def test_soft_trains_doubtful_issues_on_their_probabilities(params, tmp_path):
-    write_inputs(tmp_path)
-    table, metrics = run(choose(params, min_confidence=0.7, otherwise="soft"), tmp_path)
-    assert column_array(table, "soft_label")[3].tolist() == [0.625, 0.375]
-    assert column_array(table, "label")[3] == 0
-    assert column_array(table, "source")[3] == "pseudo"
-    assert metrics["actions"]["softened"] == 1
+    actions = ["trusted", "trusted", "relabelled", action, "relabelled", *["trusted"] * 5]
+    assert column_array(table, "action").tolist() == actions
+    sources = ["given", "given", "pseudo", source, "pseudo", *["given"] * 5]
+    assert column_array(table, "source").tolist() == sources
+    assert column_array(table, "given_label").tolist() == GIVEN.tolist()
+    labels = column_array(table, "label")
+    assert np.delete(labels, 3).tolist() == [0, 1, 1, 0, 0, 0, 1, 0, 1]
+    assert label is None or labels[3] == label
+    kept = action != "dropped"
+    assert column_array(table, "weight").tolist() == [1, 1, 1, float(kept), *[1] * 6]
+    soft = [None] * 10
+    if action == "softened":
+        soft[3] = [0.625, 0.375]
+    assert table.column("soft_label").combine_chunks().storage.to_pylist() == soft
+    assert (metrics["n_rows_before"], metrics["n_rows_after"]) == (10, 9 + kept)
+    none = dict.fromkeys(("trusted", "relabelled", "softened", "kept", "dropped", "reviewed"), 0)
+    assert metrics["actions"] == {**none, "trusted": 7, "relabelled": 2, action: 1}
     assert metrics["label_accuracy"] == pytest.approx(
-        {"before": 4 / 6, "after": 5 / 6, "of_pseudo_labels": 2 / 3}
+        {"before": 8 / 10, "after": accuracy[0], "of_pseudo_labels": accuracy[1]}
     )
+    assert metrics["brake"]["sentence"] is None
+    said = f"{9 + kept} of 10 rows to train on (7 trusted, 2 relabelled, 1 {action}), {TRAINING_SET.path}"
+    assert capsys.readouterr().out == f"pseudo_label: {said}\n"
 
 
-def test_a_lower_threshold_relabels_the_doubtful_issue_too(params, tmp_path):
+def test_a_row_is_relabelled_at_the_threshold_itself(params, tmp_path):
     write_inputs(tmp_path)
     _, metrics = run(choose(params, min_confidence=0.625, otherwise="drop"), tmp_path)
     assert metrics["actions"]["relabelled"] == 3
-    assert metrics["n_rows_after"] == 6
+
+
+def test_soft_labels_come_portion_by_portion_as_they_would_at_once(params, tmp_path, monkeypatch):
+    write_inputs(tmp_path)
+    section = choose(params, min_confidence=1.0, otherwise="soft")
+    whole, _ = run(section, tmp_path)
+    monkeypatch.setattr(tasks.pseudo_label, "_PORTION_ENTRIES", 6)
+    assert run(section, tmp_path)[0].equals(whole)
+    rows, soft = tensor_rows(whole, "soft_label")
+    assert rows.tolist() == [2, 3, 4]
+    np.testing.assert_array_equal(soft, PRED_PROBS_ROWS[2:5])
 
 
 def test_without_issues_the_training_set_is_what_was_given(params, tmp_path):
-    write_inputs(tmp_path, is_issue=np.zeros(6, dtype=bool))
+    write_inputs(tmp_path, is_issue=np.zeros(10, dtype=bool))
     table, metrics = run(params, tmp_path)
     assert column_array(table, "label").tolist() == GIVEN.tolist()
     assert set(column_array(table, "source")) == {"given"}
@@ -166,24 +165,118 @@ def test_without_issues_the_training_set_is_what_was_given(params, tmp_path):
 
 def test_without_the_truth_there_is_no_accuracy(params, tmp_path):
     write_inputs(tmp_path, known=False)
-    _, metrics = run(params, tmp_path)
-    assert set(metrics) == {"n_rows_before", "n_rows_after", "actions", "decisions"}
+    assert "label_accuracy" not in run(params, tmp_path)[1]
 
 
-def test_rows_are_joined_by_id_whatever_their_order(params, tmp_path):
-    write_inputs(tmp_path / "sorted")
-    write_inputs(tmp_path / "reversed", order=slice(None, None, -1))
-    expected, found = (run(params, tmp_path / name) for name in ("sorted", "reversed"))
-    assert found[0].equals(expected[0])
-    assert found[1] == expected[1]
+def test_where_every_row_is_dropped_the_accuracy_after_is_unknown(params, tmp_path):
+    write_inputs(tmp_path, is_issue=np.ones(10, dtype=bool))
+    section = choose(params, min_confidence=1.0, otherwise="drop", max_changed_share=1)
+    table, metrics = run(section, tmp_path)
+    assert (table.num_rows, metrics["n_rows_after"]) == (10, 0)
+    assert metrics["label_accuracy"]["after"] is None
+
+
+def test_a_method_is_a_file_with_options_and_random_draws_of_its_own(params, tmp_path, add_plugin):
+    add_plugin("pseudo_labels", "flips", FLIPS)
+    write_inputs(tmp_path)
+    chosen = choose(params, method="flips", seed=0).model_copy(
+        update={"pseudo_labels": {"flips": plugins.read_options("pseudo_labels", "flips", {"share": 0.4})}}
+    )
+    table, metrics = run(chosen, tmp_path)
+    is_flipped = np.random.default_rng(0).random(10) < 0.4
+    assert metrics["actions"]["flipped"] == is_flipped.sum() > 0
+    assert column_array(table, "label").tolist() == np.where(is_flipped, 1 - GIVEN, GIVEN).tolist()
+    assert run(chosen, tmp_path)[0].equals(table)
+
+
+FLIPS = """
+from dataclasses import replace
+import numpy as np
+from tasks.repair import leave_as_given
+from tasks.sections import Fraction, Section
+
+class Options(Section):
+    share: Fraction = 0.0
+
+def repair(evidence, options, train, rng):
+    given = leave_as_given(evidence.labels, evidence.is_issue, evidence.n_classes)
+    chosen = rng.random(len(evidence.labels)) < options.share
+    return replace(
+        given,
+        label=np.where(chosen, 1 - evidence.labels, evidence.labels),
+        action=np.where(chosen, "flipped", given.action),
+        source=np.where(chosen, "pseudo", "given"),
+    )
+"""
+
+
+# --- the brake ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pred_probs", "limit", "reason", "says"),
+    [
+        (CHANCE, 0.6, "near_chance", "agreement 0.00"),
+        (PRED_PROBS_ROWS, 0.25, "too_many_changes", "3 of 10 rows (30%)"),
+    ],
+)
+def test_a_weak_model_changes_no_label_and_the_stage_says_why_and_what_helps(
+    params, tmp_path, capsys, pred_probs, limit, reason, says
+):
+    write_inputs(tmp_path, pred_probs=pred_probs)
+    section = choose(params, min_confidence=0.7, max_changed_share=limit)
+    table, metrics = run(section, tmp_path)
+    assert column_array(table, "label").tolist() == GIVEN.tolist()
+    assert column_array(table, "weight").tolist() == [1] * 10
+    assert set(column_array(table, "source")) == {"given"}
+    assert column_array(table, "action").tolist() == np.where(IS_ISSUE, "kept", "trusted").tolist()
+    assert table.column("soft_label").null_count == 10
+    brake = metrics["brake"]
+    assert brake["is_on"]
+    assert brake["reason"] == reason
+    assert brake["sentence"].startswith("No label is changed: ")
+    for part in (says, "train_fold.model", "pseudo_label.on_weak_model to go_on"):
+        assert part in brake["sentence"]
+    assert brake["sentence"] in capsys.readouterr().out
+
+    # What people decided holds all the same.
+    decide(tmp_path, (8, "choose", "bee", "ant"), (13, "drop", "", "bee"))
+    table, metrics = run(section, tmp_path)
+    assert column_array(table, "label")[2] == 1
+    assert column_array(table, "weight")[3] == 0
+    assert metrics["n_rows_after"] == 9
+    assert metrics["brake"] == brake
+
+    # Overruled, it is as if there were no brake.
+    _, metrics = run(choose(section, on_weak_model="go_on"), tmp_path)
+    assert metrics["actions"]["relabelled"] > 0
+    assert metrics["brake"] == {**brake, "is_on": False, "sentence": None}
+
+    # Or the run is to fail then, and leaves nothing.
+    TRAINING_SET.at(tmp_path).unlink()
+    with pytest.raises(RepairError) as caught:
+        run(choose(section, on_weak_model="stop"), tmp_path)
+    assert str(caught.value) == brake["sentence"]
+    assert not TRAINING_SET.at(tmp_path).exists()
+
+
+def test_as_many_changes_as_are_allowed_are_made(params, tmp_path):
+    write_inputs(tmp_path)
+    _, metrics = run(choose(params, min_confidence=0.7, max_changed_share=0.3), tmp_path)
+    assert metrics["brake"]["changed_share"] == pytest.approx(0.3)
+    assert metrics["brake"]["reason"] is None
+    assert metrics["actions"]["relabelled"] == 2
+
+
+# --- inputs ---------------------------------------------------------------------------------------------
 
 
 def test_a_row_without_probabilities_is_an_error_that_names_it(params, tmp_path):
     write_inputs(tmp_path)
-    path = tmp_path / "data" / "pred_probs.parquet"
-    write_table(path, read_table(path, PRED_PROBS).slice(1), PRED_PROBS)
-    with pytest.raises(ArtifactError, match="1 missing, the first 3"):
-        pseudo_label(params, tmp_path)
+    path = PRED_PROBS.at(tmp_path)
+    write_table(path, read_table(path, PRED_PROBS).slice(3), PRED_PROBS)
+    with pytest.raises(ArtifactError, match="1 missing, the first 8"):
+        pseudo_label(choose(params, min_confidence=1.0, otherwise="soft"), tmp_path)
     assert not (tmp_path / "data" / "training_set.parquet").exists()
 
 
@@ -194,12 +287,7 @@ def test_a_missing_input_is_an_error_that_names_the_command(params, tmp_path):
         pseudo_label(params, tmp_path)
 
 
-def test_where_every_row_is_dropped_the_accuracy_after_is_unknown(params, tmp_path):
-    write_inputs(tmp_path, is_issue=np.ones(6, dtype=bool))
-    table, metrics = run(choose(params, min_confidence=1.0, otherwise="drop"), tmp_path)
-    assert table.num_rows == 0
-    assert metrics["n_rows_after"] == 0
-    assert metrics["label_accuracy"]["after"] is None
+# --- what people decided --------------------------------------------------------------------------------
 
 
 def decide(workspace, *decisions):
@@ -213,13 +301,12 @@ def test_what_a_person_decided_outranks_the_model(params, tmp_path):
     decide(tmp_path, (8, "keep", "", "ant"), (13, "accept", "ant", "bee"), (3, "drop", "", "ant"))
     decide(tmp_path, (21, "choose", "bee", "bee"), (34, "unsure", "", "ant"))
     table, metrics = run(choose(params, min_confidence=0.7, otherwise="drop"), tmp_path)
-    assert column_array(table, "example_id").tolist() == [5, 8, 13, 21, 34]
-    assert column_array(table, "label").tolist() == [1, 0, 0, 1, 0]
-    assert column_array(table, "source").tolist() == ["given", "reviewed", "reviewed", "reviewed", "given"]
-    assert column_array(table, "weight").tolist() == [1] * 5
-    assert np.array_equal(column_array(table, "soft_label"), np.eye(2)[[1, 0, 0, 1, 0]])
+    assert column_array(table, "label").tolist() == [0, 1, 0, 0, 1, *GIVEN[5:]]
+    assert column_array(table, "source")[:6].tolist() == ["given", "given", *["reviewed"] * 3, "given"]
+    assert column_array(table, "action")[:6].tolist() == ["dropped", "trusted", *["reviewed"] * 3, "trusted"]
+    assert column_array(table, "weight").tolist() == [0, *[1] * 9]
     assert metrics["actions"] == {
-        "trusted": 2, "relabelled": 0, "softened": 0, "kept": 0, "dropped": 1, "reviewed": 3
+        "trusted": 6, "relabelled": 0, "softened": 0, "kept": 0, "dropped": 1, "reviewed": 3
     }  # fmt: skip
     assert metrics["decisions"] == {
         "md5": hashlib.md5((tmp_path / PATH).read_bytes()).hexdigest(),
@@ -272,7 +359,7 @@ def test_a_broken_line_of_a_decision_stops_the_stage_and_changes_nothing(params,
 def decide_meanwhile(monkeypatch, workspace, times):
     """Somebody drops a row, given as ant, each time that the stage has written its table."""
     rows = iter([3, 8, 34] * times)
-    write = tasks.pseudo_label.write_table
+    write = tasks.pseudo_label.write_training_set
     left = [times]
 
     def write_and_decide(*arguments):
@@ -281,7 +368,7 @@ def decide_meanwhile(monkeypatch, workspace, times):
             left[0] -= 1
             decide(workspace, (next(rows), "drop", "", "ant"))
 
-    monkeypatch.setattr(tasks.pseudo_label, "write_table", write_and_decide)
+    monkeypatch.setattr(tasks.pseudo_label, "write_training_set", write_and_decide)
 
 
 def test_a_decision_that_comes_while_the_stage_runs_is_applied(params, tmp_path, monkeypatch):
@@ -289,7 +376,7 @@ def test_a_decision_that_comes_while_the_stage_runs_is_applied(params, tmp_path,
     decide(tmp_path, (5, "drop", "", "bee"))
     decide_meanwhile(monkeypatch, tmp_path, 2)
     table, metrics = run(params, tmp_path)
-    assert not {3, 5, 8} & set(column_array(table, "example_id").tolist())
+    assert column_array(table, "action")[:3].tolist() == ["dropped"] * 3
     assert metrics["decisions"]["drop"] == 3
     assert metrics["decisions"]["md5"] == hashlib.md5((tmp_path / PATH).read_bytes()).hexdigest()
 
