@@ -16,6 +16,8 @@ from tasks.training.protocol import Predictions
 
 DROPPED, TRUSTED = "dropped", "trusted"
 Otherwise = Literal["drop", "keep", "soft"]
+# Probabilities that are in memory at a time.
+_PORTION_ENTRIES = 2**21
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,18 @@ class Evidence:
     pred_probs: Callable[[npt.NDArray[np.intp]], npt.NDArray[Any]]
     min_confidence: float
     otherwise: Otherwise
+
+    def soft_labels(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        """(M, K) the probabilities of the rows at these positions (M,), each row divided by its sum.
+
+        Beside the result, memory holds a portion.
+        """
+        found = np.empty((len(rows), self.n_classes), dtype=np.float32)
+        step = max(_PORTION_ENTRIES // self.n_classes, 1)
+        for start in range(0, len(rows), step):
+            probs = self.pred_probs(rows[start : start + step]).astype(np.float64)
+            found[start : start + step] = probs / probs.sum(axis=1, keepdims=True)
+        return found
 
 
 class Train(Protocol):

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 import tasks.pseudo_label
+import tasks.repair
 from tasks import ArtifactError, RepairError, plugins
 from tasks.decisions.log import PATH, Decision, append_decisions
 from tasks.params import load_params
@@ -148,6 +149,7 @@ def test_soft_labels_come_portion_by_portion_as_they_would_at_once(params, tmp_p
     section = choose(params, min_confidence=1.0, otherwise="soft")
     whole, _ = run(section, tmp_path)
     monkeypatch.setattr(tasks.pseudo_label, "_PORTION_ENTRIES", 6)
+    monkeypatch.setattr(tasks.repair, "_PORTION_ENTRIES", 4)
     assert run(section, tmp_path)[0].equals(whole)
     rows, soft = tensor_rows(whole, "soft_label")
     assert rows.tolist() == [2, 3, 4]

@@ -20,7 +20,6 @@ def repair(evidence: Evidence, options: Section, train: Train | None, rng: np.ra
     softened = rest & (evidence.otherwise == "soft")
     dropped = rest & (evidence.otherwise == "drop")
     soft_rows = np.flatnonzero(softened)
-    probs = evidence.pred_probs(soft_rows).astype(np.float64)
     is_pseudo = relabelled | softened
     return Repair(
         label=np.where(is_pseudo, evidence.suggested, evidence.labels),
@@ -28,5 +27,5 @@ def repair(evidence: Evidence, options: Section, train: Train | None, rng: np.ra
         action=np.select([relabelled, rest], ["relabelled", _ACTIONS[evidence.otherwise]], "trusted"),
         source=np.where(is_pseudo, "pseudo", "given"),
         soft_rows=soft_rows,
-        soft_label=(probs / probs.sum(axis=1, keepdims=True)).astype(np.float32),
+        soft_label=evidence.soft_labels(soft_rows),
     )
