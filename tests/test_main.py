@@ -20,11 +20,11 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_missing_input_is_one_paragraph_and_status_1(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["prune"]) == 1
+    assert main(["pseudo_label"]) == 1
     error = capsys.readouterr().err
-    assert "prune: " in error
-    assert "pred_probs.parquet" in error
-    assert "dvc repro aggregate" in error
+    assert "pseudo_label: " in error
+    assert "label_issues.parquet" in error
+    assert "dvc repro prune" in error
     assert "Traceback" not in error
     assert not (workspace / "data").exists()
 
@@ -35,9 +35,25 @@ def test_a_wrong_parameter_names_its_path(workspace: Path, capsys: pytest.Captur
     assert "train_fold.epochs" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("model: convnet", "model: convnt", "train_fold.model: expected one of "),
+        ("muon_lr: 0.1", "muon_lr: fast", "models.convnet.muon_lr: "),
+    ],
+)
+def test_a_wrong_plugin_or_option_is_told_before_any_stage_runs(
+    workspace: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, says: str
+) -> None:
+    (workspace / "params.yaml").write_text(SHIPPED.read_text().replace(old, new))
+    assert main(["download"]) == 1
+    assert says in capsys.readouterr().err
+    assert not (workspace / "data").exists()
+
+
 def test_debug_shows_the_traceback(workspace: Path) -> None:
-    with pytest.raises(Exception, match=r"pred_probs\.parquet"):
-        main(["prune", "--debug"])
+    with pytest.raises(Exception, match=r"label_issues\.parquet"):
+        main(["pseudo_label", "--debug"])
 
 
 @pytest.mark.parametrize(
