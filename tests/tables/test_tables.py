@@ -382,6 +382,7 @@ def test_facts_that_do_not_parse_are_refused(raw: bytes) -> None:
         st.lists(st.text(st.characters(codec="utf-8"))).map(tuple),
         st.sampled_from(["image", "text", "features"]),
         st.lists(st.integers(0, 10_000)).map(tuple),
+        st.lists(st.text(st.characters(codec="utf-8"))).map(tuple),
     )
 )
 def test_facts_come_back_as_given(facts: DatasetFacts) -> None:
