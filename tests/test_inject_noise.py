@@ -327,13 +327,6 @@ def test_names_in_some_rows_and_indices_in_others_are_refused(workspace: Path) -
     assert "in every row, as in row 0, found 1 in row 39." in refused(workspace, **noisy())
 
 
-def test_fractions_are_no_labels(workspace: Path) -> None:
-    put(workspace, TRAIN_IDS, [1.0] * 40, "labels.parquet")
-    assert "indices (integers) or names (text), found double" in refused(
-        workspace, **noisy(path="labels.parquet")
-    )
-
-
 @pytest.mark.parametrize(
     "path", ["../labels.csv", "../../data/examples.parquet", "/etc/hostname", "a/../../x"]
 )
