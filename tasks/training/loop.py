@@ -87,7 +87,9 @@ class Training(pl.LightningModule):
         # There may be several optimisers: Lightning steps only one by itself.
         self.automatic_optimization = False
         self.classifier = classifier
-        self.recipe, self.objective, self.run = recipe, objective, run
+        self.recipe, self.run = recipe, run
+        # The function, not the module: callbacks that average weights copy all that is here.
+        self._loss = objective.loss
         self._learning_rates = learning_rates
         self._changes = torch.Generator().manual_seed(run.seed)
         # No buffers: callbacks that average weights average buffers too.
@@ -133,7 +135,7 @@ class Training(pl.LightningModule):
         self._sums = self._sums.to(self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        loss = self.objective.loss(self, batch, self.run.objective_options, self._changes)
+        loss = self._loss(self, batch, self.run.objective_options, self._changes)
         optimizers, schedules = _as_list(self.optimizers()), _as_list(self.lr_schedulers())
         for optimizer in optimizers:
             optimizer.zero_grad()

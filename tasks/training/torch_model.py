@@ -23,7 +23,7 @@ from tasks import TrainingError, plugins
 from tasks.contents import Content, Features, Images
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
-from tasks.training.batches import Batch, Places
+from tasks.training.batches import Batch, Objective, Places
 from tasks.training.checkpoints import write_checkpoint
 from tasks.training.loop import Classifier, Prediction, Recipe, Training, learning_rates_of
 from tasks.training.progress import EpochProgress
@@ -62,10 +62,11 @@ class TorchModel:
             mean, deviation = self._recipe.statistics or moments(content)
             classifier.mean.copy_(torch.from_numpy(mean).view_as(classifier.mean))
             classifier.deviation.copy_(torch.from_numpy(deviation).view_as(classifier.deviation))
+            objective = plugins.load("objectives", run.objective)
             training = Training(
                 classifier,
                 self._recipe,
-                plugins.load("objectives", run.objective),
+                objective,
                 run,
                 len(content),
                 learning_rates_of(self._name, self._options),
@@ -79,7 +80,7 @@ class TorchModel:
             )
             trainer.fit(
                 training,
-                _training_loader(training, rows, unlabeled, self._facts),
+                _training_loader(objective, run, rows, unlabeled, self._facts),
                 None if held_out is None or not len(held_out.content) else _loader(held_out, self._facts),
             )
         self._classifier = classifier
@@ -273,12 +274,12 @@ class _Epochs(Sampler[Places]):
 
 
 def _training_loader(
-    training: Training, rows: Rows, unlabeled: Content | None, facts: DatasetFacts
+    objective: Objective, run: Run, rows: Rows, unlabeled: Content | None, facts: DatasetFacts
 ) -> DataLoader[Batch]:
-    run, n_unlabeled = training.run, 0 if unlabeled is None else len(unlabeled)
+    n_unlabeled = 0 if unlabeled is None else len(unlabeled)
 
     def draw(generator: torch.Generator) -> Iterator[Places]:
-        return training.objective.batches(
+        return objective.batches(
             len(rows.content), n_unlabeled, run.batch_size, run.objective_options, generator
         )
 

@@ -1,0 +1,116 @@
+"""What holds for every file of `tasks/models` and `tasks/objectives`, those that come later included."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_trainings import accuracy, bar_rows, build, cluster_rows, fitted
+
+from tasks import ParamsError, TrainingError, plugins
+from tasks.contents import OF_KIND, Texts
+from tasks.sections import Section
+from tasks.training.protocol import Rows
+
+ROOT = Path(__file__).parents[2]
+MODELS = plugins.names("models")
+
+
+def rows_for(name: str, n: int, seed: int = 0) -> Rows:
+    takes = plugins.load("models", name).TAKES
+    return bar_rows(n, seed) if "image" in takes else cluster_rows(n, n_classes=2, seed=seed)
+
+
+def test_the_models_and_objectives_are_those_of_the_folders() -> None:
+    assert {"convnet", "mlp", "logistic", "nearest_mean"} <= set(MODELS)
+    assert {"supervised", "mixup"} <= set(plugins.names("objectives"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_says_what_it_takes_and_has_options_with_defaults(name: str) -> None:
+    module = plugins.load("models", name)
+    assert set(module.TAKES) <= set(OF_KIND)
+    assert isinstance(module.USES_TORCH, bool)
+    assert isinstance(plugins.read_options("models", name, None), Section)
+    with pytest.raises(ValueError, match="nonsense"):
+        plugins.read_options("models", name, {"nonsense": 1})
+
+
+def test_no_plug_in_imports_torch_before_it_is_used() -> None:
+    code = (
+        "import sys; from tasks import plugins\n"
+        "[plugins.read_options(kind, name, None) for kind in ('models', 'objectives')"
+        " for name in plugins.names(kind)]\n"
+        "print([name for name in ('torch', 'pytorch_lightning', 'sklearn', 'pandas') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if not plugins.load("models", name).USES_TORCH])
+def test_a_model_without_torch_trains_and_predicts_without_it(name: str) -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from pathlib import Path; from small_trainings import bar_rows, fitted\n"
+        f"fitted(Path(), bar_rows(40), name={name!r}).predict(bar_rows(5).content)\n"
+        "print([name for name in ('torch', 'pytorch_lightning') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_learns_and_gives_probabilities_in_the_rows_order(tmp_path: Path, name: str) -> None:
+    model, rows = fitted(tmp_path, rows_for(name, 320), name=name), rows_for(name, 200, seed=1)
+    found = model.predict(rows.content)
+    assert found.pred_probs.shape == (200, 2)
+    assert found.embedding.ndim == 2
+    assert len(found.embedding) == 200
+    assert found.pred_probs.dtype == found.embedding.dtype == np.float32
+    assert found.pred_probs.min() >= 0
+    np.testing.assert_allclose(found.pred_probs.sum(axis=1), 1, atol=1e-5)
+    assert accuracy(model, rows) > 0.7
+    some = model.predict(rows.content.take(np.array([7, 3, 7])))
+    np.testing.assert_allclose(some.pred_probs, found.pred_probs[[7, 3, 7]], atol=1e-5)
+    np.testing.assert_allclose(some.embedding, found.embedding[[7, 3, 7]], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_equal_seeds_give_equal_bits(tmp_path: Path, name: str) -> None:
+    rows = rows_for(name, 100)
+    first, again = (fitted(tmp_path, rows, name=name).predict(rows.content) for _ in range(2))
+    assert np.array_equal(first.pred_probs, again.pred_probs)
+    assert np.array_equal(first.embedding, again.embedding)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_signals_come_from_models_that_train_in_epochs(tmp_path: Path, name: str) -> None:
+    rows = rows_for(name, 64)
+    signals = build(tmp_path, rows.content, name=name).fit(rows, None)
+    if not plugins.load("models", name).USES_TORCH:
+        assert signals is None
+    else:
+        assert signals is not None
+        assert signals.mean_margin.shape == (64,)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_row_is_too_few(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TrainingError, match="needs"):
+        fitted(tmp_path, rows_for(name, 1), name=name)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODELS if "text" not in plugins.load("models", name).TAKES]
+)
+def test_texts_are_refused_by_models_that_do_not_take_them(tmp_path: Path, name: str) -> None:
+    module, texts = plugins.load("models", name), Texts(["a"])
+    from small_trainings import run_of
+
+    from tasks.tables.facts import DatasetFacts
+    from tasks.training.protocol import build_model
+
+    facts = DatasetFacts("tweets", ("a", "b"), texts.kind, ())
+    with pytest.raises(ParamsError, match=f"{name} takes {' or '.join(module.TAKES)}, .* tweets has text"):
+        build_model(name, facts, module.Options(), run_of(tmp_path))
