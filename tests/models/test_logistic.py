@@ -16,9 +16,8 @@ from tasks.contents import Features
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_it_is_that_of_scikit_learn(tmp_path: Path, n_classes: int) -> None:
     rows = cluster_rows(120, n_classes)
-    found = fitted(tmp_path, rows, name="logistic", n_classes=n_classes, options={"C": 0.3}).predict(
-        rows.content
-    )
+    model = fitted(tmp_path, rows, name="logistic", n_classes=n_classes, options={"C": 0.3})
+    found = model.predict(rows.content)
     values = StandardScaler().fit_transform(rows.content.held.astype(np.float64))
     theirs = LogisticRegression(C=0.3, max_iter=1000, tol=1e-8).fit(values, rows.label)
     np.testing.assert_allclose(found.pred_probs, theirs.predict_proba(values), atol=2e-3)

@@ -41,10 +41,7 @@ def log_likelihood(sharpness: float, values: Any, label: Any, n_classes: int) ->
     total = 0.0
     for row in range(len(values)):
         others = np.arange(len(values)) != row
-        means = [
-            values[(label == k) & (others if k == label[row] else True)].mean(axis=0)
-            for k in range(n_classes)
-        ]
+        means = [values[(label == k) & others].mean(axis=0) for k in range(n_classes)]
         distances = np.array([[((values[row] - mean) ** 2).sum() for mean in means]])
         total += np.log(_probs(distances, shares, sharpness)[0, label[row]])
     return total

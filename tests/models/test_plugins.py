@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_trainings import accuracy, bar_rows, build, cluster_rows, fitted
+from small_trainings import accuracy, bar_rows, build, cluster_rows, fitted, run_of
 
 from tasks import ParamsError, TrainingError, plugins
-from tasks.contents import OF_KIND, Texts
+from tasks.contents import OF_KIND
 from tasks.sections import Section
-from tasks.training.protocol import Rows
+from tasks.tables.facts import DatasetFacts
+from tasks.training.protocol import Rows, build_model
 
 ROOT = Path(__file__).parents[2]
 MODELS = plugins.names("models")
@@ -101,16 +102,10 @@ def test_one_row_is_too_few(tmp_path: Path, name: str) -> None:
         fitted(tmp_path, rows_for(name, 1), name=name)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in MODELS if "text" not in plugins.load("models", name).TAKES]
-)
-def test_texts_are_refused_by_models_that_do_not_take_them(tmp_path: Path, name: str) -> None:
-    module, texts = plugins.load("models", name), Texts(["a"])
-    from small_trainings import run_of
-
-    from tasks.tables.facts import DatasetFacts
-    from tasks.training.protocol import build_model
-
-    facts = DatasetFacts("tweets", ("a", "b"), texts.kind, ())
-    with pytest.raises(ParamsError, match=f"{name} takes {' or '.join(module.TAKES)}, .* tweets has text"):
-        build_model(name, facts, module.Options(), run_of(tmp_path))
+@pytest.mark.parametrize("name", MODELS)
+def test_content_that_a_model_does_not_take_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    takes = plugins.load("models", name).TAKES
+    for kind in set(OF_KIND) - set(takes):
+        facts = DatasetFacts("mine", ("a", "b"), kind, ())
+        with pytest.raises(ParamsError, match=f"{name} takes {' or '.join(takes)}, .* mine has {kind}"):
+            build_model(name, facts, plugins.read_options("models", name, None), run_of(tmp_path))

@@ -1,4 +1,4 @@
-"""Checkpoints: what is written is read again; what is not ours, or no longer whole, is refused by its reason."""
+"""What is written is read again; what is not ours, or no longer whole, is refused by its reason."""
 
 import io
 import json
@@ -15,12 +15,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_trainings import bar_rows, bars, build, cluster_rows, fitted
+from small_trainings import bar_rows, bars, build, cluster_rows, fitted, run_of
 
-from tasks import ArtifactError
+from tasks import ArtifactError, plugins
 from tasks.contents import Features, Images
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import load_model
+from tasks.training.protocol import build_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,11 +82,6 @@ def test_double_precision_is_kept(tmp_path: Path) -> None:
 
 
 def test_names_of_features_travel_along(tmp_path: Path) -> None:
-    from small_trainings import run_of
-
-    from tasks import plugins
-    from tasks.training.protocol import build_model
-
     rows = cluster_rows(30)
     facts = DatasetFacts("shop", ("a", "b", "ü"), "features", (5,), ("age", "x", "y", "z", "größe"))
     options = plugins.read_options("models", "nearest_mean", None)
@@ -96,11 +92,9 @@ def test_names_of_features_travel_along(tmp_path: Path) -> None:
 
 
 def first_edition(path: Path, model: Any, **changes: Any) -> Path:
-    """A checkpoint as the first edition wrote it: one grey mean, the layers one level deeper, a whole recipe."""
+    """A checkpoint as the first edition wrote it: one grey mean, layers a level deeper, a whole recipe."""
     state = {
-        (name.replace("network.", "network.layers.")): value.reshape(())
-        if value.shape == (1, 1, 1)
-        else value
+        name.replace("network.", "network.layers."): value.squeeze() if value.shape == (1, 1, 1) else value
         for name, value in model._classifier.state_dict().items()
     }
     recipe = {
@@ -140,12 +134,9 @@ def test_checkpoints_of_the_first_edition_are_read(tmp_path: Path, changes: dict
     loaded, facts = load_model(first_edition(tmp_path / "old.ckpt", model, **changes))
     assert facts == DatasetFacts("bars", ("row", "column"), "image", (8, 8))
     content = bar_rows(20, seed=5).content
-    found, expected = loaded.predict(content), model.predict(content)
-    # The machine's own device, where the file asks for one that is not everywhere.
-    same = (
-        np.testing.assert_array_equal if changes.get("accelerator", "") == "" else np.testing.assert_allclose
-    )
-    same(found.pred_probs, expected.pred_probs, **({} if "accelerator" not in changes else {"atol": 1e-3}))
+    # Where the file asks for a device that is not everywhere, the machine's own is taken.
+    found, expected = (each.predict(content).pred_probs for each in (loaded, model))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_first_edition_of_features_is_read(tmp_path: Path) -> None:
@@ -251,11 +242,7 @@ DAMAGES: dict[str, Callable[[dict[str, bytes]], Any]] = {
     "an array is missing": drop("means.npy"),
     "an array of another shape": lambda members: members.update({"means.npy": npy(np.zeros((3, 4)))}),
     "a shape that lies": lambda members: members.update(
-        {
-            "means.npy": npy(np.zeros((3, 5)))
-            .replace(b"(3, 5), ", b"(3, 5000000000), ")
-            .replace(b" " * 10, b"", 1)
-        }
+        {"means.npy": npy(np.zeros((3, 5))).replace(b"(3, 5), }         ", b"(3, 5000000000), }")}
     ),
     "no array at all": lambda members: members.update({"means.npy": b"what"}),
     "no JSON": lambda members: members.update({"relabel.json": b"{"}),
