@@ -181,8 +181,8 @@ def mean_margins(workspace: Path, folds: Sequence[int], ids: Ints) -> pa.Array:
     if (n_models != len(folds) - 1).any():
         raise ArtifactError(
             f"{TRAINING_SIGNALS.path}: expected each training row in the signals of all folds but its own, "
-            "found "
-            f"{int((n_models != len(folds) - 1).sum()):,} that are not. Run `dvc repro --force train_fold`."
+            f"found {int((n_models != len(folds) - 1).sum()):,} that are not. Run `dvc repro --force "
+            "train_fold`."
         )
     return pa.array(total / n_models, pa.float32(), mask=~measured)
 
@@ -200,9 +200,8 @@ def write_unlabeled(workspace: Path, folds: Sequence[int], facts: DatasetFacts) 
     for reader in readers:
         if not np.array_equal(reader.column("example_id"), ids):
             raise ArtifactError(
-                f"{reader.path}: expected the unlabelled rows that {readers[0].path} has, found others. Run "
-                "`dvc "
-                "repro --force train_fold`."
+                f"{reader.path}: expected the unlabelled rows that {readers[0].path} has, found others. "
+                "Run `dvc repro --force train_fold`."
             )
     step = max(_PORTION_ENTRIES // facts.n_classes, 1)
     rows_of_folds = [NextRows(reader, ["pred_probs"]) for reader in readers]

@@ -202,8 +202,7 @@ def _training(
     if table is None:
         raise ArtifactError(
             f"{path}: expected a row for every label issue, found none for {example_id}. Rebuild it with "
-            "`dvc "
-            "repro pseudo_label`."
+            "`dvc repro pseudo_label`."
         )
     (row,) = table.select(["label", "weight", "action", "source"]).to_pylist()
     if row["action"] == "dropped":

@@ -154,9 +154,9 @@ def repair_by(params: Params, evidence: Evidence) -> Repair:
 
 def describe_brake(brake: Brake, made: Repair, section: PseudoLabel) -> str | None:
     """Why no label is changed, what helps, and how to change them all the same; None where labels may be."""
-    if brake.reason is None or section.on_weak_model == "go_on":
-        return None
     n_changed, n_rows = int(made.is_changed.sum()), len(made.label)
+    if brake.reason is None or not n_changed or section.on_weak_model == "go_on":
+        return None
     overrule = "To change labels all the same, set pseudo_label.on_weak_model to go_on."
     if brake.reason == "near_chance":
         return (
@@ -168,8 +168,7 @@ def describe_brake(brake: Brake, made: Repair, section: PseudoLabel) -> str | No
         )
     return (
         f"No label is changed: {n_changed:,} of {n_rows:,} rows ({brake.changed_share:.0%}) would be, more "
-        "than "
-        f"pseudo_label.max_changed_share ({section.max_changed_share:.0%}) allows. A stronger model "
+        f"than pseudo_label.max_changed_share ({section.max_changed_share:.0%}) allows. A stronger model "
         f"(train_fold.model) or a stricter filter (prune.filter_by) helps. {overrule}"
     )
 

@@ -89,7 +89,7 @@ def report(params: Params, workspace: Path) -> None:
     facts = read_facts(issues, str(path))
     training_set = read_table(TRAINING_SET.at(workspace), TRAINING_SET, columns=["label", "action"])
     given = read_table(
-        GIVEN_LABELS.at(workspace), GIVEN_LABELS, columns=["key", "given_label", "true_label", "is_noisy"]
+        GIVEN_LABELS.at(workspace), GIVEN_LABELS, columns=["given_label", "true_label", "is_noisy"]
     )
     split_rows = read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS)
     metrics = {
@@ -128,7 +128,8 @@ def report(params: Params, workspace: Path) -> None:
 
     wrong = known_wrong(issues, given, found) if "n_errors" in detection else None
     splits = issues_by_split(issues, split_rows, found, wrong)
-    repeats = find_repeats(split_rows, given, facts.class_names)
+    examples = TableReader(EXAMPLES.at(workspace), EXAMPLES, ["key"])
+    repeats = find_repeats(split_rows, given, examples, facts.class_names)
     joints = read_entries(plots / "joints.csv", facts.class_names)
     matrices = read_entries(plots / "noise_matrices.csv", facts.class_names)
     classes = worst_classes(joints["confident_joint"])

@@ -62,6 +62,7 @@ def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
     model = make_model(
         params,
         facts,
+        content,
         seed=section.seed,
         loss=Loss(section.gce_q, section.label_smoothing),
         objective=section.objective,

@@ -62,6 +62,7 @@ def train_fold(params: Params, workspace: Path, fold: int) -> float:
     model = make_model(
         params,
         facts,
+        content,
         seed=fold_seed(section.seed, fold),
         loss=Loss(section.gce_q, section.label_smoothing),
         objective=section.objective,

@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from small_runs import ENVIRONMENT, ROOT, write_params
 
+from tasks.features import features
 from tasks.params import load_params
-from tasks.tables.catalog import FOLD_PRED_PROBS, FOLDS, GIVEN_LABELS, TRAINING_SIGNALS
+from tasks.tables.catalog import FEATURES, FOLD_PRED_PROBS, FOLDS, GIVEN_LABELS, TRAINING_SIGNALS
+from tasks.tables.facts import read_facts
 from tasks.tables.io import read_table
 from tasks.tables.joins import join
 from tasks.tables.proofs import rows_digest
@@ -72,3 +75,30 @@ def test_a_model_that_needs_no_torch_never_imports_it(workspace_copy: Path) -> N
         text=True,
     )
     assert found.stdout.splitlines()[-1:] == ["False"], found.stderr
+
+
+EXTRACTING = (
+    (ROOT / "tasks" / "models" / "nearest_mean.py").read_text()
+    + """
+
+def extract(content, accelerator):
+    pixels = content.values().reshape(len(content), -1).astype(np.float32)
+    return pixels[:, ::2] / 255
+"""
+)
+
+
+def test_a_model_learns_from_the_features_that_it_extracts(
+    workspace_copy: Path, add_plugin: Callable[[str, str, str], object]
+) -> None:
+    add_plugin("models", "extracting", EXTRACTING)
+    write_params(workspace_copy, train_fold__model="extracting")
+    params = load_params(workspace_copy / "params.yaml")
+    features(params, workspace_copy)
+    assert column_array(read_table(FEATURES.at(workspace_copy), FEATURES), "features").shape == (1797, 32)
+    train_fold(params, workspace_copy, fold=0)
+    predicted = read_table(FOLD_PRED_PROBS.at(workspace_copy, fold=0), FOLD_PRED_PROBS)
+    assert read_facts(predicted).content == "image"
+    given = read_table(GIVEN_LABELS.at(workspace_copy), GIVEN_LABELS)
+    labels = column_array(join(given, column_array(predicted, "example_id")), "true_label")
+    assert (column_array(predicted, "pred_probs").argmax(axis=1) == labels).mean() > 0.7

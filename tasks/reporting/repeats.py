@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.tables.portions import TableReader
 from tasks.tables.schemas import column_array
 
 
@@ -48,12 +49,15 @@ _NAMED_GROUPS = 10
 _NAMED_ROWS = 6
 
 
-def find_repeats(splits: pa.Table, given: pa.Table, class_names: Sequence[str]) -> Repeats:
+def find_repeats(
+    splits: pa.Table, given: pa.Table, examples: TableReader, class_names: Sequence[str]
+) -> Repeats:
     """The groups of data/splits.parquet with more than one row.
 
     Args:
         splits: data/splits.parquet.
-        given: data/given_labels.parquet, at least `key` and `given_label`.
+        given: data/given_labels.parquet, at least `given_label`.
+        examples: data/examples.parquet, for what the owner calls the rows.
         class_names: (K,) by class index.
     """
     ids, group = column_array(splits, "example_id"), column_array(splits, "group")
@@ -64,22 +68,25 @@ def find_repeats(splits: pa.Table, given: pa.Table, class_names: Sequence[str]) 
     labelled = column_array(given, "example_id")
     wanted = np.isin(labelled, ids[rows])
     known = given.filter(pa.array(wanted))
-    keys = dict(zip(labelled[wanted].tolist(), known.column("key").to_pylist(), strict=True))
     labels = dict(zip(labelled[wanted].tolist(), column_array(known, "given_label").tolist(), strict=True))
     split = column_array(splits, "original_split")
     groups = np.split(rows, np.flatnonzero(np.diff(group[rows])) + 1) if len(rows) else []
 
     def describe(chosen: list[npt.NDArray[Any]]) -> list[list[Member]]:
+        shown = [members[:_NAMED_ROWS] for members in chosen[:_NAMED_GROUPS]]
+        named = ids[np.concatenate(shown)] if shown else ids[:0]
+        named_keys = examples.rows(named, ["key"]).column("key").to_pylist()
+        keys = dict(zip(named.tolist(), named_keys, strict=True))
         return [
             [
                 Member(
-                    keys.get(int(ids[row]), str(ids[row])),
+                    keys[int(ids[row])],
                     str(split[row]),
                     class_names[labels[int(ids[row])]] if int(ids[row]) in labels else None,
                 )
-                for row in members[:_NAMED_ROWS]
+                for row in members
             ]
-            for members in chosen[:_NAMED_GROUPS]
+            for members in shown
         ]
 
     def given_labels(members: npt.NDArray[Any]) -> set[int]:

@@ -8,7 +8,7 @@ A file in `tasks/models` is a model. It defines
     restore(facts, options, arrays) -> Model    what `save` wrote, ready to predict
     OBJECTIVES  the objectives that can train it, where these are not all
 and may define `extract(content, accelerator) -> (N, D) float32`: frozen features that the stage `features`
-computes once for all rows; the model then gets them as its content.
+computes once for all rows. TAKES is then what `extract` takes, and the model learns from vectors of numbers.
 """
 
 from dataclasses import dataclass
@@ -144,7 +144,8 @@ def build_model(name: str, facts: DatasetFacts, options: Section, run: Run) -> M
         ParamsError: it does not take the content of the data set, or cannot be trained by the objective.
     """
     module = plugins.load("models", name)
-    if facts.content not in module.TAKES:
+    takes = ("features",) if hasattr(module, "extract") else module.TAKES
+    if facts.content not in takes:
         fitting = [other for other in plugins.names("models") if facts.content in _takes(other)]
         raise ParamsError(
             f"train_fold.model: {name} takes {' or '.join(module.TAKES)}, and the data set {facts.dataset} "
@@ -154,8 +155,7 @@ def build_model(name: str, facts: DatasetFacts, options: Section, run: Run) -> M
     if trained_by is not None and run.objective not in trained_by:
         raise ParamsError(
             f"train_fold.objective: expected {' or '.join(trained_by)}, by which the model {name} can be "
-            "trained, "
-            f"found {run.objective}. Choose that, or another model."
+            f"trained, found {run.objective}. Choose that, or another model."
         )
     model: Model = module.build(facts, options, run)
     return model

@@ -1,5 +1,6 @@
 """What the two training stages share: the rows as the model takes them, and the model, untrained."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +32,23 @@ def read_rows(params: Params, workspace: Path) -> tuple[npt.NDArray[np.int64], C
     if "features" not in features.schema.names:
         raise ArtifactError(
             f"{features.path}: expected the column `features`, which the model {params.train_fold.model} "
-            "learns "
-            "from, found ids alone. Rebuild it with `dvc repro features`."
+            "learns from, found ids alone. Rebuild it with `dvc repro features`."
         )
     return features.column("example_id"), Features(features.column("features")), facts
 
 
 def make_model(
-    params: Params, facts: DatasetFacts, *, seed: int, loss: Loss, objective: str, log_dir: Path, title: str
+    params: Params,
+    facts: DatasetFacts,
+    content: Content,
+    *,
+    seed: int,
+    loss: Loss,
+    objective: str,
+    log_dir: Path,
+    title: str,
 ) -> Model:
-    """The model of `train_fold.model`, untrained.
+    """The model of `train_fold.model`, untrained, for rows like those of `content`.
 
     Raises:
         ParamsError: it cannot learn from rows of this kind, or by this objective.
@@ -59,4 +67,7 @@ def make_model(
         log_dir=log_dir,
         title=title,
     )
+    if isinstance(content, Features) and facts.content != Features.kind:
+        # The model learns from features of the rows, not from the rows.
+        facts = replace(facts, content=content.kind, shape=content.held.shape[1:], feature_names=())
     return build_model(section.model, facts, params.options("models", section.model), run)
