@@ -1,0 +1,258 @@
+"""The nearest neighbours of rows: exact, by blocks, so that memory follows the block and not the square."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, Protocol, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Metric = Literal["euclidean", "cosine"]
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+class Each(Protocol):
+    """What `map` does; the `map` of a thread pool does it side by side.
+
+    Then a matrix product should take one thread (`threadpoolctl`), as the pool has work for the others.
+    """
+
+    def __call__(
+        self, function: Callable[[Argument], Result], items: Iterable[Argument], /
+    ) -> Iterable[Result]:
+        """The results in the order of the items."""
+
+
+EXACT_ROWS = 200_000
+"""Up to so many rows an exact search is a matter of minutes; its time grows with their square."""
+
+# So many more candidates than neighbours are kept, as the rounding of float32 may have swapped them.
+_SPARE = 8
+_FIRST_ROWS = 1024
+_TILE_ROWS = 4096
+_UNIT_ROUNDOFF = 2.0**-24
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest rows of each query, the nearest first; of equally near ones, the first in the table.
+
+    Attributes:
+        index: (Q, k) positions in the rows that were searched.
+        distance: (Q, k) at least 0: Euclidean, or 1 - cosine.
+    """
+
+    index: Ints
+    distance: Floats
+
+
+def nearest(
+    rows: Singles,
+    k: int,
+    *,
+    metric: Metric = "euclidean",
+    queries: Singles | None = None,
+    block_rows: int = 512,
+    each: Each = map,
+) -> Neighbours:
+    """The `k` nearest `rows` of each query, exactly, for any size of block.
+
+    Matrix products in float32 choose candidates; float64 differences rank them. A bound on the rounding error
+    (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1) says whether a row that was
+    not chosen may be as near; only then more rows are ranked.
+
+    Args:
+        rows: (N, d) finite.
+        k: from 1 to N, or to N - 1 where the rows are the queries.
+        metric: `cosine` needs rows other than zeros, which have no direction.
+        queries: (Q, d) finite; the rows themselves where None, and then no row is its own neighbour.
+        block_rows: so many queries at a time; each takes about 50 KB.
+        each: how to go over the blocks.
+
+    Raises:
+        ValueError: `k` is out of range, the widths differ, a value is not finite, or a row has no direction.
+    """
+    own = queries is None
+    points = _Points.of(rows, metric)
+    asked = points if queries is None else _Points.of(queries, metric, points.origin)
+    most = len(points) - own
+    if not 1 <= k <= most:
+        raise ValueError(f"k must be from 1 to {most}, the rows there are to choose from; found {k}")
+    index = np.empty((len(asked), k), dtype=np.int64)
+    squared = np.empty((len(asked), k))
+    blocks = [
+        np.arange(start, min(start + block_rows, len(asked))) for start in range(0, len(asked), block_rows)
+    ]
+
+    def search(block: Ints) -> tuple[Ints, Floats]:
+        return _search(points, asked, block, k, own)
+
+    for block, (found, squares) in zip(blocks, each(search, blocks), strict=True):
+        index[block], squared[block] = found, squares
+    # Of unit vectors, 1 - cosine is half the squared distance.
+    return Neighbours(index, np.sqrt(squared) if metric == "euclidean" else squared / 2)
+
+
+def nearest_approximately(rows: Singles, k: int, *, metric: Metric = "euclidean") -> Neighbours:
+    """As `nearest` among the rows themselves, by faiss's inverted lists: some neighbours are missed.
+
+    For more than `EXACT_ROWS` rows. Each row is compared with the rows in 64 of about 4 sqrt(N) cells (Jégou,
+    Douze, Schmid, "Product Quantization for Nearest Neighbor Search", 2011, section IV), so in time that
+    grows with N to the power 1.5. The distances are exact.
+
+    Raises:
+        ModuleNotFoundError: faiss is not installed.
+        ValueError: see `nearest`.
+    """
+    import faiss  # type: ignore[import-not-found]
+
+    points = _Points.of(rows, metric)
+    if not 1 <= k < len(points):
+        raise ValueError(f"k must be from 1 to {len(points) - 1}, found {k}")
+    content = np.ascontiguousarray(points.augmented[:, :-1])
+    n_cells = max(1, min(int(4 * np.sqrt(len(points))), len(points) // 39))
+    cells = faiss.IndexFlatL2(content.shape[1])
+    searcher = faiss.IndexIVFFlat(cells, content.shape[1], n_cells)
+    searcher.train(content)
+    searcher.add(content)
+    searcher.nprobe = 64
+    kept = min(k + 1 + _SPARE, len(points))
+    _, found = searcher.search(content, kept)
+    index = np.empty((len(points), k), dtype=np.int64)
+    squared = np.empty((len(points), k))
+    for row, candidates in enumerate(found):
+        others = candidates[(candidates >= 0) & (candidates != row)].astype(np.int64)
+        if len(others) < k:  # too few rows in the cells that were searched
+            others = np.delete(np.arange(len(points)), row)
+        rank = _rank(points, points, np.array([row]), others[None, :], k)
+        index[row], squared[row] = rank[0][0], rank[1][0]
+    return Neighbours(index, np.sqrt(squared) if metric == "euclidean" else squared / 2)
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Rows made ready: one matrix product gives half their squared distances, less what a query has alone.
+
+    Attributes:
+        rows: (N, d) as they came.
+        scale: (N, 1) float64, by which a row is divided before it is compared.
+        origin: (d,) float64, near all rows, so that little is lost when large squares are subtracted.
+        augmented: (N, d + 1) the scaled rows less the origin, and half of their squared length.
+        length: (N,) of these.
+    """
+
+    rows: Singles
+    scale: Floats
+    origin: Floats
+    augmented: Singles
+    length: Floats
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @classmethod
+    def of(cls, rows: Singles, metric: Metric, origin: Floats | None = None) -> Self:
+        """`rows` (N, d) made ready; the origin is their mean where None is given.
+
+        Raises:
+            ValueError: the widths differ, a value is not finite, or a row has no direction.
+        """
+        if rows.ndim != 2 or (origin is not None and rows.shape[1] != len(origin)):
+            raise ValueError(f"rows must be a table as wide as the other, found the shape {rows.shape}")
+        scale = np.ones((len(rows), 1))
+        if metric == "cosine":
+            scale = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))[:, None]
+        if not (np.isfinite(scale).all() and np.isfinite(rows).all()):
+            raise ValueError("rows must be finite numbers")
+        if not scale.all():
+            raise ValueError("a row of zeros has no direction, so no cosine with another row")
+        if origin is None:
+            origin = (
+                (rows / scale).mean(axis=0) if metric == "cosine" else rows.mean(axis=0, dtype=np.float64)
+            )
+        augmented = np.empty((len(rows), rows.shape[1] + 1), dtype=np.float32)
+        squared = np.empty(len(rows))
+        for start in range(0, len(rows), _TILE_ROWS):
+            part = slice(start, start + _TILE_ROWS)
+            moved = rows[part] / scale[part] - origin
+            augmented[part, :-1] = moved
+            squared[part] = np.einsum("nd,nd->n", moved, moved)
+        augmented[:, -1] = squared / 2
+        return cls(rows, scale, origin, augmented, np.sqrt(squared))
+
+    def exact(self, index: Ints) -> Floats:
+        """The scaled rows at `index`, in float64."""
+        return self.rows[index] / self.scale[index]
+
+
+def _search(points: _Points, asked: _Points, block: Ints, k: int, own: bool) -> tuple[Ints, Floats]:
+    """Of the queries at `block` (b,), the (b, k) nearest points and their squared distances."""
+    most = len(points) - own
+    queries = -asked.augmented[block]
+    queries[:, -1] = 1
+    keys, chosen = _choose(points, queries, min(k + _SPARE, most), block if own else None)
+    index, squared = _rank(points, asked, block, chosen, k)
+    if chosen.shape[1] < most:
+        # A point as near as the k-th is no longer than this sum, which bounds the error of its key.
+        length = asked.length[block]
+        error = (queries.shape[1] + 16) * _UNIT_ROUNDOFF * (2 * length + np.sqrt(squared[:, -1])) ** 2
+        for row in np.flatnonzero(squared[:, -1] >= length**2 + 2 * (keys.max(axis=1) - error)):
+            limit = (squared[row, -1] - length[row] ** 2) / 2 + error[row]
+            near = np.flatnonzero(points.augmented @ queries[row] <= limit)
+            near = near[near != block[row]] if own else near
+            rank = _rank(points, asked, block[row : row + 1], near[None, :], k)
+            index[row], squared[row] = rank[0][0], rank[1][0]
+    return index, squared
+
+
+def _choose(points: _Points, queries: Singles, kept: int, own: Ints | None) -> tuple[Singles, Ints]:
+    """The (b, kept) least keys of each query, and the points that they are of; `own` (b,) are left out."""
+    keys = np.empty((len(queries), 0), dtype=np.float32)
+    index = np.empty((len(queries), 0), dtype=np.int64)
+    # Of the first points, most are among the least so far: sorted as a whole, they should be few.
+    for start, stop in pairwise([0, *range(_FIRST_ROWS, len(points), _TILE_ROWS), len(points)]):
+        tile = queries @ points.augmented[start:stop].T
+        if own is not None:
+            here = np.flatnonzero((own >= start) & (own < stop))
+            tile[here, own[here] - start] = np.inf
+        if keys.shape[1] < kept:
+            position = np.broadcast_to(np.arange(start, start + tile.shape[1]), tile.shape)
+            keys, index = np.hstack([keys, tile]), np.hstack([index, position])
+            if keys.shape[1] > kept:
+                least = np.argpartition(keys, kept - 1, axis=1)[:, :kept]
+                keys, index = np.take_along_axis(keys, least, 1), np.take_along_axis(index, least, 1)
+            worst = keys.max(axis=1, initial=-np.inf)
+            continue
+        row, column = np.divmod(np.flatnonzero(tile < worst[:, None]), tile.shape[1])
+        if len(row):
+            keys, index = _merge(keys, index, row, column + start, tile[row, column])
+            worst = keys.max(axis=1)
+    return keys, index
+
+
+def _merge(keys: Singles, index: Ints, row: Ints, found: Ints, key: Singles) -> tuple[Singles, Ints]:
+    """The least keys of each row among those there are (b, kept) and those found (n,), sorted by `row`."""
+    n_rows, kept = keys.shape
+    rows = np.concatenate([np.repeat(np.arange(n_rows), kept), row])
+    every_key, every_index = np.concatenate([keys.ravel(), key]), np.concatenate([index.ravel(), found])
+    order = np.lexsort((every_key, rows))
+    starts = np.cumsum(np.bincount(rows, minlength=n_rows)) - np.bincount(rows, minlength=n_rows)
+    least = order[starts[:, None] + np.arange(kept)]
+    return every_key[least], every_index[least]
+
+
+def _rank(points: _Points, asked: _Points, block: Ints, chosen: Ints, k: int) -> tuple[Ints, Floats]:
+    """For each query of `block` (b,), the (b, k) nearest of `chosen` (b, m), and their squared distances."""
+    squared = np.empty(chosen.shape)
+    step = max(2**20 // (points.rows.shape[1] * chosen.shape[1]), 1)
+    for start in range(0, len(block), step):
+        part = slice(start, start + step)
+        difference = asked.exact(block[part])[:, None, :] - points.exact(chosen[part])
+        squared[part] = np.einsum("bmd,bmd->bm", difference, difference)
+    order = np.lexsort((chosen, squared), axis=1)[:, :k]
+    return np.take_along_axis(chosen, order, 1), np.take_along_axis(squared, order, 1)
