@@ -1,0 +1,201 @@
+"""Pictures that show the same thing: re-encoded, resized, brighter or darker, moved or slightly cropped.
+
+A coarse perceptual hash finds candidates; pixels decide. The thresholds were chosen on MNIST, where no two
+pictures are duplicates, and on planted copies (`python -m benchmarks.duplicates`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.split_rows.alignment import align, correlate, detail
+from tasks.split_rows.exact import Digests, hash_rows
+from tasks.split_rows.links import Links, pair_up, stand_out
+from tasks.split_rows.neighbours import Each, nearest
+
+Bytes = npt.NDArray[np.uint8]
+Singles = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+THUMBNAIL_SIDE = 32
+"""No side of a thumbnail is longer: 1 KB a channel for a row, whatever the picture takes."""
+LIKENESS = 0.9
+"""Of near duplicates, the correlation of the pixels and that of their details are at least this."""
+RATIO = 3.0
+"""See `stand_out`: so many times farther than a copy is what is not one."""
+NEIGHBOURS = 16
+"""Candidates for each row; so a picture may have 15 copies."""
+
+_HASH_SIDE = 8
+# A correlation of nearly even pixels is one of their noise.
+_LEAST_DEVIATION = 2.0
+# Moved and cropped pictures are sought among fewer rows, as aligning takes longer than comparing.
+_ALIGNED_NEIGHBOURS = 4
+_LEAST_HASH_COSINE = 0.8
+_CHUNK_VALUES = 2**21
+
+
+@dataclass(frozen=True)
+class PictureFingerprints:
+    """What is kept of pictures to find those that show the same thing.
+
+    Attributes:
+        digests: (N, 2) of the content.
+        thumbnails: (N, C, h, w), as large as the pictures or as `THUMBNAIL_SIDE`.
+        shrunk: whether the pictures are larger than their thumbnails, both ways.
+    """
+
+    digests: Digests
+    thumbnails: Bytes
+    shrunk: bool
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """The fingerprints of consecutive portions, of which there is at least one, as of one."""
+        digests = np.concatenate([part.digests for part in parts])
+        return cls(digests, np.concatenate([part.thumbnails for part in parts]), parts[0].shrunk)
+
+
+def fingerprint_pictures(pictures: Bytes) -> PictureFingerprints:
+    """The fingerprints of pictures (N, H, W) or (N, H, W, C)."""
+    colours = np.moveaxis(pictures, 3, 1) if pictures.ndim == 4 else pictures[:, None]
+    height, width = (min(side, THUMBNAIL_SIDE) for side in colours.shape[2:])
+    down, across = _shares(colours.shape[2], height), _shares(colours.shape[3], width)
+    thumbnails = np.empty((*colours.shape[:2], height, width), dtype=np.uint8)
+    for part in _chunks(colours):
+        thumbnails[part] = np.rint(down @ colours[part].astype(np.float32) @ across.T)
+    shrunk = height < colours.shape[2] and width < colours.shape[3]
+    return PictureFingerprints(hash_rows(pictures), thumbnails, shrunk)
+
+
+def near_pictures(
+    prints: PictureFingerprints,
+    rows: Ints,
+    features: Singles | None = None,
+    block_rows: int = 512,
+    each: Each = map,
+) -> Links:
+    """Links between near duplicates among the pictures at `rows`; their ends count these.
+
+    Candidates are the nearest in the low frequencies of the cosine transform: pHash (Zauner, "Implementation
+    and Benchmarking of Perceptual Image Hash Functions", 2010, section 3.2) before its last step, which
+    keeps a bit of each. Candidates are near duplicates if the thumbnails correlate, whole and in detail, as
+    they are or once moved and scaled onto each other, and if this stands out.
+
+    Mirrored pictures are different: a mirrored b is a d.
+
+    Args:
+        prints: of all pictures.
+        rows: (M,) positions; their contents are different.
+        features: (N, d) of a pretrained network: more candidates to move and scale, no more than that.
+        block_rows: see `nearest`.
+        each: how to go over blocks of rows and of pairs.
+    """
+    hashes, deviations = _hash(prints.thumbnails, rows)
+    seen = np.flatnonzero(deviations >= _LEAST_DEVIATION)
+    k = min(NEIGHBOURS, len(seen) - 1)
+    if k < 1:
+        return Links.join()
+    rows = rows[seen]
+    found = nearest(hashes[seen], k, metric="cosine", block_rows=block_rows, each=each)
+    index = found.index
+    own = np.arange(len(rows))[:, None]
+    # A row beside itself stands for no candidate.
+    moved = np.where(found.distance <= 1 - _LEAST_HASH_COSINE, index, own)[:, :_ALIGNED_NEIGHBOURS]
+    if features is not None and prints.shrunk:
+        by_features = _nearest_features(features[rows], min(_ALIGNED_NEIGHBOURS, k), block_rows, each)
+        index, moved = np.hstack([index, by_features]), np.hstack([moved, by_features])
+    first, second = pair_up(index)
+    likeness = _compare(prints.thumbnails, rows[first], rows[second], each)
+    if prints.shrunk:
+        some_first, some_second = pair_up(moved)
+        tried = np.searchsorted(first * len(rows) + second, some_first * len(rows) + some_second)
+        tried = tried[likeness[tried] < LIKENESS]
+        aligned = _align(prints.thumbnails, rows[first[tried]], rows[second[tried]], each)
+        likeness[tried] = np.maximum(likeness[tried], aligned)
+    # Rounded: what is left of float32's rounding is no distance.
+    links = Links(first, second, np.maximum(1 - likeness.astype(np.float64), 0).round(6))
+    complete = k == len(rows) - 1
+    links = links.take(stand_out(links, len(rows), limit=1 - LIKENESS, ratio=RATIO, complete=complete))
+    return Links(seen[links.first], seen[links.second], links.distance)
+
+
+def _nearest_features(features: Singles, k: int, block_rows: int, each: Each) -> Ints:
+    """(N, k) rows with the nearest features; a row itself where its features are all 0."""
+    some = np.flatnonzero(features.any(axis=1))
+    index = np.repeat(np.arange(len(features))[:, None], k, axis=1)
+    k = min(k, len(some) - 1)
+    if k > 0:
+        found = nearest(features[some], k, metric="cosine", block_rows=block_rows, each=each)
+        index[some, :k] = some[found.index]
+    return index
+
+
+def _hash(thumbnails: Bytes, rows: Ints) -> tuple[Singles, Floats]:
+    """(M, m) the low frequencies of the pictures at `rows`, and (M,) how much their pixels deviate."""
+    down, across = (_cosines(side) for side in thumbnails.shape[2:])
+    hashes = np.empty((len(rows), len(down) * len(across) - 1), dtype=np.float32)
+    deviations = np.empty(len(rows))
+    for part in _chunks(thumbnails, len(rows)):
+        grey = thumbnails[rows[part]].mean(axis=1, dtype=np.float32)
+        # The first coefficient is the mean of the pixels: brightness is nobody's mark.
+        hashes[part] = (down @ grey @ across.T).reshape(len(grey), -1)[:, 1:]
+        deviations[part] = np.where(hashes[part].any(axis=1), grey.std(axis=(1, 2)), 0)
+    return hashes, deviations
+
+
+def _cosines(side: int) -> Singles:
+    """(8, side), or fewer, the first rows of the cosine transform of a line (type II, orthonormal)."""
+    frequency = np.arange(min(_HASH_SIDE, side))[:, None]
+    waves = np.cos(np.pi / side * frequency * (np.arange(side) + 0.5)) * np.sqrt(2 / side)
+    waves[0] /= np.sqrt(2)
+    cosines: Singles = waves.astype(np.float32)
+    return cosines
+
+
+def _compare(thumbnails: Bytes, first: Ints, second: Ints, each: Each) -> Singles:
+    """(P,) the likeness of pairs of pictures in their frames; of those that are not alike, at least it."""
+
+    def compare(part: slice) -> Singles:
+        one, other = (thumbnails[rows[part]].astype(np.float32) for rows in (first, second))
+        likeness = correlate(one, other)
+        # Only what is compared with a near duplicate needs its exact likeness.
+        alike = np.flatnonzero(likeness >= 1 - RATIO * (1 - LIKENESS))
+        details = correlate(detail(one[alike]), detail(other[alike]))
+        likeness[alike] = np.minimum(likeness[alike], details)
+        return likeness
+
+    chunks = _chunks(thumbnails, len(first))
+    return np.concatenate([np.empty(0, np.float32), *each(compare, chunks)])
+
+
+def _align(thumbnails: Bytes, first: Ints, second: Ints, each: Each) -> Singles:
+    """(P,) the likeness of pairs of pictures once moved and scaled onto each other."""
+
+    def compare(part: slice) -> Singles:
+        one, other = (thumbnails[rows[part]].astype(np.float32) for rows in (first, second))
+        # Either may show a part of the other.
+        return np.maximum(align(one, other), align(other, one))
+
+    chunks = _chunks(thumbnails, len(first), copies=16)
+    return np.concatenate([np.empty(0, np.float32), *each(compare, chunks)])
+
+
+def _chunks(pictures: Bytes, n_rows: int | None = None, copies: int = 1) -> Iterator[slice]:
+    """Runs of `n_rows` rows, or of all pictures, for which `copies` of their pictures are held in float32."""
+    n_all = len(pictures) if n_rows is None else n_rows
+    step = max(_CHUNK_VALUES // (copies * int(np.prod(pictures.shape[1:]))), 1)
+    return (slice(start, start + step) for start in range(0, n_all, step))
+
+
+def _shares(length: int, shorter: int) -> Singles:
+    """(shorter, length) the share that each pixel of a line has in each pixel of a shorter line."""
+    edges = np.arange(shorter + 1) * (length / shorter)
+    starts = np.maximum(edges[:-1, None], np.arange(length))
+    ends = np.minimum(edges[1:, None], np.arange(length) + 1)
+    shares: Singles = (np.maximum(ends - starts, 0) * (shorter / length)).astype(np.float32)
+    return shares
