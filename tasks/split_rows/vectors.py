@@ -1,0 +1,107 @@
+"""Rows of numbers that are one row: rounded, converted, measured again with a little noise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.split_rows.exact import Digests, hash_rows
+from tasks.split_rows.links import Links, pair_up, stand_out
+from tasks.split_rows.neighbours import Each, nearest
+
+Singles = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+LONGEST = 0.1
+"""Near duplicates differ by less than this, in standard deviations of a column (root mean square)."""
+NEIGHBOURS = 16
+"""Candidates for each row; so a row may have 15 copies."""
+CHANCE = 0.05
+"""So many links that mean nothing are expected in a whole table."""
+
+_LEAST_RATIO = 2.0
+
+
+@dataclass(frozen=True)
+class VectorFingerprints:
+    """What is kept of rows of numbers: all of them.
+
+    Attributes:
+        digests: (N, 2) of the content.
+        vectors: (N, d).
+    """
+
+    digests: Digests
+    vectors: Singles
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """The fingerprints of consecutive portions, of which there is at least one, as of one."""
+        digests = np.concatenate([part.digests for part in parts])
+        return cls(digests, np.concatenate([part.vectors for part in parts]))
+
+
+def fingerprint_vectors(vectors: npt.NDArray[Any]) -> VectorFingerprints:
+    """The fingerprints of rows of numbers (N, d).
+
+    Raises:
+        ValueError: a value is not finite in float32.
+    """
+    singles = vectors.astype(np.float32, copy=False)
+    unusable = np.flatnonzero(~np.isfinite(singles).all(axis=1))
+    if len(unusable):
+        raise ValueError(f"rows of numbers must be finite, found row {unusable[0]} with others")
+    return VectorFingerprints(hash_rows(vectors), singles)
+
+
+def near_vectors(prints: VectorFingerprints, rows: Ints, block_rows: int = 512, each: Each = map) -> Links:
+    """Links between near duplicates among the rows of numbers at `rows`; their ends count these.
+
+    Columns count by their standard deviation. Near duplicates are close and stand out: see `stand_out` and
+    `least_ratio`.
+
+    Args:
+        prints: of all rows.
+        rows: (M,) positions; their contents are different.
+        block_rows: see `nearest`.
+        each: how to go over the blocks.
+    """
+    k = min(NEIGHBOURS, len(rows) - 1)
+    values = prints.vectors[rows]
+    deviation = values.std(axis=0, dtype=np.float64)
+    varied = deviation > 0
+    if k < 1 or not varied.any():
+        return Links.join()
+    scaled = (values[:, varied] / deviation[varied] / np.sqrt(varied.sum())).astype(np.float32)
+    found = nearest(scaled, k, block_rows=block_rows, each=each)
+    first, second = pair_up(found.index)
+    difference = scaled[first].astype(np.float64) - scaled[second]
+    links = Links(first, second, np.sqrt(np.einsum("pd,pd->p", difference, difference)))
+    ratio = least_ratio(found.distance, len(rows))
+    complete = k == len(rows) - 1
+    return links.take(stand_out(links, len(rows), limit=LONGEST, ratio=ratio, complete=complete))
+
+
+def least_ratio(distance: Floats, n_rows: int) -> float:
+    """How much farther the next row must be for a link not to be chance.
+
+    Of rows that lie by chance, with m dimensions, the nearest is r times nearer than the next with
+    probability r^-m: so r = (N / CHANCE)^(1 / m). Few dimensions give small gaps often, and ask for a large
+    one. m is what the rows have, not their columns (maximum likelihood: Levina, Bickel, "Maximum Likelihood
+    Estimation of Intrinsic Dimension", 2004, equation 8; here the median of 1 / m).
+
+    Args:
+        distance: (N, k) of each row to its nearest neighbours, ascending.
+        n_rows: N.
+
+    Returns:
+        at least 2; infinite where there are fewer than three neighbours to tell from.
+    """
+    usable = distance[(distance[:, 0] > 0) & (distance[:, -1] > distance[:, 0])]
+    if distance.shape[1] < 3 or not len(usable):
+        return np.inf
+    inverse = np.log(usable[:, -1:] / usable[:, :-1]).sum(axis=1) / (distance.shape[1] - 2)
+    return max(_LEAST_RATIO, float((n_rows / CHANCE) ** np.median(inverse)))
