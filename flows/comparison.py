@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flows import FlowError
+from flows.first_edition import rename_parameters
 from flows.revisions import WORKSPACE, Revision, RevisionError, open_revisions
 from flows.stale import behind, changed_since
 from tasks import ArtifactError
@@ -256,7 +257,7 @@ def compare(revisions: Sequence[Revision], with_rows: bool = True, with_contents
     if twice := [name for name in names if names.count(name) > 1]:
         raise FlowError(f"Expected each version once, found {twice[0]} twice.")
     notes: list[str] = []
-    params = {revision.name: _params_of(revision, notes) for revision in revisions}
+    params = {revision.name: rename_parameters(_params_of(revision, notes)) for revision in revisions}
     numbers = {revision.name: _metrics_of(revision) for revision in revisions}
     notes.extend(
         f"{name} has no metrics/*.json: none was made in that version, or committed."
@@ -380,11 +381,7 @@ def _other_data(base: Mapping[str, Any], other: Mapping[str, Any]) -> str | None
     old, new = (each.get("download.dataset") for each in (base, other))
     if None not in (old, new) and old != new:
         return _of_other_data_sets(old, new)
-    # The first edition had the names in the section `download`.
-    old, new = (
-        each.get("datasets.parquet.class_names") or each.get("download.class_names") or []
-        for each in (base, other)
-    )
+    old, new = (each.get("datasets.parquet.class_names") or [] for each in (base, other))
     return _of_other_classes(old, new) if old and new and old != new else None
 
 

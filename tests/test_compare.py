@@ -727,7 +727,7 @@ def test_metrics_of_other_data_are_neither_better_nor_worse(tiny: Path, run: Run
         ("v3", "parquet", ["a", "b"], 0.5),
         ("v4", "parquet", ["a", "c"], 0.25),
     ):
-        params = {"download": {"dataset": dataset, "class_names": classes}}
+        params = {"download": {"dataset": dataset}, "datasets": {"parquet": {"class_names": classes}}}
         commit(tiny, name, params_yaml=params, metrics__report_json={"accuracy": value})
     out, _ = run(tiny, "v1", "v2", "--no-rows")
     assert re.search(r"report: accuracy +0.5000 +0.7500 +\+0.2500 *\n", out)
@@ -737,6 +737,27 @@ def test_metrics_of_other_data_are_neither_better_nor_worse(tiny: Path, run: Run
     out, _ = run(tiny, "v3", "v4", "--no-rows")
     assert "worse" not in out
     assert "their classes differ (2: a, c and 2: a, b)" in out
+
+
+def test_parameters_of_the_first_edition_go_by_their_names_of_today(tiny: Path, run: Run) -> None:
+    first = {
+        "download": {"dataset": "digits", "pool_test": True, "class_names": []},
+        "assign_folds": {"n_splits": 2, "seed": 0},
+        "train_fold": {"network": "mlp", "max_lr": 0.1, "epochs": 4},
+    }
+    now = {
+        "download": {"dataset": "digits", "pool": ["test"]},
+        "datasets": {"parquet": {"class_names": []}},
+        "assign_folds": {"seed": 0},
+        "train_fold": {"model": "mlp", "epochs": 5},
+        "models": {"mlp": {"max_lr": 0.1}},
+    }
+    for name, params in ("v1", first), ("v2", now):
+        commit(tiny, name, params_yaml=params, metrics__report_json={"accuracy": 0.5})
+    out, _ = run(tiny, "v1", "v2", "--no-rows")
+    assert re.search(r"train_fold.epochs +4 +5", out)
+    for name in ("network", "model", "max_lr", "pool", "n_splits", "class_names"):
+        assert name not in out
 
 
 def test_last_is_the_newest_experiment_of_this_commit_or_the_commit(copy: Path) -> None:
