@@ -1,0 +1,366 @@
+"""A person's own file as columns: CSV as spreadsheets and programs write it, Parquet, or .npy.
+
+All come in portions, so that a file may exceed the memory. A .npy file is one column: of values, or of lists
+of one length.
+"""
+
+import csv
+import gzip
+import io
+import re
+import zlib
+from codecs import getincrementaldecoder
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from tasks import DatasetError
+from tasks.own_files.names import shown
+
+MOST_ROWS = 10**8
+"""A file of more rows is a mistake, or made to fill the memory."""
+ARRAY = "values"
+"""The name of a .npy file's column."""
+_KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".npy": "npy"}
+_PORTION_ROWS = 2**17
+_BUFFER_BYTES = 2**18
+_SAMPLE_BYTES, _SAMPLE_ROWS = 2**20, 1000
+# A small gzip file can hold a thousand times its size.
+_GZIP_MAGIC, _GZIP_LEAST, _GZIP_RATIO = b"\x1f\x8b", 2**28, 100
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_ADVICE = {
+    "invalid UTF8": " Save the file as UTF-8.",
+    "straddling": " A row is longer than 1 MB: look for a quote that is not closed.",
+}
+_WITH_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
+_WITH_POINT = re.compile(r"\s*[+-]?\d*\.\d+(?:[eE][+-]?\d+)?\s*")
+# 1,234 may be a thousand and something, or one and something.
+_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+\s*")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV is written: what stands between cells and in fractions, and lines before the headings."""
+
+    separator: str
+    decimal: str
+    lines_before: int
+
+    def __str__(self) -> str:
+        separator = _SEPARATORS.get(self.separator, self.separator)
+        point = " and decimal commas" if self.decimal == "," else ""
+        return f"csv file with a {separator} between cells{point}"
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """A person's file of columns, opened and not yet read.
+
+    `schema` names the columns without blanks around; `headings` are the same as the file spells them. What
+    `schema` says of the types of a CSV is true of its beginning. `n_rows` is not known of CSV.
+    """
+
+    path: Path
+    kind: str
+    schema: pa.Schema
+    headings: tuple[str, ...]
+    n_rows: int | None
+    dialect: Dialect | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The columns."""
+        return list(self.schema.names)
+
+    def portions(
+        self, names: Sequence[str], as_text: bool = False, n_rows: int = _PORTION_ROWS
+    ) -> Iterator[pa.Table]:
+        """Some columns, at most `n_rows` rows at a time.
+
+        Columns of a CSV come as numbers, or as text where an empty cell alone is null; others as they are.
+
+        Raises:
+            DatasetError: the file is damaged or not what it should be.
+        """
+        if self.kind == "npy":
+            for start in range(0, self.n_rows or 0, n_rows):
+                yield pa.table({ARRAY: _arrow(_load(self.path)[start : start + n_rows])})
+            return
+        headings = [self.headings[self.schema.get_field_index(name)] for name in names]
+        with readable(self.path, self.form):
+            if self.dialect:
+                batches = _csv_batches(self.path, self.dialect, headings, as_text)
+            else:
+                batches = _parquet_batches(self.path, headings, n_rows)
+            done = 0
+            for batch in batches:
+                done += batch.num_rows
+                _check_rows(self.path, done)
+                yield pa.table(batch).select(headings).rename_columns(list(names))
+
+    @property
+    def form(self) -> str:
+        """What it is, for a sentence."""
+        return str(self.dialect or f"{self.kind} file")
+
+
+def open_file(path: Path) -> OwnFile:
+    """Look at a file without reading its rows.
+
+    Raises:
+        DatasetError: the file is missing, not of a known kind, not readable, or two columns have one name.
+    """
+    kind = _kind(path)
+    if kind == "npy":
+        array = _load(path)
+        _check_rows(path, len(array))
+        return OwnFile(path, kind, pa.schema([(ARRAY, _arrow(array[:0]).type)]), (ARRAY,), len(array))
+    dialect = n_rows = None
+    if kind == "csv":
+        with readable(path, "csv file"):
+            dialect = _find_dialect(path)
+    with readable(path, str(dialect or f"{kind} file")):
+        if dialect:
+            options = pacsv.ConvertOptions(decimal_point=dialect.decimal)
+            with _open_bytes(path) as stream, _open_csv(stream, dialect, options) as reader:
+                schema = reader.schema
+        else:
+            with _open_parquet(path) as file:
+                schema, n_rows = file.schema_arrow, file.metadata.num_rows
+            _check_rows(path, n_rows)
+        headings = tuple(schema.names)
+    names = [heading.strip() for heading in headings]
+    if len(set(names)) != len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        first = "; the first line of a CSV holds the names" if kind == "csv" else ""
+        raise DatasetError(
+            f"{path}: expected a name of its own for each column, found {shown(repeated)!r} again{first}."
+        )
+    stripped = pa.schema([field.with_name(name) for field, name in zip(schema, names, strict=True)])
+    return OwnFile(path, kind, stripped.with_metadata(schema.metadata), headings, n_rows, dialect)
+
+
+@contextmanager
+def readable(path: Path | str, kind: str) -> Iterator[None]:
+    """Turn complaints about a file into a `DatasetError` that names it."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path}: expected text in UTF-8, found other bytes. Save the file as UTF-8."
+        ) from error
+    except PermissionError as error:
+        raise DatasetError(
+            f"{path}: expected a file that you may read, found no permission ({error.strerror})."
+        ) from error
+    except MemoryError as error:
+        raise DatasetError(f"{path}: expected memory enough to read this file, found too little.") from error
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        advice = next((words for sign, words in _ADVICE.items() if sign in str(error)), "")
+        raise DatasetError(
+            f"{path}: expected a readable {kind} ({shown(' '.join(str(error).split()), 200)}).{advice}"
+        ) from error
+
+
+def _kind(path: Path) -> str:
+    with readable(path, "file"):
+        is_file = path.is_file()
+    if not is_file:
+        found = "a folder, pipe or device" if path.exists() else "none"
+        raise DatasetError(f"{path}: expected a file here, found {found}.")
+    name = path.name.lower()
+    suffix = Path(name.removesuffix(".gz")).suffix
+    kind = _KINDS.get(suffix)
+    if kind is None or (kind != "csv" and name.endswith(".gz")):
+        raise DatasetError(
+            f"{path}: expected a .parquet, .csv, .tsv, .csv.gz or .npy file, found "
+            f"{shown(path.suffix) if path.suffix else 'no suffix'}."
+        )
+    return kind
+
+
+def _check_rows(path: Path, n_rows: int) -> None:
+    if n_rows > MOST_ROWS:
+        raise DatasetError(f"{path}: expected at most {MOST_ROWS:,} rows, found {n_rows:,} or more.")
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    # Other writers seldom add checksums to pages; where they did, these are looked at.
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column is text, which some writers store as bytes: `cast` to large_string proves it UTF-8."""
+    return kind in (
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.binary(),
+        pa.large_binary(),
+        pa.binary_view(),
+    )
+
+
+def _parquet_batches(path: Path, headings: list[str], n_rows: int) -> Iterator[pa.RecordBatch]:
+    with _open_parquet(path) as file:
+        yield from file.iter_batches(n_rows, columns=headings)
+
+
+# -- CSV.
+
+
+def _csv_batches(
+    path: Path, dialect: Dialect, headings: list[str], as_text: bool
+) -> Iterator[pa.RecordBatch]:
+    kind = pa.large_string() if as_text else pa.float64()
+    only_empty: dict[str, Any] = {"null_values": [""], "strings_can_be_null": True} if as_text else {}
+    options = pacsv.ConvertOptions(
+        include_columns=headings,
+        column_types=dict.fromkeys(headings, kind),
+        decimal_point=dialect.decimal,
+        **only_empty,
+    )
+    with _open_bytes(path) as stream, _open_csv(stream, dialect, options) as reader:
+        yield from reader
+
+
+def _open_csv(stream: BinaryIO, dialect: Dialect, options: pacsv.ConvertOptions) -> pacsv.CSVStreamingReader:
+    return pacsv.open_csv(
+        stream,
+        read_options=pacsv.ReadOptions(skip_rows=dialect.lines_before, block_size=_SAMPLE_BYTES),
+        parse_options=pacsv.ParseOptions(delimiter=dialect.separator, newlines_in_values=True),
+        convert_options=options,
+    )
+
+
+class _BoundedGzip(gzip.GzipFile):
+    """A gzip file that ends in an error where it holds far more than its size lets expect."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._path, self._most = path, max(_GZIP_LEAST, _GZIP_RATIO * path.stat().st_size)
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        if self.tell() > self._most:
+            raise DatasetError(
+                f"{self._path}: expected at most {self._most / 2**20:,.0f} MB packed in this file, found "
+                "more. If it is what you mean, unpack it with gunzip and give the .csv."
+            )
+        return content
+
+
+def _open_bytes(path: Path) -> BinaryIO:
+    """The bytes of a CSV, unpacked if they are packed, whatever the suffix says."""
+    file = path.open("rb")
+    if file.read(2) == _GZIP_MAGIC:
+        file.close()
+        return _BoundedGzip(path)  # type: ignore[return-value]  # it has all that a BinaryIO needs to be read
+    file.seek(0)
+    return file
+
+
+def _find_dialect(path: Path) -> Dialect:
+    """How a CSV is written, from its first rows.
+
+    Raises:
+        DatasetError: it is not in UTF-8, or two separators fit equally well.
+    """
+    with _open_bytes(path) as stream:
+        head = stream.read(_SAMPLE_BYTES)
+    if b"\0" in head:
+        raise DatasetError(
+            f"{path}: expected a table as text in UTF-8, found zero bytes, as in UTF-16 or in a "
+            "spreadsheet. Save it as CSV UTF-8."
+        )
+    text = getincrementaldecoder("utf-8-sig")().decode(head)
+    if len(head) == _SAMPLE_BYTES:
+        text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
+    # Excel reads and writes this line.
+    said = re.match(r"sep=([^\w\"\s]|\t)\r?\n", text)
+    if said:
+        text = text[said.end() :]
+    separator = said[1] if said else _find_separator(text, path)
+    cells = [cell for row in _rows(text, separator)[1:] for cell in row]
+    commas = [cell for cell in cells if _WITH_COMMA.fullmatch(cell)]
+    is_certain = any(not _THOUSANDS.fullmatch(cell) for cell in commas)
+    has_points = any(_WITH_POINT.fullmatch(cell) for cell in cells)
+    return Dialect(separator, "," if is_certain and not has_points else ".", 1 if said else 0)
+
+
+def _find_separator(text: str, path: Path) -> str:
+    lengths = {separator: [len(row) for row in _rows(text, separator)] for separator in _SEPARATORS}
+    possible = [separator for separator, found in lengths.items() if found and found[0] > 1]
+    if len(possible) < 2:
+        return possible[0] if possible else ","
+    even = [separator for separator in possible if len(set(lengths[separator])) == 1]
+    if "\t" in possible and ".tsv" in path.name.lower():
+        even = ["\t"]
+    if len(even) != 1:
+        found = " or ".join(_SEPARATORS[separator] for separator in possible)
+        raise DatasetError(
+            f"{path}: expected cells with one separator between them, found lines that a {found} may cut. "
+            "Save the table as CSV UTF-8, with quotes around cells that hold a separator."
+        )
+    return even[0]
+
+
+def _rows(text: str, separator: str) -> list[list[str]]:
+    """The first rows that are not empty."""
+    rows: list[list[str]] = []
+    # The last cell of the sample may lack its end.
+    with suppress(csv.Error):
+        for row in islice(csv.reader(io.StringIO(text, newline=""), delimiter=separator), _SAMPLE_ROWS):
+            if row:
+                rows.append(row)
+    return rows
+
+
+# -- .npy.
+
+
+def _load(path: Path) -> npt.NDArray[Any]:
+    """The array, mapped; whoever reads a part of it lets go of the map, which counts as memory once read."""
+    try:
+        with np.errstate(over="raise"):
+            array = np.lib.format.open_memmap(path, mode="r")
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        SyntaxError,
+        RecursionError,
+        TokenError,
+    ) as error:
+        raise DatasetError(
+            f"{path}: expected a .npy file of numbers or texts, without pickled objects "
+            f"({shown(' '.join(str(error).split()), 200)})."
+        ) from error
+    except (OSError, EOFError, MemoryError) as error:
+        with readable(path, "npy file"):
+            raise error
+    is_wide = array.dtype.kind == "f" and array.dtype.itemsize > 8
+    if array.ndim not in (1, 2) or array.dtype.kind not in "fiubUS" or is_wide or 0 in array.shape[1:]:
+        raise DatasetError(
+            f"{path}: expected an array of numbers or texts with 1 or 2 dimensions, found {array.dtype} of "
+            f"shape {array.shape}."
+        )
+    return array
+
+
+def _arrow(array: npt.NDArray[Any]) -> pa.Array:
+    """An array in the memory's own order of bytes, as a column."""
+    values = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    flat = pa.array(values.reshape(-1))
+    return flat if array.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
