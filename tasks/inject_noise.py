@@ -9,13 +9,14 @@ import pyarrow as pa
 
 from tasks import DatasetError, ParamsError
 from tasks.label_quality import noise
-from tasks.own_files.labels import class_indices, read_label_columns, row_keys
+from tasks.own_files.ids import ID_COLUMNS
+from tasks.own_files.labels import GIVEN, read_labels
+from tasks.own_files.names import shown
 from tasks.params import InjectNoise, Params
 from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, HELD_OUT, SPLIT_ROWS
 from tasks.tables.facts import read_facts
 from tasks.tables.io import make_table, read_table, write_table
 from tasks.tables.joins import join, locate
-from tasks.tables.keys import example_ids_of
 from tasks.tables.schemas import column_array
 
 _NONE = -1
@@ -125,8 +126,8 @@ def read_given_labels(
 ) -> npt.NDArray[np.int16]:
     """(N,) the labels of rows `ids` (N,) from a person's table in `folder`, whatever the order there.
 
-    The table has the columns `example_id`, which is what the owner calls the rows (`keys`, (N,)), and
-    `given_label`: class indices or class names; `class_indices` says which.
+    The table has ids, which are what the owner calls the rows (`keys`, (N,)), and the column `given_label`:
+    class indices or class names; `class_indices` says which.
 
     Raises:
         DatasetError: the file lies outside `folder`, is missing or unreadable, lacks a column, holds a label
@@ -141,23 +142,21 @@ def read_given_labels(
         raise DatasetError(f"inject_noise.path: expected a file inside {folder}, found {name}.")
     if not is_file:
         raise DatasetError(f"inject_noise.path: expected the file {folder / name}, found none.")
-    where, needed, is_csv = str(folder / name), ("example_id", "given_label"), path.suffix == ".csv"
-    table = read_label_columns(path, is_csv, "given_label", needed, where, keys_as_text=True)
-    labels = table.column("given_label")
-    if labels.null_count:
-        raise DatasetError(f"{where}: expected a label in every row, found {labels.null_count} empty cells.")
-    found = row_keys(table.column("example_id"), where)
-    if is_csv:
-        found = [key.strip() for key in found]
-    found_ids = example_ids_of(found, where)
-    for expected, kind, these, all_keys, others in (
-        ("rows that the training set has", "unknown", found_ids, found, ids),
-        ("a label for every training row", "missing", ids, keys, found_ids),
+    where = folder / name
+    labels = read_labels(where, class_names, GIVEN)
+    if labels.ids is None:
+        raise DatasetError(
+            f"{where}: expected ids of the rows (a column {' or '.join(ID_COLUMNS)}), found none."
+        )
+    found_ids = labels.ids.example_id
+    for expected, kind, these, others, keys_at in (
+        ("rows that the training set has", "unknown", found_ids, ids, labels.ids.keys),
+        ("a label for every training row", "missing", ids, found_ids, keys.take),
     ):
         lacking = np.flatnonzero(~np.isin(these, others))
         if len(lacking):
             raise DatasetError(
                 f"{where}: expected {expected}, found {len(lacking):,} {kind}, the first "
-                f"{all_keys[int(lacking[0])]}."
+                f"{shown(keys_at(lacking[:1])[0].as_py())}."
             )
-    return class_indices(labels, class_names, where)[locate(found_ids, ids)]
+    return labels.indices[locate(found_ids, ids)]

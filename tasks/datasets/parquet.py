@@ -19,7 +19,8 @@ from pydantic import model_validator
 
 from tasks import DatasetError
 from tasks.contents import OF_KIND, Examples, Fetch
-from tasks.own_files.labels import class_indices, row_keys
+from tasks.own_files.ids import row_keys
+from tasks.own_files.labels import class_indices
 from tasks.sections import Section
 from tasks.tables.catalog import SPLITS
 from tasks.tables.facts import DatasetFacts

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,6 +109,17 @@ def read_ids(file: OwnFile) -> Ids | None:
     return Ids(file.path, column, tuple(unused), ids, None)
 
 
+def row_keys(column: pa.ChunkedArray, where: str) -> list[str]:
+    """(N,) what the owner calls each row, from a column of ids that was read already.
+
+    Raises:
+        DatasetError: see `read_ids`.
+    """
+    with readable(where, "column of ids"):
+        keys = _join(_keys(column, 0, where).chunks)
+        return list(map(str, keys.to_pylist()))
+
+
 class Rows(Protocol):
     """A file of rows: their ids where it has them, and their number where it is known."""
 
@@ -179,6 +191,11 @@ def _read_keys(file: OwnFile, column: str) -> pa.Array:
     for portion in file.portions([column], as_text=True):
         chunks += _keys(portion.column(column), done, file.path).chunks
         done += portion.num_rows
+    return _join(chunks)
+
+
+def _join(chunks: Sequence[pa.Array]) -> pa.Array:
+    """Parts of a column as one: int64 where all of it is, text otherwise."""
     if all(pa.types.is_integer(chunk.type) for chunk in chunks):
         return pa.concat_arrays(chunks) if chunks else pa.array([], pa.int64())
     keys = pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in chunks])
@@ -193,7 +210,7 @@ def _as_numbers(keys: pa.Array | pa.ChunkedArray, pattern: str) -> pa.Array | pa
     return keys
 
 
-def _keys(column: pa.ChunkedArray, first_row: int, path: Path) -> pa.ChunkedArray:
+def _keys(column: pa.ChunkedArray, first_row: int, path: Path | str) -> pa.ChunkedArray:
     """A part of a column as int64 or text, without blanks around."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

@@ -1,200 +1,201 @@
-"""Labels from a person's own CSV or Parquet file, as class indices, and the keys of their rows."""
+"""Labels from a person's own file, as class indices."""
 
+import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from tasks import DatasetError
+from tasks.own_files.columns import ARRAY, is_text, open_file, readable
+from tasks.own_files.ids import Ids, read_ids
+from tasks.own_files.names import listed, nfc, shown
 
+GIVEN, TRUE = "given_label", "true_label"
 UNKNOWN = -1
 """In the place of a class index: the file says nothing of this row."""
 MOST_CLASSES = 2**15 - 1
 """Class indices are kept in int16."""
-_SHOWN = 5
-# Longer runs of digits are no class index, and name nothing that one could be mistaken for.
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
+# Longer runs of digits are no class index, and name nothing that one could be mistaken for. 1,0 is 1, but
+# 1,000 may be a thousand.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*|,0)?")
+_TRUTH = {"false": 0, "true": 1}
 
 
-def read_label_columns(
-    path: Path, is_csv: bool, label: str, needed: Sequence[str], where: str, *, keys_as_text: bool = False
-) -> pa.Table:
-    """`label` and, where the file has it, `example_id`; nothing else is held in memory.
+@dataclass(frozen=True)
+class Labels:
+    """Class indices (N,) or `UNKNOWN` and, where the file has them, the ids of the rows."""
 
-    Labels of a CSV come as text, since `01`, `True`, `NA` and dates may be names of classes; so does
-    `example_id` with `keys_as_text`. An empty cell is null.
+    path: Path
+    indices: npt.NDArray[np.int16]
+    ids: Ids | None
+
+    @property
+    def n_rows(self) -> int:
+        """N."""
+        return len(self.indices)
+
+
+def read_labels(path: Path, names: Sequence[str], column: str) -> Labels:
+    """The labels in `column`, as class indices, in the order of the file; a .npy file holds nothing else.
+
+    Only a true label may be `UNKNOWN`.
 
     Raises:
-        DatasetError: the file is not readable, or a column of `needed` is not there once.
+        DatasetError: the file is missing or not readable, or a label is no class.
     """
-    if is_csv:
-        schema = csv_schema(path, where)
-    else:
-        with readable(where, "parquet"), pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            schema.names  # noqa: B018  # decodes them
-    names = [name.strip() for name in schema.names]
-    wanted = [name for name in ("example_id", label) if name in names]
-    if any(names.count(name) != 1 for name in {*wanted, *needed}):
+    file = open_file(path)
+    found = ARRAY if file.kind == "npy" else column
+    if found not in file.names:
+        raise DatasetError(f"{path}: expected the column {column}, found {listed(file.names, 10)}.")
+    with readable(path, file.form):
+        portions = (portion.column(found) for portion in file.portions([found], as_text=True))
+        indices = _indices(portions, names, str(path))
+    if column == GIVEN and (indices == UNKNOWN).any():
         raise DatasetError(
-            f"{where}: expected the column{'s' if len(needed) > 1 else ''} {' and '.join(needed)} once"
-            f"{' each' if len(needed) > 1 else ''}, found {listed(names, 10)}."
+            f"{path}: expected a class index or name in every row of column {column}, found none in row "
+            f"{np.argmax(indices == UNKNOWN)}."
         )
-    columns = [schema.names[names.index(name)] for name in wanted]
-    texts = [column for name, column in zip(wanted, columns, strict=True) if name == label or keys_as_text]
-    with readable(where, "csv" if is_csv else "parquet"):
-        if is_csv:
-            options = pacsv.ConvertOptions(
-                include_columns=columns,
-                column_types=dict.fromkeys(texts, pa.large_string()),
-                null_values=[""],
-                strings_can_be_null=True,
-            )
-            table = pacsv.read_csv(path, convert_options=options)
-        else:
-            # No `pq.read_table`: it would look for columns in the names of folders.
-            with pq.ParquetFile(path) as file:
-                table = file.read(columns)
-    return table.select(columns).rename_columns(wanted)
-
-
-def csv_schema(path: Path, where: str) -> pa.Schema:
-    """The columns of a CSV file as its first block shows them.
-
-    Raises:
-        DatasetError: the file is not readable, or its headings are not in UTF-8.
-    """
-    with readable(where, "csv"), pacsv.open_csv(path) as reader:
-        schema = reader.schema
-        schema.names  # noqa: B018  # decodes them
-    return schema
-
-
-@contextmanager
-def readable(where: str, kind: str) -> Iterator[None]:
-    """Turn complaints about a file into a `DatasetError` that names it."""
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"{where}: expected headings in UTF-8, found other bytes; save the file as UTF-8."
-        ) from error
-    except (pa.ArrowException, OSError) as error:
-        advice = "; save the file as UTF-8" if "invalid UTF8" in str(error) else ""
-        raise DatasetError(f"{where}: expected a readable {kind} file ({error}){advice}.") from error
-
-
-def row_keys(column: pa.ChunkedArray, where: str) -> list[str]:
-    """(N,) what the owner calls each row, from a column `example_id`.
-
-    Raises:
-        DatasetError: a cell is empty, or holds neither a whole number nor text in UTF-8.
-    """
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if not (pa.types.is_integer(column.type) or _is_text(column.type)) or column.null_count:
-        raise DatasetError(
-            f"{where}: expected whole numbers or texts in every cell of `example_id`, found {column.type} "
-            f"with {column.null_count} empty."
-        )
-    try:
-        return [str(key) for key in column.to_pylist()]
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{where}: expected `example_id` in UTF-8, found other bytes.") from error
+    return Labels(path, indices, read_ids(file))
 
 
 def class_indices(labels: pa.ChunkedArray, names: Sequence[str], where: str) -> npt.NDArray[np.int16]:
-    """(N,) the class index of each label, `UNKNOWN` for a null.
+    """(N,) the class index of each label, `UNKNOWN` for a null or a NaN.
 
-    Text is matched with `names` first. Whole numbers, or texts of which none is a name and all are whole
-    numbers, are indices, unless the names are whole numbers too and others than 0, 1, 2, ...: then a number
-    might mean either.
+    Text is matched with `names` first, in NFC. Whole numbers (3.0 is 3), or texts of which none is a name and
+    all are whole numbers, are indices, unless the names are whole numbers too and others than 0, 1, 2, ...:
+    then a number might mean either. True and false, in any case of letters, are the classes that are called
+    so, or those called 1 and 0.
 
     Raises:
         DatasetError: a label is no class, or might be either of two; names the first such row. Or there are
             more than `MOST_CLASSES`.
     """
+    return _indices([labels], names, where)
+
+
+def _indices(portions: Iterable[pa.ChunkedArray], names: Sequence[str], where: str) -> npt.NDArray[np.int16]:
+    """`class_indices` of a column in portions."""
     if len(names) > MOST_CLASSES:
         raise DatasetError(
             f"{where}: expected labels of at most {MOST_CLASSES:,} classes, found {len(names):,}."
         )
-    if pa.types.is_dictionary(labels.type):
-        labels = labels.cast(labels.type.value_type)
-    is_text = _is_text(labels.type)
-    if not (is_text or pa.types.is_integer(labels.type)):
+    meaning_of = _Meanings(names)
+    parts = [np.empty(0, dtype=np.int16)]
+    # The first row of each kind, and its label.
+    first: dict[_Kind, tuple[int, str]] = {}
+    done = 0
+    for labels in portions:
+        found, places = _encode(labels, where)
+        meanings = [meaning_of(label) for label in found]
+        kinds = np.array([kind for kind, _ in meanings], dtype=np.int8)[places]
+        for kind in np.unique(kinds):
+            row = int(np.argmax(kinds == kind))
+            first.setdefault(_Kind(kind), (done + row, shown(found[places[row]])))
+        _check_kinds(first, names, where)
+        parts.append(np.array([index for _, index in meanings], dtype=np.int16)[places])
+        done += len(labels)
+    return np.concatenate(parts)
+
+
+class _Kind(IntEnum):
+    """What a label may be."""
+
+    NOTHING = 0
+    NAME = 1
+    INDEX = 2
+    NO_CLASS = 3
+
+
+def _check_kinds(first: Mapping[_Kind, tuple[int, str]], names: Sequence[str], where: str) -> None:
+    """Check that all labels are names, or all are indices.
+
+    Raises:
+        DatasetError: they are not, or names of classes look like indices of others.
+    """
+    if _Kind.NO_CLASS in first:
+        row, label = first[_Kind.NO_CLASS]
         raise DatasetError(
-            f"{where}: expected class indices (integers) or names (text), found {labels.type}."
+            f"{where}: expected labels among the {len(names)} classes {listed(names)} or their indices, "
+            f"found {label} in row {row}."
         )
-    encoded = (labels.cast(pa.large_string()) if is_text else labels).combine_chunks().dictionary_encode()
-    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    found = encoded.dictionary.to_pylist()
-    places = encoded.indices.fill_null(len(found)).to_numpy()
-    indices = _indices_of_names(found, names) if is_text else [UNKNOWN] * len(found)
-    is_named = np.array(indices, dtype=np.int64) != UNKNOWN
-    if is_named.any() and not is_named.all():
-        row, first = _first_row(~is_named, places), _first_row(is_named, places)
-        raise DatasetError(
-            f"{where}: expected the name of a class ({listed(names)}) in every row, as in row {first}, found "
-            f"{_shown(found[places[row]])} in row {row}."
-        )
-    if not is_named.any():
-        numbers = [_number(str(label)) for label in found]
-        if found and None not in numbers and _are_other_numbers(names):
+    if _Kind.INDEX in first:
+        row, label = first[_Kind.INDEX]
+        if _Kind.NAME in first:
+            raise DatasetError(
+                f"{where}: expected the name of a class ({listed(names)}) in every row, as in row "
+                f"{first[_Kind.NAME][0]}, found {label} in row {row}."
+            )
+        if _are_other_numbers(names):
             raise DatasetError(
                 f"{where}: expected the names of the classes ({listed(names)}), which are numbers but not "
-                f"their indices, found {found[0]}, which might mean either; give the names as they are, as "
-                "text."
+                f"their indices, found {label} in row {row}, which might mean either. Give the names as "
+                "they are, as text."
             )
-        in_range = [number is not None and 0 <= number < len(names) for number in numbers]
-        if not all(in_range):
-            row = _first_row(~np.array(in_range), places)
+
+
+class _Meanings:
+    """What labels mean, given the names of the classes."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._n_classes = len(names)
+        self._index_of = {nfc(name): index for index, name in enumerate(names)}
+        folded = [name.casefold() for name in names]
+        self._index_of_truth = {word: folded.index(word) for word in _TRUTH if folded.count(word) == 1}
+        self._are_0_and_1 = list(names) == ["0", "1"]
+
+    def __call__(self, label: str | float | None) -> tuple[_Kind, int]:
+        """The kind of a label, and its class index or `UNKNOWN`."""
+        if label is None or label != label:
+            return _Kind.NOTHING, UNKNOWN
+        if isinstance(label, str):
+            text = label.strip()
+            for name in (nfc(label), nfc(text)):
+                if name in self._index_of:
+                    return _Kind.NAME, self._index_of[name]
+            word = text.casefold()
+            if word in self._index_of_truth:
+                return _Kind.NAME, self._index_of_truth[word]
+            number = _TRUTH[word] if word in _TRUTH and self._are_0_and_1 else _number(text)
+        else:
+            number = int(label) if math.isfinite(label) and label == int(label) else None
+        if number is None or not 0 <= number < self._n_classes:
+            return _Kind.NO_CLASS, UNKNOWN
+        return _Kind.INDEX, number
+
+
+def _encode(labels: pa.ChunkedArray, where: str) -> tuple[list[str | float | None], npt.NDArray[np.integer]]:
+    """The different labels of a column, and for each of its rows (N,) its label's place among them."""
+    if pa.types.is_dictionary(labels.type):
+        labels = labels.cast(labels.type.value_type)
+    kind = labels.type
+    with readable(where, "column of labels"):
+        if is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
+            labels = labels.cast(pa.large_string())
+        elif pa.types.is_floating(kind):
+            labels = labels.cast(pa.float64())
+        elif not pa.types.is_integer(kind):
             raise DatasetError(
-                f"{where}: expected labels among the {len(names)} classes {listed(names)} or their indices, "
-                f"found {_shown(found[places[row]])} in row {row}."
+                f"{where}: expected labels that are names (text), class indices (whole numbers) or true and "
+                f"false, found {kind}."
             )
-        indices = [number for number in numbers if number is not None]
-    values: npt.NDArray[np.int16] = np.array([*indices, UNKNOWN], dtype=np.int16)[places]
-    return values
-
-
-def _indices_of_names(found: Sequence[str], names: Sequence[str]) -> list[int]:
-    index_of = {name: index for index, name in enumerate(names)}
-    return [index_of.get(text, index_of.get(text.strip(), UNKNOWN)) for text in found]
+        encoded = labels.combine_chunks().dictionary_encode()
+        encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+        found = encoded.dictionary.to_pylist()
+    return [*found, None], encoded.indices.fill_null(len(found)).to_numpy()
 
 
 def _number(text: str) -> int | None:
     """The whole number that a text is."""
-    text = text.strip()
-    return int(text.split(".")[0]) if _WHOLE.fullmatch(text) else None
+    return int(re.split("[.,]", text)[0]) if _WHOLE.fullmatch(text) else None
 
 
 def _are_other_numbers(names: Sequence[str]) -> bool:
     """Whether all names are whole numbers, but not each its own index."""
-    numbers = [_number(name) for name in names]
+    numbers = [_number(name.strip()) for name in names]
     return None not in numbers and numbers != list(range(len(names)))
-
-
-def _first_row(is_meant: npt.NDArray[np.bool_], places: npt.NDArray[np.integer]) -> int:
-    """The first row whose label is meant; nulls never are."""
-    return int(np.flatnonzero(np.append(is_meant, False)[places])[0])
-
-
-def listed(names: Sequence[str], n_shown: int = _SHOWN) -> str:
-    """The first names, for a sentence."""
-    return f"{', '.join(names[:n_shown])}{', ...' if len(names) > n_shown else ''}"
-
-
-def _shown(label: int | str) -> str:
-    return str(label) if str(label).strip() else repr(label)
-
-
-def _is_text(found: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found)
-    )
