@@ -3,9 +3,10 @@
 import json
 import math
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,41 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_paths(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """`atomic_path` of files that belong together: if one cannot be put in place, all are what they were.
+
+    They are put in place one after the other, so a kill may part them.
+    """
+    with ExitStack() as stack:
+        for path in paths:
+            stack.enter_context(_unchanged_on_failure(path))
+        yield [stack.enter_context(atomic_path(path)) for path in paths]
+
+
+@contextmanager
+def _unchanged_on_failure(path: Path) -> Iterator[None]:
+    """If the block fails, `path` is the file that it was before, or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.with_name(f".before.{path.name}.tmp")
+    before.unlink(missing_ok=True)
+    if path.exists():
+        try:
+            os.link(path, before)
+        except OSError:  # not every file system has links
+            shutil.copy2(path, before)
+    try:
+        yield
+    except BaseException:
+        if before.exists():
+            before.replace(path)
+        else:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        before.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

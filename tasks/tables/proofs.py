@@ -1,13 +1,19 @@
-"""Digests that prove which rows a model learned from, and which predictions are out-of-fold."""
+"""Digests that prove which predictions are out-of-fold, and which tables belong together."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tasks import ArtifactError
+
 OUT_OF_FOLD = "out_of_fold"
 """Metadata of data/pred_probs.parquet: `folds_digest` of the rows that were proved to be out-of-fold."""
+
+MARK = "import"
+"""Metadata of the tables that `import-probs` wrote together: one digest of all that it read."""
 
 
 def folds_digest(ids: npt.NDArray[Any], folds: npt.NDArray[Any]) -> str:
@@ -37,3 +43,24 @@ class FoldsDigest:
 def rows_digest(ids: npt.NDArray[Any]) -> str:
     """sha256 of a set of example ids, whatever their order."""
     return hashlib.sha256(np.sort(ids).astype("<i8").tobytes()).hexdigest()
+
+
+def check_same_import(marks: Mapping[str, str | None]) -> None:
+    """Check that tables were written by one run of `import-probs`, or none of them was.
+
+    Args:
+        marks: what the metadata of each file says under `MARK`, by the file's path.
+
+    Raises:
+        ArtifactError: they were not, as where a run was killed before all its tables were in place.
+    """
+    first_of: dict[str | None, str] = {}
+    for path, mark in marks.items():
+        first_of.setdefault(mark, path)
+    if len(first_of) > 1:
+        one, other, *_ = first_of.values()
+        raise ArtifactError(
+            f"{other}: expected a table that `import-probs` wrote together with {one}, found one of another "
+            "run; its rows may be others. Run `import-probs` again, as before (`dvc repro import_probs`, "
+            "where it is a stage)."
+        )
