@@ -1,0 +1,53 @@
+"""The pipeline of docs/own_probs.yaml, by real DVC."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from forms import write_form
+from small_runs import DVC, ENVIRONMENT, ROOT
+
+from benchmarks.workspaces import make_workspace
+from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES
+from tasks.tables.io import read_table
+
+NAMES = np.array(["ant", "bee", "cat"])
+
+
+def repro(folder: Path, *arguments: str) -> str:
+    command = [*DVC, "repro", *arguments]
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_names_of_files_may_hold_spaces_accents_and_marks(tmp_path: Path) -> None:
+    name = "Anna's (neue) Käfer & co; probs"
+    folder = tmp_path / f"workspace of {name}"
+    make_workspace(folder, {}, source=ROOT)
+    true = np.arange(300) % 3
+    given = np.where(np.arange(300) % 11 == 0, (true + 1) % 3, true)
+    keys = [f"site b/{k}.png" for k in range(300)]
+    wide = dict(zip(NAMES, np.where(np.eye(3)[true] > 0, 0.9, 0.05).T, strict=True))
+    inputs = folder / "inputs" / "probs"
+    probs = write_form(inputs, name, "european", {"id": keys} | wide)
+    labels = write_form(
+        inputs, f"{name} labels", "tsv", {"id": keys[::-1], "given_label": NAMES[given[::-1]]}
+    )
+    text = (ROOT / "docs" / "own_probs.yaml").read_text()
+    for variable, path in (("pred_probs", probs), ("labels", labels)):
+        before, _, after = text.partition(f"  - {variable}: ")
+        _, _, after = after.partition("\n")
+        text = f'{before}  - {variable}: "{path.relative_to(folder)}"\n{after}'
+    (folder / "dvc.yaml").write_text(text)
+    repro(folder)
+    issues = read_table(LABEL_ISSUES.at(folder), LABEL_ISSUES)
+    flagged = issues.filter(issues.column("is_issue")).column("key").to_pylist()
+    assert sorted(flagged) == sorted(np.array(keys)[given != true])
+    assert "up to date" in repro(folder)
+    # An import that was broken off is made again.
+    GIVEN_LABELS.at(folder).unlink()
+    assert "import_probs" in repro(folder)
+    assert GIVEN_LABELS.at(folder).exists()
