@@ -339,8 +339,8 @@ def score_stream(
     n_cells, cell_bytes = n_spaces * n_classes, 2 * 8 * (n_features + 1) ** 2
     at_once = min(max(memory_bytes // cell_bytes, 1), n_cells)
     importance, own, lowest = np.zeros(n_rows), np.zeros(n_rows), np.full(n_rows, np.inf)
-    for first in range(0, n_cells, at_once):
-        cells = range(first, min(first + at_once, n_cells))
+
+    def score(cells: range) -> None:
         moments = ClassMoments(len(cells), n_features)
         for block in read():
             cell, inside = _cells_of(block, n_classes, cells)
@@ -363,6 +363,10 @@ def score_stream(
                     found = each(partial(_lowest_of_piece, part, block.features), _pieces(members))
                     lowest[rows] = np.minimum(lowest[rows], np.concatenate([np.zeros(0), *found]))
             start += len(block.labels)
+
+    for first in range(0, n_cells, at_once):
+        # Moments and factors are gone with the call, before the next ones are made.
+        score(range(first, min(first + at_once, n_cells)))
     # Own and lowest may come from products of other shapes, which differ in the last bit.
     return importance, np.maximum(own - lowest, 0) if contrast else None
 
