@@ -12,11 +12,13 @@ _LEVELS = ((8, 8), (16, 6))
 _LAST_STEPS = 2
 # A pair that is less alike at the second size is given up.
 _LEAST_LIKENESS = 0.9
-_LEAST_OVERLAP = 0.7
+_LEAST_OVERLAP = 0.6
 # In half widths of a picture: one step, and all together.
 _LONGEST_STEP = 0.1
 _LONGEST_WAY = 0.25
 _BLUR_RADIUS = 2
+# Pixels at the edge of a picture that was moved show what was put there.
+_MARGIN = 2
 
 
 def correlate(first: Singles, second: Singles, inside: Bools | None = None) -> Singles:
@@ -29,7 +31,8 @@ def correlate(first: Singles, second: Singles, inside: Bools | None = None) -> S
         second: pictures.
         inside: (n, h, w) the pixels to compare; all where None.
     """
-    one, other = (_centre(pictures, inside).reshape(len(first), -1) for pictures in (first, second))
+    n_values = int(np.prod(first.shape[1:]))
+    one, other = (_centre(pictures, inside).reshape(-1, n_values) for pictures in (first, second))
     both, squared, other_squared = (
         np.einsum("np,np->n", *pair) for pair in ((one, other), (one, one), (other, other))
     )
@@ -67,7 +70,8 @@ def align(first: Singles, second: Singles) -> Singles:
         return likeness
     first, second = first[hopeful], second[hopeful]
     warp = _improve(grey[0][hopeful], grey[1][hopeful], warp[hopeful], _LAST_STEPS)
-    seen, inside = _sample(second, warp)
+    seen, inside = _sample(second, warp, margin=_MARGIN)
+    inside[:, :_MARGIN] = inside[:, -_MARGIN:] = inside[:, :, :_MARGIN] = inside[:, :, -_MARGIN:] = False
     found = np.minimum(correlate(first, seen, inside), correlate(detail(first), detail(seen), inside))
     likeness[hopeful] = np.where(inside.mean(axis=(1, 2)) >= _LEAST_OVERLAP, found, -1)
     return likeness
@@ -101,23 +105,23 @@ def _centre(pictures: Singles, inside: Bools | None) -> Singles:
     return centred
 
 
-def _sample(pictures: Singles, warp: Floats) -> tuple[Singles, Bools]:
-    """Pictures (n, C, h, w) seen through a warp, and (n, h, w) where the sight is on the picture.
+def _sample(pictures: Singles, warp: Floats, margin: int = 0) -> tuple[Singles, Bools]:
+    """Pictures (n, C, h, w) seen through a warp, and (n, h, w) where the sight is inside their margin.
 
     With coordinates from -1 to 1, a pixel at (y, x) is seen at (y + warp[0] y + warp[2], x + warp[1] x +
     warp[3]), by linear interpolation.
     """
-    down, inside_down = _interpolate(pictures.shape[2], warp[:, 0], warp[:, 2])
-    across, inside_across = _interpolate(pictures.shape[3], warp[:, 1], warp[:, 3])
+    down, inside_down = _interpolate(pictures.shape[2], warp[:, 0], warp[:, 2], margin)
+    across, inside_across = _interpolate(pictures.shape[3], warp[:, 1], warp[:, 3], margin)
     rows: Singles = down[:, None] @ pictures
     seen: Singles = rows @ across[:, None].swapaxes(2, 3)
     return seen, inside_down[:, :, None] & inside_across[:, None, :]
 
 
-def _interpolate(side: int, scale: Floats, shift: Floats) -> tuple[Singles, Bools]:
-    """(n, side, side) the weights of a line's pixels in each pixel seen, (n, side) which are on the line."""
+def _interpolate(side: int, scale: Floats, shift: Floats, margin: int) -> tuple[Singles, Bools]:
+    """(n, side, side) the weights of a line's pixels in each pixel seen, (n, side) which are inside."""
     position = ((1 + scale[:, None]) * _places(side) + shift[:, None] + 1) / 2 * side - 0.5
-    inside = (position >= -0.5) & (position <= side - 0.5)
+    inside = (position >= margin - 0.5) & (position <= side - margin - 0.5)
     position = np.clip(position, 0, side - 1)
     weights = np.maximum(0, 1 - np.abs(position[:, :, None] - np.arange(side)))
     return weights.astype(np.float32), inside

@@ -52,7 +52,7 @@ class TextFingerprints:
     Attributes:
         digests: (N, 2) of the content.
         forms: (N, 2) of the words in their order; see `words_of`.
-        numbers: (N, 2) of the set of numbers among them.
+        numbers: (N, 2) of the numbers among them, whatever their order.
         n_words: (N,).
         terms: (N, 2^22) sparse counts of words and pairs of words, by hash.
     """
@@ -88,7 +88,7 @@ def fingerprint_texts(texts: Sequence[str]) -> TextFingerprints:
         digests=hash_texts(texts),
         forms=hash_texts(" ".join(own) for own in words),
         numbers=hash_texts(
-            " ".join(sorted({word for word in own if not _LETTER.search(word)})) for own in words
+            " ".join(sorted(word for word in own if not _LETTER.search(word))) for own in words
         ),
         n_words=np.array([len(own) for own in words], dtype=np.int64),
         terms=csr_array(counter.transform(words)),
@@ -106,8 +106,8 @@ def near_texts(prints: TextFingerprints, rows: Ints) -> Links:
     """Links between near duplicates among the texts at `rows`; their ends count these.
 
     Candidates share rare words and pairs of words (cosine of TF-IDF). Near duplicates share, weighted by
-    TF-IDF, nearly all of the shorter text: so words may be added, but hardly one replaced, as "first case in
-    Kenya" and "first case in Ghana" are two things.
+    TF-IDF, nearly all of the shorter text: so many words may be added, but few replaced. All numbers are
+    the same: "50 new cases" and "70 new cases" are two reports.
 
     Args:
         prints: of all texts.

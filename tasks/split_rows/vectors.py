@@ -90,18 +90,22 @@ def least_ratio(distance: Floats, n_rows: int) -> float:
 
     Of rows that lie by chance, with m dimensions, the nearest is r times nearer than the next with
     probability r^-m: so r = (N / CHANCE)^(1 / m). Few dimensions give small gaps often, and ask for a large
-    one. m is what the rows have, not their columns (maximum likelihood: Levina, Bickel, "Maximum Likelihood
-    Estimation of Intrinsic Dimension", 2004, equation 8; here the median of 1 / m).
+    one. m is what the rows have, not their columns: j log(T_j+1 / T_j), with T_j the distance to the j-th
+    neighbour, has the mean 1 / m (the model of Levina, Bickel, "Maximum Likelihood Estimation of Intrinsic
+    Dimension", 2004). Only the farther half of the neighbours says it, as the nearer half may be copies.
 
     Args:
         distance: (N, k) of each row to its nearest neighbours, ascending.
         n_rows: N.
 
     Returns:
-        at least 2; infinite where there are fewer than three neighbours to tell from.
+        at least 2; infinite where there are fewer than four neighbours to tell from.
     """
-    usable = distance[(distance[:, 0] > 0) & (distance[:, -1] > distance[:, 0])]
-    if distance.shape[1] < 3 or not len(usable):
+    n_nearer = distance.shape[1] // 2
+    usable = distance[:, n_nearer - 1 :] if n_nearer > 1 else distance[:0]
+    usable = usable[usable[:, 0] > 0] if usable.size else usable
+    if not len(usable):
         return np.inf
-    inverse = np.log(usable[:, -1:] / usable[:, :-1]).sum(axis=1) / (distance.shape[1] - 2)
+    order = np.arange(n_nearer, distance.shape[1])
+    inverse = (order * np.log(usable[:, 1:] / usable[:, :-1])).mean(axis=1)
     return max(_LEAST_RATIO, float((n_rows / CHANCE) ** np.median(inverse)))
