@@ -41,7 +41,7 @@ from tasks.tables.files import atomic_path, write_json
 from tasks.tables.io import write_stream
 from tasks.tables.portions import Scratch, TableReader, available_cores, map_in_order
 from tasks.tables.probabilities import check_same_classes, rows_off_1
-from tasks.tables.proofs import OUT_OF_FOLD, FoldsDigest
+from tasks.tables.proofs import MARK, OUT_OF_FOLD, FoldsDigest, check_same_import
 from tasks.tables.schemas import column_array
 
 Result = TypeVar("Result")
@@ -89,6 +89,7 @@ def prune(params: Params, workspace: Path) -> None:
     facts = given.facts
     for n_classes in (predictions.facts.n_classes, *predictions.shape_of("pred_probs")):
         check_same_classes(facts, n_classes, predictions.where, _REMEDY)
+    check_same_import({table.where: table.metadata(MARK) for table in (predictions, given)})
     proved = check_proof(predictions)
     contradicting = read_contradictions(workspace, predictions, given, needed=proved)
     # Names of classes and files may look like markup.
@@ -174,6 +175,7 @@ def read_contradictions(
         return np.zeros(0, dtype=np.int64)
     splits = TableReader(path, SPLIT_ROWS, ["group"])
     check_same_classes(given.facts, splits.facts.n_classes, splits.where, SPLIT_ROWS.remedy)
+    check_same_import({table.where: table.metadata(MARK) for table in (given, splits)})
     # A group is called by the lowest id in it, so a row that has another id is one of several.
     copies: list[npt.NDArray[np.int64]] = [np.zeros((2, 0), dtype=np.int64)]
     for table in splits.portions():
@@ -530,6 +532,8 @@ def write_issues(
     true_counts: npt.NDArray[np.int64] | None = np.zeros_like(suggested_counts)
     doubts = Doubts()
     extra = {"filter_by": section.filter_by}
+    if mark := rows.given.metadata(MARK):
+        extra[MARK] = mark
     with write_stream(path, LABEL_ISSUES, rows.given.facts, extra) as append:
         for part, columns, part_scores, found in rows.map_parts(describe):
             append(columns)

@@ -23,6 +23,7 @@ from tasks.tables.files import write_json
 from tasks.tables.io import read_table, tensor_column, write_stream
 from tasks.tables.joins import join
 from tasks.tables.portions import TableReader
+from tasks.tables.proofs import MARK, check_same_import
 from tasks.tables.schemas import column_array
 
 # So many of the decisions that are not applied are named.
@@ -117,6 +118,8 @@ def read_evidence(workspace: Path, section: PseudoLabel) -> tuple[Evidence, Data
         ArtifactError: a table is missing or not what it should be.
     """
     path = LABEL_ISSUES.at(workspace)
+    tables = [TableReader(each.at(workspace), each, []) for each in (LABEL_ISSUES, PRED_PROBS, GIVEN_LABELS)]
+    check_same_import({table.where: table.metadata(MARK) for table in tables})
     columns = ["given_label", "suggested_label", "suggested_prob", "is_issue"]
     issues = read_table(path, LABEL_ISSUES, columns=columns)
     facts = read_facts(issues, str(path))
