@@ -20,6 +20,8 @@ from tasks import import_probs as module
 from tasks.command_line import main
 from tasks.label_quality.importance import ClassMoments, importance_of, leverage_of_given, whiten
 from tasks.own_files.vectors import NO_FOLD
+from tasks.params import load_params
+from tasks.prune import prune
 from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, SPLIT_ROWS
 from tasks.tables.facts import read_facts
 from tasks.tables.io import read_table
@@ -488,3 +490,16 @@ def test_a_file_where_the_folder_should_be_is_one_sentence(workspace, two_import
     assert "expected to write splits.parquet, given_labels.parquet, pred_probs.parquet here" in error
     assert error.count("\n") == 1
     assert (workspace / "data").read_text() == "mine"
+
+
+@pytest.mark.parametrize("left_behind", TABLES)
+def test_prune_refuses_a_table_of_another_import(workspace, probs, labels, left_behind):
+    np.save("probs.npy", probs)
+    for shift in (0, 1):
+        np.save("labels.npy", np.roll(labels, shift))
+        assert run("probs.npy", "labels.npy") == 0
+        if shift == 0:
+            other = left_behind.at(workspace).read_bytes()
+    left_behind.at(workspace).write_bytes(other)
+    with pytest.raises(ArtifactError, match="Run `import-probs` again"):
+        prune(load_params(ROOT / "params.yaml"), workspace)
