@@ -62,7 +62,9 @@ class Classifier(nn.Module):
 
     def features(self, content: Tensor) -> Tensor:
         """(N, D, ...) feature maps of raw content."""
-        features: Tensor = self.network((content.to(self.mean.dtype) - self.mean) / self.deviation)
+        # In place, for large pictures: the difference is of no use again.
+        normalised = (content.to(self.mean.dtype) - self.mean).div_(self.deviation)
+        features: Tensor = self.network(normalised)
         return features
 
     def forward(self, content: Tensor) -> Tensor:

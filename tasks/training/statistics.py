@@ -10,15 +10,8 @@ import numpy.typing as npt
 from tasks.contents import Features, Images
 from tasks.tables.facts import DatasetFacts
 
-_PORTION_BYTES = 2**22
 # A feature that never changes is divided by this, not by 0.
 _LEAST_DEVIATION = 1e-6
-
-
-def rows_at_once(content: Images | Features, most_bytes: int, most_rows: int) -> int:
-    """How many rows of `content` to take at once: at most `most_rows`, of about `most_bytes`, at least 1."""
-    row_bytes = math.prod(content.held.shape[1:]) * content.held.itemsize
-    return min(max(most_bytes // max(row_bytes, 1), 1), most_rows)
 
 
 def n_statistics(facts: DatasetFacts) -> int:
@@ -28,9 +21,13 @@ def n_statistics(facts: DatasetFacts) -> int:
     return facts.shape[2] if len(facts.shape) == 3 else 1
 
 
-def portions(content: Images | Features) -> Iterator[slice]:
-    """All rows in order, as slices of about 4 MB of content each."""
-    size = rows_at_once(content, _PORTION_BYTES, most_rows=max(len(content), 1))
+def portions(
+    content: Images | Features, most_bytes: int = 2**22, most_rows: int | None = None
+) -> Iterator[slice]:
+    """All rows in order, as slices of at most `most_rows` rows and about `most_bytes` of content."""
+    row_bytes = math.prod(content.held.shape[1:]) * content.held.itemsize
+    size = max(most_bytes // max(row_bytes, 1), 1)
+    size = size if most_rows is None else min(size, most_rows)
     for start in range(0, len(content), size):
         yield slice(start, min(start + size, len(content)))
 

@@ -17,7 +17,7 @@ import torch
 from dvclive.lightning import DVCLiveLogger
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tasks import TrainingError, plugins
 from tasks.contents import Content, Features, Images
@@ -28,7 +28,7 @@ from tasks.training.checkpoints import write_checkpoint
 from tasks.training.loop import Classifier, Prediction, Recipe, Training, learning_rates_of
 from tasks.training.progress import EpochProgress
 from tasks.training.protocol import Predictions, Rows, Run, Signals, check_content
-from tasks.training.statistics import moments, rows_at_once
+from tasks.training.statistics import moments, portions
 
 # Prediction holds no gradients, so larger batches fit and cost less a row; of large pictures fewer come.
 _PREDICT_ROWS = 1024
@@ -90,11 +90,9 @@ class TorchModel:
     def predict(self, content: Content) -> Predictions:
         """See `Model`."""
         content = check_content(content, self._facts)
-        loader = DataLoader(
-            _Content(content),
-            sampler=BatchSampler(range(len(content)), _predict_rows(content), drop_last=False),
-            batch_size=None,
-        )
+        # Of no rows, too, the network says how long their embeddings are.
+        chosen = list(portions(content, _PREDICT_BYTES, _PREDICT_ROWS)) or [slice(0, 0)]
+        loader = DataLoader(_Content(content), sampler=chosen, batch_size=None)
         with _flushed_denormals(), _quiet():
             trainer = self._trainer(logger=False, enable_progress_bar=False)
             batches = trainer.predict(Prediction(self._fitted(), self._recipe), loader)
@@ -224,13 +222,14 @@ def _to_tensor(content: Images | Features) -> Tensor:
 
 
 class _Content(Dataset[Tensor]):
-    """Content by whole batches of positions."""
+    """Content by whole batches."""
 
     def __init__(self, content: Images | Features) -> None:
-        self._content = content
+        # All rows as positions, which `take` then need not count for each batch.
+        self._content = content.take(slice(None))
 
-    def __getitem__(self, rows: list[int]) -> Tensor:
-        return _to_tensor(self._content.take(np.asarray(rows)))
+    def __getitem__(self, rows: slice) -> Tensor:
+        return _to_tensor(self._content.take(rows))
 
 
 class _Batches(Dataset[Batch]):
@@ -288,16 +287,9 @@ def _training_loader(
 
 def _loader(rows: Rows, facts: DatasetFacts) -> DataLoader[Batch]:
     """All rows in their order."""
-    size = _predict_rows(check_content(rows.content, facts))
-    places = [
-        Places(range(start, min(start + size, len(rows.content))))
-        for start in range(0, len(rows.content), size)
-    ]
+    chosen = portions(check_content(rows.content, facts), _PREDICT_BYTES, _PREDICT_ROWS)
+    places = [Places(range(each.start, each.stop)) for each in chosen]
     return DataLoader(_Batches(rows, None, facts), sampler=places, batch_size=None)
-
-
-def _predict_rows(content: Images | Features) -> int:
-    return rows_at_once(content, _PREDICT_BYTES, _PREDICT_ROWS)
 
 
 @contextmanager

@@ -72,6 +72,9 @@ def test_a_model_learns_and_gives_probabilities_in_the_rows_order(tmp_path: Path
     assert found.pred_probs.min() >= 0
     np.testing.assert_allclose(found.pred_probs.sum(axis=1), 1, atol=1e-5)
     assert accuracy(model, rows) > 0.7
+    none = model.predict(rows.content.take(slice(0, 0)))
+    assert none.pred_probs.shape == (0, 2)
+    assert none.embedding.shape == (0, found.embedding.shape[1])
     some = model.predict(rows.content.take(np.array([7, 3, 7])))
     np.testing.assert_allclose(some.pred_probs, found.pred_probs[[7, 3, 7]], atol=1e-5)
     np.testing.assert_allclose(some.embedding, found.embedding[[7, 3, 7]], atol=1e-4)

@@ -1,6 +1,7 @@
 """Moments by portions, against the whole array at once."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from small_trainings import facts_of
 
 from tasks.contents import Features, Images
 from tasks.training import statistics
-from tasks.training.statistics import moments, n_statistics, portions, rows_at_once, standardize
+from tasks.training.statistics import moments, n_statistics, portions, standardize
 
 SHAPES = st.sampled_from([(3, 5), (4, 2, 1), (2, 3, 3)])
 
@@ -21,7 +22,7 @@ def test_moments_of_pictures_are_those_of_each_channel(
 ) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "_PORTION_BYTES", portion)
+        patch.setattr(statistics, "portions", partial(portions, most_bytes=portion))
         found = moments(Images(pixels))
     channels = pixels.reshape(-1, shape[2] if len(shape) == 3 else 1).astype(np.float64)
     assert found[0].shape == found[1].shape == (n_statistics(facts_of(Images(pixels))),)
@@ -36,7 +37,7 @@ def test_moments_of_features_are_those_of_each(n: int, d: int, portion: int, see
     rng = np.random.default_rng(seed)
     values = (rng.normal(size=(n, d)) * 10.0 ** rng.integers(-3, 6, d) + 5).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "_PORTION_BYTES", portion)
+        patch.setattr(statistics, "portions", partial(portions, most_bytes=portion))
         mean, deviation = moments(Features(values))
     np.testing.assert_allclose(mean, values.astype(np.float64).mean(axis=0), rtol=1e-6)
     expected = np.maximum(values.astype(np.float64).std(axis=0), 1e-6)
@@ -49,22 +50,14 @@ def test_moments_see_the_chosen_rows_alone() -> None:
     assert (mean.item(), deviation.item()) == (3, 1)
 
 
-@given(st.integers(0, 100), st.integers(1, 400))
-def test_portions_are_all_rows_in_order(n: int, n_bytes: int) -> None:
+@given(st.integers(0, 100), st.integers(1, 400), st.none() | st.integers(1, 9))
+def test_portions_are_all_rows_in_order(n: int, n_bytes: int, n_rows: int | None) -> None:
     content = Images(np.zeros((n, 4, 5), dtype=np.uint8))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statistics, "_PORTION_BYTES", n_bytes)
-        found = list(portions(content))
+    found = list(portions(content, n_bytes, n_rows))
     assert [row for chosen in found for row in range(n)[chosen]] == list(range(n))
-    assert all(chosen.stop - chosen.start <= max(n_bytes // 20, 1) for chosen in found)
-
-
-def test_rows_at_once_follow_the_bytes_of_a_row() -> None:
-    mnist = Images(np.zeros((1, 28, 28), dtype=np.uint8))
-    photographs = Images(np.zeros((1, 128, 128, 3), dtype=np.uint8))
-    assert rows_at_once(mnist, 2**22, 1024) == 1024
-    assert rows_at_once(photographs, 2**22, 1024) == 2**22 // (128 * 128 * 3)
-    assert rows_at_once(photographs, 10, 1024) == 1
+    most = min(max(n_bytes // 20, 1), n_rows or n)
+    assert all(chosen.stop - chosen.start == most for chosen in found[:-1])
+    assert all(0 < chosen.stop - chosen.start <= most for chosen in found)
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])

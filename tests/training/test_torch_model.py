@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -161,7 +162,7 @@ def test_averaged_views_differ_from_one_and_are_probabilities(tmp_path: Path) ->
 
 def test_no_batch_holds_more_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither training nor prediction copies all rows at once."""
-    monkeypatch.setattr(statistics, "_PORTION_BYTES", 20 * 64)
+    monkeypatch.setattr(statistics, "portions", partial(statistics.portions, most_bytes=20 * 64))
     monkeypatch.setattr(torch_model, "_PREDICT_BYTES", 24 * 64)
     gathered = []
 
