@@ -1,3 +1,4 @@
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import percentileofscore
+from threadpoolctl import threadpool_limits
 
 from tasks.label_quality.importance import (
     Block,
@@ -402,3 +404,24 @@ def test_more_rows_than_a_class_has_cannot_be_removed():
 def test_moments_of_other_classes_or_features_do_not_merge():
     with pytest.raises(ValueError, match="4 classes and 2 features, found 4 and 3"):
         ClassMoments(4, 2).merge(ClassMoments(4, 3))
+
+
+def test_no_more_moments_and_factors_are_held_than_memory_was_given_for() -> None:
+    rng = np.random.default_rng(0)
+    n_rows, n_classes, n_features = 1_200, 60, 150
+    block = Block(
+        rng.normal(size=(n_rows, n_features)).astype(np.float32),
+        np.arange(n_rows) % n_classes,
+        np.zeros(n_rows, dtype=np.int64),
+    )
+    cell_bytes = 16 * (n_features + 1) ** 2
+    peaks = []
+    for n_cells in (60, 20):
+        tracemalloc.start()
+        options = {"contrast": True, "memory_bytes": n_cells * cell_bytes}
+        with threadpool_limits(1):
+            score_stream(lambda: [block], n_rows, n_classes, 1, n_features, **options)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # What is beside them, the block's copies, is the same.
+    assert peaks[0] - peaks[1] > 0.9 * 40 * cell_bytes
