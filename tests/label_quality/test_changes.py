@@ -5,15 +5,16 @@ from collections import Counter
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from evidence import make_evidence
 from hypothesis import example, given
 from scipy.stats import binom, binomtest, norm
-from tasks.pseudo_labels.selection import repair_labels
 
 from tasks.label_quality.changes import (
     ACTIONS,
     DROPPED,
     NO_LABEL,
     OUTCOMES,
+    action_indices,
     common_rows,
     derive_actions,
     find_changes,
@@ -25,6 +26,8 @@ from tasks.label_quality.changes import (
     sign_test,
     total_variation,
 )
+from tasks.pseudo_labels.threshold import repair
+from tasks.sections import Section
 
 
 def version(rng: np.random.Generator, n: int, n_classes: int = 3) -> dict[str, np.ndarray]:
@@ -79,16 +82,19 @@ def test_actions_are_those_that_the_repair_took(seed: int, otherwise: str, min_c
     n, n_classes = 50, 4
     probs = rng.dirichlet(np.full(n_classes, 0.5), n).astype(np.float32)
     is_issue = rng.random(n) < 0.5
-    repair = repair_labels(rng.integers(n_classes, size=n), probs, is_issue, min_confidence, otherwise)
-    found = derive_actions(
-        is_issue,
-        repair.keep,
-        np.where(repair.is_pseudo, "pseudo", "given"),
-        repair.soft_label.max(axis=1) < 1,
-    )
+    evidence = make_evidence(rng.integers(n_classes, size=n), probs, is_issue, min_confidence, otherwise)
+    made = repair(evidence, Section(), None, rng)
+    is_soft = np.zeros(n, dtype=bool)
+    is_soft[made.soft_rows] = made.soft_label.max(axis=1) < 1
+    found = derive_actions(is_issue, made.is_kept, made.source, is_soft)
     # A row whose probabilities are a single class trains on that class, whichever name that goes by.
-    certain = (repair.action == "softened") & (repair.soft_label.max(axis=1) == 1)
-    assert [ACTIONS[k] for k in found[~certain]] == repair.action[~certain].tolist()
+    certain = (made.action == "softened") & ~is_soft
+    assert [ACTIONS[k] for k in found[~certain]] == made.action[~certain].tolist()
+    np.testing.assert_array_equal([ACTIONS[k] for k in action_indices(made.action)], made.action)
+
+
+def test_an_action_that_a_method_named_is_another() -> None:
+    assert [ACTIONS[k] for k in action_indices(np.array(["kept", "set aside"]))] == ["kept", "other"]
 
 
 def test_what_a_person_decided_outranks_the_rest() -> None:
