@@ -296,7 +296,7 @@ def test_a_file_in_a_subfolder_is_found(workspace: Path) -> None:
         ([*TRAIN_IDS, 5, 4], "rows that the training set has, found 2 unknown, the first 5."),
         ([*TRAIN_IDS, IDS[45]], f"found 1 unknown, the first {IDS[45]}."),
         (TRAIN_IDS[2:], "a label for every training row, found 2 missing, the first 3."),
-        ([*TRAIN_IDS, 10, 3], "'3' twice (2 repeats in all)"),
+        ([*TRAIN_IDS, 10, 3], "found 3 in 2 rows"),
         ([*TRAIN_IDS[1:], "three"], "found 1 unknown, the first three."),
         ([*TRAIN_IDS[1:], 3.0], "found 1 unknown, the first 3.0."),
         ([], "found 40 missing, the first 3."),
@@ -307,7 +307,7 @@ def test_rows_that_are_too_many_too_few_or_twice_are_counted_and_one_is_named(
 ) -> None:
     put(workspace, ids, [0] * len(ids))
     found = refused(workspace, **noisy())
-    assert "labels.csv: expected " in found
+    assert "labels.csv" in found
     assert says in found
 
 
@@ -353,17 +353,18 @@ def test_a_path_that_no_file_can_have_is_refused(workspace: Path, path: str) -> 
 
 
 @pytest.mark.parametrize(
-    "header",
-    ["example_id", "given_label", "id,label", "example_id;given_label", "example_id,given_label,given_label"],
+    ("header", "says"),
+    [
+        ("example_id", "expected the column given_label, found example_id."),
+        ("id,label", "expected the column given_label, found id, label."),
+        ("given_label", "expected ids of the rows (a column example_id or id or key), found none"),
+        ("example_id,given_label,given_label", "found 'given_label' again"),
+    ],
 )
-def test_columns_that_are_missing_or_repeated_are_named_beside_those_found(
-    workspace: Path, header: str
-) -> None:
+def test_columns_that_are_missing_or_repeated_are_named(workspace: Path, header: str, says: str) -> None:
     cells = ",".join("1" * len(header.split(",")))
     (workspace / "inputs" / "labels" / "labels.csv").write_text(f"{header}\n{cells}\n")
-    found = refused(workspace, **noisy())
-    assert "expected the columns example_id and given_label once each" in found
-    assert f"found {', '.join(header.split(','))}." in found
+    assert says in refused(workspace, **noisy())
 
 
 @pytest.mark.parametrize("row", [("", 1), (3, ""), (None, 1), (3, None)])
@@ -371,7 +372,7 @@ def test_columns_that_are_missing_or_repeated_are_named_beside_those_found(
 def test_an_empty_cell_is_refused(workspace: Path, row: tuple[Any, Any], name: str) -> None:
     id_, label = (None if cell == "" and name.endswith("parquet") else cell for cell in row)
     put(workspace, [id_, *TRAIN_IDS[1:].tolist()], [label, *[1] * 39], name)
-    assert "1 empty" in refused(workspace, **noisy(path=name))
+    assert "found none in row 0" in refused(workspace, **noisy(path=name))
 
 
 def test_a_label_of_spaces_is_no_class(workspace: Path) -> None:

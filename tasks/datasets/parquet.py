@@ -72,7 +72,7 @@ def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:  # noqa: ARG
     values = _vectors(table.column(kind), kind, path)
     return Examples(
         facts=DatasetFacts("parquet", options.class_names, kind, values.shape[1:]),
-        key=row_keys(table.column("example_id"), str(path)),
+        key=row_keys(table.column("example_id"), f"{path}, column example_id"),
         split=_split(table, path) if "split" in names else np.repeat("train", table.num_rows),
         given_label=_labels(table, "given_label", options.class_names, path),
         true_label=_labels(table, "true_label", options.class_names, path),

@@ -98,7 +98,7 @@ def read_ids(file: OwnFile) -> Ids | None:
     column, *unused = columns
     where = f"{file.path}, column {shown(column)}"
     with readable(file.path, file.form):
-        keys = _read_keys(file, column)
+        keys = _read_keys(file, column, where)
         if is_text(keys.type):
             ids = example_ids_of(keys.to_pylist(), where)
             return Ids(file.path, column, tuple(unused), ids, keys)
@@ -184,12 +184,15 @@ def _pandas_index(file: OwnFile) -> list[str | range]:
     return [] if levels == {default: False} else list(levels)
 
 
-def _read_keys(file: OwnFile, column: str) -> pa.Array:
+def _read_keys(file: OwnFile, column: str, where: str) -> pa.Array:
     """(N,) int64 where all are whole numbers, text otherwise."""
     chunks: list[pa.Array] = []
     done = 0
     for portion in file.portions([column], as_text=True):
-        chunks += _keys(portion.column(column), done, file.path).chunks
+        keys = portion.column(column)
+        # Blanks after a separator are no part of what the owner calls a row.
+        keys = pc.utf8_trim_whitespace(keys) if file.kind == "csv" else keys
+        chunks += _keys(keys, done, where).chunks
         done += portion.num_rows
     return _join(chunks)
 
@@ -210,8 +213,8 @@ def _as_numbers(keys: pa.Array | pa.ChunkedArray, pattern: str) -> pa.Array | pa
     return keys
 
 
-def _keys(column: pa.ChunkedArray, first_row: int, path: Path | str) -> pa.ChunkedArray:
-    """A part of a column as int64 or text, without blanks around."""
+def _keys(column: pa.ChunkedArray, first_row: int, where: str) -> pa.ChunkedArray:
+    """A part of a column as int64 or text."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
@@ -222,7 +225,7 @@ def _keys(column: pa.ChunkedArray, first_row: int, path: Path | str) -> pa.Chunk
         if pc.all(is_whole).as_py() is not False:
             column = column.cast(pa.int64())
     elif is_text(kind):
-        column = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+        column = column.cast(pa.large_string())
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.large_string()), column)
         column = _as_numbers(column, _WHOLE)
     elif pa.types.is_unsigned_integer(kind):  # some are beyond int64
@@ -230,14 +233,14 @@ def _keys(column: pa.ChunkedArray, first_row: int, path: Path | str) -> pa.Chunk
     elif pa.types.is_integer(kind):
         column = column.cast(pa.int64())
     elif not pa.types.is_null(kind):
-        raise DatasetError(f"{path}: expected ids that are whole numbers or text, found {kind}.")
+        raise DatasetError(f"{where}: expected ids that are whole numbers or text, found {kind}.")
     if column.null_count:
         row = first_row + pc.index(column.is_null(), True).as_py()
-        raise DatasetError(f"{path}: expected an id in every row, found none in row {row}.")
+        raise DatasetError(f"{where}: expected an id in every row, found none in row {row}.")
     if pa.types.is_floating(column.type):
         row = first_row + pc.index(is_whole, False).as_py()
         raise DatasetError(
-            f"{path}: expected ids that are whole numbers or text, found {column[row - first_row]} in row "
+            f"{where}: expected ids that are whole numbers or text, found {column[row - first_row]} in row "
             f"{row}."
         )
     return column

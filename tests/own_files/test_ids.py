@@ -90,9 +90,7 @@ def test_types_of_ids(tmp_path: Path, column: pa.Array) -> None:
     pq.write_table(pa.table({"example_id": column}), tmp_path / "t.parquet")
     found = keys_of(ids_of(tmp_path / "t.parquet"))
     plain = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-    as_text = [
-        value.decode() if isinstance(value, bytes) else str(value).strip() for value in plain.to_pylist()
-    ]
+    as_text = [value.decode() if isinstance(value, bytes) else str(value) for value in plain.to_pylist()]
     assert found == [text.removesuffix(".0") for text in as_text]
 
 
@@ -100,7 +98,7 @@ def test_types_of_ids(tmp_path: Path, column: pa.Array) -> None:
     ("values", "words"),
     [
         (["a", None, "b"], "none in row 1"),
-        (["a", " ", "b"], "none in row 1"),
+        (["a", "", "b"], "none in row 1"),
         ([1.0, np.nan, 2.0], "none in row 1"),
         ([1.0, 0.5, 2.0], "0.5 in row 1"),
         ([1.0, 2.0, 1e30], "1e+30 in row 2"),
@@ -211,3 +209,10 @@ def test_files_of_other_rows_are_told_apart(tmp_path: Path) -> None:
         with pytest.raises(DatasetError) as error:
             check_same_rows(one, other)
         assert words in str(error.value)
+
+
+def test_blanks_around_an_id_are_no_part_of_it_in_a_csv_and_are_in_parquet(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("note, id\nx, 7\ny, a/b c.png \n")
+    assert keys_of(ids_of(tmp_path / "t.csv")) == ["7", "a/b c.png"]
+    pq.write_table(pa.table({"id": ["7 ", " "]}), tmp_path / "t.parquet")
+    assert keys_of(ids_of(tmp_path / "t.parquet")) == ["7 ", " "]
