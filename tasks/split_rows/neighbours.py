@@ -35,6 +35,8 @@ EXACT_ROWS = 200_000
 _SPARE = 8
 _FIRST_ROWS = 1024
 _TILE_ROWS = 4096
+_TYPICAL_ROWS = 1000
+_LONGEST = 1e18
 _UNIT_ROUNDOFF = 2.0**-24
 
 
@@ -75,7 +77,8 @@ def nearest(
         each: how to go over the blocks.
 
     Raises:
-        ValueError: `k` is out of range, the widths differ, a value is not finite, or a row has no direction.
+        ValueError: `k` is out of range, the widths differ, a value is not finite or too large, or a row has
+            no direction.
     """
     own = queries is None
     points = _Points.of(rows, metric)
@@ -157,10 +160,10 @@ class _Points:
 
     @classmethod
     def of(cls, rows: Singles, metric: Metric, origin: Floats | None = None) -> Self:
-        """`rows` (N, d) made ready; the origin is their mean where None is given.
+        """`rows` (N, d) made ready; the origin is among them where None is given.
 
         Raises:
-            ValueError: the widths differ, a value is not finite, or a row has no direction.
+            ValueError: the widths differ, a value is not finite or too large, or a row has no direction.
         """
         if rows.ndim != 2 or (origin is not None and rows.shape[1] != len(origin)):
             raise ValueError(f"rows must be a table as wide as the other, found the shape {rows.shape}")
@@ -172,9 +175,9 @@ class _Points:
         if not scale.all():
             raise ValueError("a row of zeros has no direction, so no cosine with another row")
         if origin is None:
-            origin = (
-                (rows / scale).mean(axis=0) if metric == "cosine" else rows.mean(axis=0, dtype=np.float64)
-            )
+            # Of some rows, and not the mean: one huge row would move it far from all others.
+            some = slice(None, None, max(len(rows) // _TYPICAL_ROWS, 1))
+            origin = np.median(rows[some] / scale[some], axis=0) if len(rows) else np.zeros(rows.shape[1])
         augmented = np.empty((len(rows), rows.shape[1] + 1), dtype=np.float32)
         squared = np.empty(len(rows))
         for start in range(0, len(rows), _TILE_ROWS):
@@ -182,6 +185,8 @@ class _Points:
             moved = rows[part] / scale[part] - origin
             augmented[part, :-1] = moved
             squared[part] = np.einsum("nd,nd->n", moved, moved)
+        if squared.max(initial=0) > _LONGEST**2:
+            raise ValueError(f"rows must be less than {_LONGEST:g} apart, or float32 cannot hold the square")
         augmented[:, -1] = squared / 2
         return cls(rows, scale, origin, augmented, np.sqrt(squared))
 

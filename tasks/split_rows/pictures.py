@@ -119,8 +119,7 @@ def near_pictures(
         likeness[tried] = np.maximum(likeness[tried], aligned)
     # Rounded: what is left of float32's rounding is no distance.
     links = Links(first, second, np.maximum(1 - likeness.astype(np.float64), 0).round(6))
-    complete = k == len(rows) - 1
-    links = links.take(stand_out(links, len(rows), limit=1 - LIKENESS, ratio=RATIO, complete=complete))
+    links = links.take(stand_out(links, len(rows), limit=1 - LIKENESS, ratio=RATIO))
     return Links(seen[links.first], seen[links.second], links.distance)
 
 

@@ -32,7 +32,7 @@ _N_TERMS = 2**22
 # Frequent terms are in so many pairs of texts that they choose none; in the decision they count.
 _MOST_TEXTS = 1000
 _LEAST_COSINE = 0.4
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = 256
 _PAIRS = 2**14
 
 # Also what stands for links and handles in published sets of tweets.
@@ -155,8 +155,10 @@ def _candidates(weights: Any, numbers: Ints) -> tuple[Ints, Ints]:
     found: list[tuple[Ints, Ints]] = []
     for start in range(0, unit.shape[0], _BLOCK_ROWS):
         cosine = (unit[start : start + _BLOCK_ROWS] @ turned).tocoo()
-        first, second = cosine.row.astype(np.int64) + start, cosine.col.astype(np.int64)
-        near = (first < second) & (cosine.data >= _LEAST_COSINE) & (numbers[first] == numbers[second])
+        alike = cosine.data >= _LEAST_COSINE
+        first, second = (ends[alike].astype(np.int64) for ends in (cosine.row, cosine.col))
+        first += start
+        near = (first < second) & (numbers[first] == numbers[second])
         found.append((first[near], second[near]))
     first, second = (np.concatenate(part) for part in zip(*found, strict=True))
     order = np.lexsort((second, first))

@@ -81,8 +81,7 @@ def near_vectors(prints: VectorFingerprints, rows: Ints, block_rows: int = 512, 
     difference = scaled[first].astype(np.float64) - scaled[second]
     links = Links(first, second, np.sqrt(np.einsum("pd,pd->p", difference, difference)))
     ratio = least_ratio(found.distance, len(rows))
-    complete = k == len(rows) - 1
-    return links.take(stand_out(links, len(rows), limit=LONGEST, ratio=ratio, complete=complete))
+    return links.take(stand_out(links, len(rows), limit=LONGEST, ratio=ratio))
 
 
 def least_ratio(distance: Floats, n_rows: int) -> float:

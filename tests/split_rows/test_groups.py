@@ -1,0 +1,81 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.split_rows.groups import Groups, group_rows, join
+from tasks.split_rows.links import Links
+
+
+def links_of(pairs):
+    ends = np.array(sorted({(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]}), dtype=np.int64)
+    ends = ends.reshape(-1, 2)
+    return Links(ends[:, 0], ends[:, 1], np.zeros(len(ends)))
+
+
+def steps_between(pairs, n_rows):
+    """(N, N) the least number of links from row to row; infinite where there is no way."""
+    steps = np.full((n_rows, n_rows), np.inf)
+    np.fill_diagonal(steps, 0)
+    for one, other in pairs:
+        if one != other:
+            steps[one, other] = steps[other, one] = 1
+    for middle in range(n_rows):
+        steps = np.minimum(steps, steps[:, middle, None] + steps[None, middle])
+    return steps
+
+
+pairs_of_rows = st.lists(st.tuples(st.integers(0, 14), st.integers(0, 14)), max_size=25)
+
+
+@given(pairs_of_rows)
+def test_groups_are_what_links_connect_where_there_are_no_chains(pairs):
+    steps = steps_between(pairs, 15)
+    group = join(links_of(pairs), 15)
+    for row in range(15):
+        connected = np.flatnonzero(np.isfinite(steps[row]))
+        has_centre = (steps[np.ix_(connected, connected)] <= 2).all(axis=1).any()
+        if has_centre:
+            assert (group[connected] == connected.min()).all()
+        mates = np.flatnonzero(group == group[row])
+        assert set(mates) <= set(connected)
+
+
+@given(pairs_of_rows)
+def test_every_group_has_a_centre_within_two_links_and_the_lowest_position_as_its_name(pairs):
+    steps = steps_between(pairs, 15)
+    group = join(links_of(pairs), 15)
+    for name in np.unique(group):
+        mates = np.flatnonzero(group == name)
+        assert mates.min() == name
+        assert (steps[:, mates] <= 2).all(axis=1).any()
+
+
+def test_a_long_chain_is_cut():
+    group = join(links_of([(row, row + 1) for row in range(999)]), 1000)
+    sizes = np.unique(group, return_counts=True)[1]
+    assert sizes.max() == 5
+    assert sizes.min() >= 2
+
+
+def test_a_group_of_many_copies_stays_whole():
+    pairs = [(0, row) for row in range(1, 5000)]
+    assert (join(links_of(pairs), 5000) == 0).all()
+
+
+def test_no_links_leave_every_row_alone():
+    assert join(Links.join(), 4).tolist() == [0, 1, 2, 3]
+
+
+def test_groups_are_named_by_the_lowest_id_and_say_how_their_rows_are_alike():
+    ids = np.array([10, 20, 30, 40, 50, 60])
+    first = np.array([0, 0, 2, 3, 4, 4])  # 20 has the content of 10, and 60 that of 50
+    found = group_rows(ids, first, links_of([(0, 3)]))
+    assert found.group.tolist() == [10, 10, 30, 10, 50, 50]
+    assert found.kind.tolist() == ["exact", "exact", "single", "near", "exact", "exact"]
+    assert found.sizes.tolist() == [3, 3, 1, 3, 2, 2]
+
+
+def test_an_empty_table_has_no_groups():
+    found = group_rows(np.empty(0, np.int64), np.empty(0, np.int64), Links.join())
+    assert isinstance(found, Groups)
+    assert len(found.group) == len(found.kind) == len(found.sizes) == 0
