@@ -8,6 +8,7 @@ server (`tasks.remote`) that imports torch and Lightning once.
 import argparse
 import atexit
 import gc
+import multiprocessing
 import os
 import re
 import secrets
@@ -24,11 +25,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from flows import FlowError, engines, pipeline
-from flows.prefect_server import open_server, server_answers
+from flows.prefect_server import open_server, server_answers, silence_prefect
 from flows.program import run_program
 from flows.progress import RunProgress
 from flows.record import Record, check_record, push_version, save_version
 from flows.results import REPORT, describe_results
+from flows.stranded import only_run
 from tasks import RelabelError
 from tasks.params import load_params
 
@@ -293,14 +295,19 @@ def clean_labels(
         compare: a version to compare the result with, such as `last`, the newest that is kept. A run that
             changed something shows on its page what; one that cannot be compared ends as well as any.
     """
+    starter = multiprocessing.parent_process()
+    if starter is not None and not starter.is_alive():
+        raise FlowError("The schedule (flows.serve) that started this run has ended.")
     check_options(workers, timeout_s)
     folder = Path(root).resolve()
     if push or record != "none":
         check_record(folder, record, push)
     # What is the last version now is not when this run is kept.
     base = None if compare is None else _revision(folder, compare)
-    with pipeline.only_flow(folder, wait):
+    # The terminal's lines go to stderr.
+    with silence_prefect(), pipeline.only_flow(folder, wait), only_run():
         engines.recover(folder)
+        pipeline.mend_locks(folder)
         if if_new_data:
             update(folder)
             new = pipeline.new_inputs(folder)
@@ -526,6 +533,7 @@ def _run(chosen: argparse.Namespace) -> int:
     check_options(chosen.workers, chosen.timeout_s)
     # What is wrong with the workspace or the options is said before Prefect starts.
     engines.check(chosen.engine, chosen.address)
+    pipeline.mend_locks(root)
     graph, fresh = pipeline.plan(root, chosen.until)
     for name in chosen.force:
         pipeline.matching(graph, name)

@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from flows import FlowError
+from tasks.dvc_lock import mend
 
 Outcome = Literal["Completed", "Restored"]
 Answer = TypeVar("Answer")
 
 # What DVC says when another process of DVC holds a file that it needs.
 _BUSY = re.compile(r"is busy|[Uu]nable to acquire lock")
+_HOLDER = re.compile(r"\s*\((PID \d+)\): ")
 # What it says after each stage about git and remotes.
 _HINT = re.compile(
     r"\s*(To (track|enable)|git add|dvc config core.autostage|Use `dvc push`|(Generating|Updating) lock|$)"
@@ -111,6 +113,16 @@ def is_fresh(root: Path, name: str) -> bool:
             repo, lambda: [each for each in repo.index.stages if _name(each) == name], list
         )
         return bool(stages) and not any(_changed(repo, stage) for stage in stages)
+
+
+def mend_locks(root: Path) -> None:
+    """Remove what DVCs that were killed, or a full disk, left in DVC's list of locks; say so.
+
+    Raises:
+        DamagedLockError: the list is damaged, and a DVC is at work.
+    """
+    for mended in mend(root):
+        print(mended, file=sys.stderr)
 
 
 def new_inputs(root: Path) -> list[str]:
@@ -279,8 +291,13 @@ def run_stage(
             raise StageError(f"{name} ran longer than timeout_s ({timeout_s:g} s) and was ended.")
         failure = next((fact["failure"] for fact in facts if fact["failure"]), None)
         if failure is None and process.returncode > 0 and any(_BUSY.search(line) for line in lines):
+            if mended := mend(root):
+                say(" ".join(mended))
+                continue
             wait_s = _WAITS_S[min(attempt, len(_WAITS_S) - 1)]
-            say(f"Another process of DVC is at work on the files of {name}; trying again in {wait_s} s.")
+            holders = "; ".join(dict.fromkeys(found[1] for line in lines if (found := _HOLDER.match(line))))
+            who = f"Another process of DVC ({holders})" if holders else "Another process of DVC"
+            say(f"{who} is at work on the files of {name}; trying again in {wait_s} s.")
             time.sleep(wait_s)
             continue
         last = [line for line in lines if line.strip() and not _NO_REASON.match(line)][-3:]

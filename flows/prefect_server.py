@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -93,6 +94,13 @@ def open_server(what: str) -> Iterator[None]:
         raise ServerLostError(
             f"the Prefect server {which} stopped answering. What is done is kept; run again{again}."
         ) from error
+
+
+@contextmanager
+def silence_prefect() -> Iterator[None]:
+    """Keep what Prefect prints from stdout: tracebacks, where its server does not answer, from any thread."""
+    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
+        yield
 
 
 def _start_server(what: str) -> str:

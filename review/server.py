@@ -21,12 +21,12 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
-from review.dvc_lock import wait_until_unread
 from review.ledger import Ledger
 from review.suspects import Contents, Wanted, read_suspects, signature_of
 from tasks import RelabelError
 from tasks.decisions.log import PATH, RELABELLING, Decision, append_decisions
 from tasks.decisions.provenance import current_revision
+from tasks.dvc_lock import wait_until_unread
 from tasks.page import environment
 
 _HERE = Path(__file__).parent
@@ -162,7 +162,8 @@ class Review:
 
         Raises:
             RelabelError: the issues were computed anew since, there is no such row or class, somebody else
-                decided since (`undo`), the file has a broken line, or DVC is busy with it. Nothing was added.
+                decided since (`undo`), the file has a broken line, DVC is busy with it or its list of locks
+                is damaged. Nothing was added.
         """
         if not wait_until_unread(self.root, PATH, _WAIT_SECONDS):
             raise ReviewError(f"DVC runs a stage that reads {PATH}; decide again when it has ended.")

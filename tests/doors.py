@@ -32,12 +32,14 @@ class Door:
         self.folder = folder
         self.environment = environment
 
-    def start(self, *arguments: str, command: list[str] = FLOW) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, command: list[str] = FLOW, output: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*command, *arguments],
             cwd=self.folder,
             env=self.environment,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,

@@ -26,6 +26,7 @@ from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError, pipeline
 from flows.clean_labels import StageRunner, main
 from flows.progress import RunProgress
+from tasks.dvc_lock import LIST
 
 pytestmark = pytest.mark.slow
 
@@ -126,7 +127,12 @@ def test_a_server_of_its_own_that_starts_too_late_is_one_sentence_and_leaves_no_
 
 def test_one_changed_value_reruns_the_same_stages_as_dvc_and_going_back_restores_them(done: Door) -> None:
     before = done.lock()
+    # A DVC that was killed, whose number this process has now.
+    holder = {"pid": os.getpid(), "cmd": "dvc repro"}
+    held = str(done.folder / "data" / "label_issues.parquet")
+    (done.folder / LIST).write_text(json.dumps({"write": {held: holder}}))
     log = done.flow("--set", "prune.filter_by=predicted_neq_given")
+    assert f"A DVC that was killed had left locks behind (PID {os.getpid()})" in log
     assert outcomes(log, "Completed") == {"prune", "pseudo_label", "retrain@cleaned", "report"}
     assert "filter_by: predicted_neq_given" in (done.folder / "params.yaml").read_text()
     assert "up to date" in done.dvc("repro")
@@ -197,9 +203,12 @@ def test_an_input_that_is_one_file_is_waited_for_too(tmp_path: Path) -> None:
 
 def test_until_and_force_behind_a_proxy(done: Door) -> None:
     done.environment = {**done.environment, **PROXIES, "NO_PROXY": "intranet.example"}
+    # What a full disk left.
+    (done.folder / LIST).write_text("")
     log = done.flow("--force", "prune", "--until", "pseudo_label")
     # The same bytes come out, so what follows stays fresh.
     assert outcomes(log, "Completed") == {"prune"}
+    assert f"{LIST} was damaged" in log
 
 
 def test_a_failed_fold_lets_its_sibling_finish_and_the_next_run_does_the_rest(done: Door) -> None:

@@ -1,34 +1,49 @@
 """Schedules: what parses, what is refused, and a real run that starts by itself and leaves a version."""
 
 import itertools
+import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
 
+import httpx
 import pytest
-from doors import Door, outcomes
+from doors import Door, make_waiting, outcomes
 from ruamel.yaml import YAML
-from small_runs import ROOT, SETTINGS
+from small_runs import ENVIRONMENT, ROOT, SETTINGS
 
 from benchmarks.chaos import processes
 from benchmarks.workspaces import make_workspace, set_params
-from flows import FlowError
+from flows import FlowError, pipeline
 from flows.clean_labels import clean_labels
 from flows.record import experiments, read_committed, save_version
-from flows.serve import main, parse_schedule
+from flows.serve import main, parse_schedule, take_over
 from tasks.decisions.log import PATH, Decision, append_decisions
 
 from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip  # after flows
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import (
+    TERMINAL_STATES,
+    ConcurrencyLimitStrategy,
+    ConcurrencyOptions,
+    FlowRun,
+    State,
+    StateType,
+)
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Pending, Running, Submitting
 
 SERVE = [sys.executable, "-m", "flows.serve"]
 
@@ -46,6 +61,12 @@ def test_cron_and_interval_carry_their_time_zone() -> None:
     [
         ("every night", None, "UTC", "--cron: expected five fields"),
         ("0 3 * * * * * *", None, "UTC", "--cron: expected five fields"),
+        # Seconds first, as Quartz and Spring write it.
+        ("0 0 3 * * *", None, "UTC", "--cron: expected five fields"),
+        ("61 3 * * *", None, "UTC", "--cron: expected five fields"),
+        ("0 3 31 2 *", None, "UTC", "--cron: expected a time that comes, found '0 3 31 2 *'"),
+        ("*/90 * * * *", None, "UTC", "--cron: expected a step of at most 60 minutes, found */90 in"),
+        ("0 0 */32 * *", None, "UTC", "--cron: expected a step of at most 31 days, found */32 in"),
         (None, "soon", "UTC", "--every: expected a whole number and s, m, h or d"),
         (None, "0s", "UTC", "--every: expected"),
         ("0 3 * * *", None, "Mars/Olympus", "--timezone: expected an IANA name"),
@@ -84,6 +105,15 @@ def test_a_schedule_without_a_server_says_how_to_start_one(
     assert "prefect server start --host 127.0.0.1" in capsys.readouterr().err
 
 
+def test_a_run_whose_schedule_died_before_it_began_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    starter = SimpleNamespace(is_alive=lambda: dead.poll() is None)
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: starter)
+    with pytest.raises(FlowError, match=r"The schedule .* that started this run has ended"):
+        clean_labels.fn()
+
+
 def git(folder: Path, *arguments: str) -> str:
     command = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
@@ -95,6 +125,65 @@ def prefect(environment: dict[str, str]) -> Iterator[SyncPrefectClient]:
     address = {PREFECT_API_URL: environment["PREFECT_API_URL"]}
     with temporary_settings(address), get_client(sync_client=True) as client:
         yield client
+
+
+def deploy(client: SyncPrefectClient, name: str, root: str) -> UUID:
+    """A deployment as `flows.serve` makes it."""
+    return client.create_deployment(
+        flow_id=client.create_flow(clean_labels),
+        name=name,
+        concurrency_limit=1,
+        concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        parameters={"root": root},
+    )
+
+
+def fall_due(client: SyncPrefectClient, deployment: UUID, *states: State) -> FlowRun:
+    """A new run of a deployment, whose runner told the server these states."""
+    run = client.create_flow_run_from_deployment(deployment)
+    for state in states:
+        client.set_flow_run_state(run.id, state)
+    return client.read_flow_run(run.id)
+
+
+def test_the_server_keeps_leases_on_the_disk(prefect: SyncPrefectClient) -> None:
+    settings = prefect.request("GET", "/admin/settings").json()["server"]["concurrency"]
+    assert settings["lease_storage"] == "prefect.server.concurrency.lease_storage.filesystem"
+    assert settings["initial_deployment_lease_duration"] == 60
+
+
+@pytest.mark.parametrize("reached", [[Pending()], [Pending(), Submitting()], [Pending(), Running()]])
+def test_a_schedule_ends_what_a_killed_one_left_at_work_and_frees_its_place(
+    prefect: SyncPrefectClient, tmp_path: Path, reached: list[State]
+) -> None:
+    deployment = deploy(prefect, f"left-{len(reached)}-{reached[-1].name}", str(tmp_path))
+    name = prefect.read_deployment(deployment).name
+    left = fall_due(prefect, deployment, *reached)
+    assert left.state_name == reached[-1].name
+    assert fall_due(prefect, deployment, Pending()).state_name == "Cancelled"
+    # An orphan that is still at work holds the workspace.
+    with pipeline.only_flow(tmp_path):
+        take_over(tmp_path, name)
+    assert prefect.read_flow_run(left.id).state_name == reached[-1].name
+    take_over(tmp_path, name)
+    assert prefect.read_flow_run(left.id).state_name == "Crashed"
+    assert fall_due(prefect, deployment, Pending(), Running()).state_name == "Running"
+
+
+def test_a_name_that_another_workspace_serves_is_refused(
+    prefect: SyncPrefectClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment = deploy(prefect, "shared", str(tmp_path / "first"))
+    take_over(tmp_path / "first", "shared")
+    with pytest.raises(
+        FlowError, match=f"--name shared: expected a name .* found the one of {tmp_path}/first"
+    ):
+        take_over(tmp_path / "second", "shared")
+    # Ctrl-C pauses a schedule: then the name is free.
+    prefect.pause_deployment(deployment)
+    take_over(tmp_path / "second", "shared")
+    assert f"shared was the schedule of {tmp_path}/first" in capsys.readouterr().err
+    take_over(tmp_path / "second", "new")
 
 
 def runs_of(client: SyncPrefectClient, deployment: str) -> list[FlowRun]:
@@ -167,10 +256,10 @@ def test_a_run_cancelled_on_the_page_leaves_no_process(done: Door, prefect: Sync
     assert not outcomes(done.flow(), "Completed")
 
 
-def working(folder: Path) -> set[str]:
-    """The modules whose processes work for a flow run in the workspace."""
+def working(folder: Path, words: Collection[str] = ("dvc", "tasks", "tasks.remote")) -> set[str]:
+    """Those of the words, modules, that processes which work for a flow run in the workspace have."""
     commands = [process.cmdline() for process in processes(folder)]
-    return {"dvc", "tasks", "tasks.remote"} & {word for command in commands for word in command}
+    return {*words} & {word for command in commands for word in command}
 
 
 def named(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
@@ -188,13 +277,20 @@ def test_a_worker_runs_what_prefect_yaml_deploys(done: Door, prefect: SyncPrefec
     for arguments in (
         ["work-pool", "create", "local", "--type", "process"],
         ["--no-prompt", "deploy", "--name", "nightly"],
-        ["deployment", "run", "clean-labels/nightly"],
         ["worker", "start", "--pool", "local", "--run-once"],
     ):
+        if arguments[0] == "worker":
+            # The run of a worker that was killed, whose lease has run out since.
+            deployment = named(prefect, "nightly")
+            left = fall_due(prefect, deployment.id, Pending(), Running())
+            limit = deployment.global_concurrency_limit.name
+            prefect.update_global_concurrency_limit(limit, GlobalConcurrencyLimitUpdate(active_slots=0))
+            prefect.create_flow_run_from_deployment(deployment.id)
         step = done.start(*arguments, command=command)
         log, _ = step.communicate(timeout=300)
         assert step.returncode == 0, log
-    (run,) = runs_of(prefect, "nightly")
+    dead, run = runs_of(prefect, "nightly")
+    assert (dead.id, dead.state_name) == (left.id, "Crashed")
     assert run.state is not None
     assert run.state.message is not None
     assert "1 of 12 stages were out of date. Kept as experiment relabel-" in run.state.message
@@ -282,3 +378,77 @@ def test_a_version_that_git_refuses_is_one_sentence(done: Door) -> None:
     (done.folder / ".git" / "index.lock").touch()
     with pytest.raises(FlowError, match="The version could not be kept: `git add` said: "):
         save_version(done.folder, "commit", "Nightly")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """The environment of a server and a schedule that share a new database."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/api"
+    # The shortest lease that there is, looked at each second.
+    short = {
+        "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "30",
+        "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "1",
+        "PREFECT_UI_ENABLED": "false",
+    }
+    return {**ENVIRONMENT, **short, "PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": url}
+
+
+def start_server(door: Door) -> subprocess.Popen[str]:
+    url = urlsplit(door.environment["PREFECT_API_URL"])
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+    server = door.start("--port", str(url.port), command=command, output=subprocess.DEVNULL)
+    health = f"{url.scheme}://{url.netloc}/api/health"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(health, trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    until(answers, server)
+    return server
+
+
+@pytest.mark.endurance
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [StateType.PENDING, StateType.RUNNING])
+@pytest.mark.parametrize("killed", ["all", "server and schedule", "server", "schedule"])
+def test_a_schedule_goes_on_after_a_power_cut(
+    home: dict[str, str], tmp_path: Path, killed: str, at: StateType
+) -> None:
+    door = make_waiting(tmp_path / "workspace", home)
+    address = {PREFECT_API_URL: home["PREFECT_API_URL"]}
+
+    def serve() -> subprocess.Popen[str]:
+        return door.start("--every", "10s", "--name", "cut", command=SERVE, output=subprocess.DEVNULL)
+
+    def states() -> dict[UUID, StateType]:
+        return {run.id: run.state.type for run in runs_of(client, "cut") if run.state is not None}
+
+    server = start_server(door)
+    served = serve()
+    try:
+        with temporary_settings(address), get_client(sync_client=True) as client:
+            begun = until(lambda: [run for run, state in states().items() if state == at], served)[0]
+            if at == StateType.RUNNING:
+                until(lambda: working(door.folder, ["wait.py"]), served)
+            for name, process in (("server", server), ("schedule", served)):
+                if killed == "all" or name in killed:
+                    process.kill()
+                    process.wait()
+            if killed == "all":
+                for left in processes(door.folder):
+                    left.kill()
+            (door.folder / "go").touch()
+            server = start_server(door) if server.poll() is not None else server
+            served = serve() if served.poll() is not None else served
+            # A later run runs, and then this one is not at work any more either.
+            until(lambda: StateType.COMPLETED in [states()[run] for run in states() if run != begun], served)
+            until(lambda: states()[begun] in TERMINAL_STATES, served, within_s=20)
+    finally:
+        for process in (served, server):
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(60)
+    door.assert_no_orphans()

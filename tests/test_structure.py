@@ -22,6 +22,7 @@ DISPATCH = {"tasks", "tasks.params", "tasks.plugins", "tasks.sections"}
 RUNNERS = {"__init__", "__main__", "command_line", "remote"}
 NO_STAGES = RUNNERS | {
     "contents",
+    "dvc_lock",
     "explain",
     "import_probs",
     "params",
