@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 # One call among the others, one of all that there are; and who else reads the list.
 USE = """
 import numpy as np
-from tasks.artifacts.tables import FILTER_COLUMNS
+from tasks.tables.catalog import FILTER_COLUMNS
 from tasks.label_quality.issues import find_label_issues
 from tasks.params import load_params
 from pathlib import Path

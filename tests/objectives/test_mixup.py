@@ -103,5 +103,5 @@ def test_it_trains_repeatably_and_otherwise_than_supervised_training(tmp_path: P
 
 @pytest.mark.parametrize("alpha", [0, -1, "much"])
 def test_an_alpha_that_is_none_is_refused(alpha: Any) -> None:
-    with pytest.raises(ValueError, match=r"mixup\.alpha"):
+    with pytest.raises(ValueError, match="alpha"):
         plugins.read_options("objectives", "mixup", {"alpha": alpha})

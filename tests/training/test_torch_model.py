@@ -439,7 +439,7 @@ def test_an_objective_gets_unlabelled_content(
 
 def test_an_objective_needs_a_model_that_trains_in_batches(tmp_path: Path) -> None:
     rows = bar_rows(4)
-    with pytest.raises(ParamsError, match=r"mixup.*nearest_mean"):
+    with pytest.raises(ParamsError, match=r"nearest_mean.*mixup"):
         build(tmp_path, rows.content, name="nearest_mean", objective="mixup")
     options = plugins.read_options("models", "convnet", None)
     build_model("convnet", facts_of(rows.content), options, run_of(tmp_path, objective="mixup"))
