@@ -33,6 +33,7 @@ from tasks.label_quality.changes import (
     total_variation,
 )
 from tasks.page import Content, read_contents
+from tasks.plugins import KINDS
 from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, TRAINING_SET
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.joins import locate
@@ -311,6 +312,9 @@ def _params_of(revision: Revision, notes: list[str]) -> dict[str, Any]:
     sections = {key.split(".")[0] for key in used}
     stale = sorted(key for key in wanted.keys() | used.keys() if key.split(".")[0] in sections)
     stale = [key for key in stale if key not in used or key not in wanted or used[key] != wanted[key]]
+    # Options of plug-ins that no stage used decide nothing.
+    plug_ins = {_plug_in(key) for key in used}
+    stale = [key for key in stale if _plug_in(key) is None or _plug_in(key) in plug_ins]
     if stale:
         said = ", ".join(f"{key} {show(used.get(key))}, now {show(wanted.get(key))}" for key in stale[:3])
         more = f" and {len(stale) - 3} more" if len(stale) > 3 else ""
@@ -333,6 +337,12 @@ def _params_of(revision: Revision, notes: list[str]) -> dict[str, Any]:
                 "`dvc checkout` restores the one of dvc.lock, `dvc repro` makes a new one."
             )
     return {key: value for key, value in wanted.items() if key.split(".")[0] not in sections} | used
+
+
+def _plug_in(key: str) -> str | None:
+    """`models.convnet` of `models.convnet.max_lr`; None where a parameter is no option of a plug-in."""
+    kind, name, *_ = [*key.split("."), ""]
+    return f"{kind}.{name}" if kind in KINDS else None
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

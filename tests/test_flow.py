@@ -216,10 +216,10 @@ def test_a_failed_fold_lets_its_sibling_finish_and_the_next_run_does_the_rest(do
     # A fault that a file outside the pipeline switches on, so that the code is the same in both runs.
     source.write_text(
         source.read_text().replace(
-            "    held_out = np.flatnonzero(in_fold)\n",
+            "    learned, held_out =",
             '    if fold == 1 and (workspace / "broken").exists():\n'
             '        raise ParamsError("Fold 1 is broken: mend it.")\n'
-            "    held_out = np.flatnonzero(in_fold)\n",
+            "    learned, held_out =",
         )
     )
     (done.folder / "broken").touch()
