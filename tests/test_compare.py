@@ -289,8 +289,8 @@ def test_the_rows_are_those_of_work_trees_that_were_checked_out(
         (other, [sum(column) for column in zip(*rows.flow, strict=True)]),
     ):
         actions = json.loads((folder / "metrics" / "training_set.json").read_text())["actions"]
-        names = ("trusted", "kept", "relabelled", "softened", "reviewed", "dropped")
-        assert dict(zip(names, counts, strict=True)) == {**actions, "reviewed": 0}
+        names = ("trusted", "kept", "relabelled", "softened", "reviewed", "dropped", "other")
+        assert dict(zip(names, counts, strict=True)) == {**actions, "reviewed": 0, "other": 0}
     one, two = (
         set(
             np.array(columns(folder, "label_issues")["example_id"])[
