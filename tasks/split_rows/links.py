@@ -55,7 +55,7 @@ def pair_up(index: Ints) -> tuple[Ints, Ints]:
     return first[first < second], second[first < second]
 
 
-def stand_out(links: Links, n_rows: int, *, limit: float, ratio: float) -> Bools:
+def stand_out(links: Links, n_rows: int, *, limit: float | Floats, ratio: float) -> Bools:
     """(P,) which links are much shorter than what is usual around their rows.
 
     Copies of a row are near it, and then comes a gap: the next row is at least `ratio` times as far. In a
@@ -67,17 +67,19 @@ def stand_out(links: Links, n_rows: int, *, limit: float, ratio: float) -> Bools
     Args:
         links: of each row, to its nearest rows, copies or not: they are what a copy is compared with.
         n_rows: N, of the table.
-        limit: no link is longer.
+        limit: no link is longer; one for all, or (P,).
         ratio: greater than 1. A row with short links alone has no gap: what comes next is not known.
     """
     rows = np.concatenate([links.first, links.second])
     distance = np.concatenate([links.distance, links.distance])
+    short = np.tile(links.distance <= limit, 2)
     order = np.lexsort((distance, rows))
-    rows, distance = rows[order], distance[order]
+    rows, distance, short = rows[order], distance[order], short[order]
     following = np.append(distance[1:], -np.inf)
     following[np.append(rows[1:] != rows[:-1], True)] = -np.inf
-    before_gap = (distance <= limit) & (following >= ratio * distance)
+    before_gap = short & (following >= ratio * distance)
     reach = np.full(n_rows, -np.inf)
     np.maximum.at(reach, rows[before_gap], distance[before_gap])
-    stands_out: Bools = links.distance <= np.minimum(reach[links.first], reach[links.second])
+    both = np.minimum(reach[links.first], reach[links.second])
+    stands_out: Bools = (links.distance <= limit) & (links.distance <= both)
     return stands_out

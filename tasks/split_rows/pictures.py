@@ -20,12 +20,16 @@ Bytes = npt.NDArray[np.uint8]
 Singles = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 THUMBNAIL_SIDE = 32
 """No side of a thumbnail is longer: 1 KB a channel for a row, whatever the picture takes."""
 LIKENESS = 0.9
 """Of near duplicates, the correlation of the pixels and that of their details are at least this."""
-RATIO = 3.0
+RICH = 250
+"""So many pixels of a thumbnail are more than a figure on an even ground (see `_hash`). Letters, digits and
+lone objects have fewer: many are alike, so that copies must be twice as alike, and they are not moved."""
+RATIO = 4.0
 """See `stand_out`: so many times farther than a copy is what is not one."""
 NEIGHBOURS = 16
 """Candidates for each row; so a picture may have 15 copies."""
@@ -95,32 +99,60 @@ def near_pictures(
         block_rows: see `nearest`.
         each: how to go over blocks of rows and of pairs.
     """
-    hashes, deviations = _hash(prints.thumbnails, rows)
+    hashes, deviations, figures = _hash(prints.thumbnails, rows)
     seen = np.flatnonzero(deviations >= _LEAST_DEVIATION)
     k = min(NEIGHBOURS, len(seen) - 1)
     if k < 1:
         return Links.join()
-    rows = rows[seen]
-    found = nearest(hashes[seen], k, metric="cosine", block_rows=block_rows, each=each)
-    index = found.index
-    own = np.arange(len(rows))[:, None]
-    # A row beside itself stands for no candidate.
-    moved = np.where(found.distance <= 1 - _LEAST_HASH_COSINE, index, own)[:, :_ALIGNED_NEIGHBOURS]
-    if features is not None and prints.shrunk:
-        by_features = _nearest_features(features[rows], min(_ALIGNED_NEIGHBOURS, k), block_rows, each)
-        index, moved = np.hstack([index, by_features]), np.hstack([moved, by_features])
-    first, second = pair_up(index)
-    likeness = _compare(prints.thumbnails, rows[first], rows[second], each)
+    rows, rich = rows[seen], figures[seen] >= RICH
+    own_features = features[rows] if features is not None and prints.shrunk else None
+    first, second, promising = _candidates(hashes[seen], k, own_features, block_rows, each)
+    links = Links(first, second, _distance(_compare(prints.thumbnails, rows[first], rows[second], each)))
+    both_rich = rich[first] & rich[second]
+    limit = np.where(both_rich, 1 - LIKENESS, (1 - LIKENESS) / 2)
     if prints.shrunk:
-        some_first, some_second = pair_up(moved)
-        tried = np.searchsorted(first * len(rows) + second, some_first * len(rows) + some_second)
-        tried = tried[likeness[tried] < LIKENESS]
-        aligned = _align(prints.thumbnails, rows[first[tried]], rows[second[tried]], each)
-        likeness[tried] = np.maximum(likeness[tried], aligned)
-    # Rounded: what is left of float32's rounding is no distance.
-    links = Links(first, second, np.maximum(1 - likeness.astype(np.float64), 0).round(6))
-    links = links.take(stand_out(links, len(rows), limit=1 - LIKENESS, ratio=RATIO))
+        movable = both_rich & (links.distance > limit)
+        links = _move(prints.thumbnails, rows, links, promising & movable, each)
+        # What stands out now must do so too once the other candidates are moved as it was.
+        near = stand_out(links, len(rows), limit=limit, ratio=RATIO)
+        ends = np.zeros(len(rows), dtype=bool)
+        ends[first[near]] = ends[second[near]] = True
+        rest = (ends[first] | ends[second]) & ~promising & movable
+        links = _move(prints.thumbnails, rows, links, rest, each)
+    links = links.take(stand_out(links, len(rows), limit=limit, ratio=RATIO))
     return Links(seen[links.first], seen[links.second], links.distance)
+
+
+def _candidates(
+    hashes: Singles, k: int, features: Singles | None, block_rows: int, each: Each
+) -> tuple[Ints, Ints, Bools]:
+    """Pairs to compare, sorted, and (P,) which are so promising that one is moved onto the other."""
+    found = nearest(hashes, k, metric="cosine", block_rows=block_rows, each=each)
+    own = np.arange(len(hashes))[:, None]
+    # A row beside itself is no pair.
+    close = np.where(found.distance <= 1 - _LEAST_HASH_COSINE, found.index, own)[:, :_ALIGNED_NEIGHBOURS]
+    index, promising = found.index, [close]
+    if features is not None:
+        promising.append(_nearest_features(features, min(_ALIGNED_NEIGHBOURS, k), block_rows, each))
+        index = np.hstack([index, promising[-1]])
+    first, second = pair_up(index)
+    some_first, some_second = pair_up(np.hstack(promising))
+    chosen = np.zeros(len(first), dtype=bool)
+    chosen[np.searchsorted(first * len(hashes) + second, some_first * len(hashes) + some_second)] = True
+    return first, second, chosen
+
+
+def _move(thumbnails: Bytes, rows: Ints, links: Links, chosen: Bools, each: Each) -> Links:
+    """The links with their distances once their pictures are moved onto each other, where this is less."""
+    first, second = rows[links.first[chosen]], rows[links.second[chosen]]
+    distance = links.distance.copy()
+    distance[chosen] = np.minimum(distance[chosen], _distance(_align(thumbnails, first, second, each)))
+    return Links(links.first, links.second, distance)
+
+
+def _distance(likeness: Singles) -> Floats:
+    """0 of pictures that look the same; rounded, as what is left of float32's rounding is no distance."""
+    return np.maximum(1 - likeness.astype(np.float64), 0).round(6)
 
 
 def _nearest_features(features: Singles, k: int, block_rows: int, each: Each) -> Ints:
@@ -134,17 +166,23 @@ def _nearest_features(features: Singles, k: int, block_rows: int, each: Each) ->
     return index
 
 
-def _hash(thumbnails: Bytes, rows: Ints) -> tuple[Singles, Floats]:
-    """(M, m) the low frequencies of the pictures at `rows`, and (M,) how much their pixels deviate."""
+def _hash(thumbnails: Bytes, rows: Ints) -> tuple[Singles, Floats, Floats]:
+    """Of the pictures at `rows`, (M, m) low frequencies, and (M,) how much and how widely pixels deviate.
+
+    How widely is a number of pixels: that of those which deviate, if all of these did equally (the
+    participation ratio, the squared sum over the sum of squares, of the squared deviations).
+    """
     down, across = (_cosines(side) for side in thumbnails.shape[2:])
     hashes = np.empty((len(rows), len(down) * len(across) - 1), dtype=np.float32)
-    deviations = np.empty(len(rows))
+    deviations, figures = np.empty(len(rows)), np.empty(len(rows))
     for part in _chunks(thumbnails, len(rows)):
         grey = thumbnails[rows[part]].mean(axis=1, dtype=np.float32)
         # The first coefficient is the mean of the pixels: brightness is nobody's mark.
         hashes[part] = (down @ grey @ across.T).reshape(len(grey), -1)[:, 1:]
-        deviations[part] = np.where(hashes[part].any(axis=1), grey.std(axis=(1, 2)), 0)
-    return hashes, deviations
+        power = (grey - grey.mean(axis=(1, 2), keepdims=True)).reshape(len(grey), -1) ** 2
+        deviations[part] = np.where(hashes[part].any(axis=1), np.sqrt(power.mean(axis=1)), 0)
+        figures[part] = power.sum(axis=1) ** 2 / np.maximum((power**2).sum(axis=1), np.finfo(np.float32).tiny)
+    return hashes, deviations, figures
 
 
 def _cosines(side: int) -> Singles:
