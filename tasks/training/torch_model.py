@@ -4,6 +4,7 @@ Importing this module imports torch and Lightning (about 5 seconds).
 """
 
 import logging
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from dvclive.lightning import DVCLiveLogger
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -78,11 +80,12 @@ class TorchModel:
                 num_sanity_val_steps=0,
                 log_every_n_steps=1,
             )
-            trainer.fit(
-                training,
-                _training_loader(objective, run, rows, unlabeled, self._facts),
-                None if held_out is None or not len(held_out.content) else _loader(held_out, self._facts),
-            )
+            with _status_of_sigterm():
+                trainer.fit(
+                    training,
+                    _training_loader(objective, run, rows, unlabeled, self._facts),
+                    None if held_out is None or not len(held_out.content) else _loader(held_out, self._facts),
+                )
         self._classifier = classifier
         margins = training.mean_margins()
         return None if margins is None else Signals(margins)
@@ -95,7 +98,8 @@ class TorchModel:
         loader = DataLoader(_Content(content), sampler=chosen, batch_size=None)
         with _flushed_denormals(), _quiet():
             trainer = self._trainer(logger=False, enable_progress_bar=False)
-            batches = trainer.predict(Prediction(self._fitted(), self._recipe), loader)
+            with _status_of_sigterm():
+                batches = trainer.predict(Prediction(self._fitted(), self._recipe), loader)
         probs, embeddings = (torch.cat(parts).cpu().numpy() for parts in zip(*batches or [], strict=True))
         if not np.isfinite(probs).all():
             raise TrainingError(
@@ -310,6 +314,15 @@ def _flushed_denormals() -> Iterator[None]:
     finally:
         # torch has no way to ask for the state before; off is how every process starts.
         torch.set_flush_denormal(False)
+
+
+@contextmanager
+def _status_of_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the process with 143; Lightning ends it with 0, as if the work were done."""
+    try:
+        yield
+    except SIGTERMException as error:
+        raise SystemExit(128 + signal.SIGTERM) from error
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import csv
 import importlib.util
+import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -122,6 +124,20 @@ def test_a_loss_that_is_not_finite_stops_with_a_remedy(tmp_path: Path) -> None:
         TrainingError, match=r"loss became nan in epoch 1 of 3.*models\.convnet\.max_lr \(0\.2\)"
     ):
         fitted(tmp_path, rows)
+
+
+class Stopped(pl.Callback):
+    """Someone stops the process in the second batch."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_training_that_is_stopped_does_not_end_as_if_it_were_done(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        with_recipe(tmp_path, bar_rows(160), callbacks=lambda: [Stopped()])
+    assert ended.value.code == 128 + signal.SIGTERM
 
 
 def test_too_few_rows_are_refused(tmp_path: Path) -> None:
