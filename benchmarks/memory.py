@@ -65,7 +65,8 @@ def main() -> None:
         model.predict(held_out.content)
     Console().print(
         f"{chosen.model}, {chosen.precision}: after imports {imports_mb:,.0f} MB, with the pictures "
-        f"{rows_mb:,.0f}, after training {fitted_mb:,.0f}, after prediction {peak_mb():,.0f}"
+        f"{rows_mb:,.0f}, after training {fitted_mb:,.0f}, after prediction {peak_mb():,.0f}",
+        soft_wrap=True,
     )
 
 
