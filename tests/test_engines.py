@@ -108,7 +108,7 @@ def test_a_stage_that_fails_on_a_worker_says_why_and_does_not_run_again(
     source = done.folder / "tasks" / "train_fold.py"
     source.write_text(
         source.read_text().replace(
-            "    recipe = params.train_fold\n", '    raise ParamsError(f"Fold {fold} is broken: mend it.")\n'
+            "    section = params.train_fold\n", '    raise ParamsError(f"Fold {fold} is broken: mend it.")\n'
         )
     )
     log = done.flow(

@@ -293,7 +293,7 @@ def test_a_worker_runs_what_prefect_yaml_deploys(done: Door, prefect: SyncPrefec
     assert (dead.id, dead.state_name) == (left.id, "Crashed")
     assert run.state is not None
     assert run.state.message is not None
-    assert "1 of 12 stages were out of date. Kept as experiment relabel-" in run.state.message
+    assert "1 of 14 stages were out of date. Kept as experiment relabel-" in run.state.message
     (schedule,) = named(prefect, "nightly").schedules
     assert schedule.schedule.cron == "0 3 * * *"
     done.assert_no_orphans()
