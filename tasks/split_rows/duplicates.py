@@ -15,7 +15,7 @@ from tasks.split_rows.groups import Groups, group_rows
 from tasks.split_rows.links import Links
 from tasks.split_rows.neighbours import Each
 from tasks.split_rows.pictures import PictureFingerprints, fingerprint_pictures, near_pictures
-from tasks.split_rows.texts import TextFingerprints, fingerprint_texts, near_texts
+from tasks.split_rows.texts import TextFingerprints, fingerprint_texts, first_form, near_texts
 from tasks.split_rows.vectors import VectorFingerprints, fingerprint_vectors, near_vectors
 
 Singles = npt.NDArray[np.float32]
@@ -76,13 +76,15 @@ def find_groups(
     ordered = ids[order]
     if len(ids) != len(prints.digests) or (ordered[1:] == ordered[:-1]).any():
         raise ValueError(f"expected {len(prints.digests)} different ids, found {len(np.unique(ids))}")
-    first = first_alike(prints.digests[order])
-    different = np.unique(first)
+    first = form = first_alike(prints.digests[order])
     links = Links.join()
     if near:
+        if isinstance(prints, TextFingerprints):
+            form = first_form(prints, order)
+        different = np.unique(form)
         found = _find_near(prints, order[different], features, block_rows, each)
         links = Links(different[found.first], different[found.second], found.distance)
-    groups = group_rows(ordered, first, links)
+    groups = group_rows(ordered, first, form, links)
     back = np.argsort(order)
     return Groups(groups.group[back], groups.kind[back])
 

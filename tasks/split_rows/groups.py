@@ -31,19 +31,20 @@ class Groups:
         return counts.astype(np.int64)[inverse]
 
 
-def group_rows(ids: Ints, first: Ints, links: Links) -> Groups:
-    """The groups that equal content and links make.
+def group_rows(ids: Ints, first: Ints, form: Ints, links: Links) -> Groups:
+    """The groups that equal content, equal form and links make.
 
     Args:
         ids: (N,) example_id, ascending.
         first: (N,) position of the first row with each row's content.
-        links: between first rows.
+        form: (N,) position of the first row with each row's form: what is left of content without what does
+            not matter. Of equal content, the form is equal.
+        links: between first rows of a form.
     """
     exact = np.bincount(first, minlength=len(first))[first] > 1
-    group = ids[join(links, len(ids))[first]]
-    sizes = np.unique(group, return_inverse=True, return_counts=True)
-    alone = sizes[2][sizes[1]] == 1
-    return Groups(group, np.select([exact, alone], ["exact", "single"], "near"))
+    group = ids[join(links, len(ids))[form]]
+    _, inverse, counts = np.unique(group, return_inverse=True, return_counts=True)
+    return Groups(group, np.select([exact, counts[inverse] == 1], ["exact", "single"], "near"))
 
 
 def join(links: Links, n_rows: int) -> Ints:
@@ -51,10 +52,9 @@ def join(links: Links, n_rows: int) -> Ints:
 
     Linked rows are of one group, but links make chains: the first row may be like the second and that like
     the third, and so on to rows that have nothing in common. So a group has a centre, and no row of it is
-    more than two links away: no two rows are farther apart than four links. Of each set of connected rows,
-    the row that reaches the most others by two links (of equals, the first) takes them all; then the next
-    of those left does. This is star clustering (Aslam, Pelekhov, Rus, "The Star Clustering Algorithm",
-    2004), with rays of two links.
+    more than two links away: no two rows are farther apart than four links. The row with the most ways of two
+    links (of equals, the first) takes all that it reaches; then the next of those left does. This is star
+    clustering with rays of two links (Aslam, Pelekhov, Rus, "The Star Clustering Algorithm", 2004).
     """
     from scipy.sparse import csr_array, eye_array  # type: ignore[import-untyped]
 
@@ -63,15 +63,16 @@ def join(links: Links, n_rows: int) -> Ints:
     if not len(ends):
         return group
     first, second = np.split(inverse, 2)
-    one = np.ones(len(first), dtype=np.float32)
-    step: Any = csr_array((one, (first, second)), shape=(len(ends), len(ends)))
-    reached = (step + step.T + eye_array(len(ends), dtype=np.float32)).tocsr()
-    reached = (reached @ reached).tocsr()
+    shape = (len(ends), len(ends))
+    step: Any = csr_array((np.ones(len(first)), (first, second)), shape=shape)
+    step = (step + step.T + eye_array(len(ends))).tocsr()
+    beside = np.split(step.indices, step.indptr[1:-1])
+    ways = step @ (step @ np.ones(len(ends)))
     taken = np.zeros(len(ends), dtype=bool)
-    for centre in np.argsort(-np.diff(reached.indptr), kind="stable"):
+    for centre in np.argsort(-ways, kind="stable"):
         if not taken[centre]:
-            rays = reached.indices[reached.indptr[centre] : reached.indptr[centre + 1]]
+            rays = np.unique(np.concatenate([beside[row] for row in beside[centre]]))
             rays = rays[~taken[rays]]
             taken[rays] = True
-            group[ends[rays]] = ends[rays.min()]
+            group[ends[rays]] = ends[rays[0]]
     return group

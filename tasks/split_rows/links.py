@@ -43,16 +43,19 @@ class Links:
         return type(self)(self.first[chosen], self.second[chosen], self.distance[chosen])
 
 
-def pair_up(index: Ints) -> tuple[Ints, Ints]:
-    """The pairs of rows and their neighbours `index` (N, k), each once and sorted, the lower position first.
+def pair_up(index: Ints) -> tuple[Ints, Ints, Ints]:
+    """The pairs of rows and their neighbours `index` (N, k), each once and sorted.
 
-    A row beside itself makes no pair.
+    Returns:
+        (P,) the lower positions, (P,) the higher ones, and (P,) where in `index.ravel()` each pair is found
+        first. A row beside itself makes no pair.
     """
     n_rows, k = index.shape
     own, other = np.repeat(np.arange(n_rows), k), index.ravel()
-    codes = np.unique(np.minimum(own, other) * n_rows + np.maximum(own, other))
-    first, second = np.divmod(codes, n_rows)
-    return first[first < second], second[first < second]
+    pairs, place = np.unique(np.minimum(own, other) * n_rows + np.maximum(own, other), return_index=True)
+    first, second = np.divmod(pairs, n_rows)
+    proper = first < second
+    return first[proper], second[proper], place[proper].astype(np.int64)
 
 
 def stand_out(links: Links, n_rows: int, *, limit: float | Floats, ratio: float) -> Bools:

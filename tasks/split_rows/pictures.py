@@ -135,8 +135,8 @@ def _candidates(
     if features is not None:
         promising.append(_nearest_features(features, min(_ALIGNED_NEIGHBOURS, k), block_rows, each))
         index = np.hstack([index, promising[-1]])
-    first, second = pair_up(index)
-    some_first, some_second = pair_up(np.hstack(promising))
+    first, second, _ = pair_up(index)
+    some_first, some_second, _ = pair_up(np.hstack(promising))
     chosen = np.zeros(len(first), dtype=bool)
     chosen[np.searchsorted(first * len(hashes) + second, some_first * len(hashes) + some_second)] = True
     return first, second, chosen

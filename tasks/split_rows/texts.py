@@ -40,9 +40,11 @@ _LINK = re.compile(r"https?://\S+|www\.\S+|\bhttp(?:s|url)?\b")
 _HANDLE = re.compile(r"(?:\b(?:rt|via)\s+)?(?<![\w])@\w+:?")
 # Chinese and Japanese write no spaces: a character is a word. COVID-19, covid19 and 39-year-old are words.
 _ALONE = r"\u3040-\u30ff\u3400-\u9fff"
-_WORD = re.compile(rf"\d+(?:[.,]\d+)*(?![-\w])|[{_ALONE}]|[^\W_{_ALONE}]+(?:[-'\u2019][^\W_{_ALONE}]+)*")
+_WORD = re.compile(
+    rf"\d+(?:[.,]\d+)*(?![-\w])|[{_ALONE}]|[^\W_{_ALONE}]+(?:[-'\u2010\u2011\u2019][^\W_{_ALONE}]+)*"
+)
 _LETTER = re.compile(r"[^\W\d_]")
-_JOINTS = str.maketrans("", "", ",-'\u2019")
+_JOINTS = str.maketrans("", "", ",-'\u2010\u2011\u2019")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def fingerprint_texts(texts: Sequence[str]) -> TextFingerprints:
             " ".join(sorted(word for word in own if not _LETTER.search(word))) for own in words
         ),
         n_words=np.array([len(own) for own in words], dtype=np.int64),
-        terms=csr_array(counter.transform(words)),
+        terms=csr_array(counter.transform(words) if words else (0, _N_TERMS), dtype=np.float32),
     )
 
 
@@ -100,6 +102,15 @@ def words_of(text: str) -> list[str]:
     plain = unicodedata.normalize("NFKC", html.unescape(text)).casefold()
     plain = _HANDLE.sub(" ", _LINK.sub(" ", plain))
     return [word.translate(_JOINTS) for word in _WORD.findall(plain)]
+
+
+def first_form(prints: TextFingerprints, rows: Ints) -> Ints:
+    """(M,) position in `rows` of the first text with the same words in the same order (see `words_of`).
+
+    Of short texts, with the same content.
+    """
+    first, form = first_alike(prints.digests[rows]), first_alike(prints.forms[rows])
+    return np.where(prints.n_words[rows] >= LEAST_WORDS, form, first)
 
 
 def near_texts(prints: TextFingerprints, rows: Ints) -> Links:
@@ -111,21 +122,16 @@ def near_texts(prints: TextFingerprints, rows: Ints) -> Links:
 
     Args:
         prints: of all texts.
-        rows: (M,) positions; their contents are different.
+        rows: (M,) positions; their forms are different, see `first_form`.
     """
     long = np.flatnonzero(prints.n_words[rows] >= LEAST_WORDS)
     if len(long) < 2:
         return Links.join()
-    alike = long[first_alike(prints.forms[rows[long]])]
-    same = alike < long
-    copied = Links(alike[same], long[same], np.zeros(int(same.sum())))
-    different = long[~same]
-    weights = _weigh(prints.terms[rows[different]])
-    first, second = _candidates(weights, first_alike(prints.numbers[rows[different]]))
+    weights = _weigh(prints.terms[rows[long]])
+    first, second = _candidates(weights, first_alike(prints.numbers[rows[long]]))
     contained, shared = _overlap(weights, first, second)
     near = (contained >= CONTAINED) & (shared >= SHARED)
-    worded = Links(different[first[near]], different[second[near]], 1 - shared[near])
-    return Links.join([copied, worded])
+    return Links(long[first[near]], long[second[near]], 1 - shared[near])
 
 
 def _terms_of(words: list[str]) -> Iterator[str]:

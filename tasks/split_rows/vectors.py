@@ -23,6 +23,7 @@ CHANCE = 0.05
 """So many links that mean nothing are expected in a whole table."""
 
 _LEAST_RATIO = 2.0
+_BLOCK_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def fingerprint_vectors(vectors: npt.NDArray[Any]) -> VectorFingerprints:
     unusable = np.flatnonzero(~np.isfinite(singles).all(axis=1))
     if len(unusable):
         raise ValueError(f"rows of numbers must be finite, found row {unusable[0]} with others")
-    return VectorFingerprints(hash_rows(vectors), singles)
+    return VectorFingerprints(hash_rows(singles), singles)
 
 
 def near_vectors(prints: VectorFingerprints, rows: Ints, block_rows: int = 512, each: Each = map) -> Links:
@@ -70,18 +71,26 @@ def near_vectors(prints: VectorFingerprints, rows: Ints, block_rows: int = 512, 
         each: how to go over the blocks.
     """
     k = min(NEIGHBOURS, len(rows) - 1)
-    values = prints.vectors[rows]
-    deviation = values.std(axis=0, dtype=np.float64)
-    varied = deviation > 0
-    if k < 1 or not varied.any():
+    if k < 1:
         return Links.join()
-    scaled = (values[:, varied] / deviation[varied] / np.sqrt(varied.sum())).astype(np.float32)
+    deviation = _deviation(prints.vectors, rows)
+    varied = deviation > 0
+    scaled = prints.vectors[rows][:, varied]
+    scaled /= (deviation[varied] * np.sqrt(varied.sum())).astype(np.float32)
     found = nearest(scaled, k, block_rows=block_rows, each=each)
-    first, second = pair_up(found.index)
-    difference = scaled[first].astype(np.float64) - scaled[second]
-    links = Links(first, second, np.sqrt(np.einsum("pd,pd->p", difference, difference)))
-    ratio = least_ratio(found.distance, len(rows))
-    return links.take(stand_out(links, len(rows), limit=LONGEST, ratio=ratio))
+    first, second, place = pair_up(found.index)
+    links = Links(first, second, found.distance.ravel()[place])
+    return links.take(
+        stand_out(links, len(rows), limit=LONGEST, ratio=least_ratio(found.distance, len(rows)))
+    )
+
+
+def _deviation(vectors: Singles, rows: Ints) -> Floats:
+    """(d,) the standard deviation of each column over some rows."""
+    parts = [rows[start : start + _BLOCK_ROWS] for start in range(0, len(rows), _BLOCK_ROWS)]
+    mean = sum(vectors[part].sum(axis=0, dtype=np.float64) for part in parts) / len(rows)
+    squared: Floats = sum(((vectors[part] - mean) ** 2).sum(axis=0) for part in parts) / len(rows)
+    return np.sqrt(squared)
 
 
 def least_ratio(distance: Floats, n_rows: int) -> float:

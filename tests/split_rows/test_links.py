@@ -29,11 +29,13 @@ def slow_stand_out(pairs, n_rows, limit, ratio):
 
 @given(st.lists(st.lists(st.integers(0, 8), min_size=3, max_size=3), min_size=9, max_size=9))
 def test_pairs_are_those_of_neighbours_each_once(index):
-    first, second = pair_up(np.array(index))
+    first, second, place = pair_up(np.array(index))
     expected = {
         tuple(sorted((row, other))) for row, found in enumerate(index) for other in found if other != row
     }
     assert list(zip(first.tolist(), second.tolist(), strict=True)) == sorted(expected)
+    for one, other, at in zip(first, second, place, strict=True):
+        assert {at // 3, index[at // 3][at % 3]} == {one, other}
 
 
 pairs_of_rows = st.dictionaries(
