@@ -3,7 +3,7 @@
 `python -m benchmarks.duplicates FOLDER` looks in the folder for `mnist` (the four IDX files),
 `imagenette160.tar` and `covid_tweets` (WNUT-2020 task 2: train.tsv, valid.tsv, test.tsv); what is not there
 is left out. The tables of scikit-learn are always there. The thresholds of pictures and texts were chosen on
-the training parts alone; the others confirm them.
+the training parts and on random parts of all MNIST; the other parts confirm them.
 
 For each change, rows are drawn that no other change has, and a changed copy of each is added to the part. A
 copy is found if it comes into the group of its row. What must not be found is counted too: groups among the

@@ -1,4 +1,4 @@
-"""Which rows show the same thing, from their fingerprints.
+"""Which rows show the same thing, from their fingerprints: small, so that content is read in portions.
 
 prints = join([fingerprint(portion) for portion in portions])
 groups = find_groups(ids, prints)
@@ -70,12 +70,15 @@ def find_groups(
         each: how to go over blocks; see `Each`.
 
     Raises:
-        ValueError: an id is there twice, or there are not as many as rows.
+        ValueError: an id is there twice, there are not as many ids or features as rows, or a feature is not
+            finite.
     """
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
     if len(ids) != len(prints.digests) or (ordered[1:] == ordered[:-1]).any():
         raise ValueError(f"expected {len(prints.digests)} different ids, found {len(np.unique(ids))}")
+    if features is not None and len(features) != len(ids):
+        raise ValueError(f"expected features of {len(ids)} rows, found {len(features)}")
     first = form = first_alike(prints.digests[order])
     links = Links.join()
     if near:

@@ -38,6 +38,7 @@ _TILE_ROWS = 4096
 _TYPICAL_ROWS = 1000
 _LONGEST = 1e18
 _UNIT_ROUNDOFF = 2.0**-24
+_LEAST_NORMAL = 2.0**-126
 
 
 @dataclass(frozen=True)
@@ -203,9 +204,11 @@ def _search(points: _Points, asked: _Points, block: Ints, k: int, own: bool) -> 
     keys, chosen = _choose(points, queries, min(k + _SPARE, most), block if own else None)
     index, squared = _rank(points, asked, block, chosen, k)
     if chosen.shape[1] < most:
-        # A point as near as the k-th is no longer than this sum, which bounds the error of its key.
         length = asked.length[block]
-        error = (queries.shape[1] + 16) * _UNIT_ROUNDOFF * (2 * length + np.sqrt(squared[:, -1])) ** 2
+        # A point as near as the k-th is at most so much longer than the query as the two are apart. The last
+        # term is of numbers so small that float32 rounds them to 0.
+        longest = length + np.sqrt(squared[:, -1])
+        error = (queries.shape[1] + 16) * (_UNIT_ROUNDOFF * (length + longest) ** 2 + _LEAST_NORMAL)
         for row in np.flatnonzero(squared[:, -1] >= length**2 + 2 * (keys.max(axis=1) - error)):
             limit = (squared[row, -1] - length[row] ** 2) / 2 + error[row]
             near = np.flatnonzero(points.augmented @ queries[row] <= limit)

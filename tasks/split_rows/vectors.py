@@ -54,7 +54,7 @@ def fingerprint_vectors(vectors: npt.NDArray[Any]) -> VectorFingerprints:
     singles = vectors.astype(np.float32, copy=False)
     unusable = np.flatnonzero(~np.isfinite(singles).all(axis=1))
     if len(unusable):
-        raise ValueError(f"rows of numbers must be finite, found row {unusable[0]} with others")
+        raise ValueError(f"rows of numbers must be finite, found something else in row {unusable[0]}")
     return VectorFingerprints(hash_rows(singles), singles)
 
 

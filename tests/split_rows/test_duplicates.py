@@ -90,6 +90,11 @@ def test_ids_that_do_not_fit_the_rows_are_refused(ids):
         find_groups(ids, fingerprint(CONTENTS["vectors"]))
 
 
+def test_features_that_do_not_fit_the_rows_are_refused():
+    with pytest.raises(ValueError, match="features of 32 rows"):
+        find_groups(IDS, fingerprint(CONTENTS["pictures"]), features=np.ones((31, 2), np.float32))
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -33,11 +33,11 @@ def by_sorting(queries, rows, k, metric, own):
 
 
 def draw_rows(seed, metric):
-    """Rows of many kinds: in clusters, on a grid with ties, with copies, far from 0, of unequal scale."""
+    """Rows of many kinds: on a grid with ties, with copies, in two far heaps, of unequal scale, tiny."""
     rng = np.random.default_rng(seed)
     n, d = int(rng.integers(2, 60)), int(rng.integers(1, 12))
     rows = rng.normal(size=(n, d))
-    kind = rng.integers(5)
+    kind = rng.integers(6)
     if kind == 1:
         rows = rng.integers(0, 3, size=(n, d)).astype(float)
     if kind == 2:
@@ -46,6 +46,8 @@ def draw_rows(seed, metric):
         rows = rows * 1e-3 + 1e3 * rng.integers(0, 2, size=(n, 1))
     if kind == 4:
         rows = rows * np.exp(rng.normal(scale=4, size=(n, 1)))
+    if kind == 5:
+        rows = rows * 1e-25
     if metric == "cosine":
         rows[~rows.any(axis=1)] = 1
     return rows.astype(np.float32), rng

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,6 +28,38 @@ def linked(rows):
     kept = np.unique(first_alike(prints.digests))
     links = near_vectors(prints, kept)
     return set(zip(kept[links.first].tolist(), kept[links.second].tolist(), strict=True))
+
+
+def slowly_linked(rows, k=16, longest=0.1, chance=0.05):
+    """The same from a table of all distances, row by row."""
+    scaled = rows / rows.std(axis=0) / np.sqrt(rows.shape[1])
+    distance = np.sqrt(((scaled[:, None] - scaled[None]) ** 2).sum(axis=2))
+    np.fill_diagonal(distance, np.inf)
+    near = [np.argsort(own, kind="stable")[:k] for own in distance]
+    inverse = [
+        np.mean([j * np.log(own[found[j]] / own[found[j - 1]]) for j in range(k // 2, k)])
+        for own, found in zip(distance, near, strict=True)
+    ]
+    ratio = max(2, (len(rows) / chance) ** np.median(inverse))
+    pairs = {tuple(sorted((row, int(other)))) for row, found in enumerate(near) for other in found}
+    reach = np.full(len(rows), -1.0)
+    for row in range(len(rows)):
+        lengths = sorted(distance[pair] for pair in pairs if row in pair)
+        for length, following in pairwise(lengths):
+            if length <= longest and following >= ratio * length:
+                reach[row] = length
+    return {pair for pair in pairs if distance[pair] <= min(longest, reach[pair[0]], reach[pair[1]])}
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**9), st.integers(3, 12), st.sampled_from([1e-4, 1e-2, 0.03, 0.1]))
+def test_links_are_those_that_a_table_of_all_distances_gives(seed, n_columns, noise):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(40, n_columns)) * np.exp(rng.normal(size=n_columns))
+    copied = rows[rng.integers(40, size=12)]
+    everything = np.concatenate([rows, copied + noise * rows.std(axis=0) * rng.normal(size=copied.shape)])
+    everything = everything.astype(np.float32)
+    assert linked(everything) == slowly_linked(everything.astype(np.float64))
 
 
 @pytest.mark.parametrize("table", TABLES)
