@@ -1,8 +1,8 @@
 """The flow, `python -m flows.clean_labels`: one Prefect task per stage of dvc.yaml, side by side.
 
 DVC owns the cache. Each task asks DVC whether its stage is fresh, and if not runs it by `dvc repro
---single-item`; its state is Cached, Restored (from the run-cache) or Completed. The stages of a run share one
-server (`tasks.remote`) that imports torch and Lightning once.
+--single-item`; its state is Cached, Restored (from the run-cache) or Completed. The stages of a run in which
+something trains share one server (`tasks.remote`) that imports torch and Lightning once.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +73,23 @@ class Page:
             return None
 
 
+def needs_torch(stages: Collection[str]) -> bool:
+    """Whether one of the stages trains with torch, which takes seconds to import."""
+    return any(name.split("@")[0] in ("train_fold", "retrain") for name in stages)
+
+
 class StageRunner:
-    """Runs the stages of one flow run, and ends what still runs when the flow run ends."""
+    """Runs the stages of one flow run, and ends what still runs when the flow run ends.
+
+    Args:
+        root: of the workspace.
+        fresh: stages that are up to date.
+        options: more arguments of `dvc repro`, by stage.
+        timeout_s: seconds after which a stage is ended.
+        progress: what the terminal shows.
+        engine: where stages of groups run; None for this machine.
+        with_server: whether a stage server pays: the stages run in processes of their own without one.
+    """
 
     def __init__(
         self,
@@ -84,6 +99,7 @@ class StageRunner:
         timeout_s: float | None,
         progress: RunProgress,
         engine: engines.Engine | None = None,
+        with_server: bool = True,
     ) -> None:
         self.root = root
         self.fresh = fresh
@@ -91,6 +107,7 @@ class StageRunner:
         self.timeout_s = timeout_s
         self.progress = progress
         self.engine = engine
+        self.with_server = with_server
         self.socket = _new_socket(root)
         self.page = Page()
         self._server: subprocess.Popen[bytes] | None = None
@@ -110,7 +127,7 @@ class StageRunner:
                 return Completed(name="Cached", message=f"{label} is up to date.", data="Cached")
         except FlowError as error:
             return Failed(message=str(error))
-        if self.engine is None:
+        if self.engine is None and self.with_server:
             self._start_server()
         server = self.engine.address(name) if self.engine else str(self.socket)
         logger = get_run_logger()
@@ -328,12 +345,13 @@ def clean_labels(
         failures: dict[str, str] = {}
         seconds: dict[str, float] = {}
         fresh -= forced
+        trains = needs_torch(set(graph) - fresh)
         # With nothing to do, no cluster.
         used = "local" if fresh.issuperset(graph) else engine
         with (
             engines.open_engine(used, address if used == engine else None, folder, workers) as cluster,
             RunProgress(graph) as progress,
-            _runner(folder, fresh, options, timeout_s, progress, cluster) as runner,
+            _runner(folder, fresh, options, timeout_s, progress, cluster, trains) as runner,
         ):
             threads = load_params(folder / "params.yaml").train_fold.threads
             n_workers = workers or (cluster.slots if cluster else max(1, (os.cpu_count() or 1) // threads))
@@ -481,8 +499,9 @@ def _runner(
     timeout_s: float | None,
     progress: RunProgress,
     engine: engines.Engine | None,
+    with_server: bool,
 ) -> Iterator[StageRunner]:
-    runner = StageRunner(root, fresh, options, timeout_s, progress, engine)
+    runner = StageRunner(root, fresh, options, timeout_s, progress, engine, with_server)
     try:
         yield runner
     finally:

@@ -24,7 +24,7 @@ from typing import Any
 from rich.console import Console
 
 from flows import FlowError, pipeline
-from flows.clean_labels import StageRunner, check_options, remove_socket, run_all
+from flows.clean_labels import StageRunner, check_options, needs_torch, remove_socket, run_all
 from flows.pipeline import PlannedStage
 from flows.prefect_server import open_server
 from flows.program import run_program
@@ -182,7 +182,8 @@ class SweepRunner(StageRunner):
         timeout_s: float | None,
         progress: RunProgress,
     ) -> None:
-        super().__init__(base, set(), {}, timeout_s, progress)
+        trains = needs_torch([stage for point in points for stage in point.stages])
+        super().__init__(base, set(), {}, timeout_s, progress, with_server=trains)
         self.repository = root
         self.points = {point.name: point for point in points}
         self.made: dict[str, set[str]] = {point.name: set() for point in points}

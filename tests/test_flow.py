@@ -24,7 +24,7 @@ from benchmarks.chaos import find
 from benchmarks.doors import prefect_server
 from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError, pipeline
-from flows.clean_labels import StageRunner, main
+from flows.clean_labels import StageRunner, main, needs_torch
 from flows.progress import RunProgress
 from tasks.dvc_lock import LIST
 
@@ -277,6 +277,8 @@ def test_a_flow_with_a_server_of_its_own_leaves_nothing_however_it_ends(
     door = make_waiting(tmp_path / "workspace", alone)
     process = door.start()
     wait_for(process, r"wait +waiting")
+    # Nothing here trains: no stage server imports torch for it.
+    assert not find("tasks.remote", door.folder, "")
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
     else:
@@ -286,7 +288,14 @@ def test_a_flow_with_a_server_of_its_own_leaves_nothing_however_it_ends(
     assert said in log
     assert "stopped answering" not in log
     door.assert_no_orphans()
-    assert list((tmp_path / "tmp").glob("relabel*")) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_torch_is_needed_where_something_trains() -> None:
+    assert needs_torch(["prune", "retrain@cleaned"])
+    assert needs_torch(["train_fold@0"])
+    assert not needs_torch(["download", "prune", "report", "inputs/labels/labels.csv.dvc"])
+    assert not needs_torch([])
 
 
 def test_what_a_power_cut_left_in_the_temporary_folder_goes_with_the_next_run(tmp_path: Path) -> None:
