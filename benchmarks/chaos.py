@@ -1,7 +1,8 @@
 """`make chaos`: kill -9 at random moments, then run again; every recovery must end with the same bytes.
 
 On digits. Each round starts the flow or `dvc repro` on changed parameters, after a random time kills one of
-VICTIMS (the next that is alive if that one is not), and lets one of the doors finish.
+VICTIMS (the next that is alive if that one is not), and lets one of the doors finish. Every second time there
+is no Prefect server but the one that the flow brings along.
 `python -m benchmarks.chaos N SEED`.
 """
 
@@ -31,7 +32,7 @@ SETTINGS = {
 
 
 # In turn, by a word of the command line. A stage is DVC's child, or a fork of the stage server.
-VICTIMS = ("flows.clean_labels", "dvc", "tasks", "tasks.remote", "prefect")
+VICTIMS = ("flows.clean_labels", "dvc", "tasks", "tasks.remote", "prefect", "flows.prefect_server")
 
 
 def processes(folder: Path) -> list[psutil.Process]:
@@ -54,6 +55,8 @@ def stages(folder: Path) -> Any:
 def find(kind: str, folder: Path, url: str) -> list[psutil.Process]:
     """The living processes of a kind: of the server at `url`, or of what runs in the workspace."""
     if kind == "prefect":
+        if not url:
+            return []
         port = url.rsplit(":", 1)[1].split("/")[0]
         alive = psutil.process_iter(["cmdline"])
         return [p for p in alive if {"server", port} <= set(p.info["cmdline"] or ())]
@@ -79,12 +82,17 @@ def run_round(folder: Path, seed: int, environment: dict[str, str], draw: random
             break
     # A killed flow or `dvc repro` is over; one that lost a stage or its server ends by itself.
     started.wait(timeout=600)
-    subprocess.run(second, cwd=folder, env=environment, check=True, timeout=600, **quiet)
+    done = subprocess.run(second, cwd=folder, env=environment, timeout=600, capture_output=True, text=True)
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr)[-2000:]
+        raise SystemExit(f"After {name} was killed, `{' '.join(second[1:])}` said: {said}")
     deadline = time.monotonic() + 60
     while left := processes(folder):
         if time.monotonic() > deadline:
             raise SystemExit(f"Left behind: {[process.cmdline() for process in left]}")
         time.sleep(0.2)
+    if left := sorted(Path(environment["TMPDIR"]).glob("relabel-*")):
+        raise SystemExit(f"Left behind: {left}")
     return f"after {after_s:4.1f} s killed `{name}` of `{' '.join(first[1:])}`, then `{' '.join(second[1:])}`"
 
 
@@ -92,17 +100,25 @@ def main() -> int:
     n_rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     draw = random.Random(seed)
-    folder, reference = (FOLDER / f"{name}_{time.time_ns()}" for name in ("killed", "whole"))
+    folder, reference, temporary = (
+        FOLDER / f"{name}_{time.time_ns()}" for name in ("killed", "whole", "tmp")
+    )
+    temporary.mkdir(parents=True)
     for workspace in (folder, reference):
         make_workspace(workspace, SETTINGS)
     for number in range(n_rounds):
         with prefect_server() as url:
-            environment = {**os.environ, "PREFECT_API_URL": url}
+            kind = VICTIMS[number % len(VICTIMS)]
+            environment = {**os.environ, "TMPDIR": str(temporary), "PREFECT_HOME": str(temporary / "prefect")}
+            alone = draw.random() < 0.5
+            environment["PREFECT_API_URL"] = {"prefect": url, "flows.prefect_server": ""}.get(
+                kind, "" if alone else url
+            )
             set_params(reference / "params.yaml", {"train_fold.seed": number})
             whole = subprocess.Popen(
                 [*DVC, "--quiet"], cwd=reference, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
-            what = run_round(folder, number, environment, draw, VICTIMS[number % len(VICTIMS)])
+            what = run_round(folder, number, environment, draw, kind)
             if whole.wait() != 0:
                 raise SystemExit("The run that nobody killed failed.")
             # Parsed, for DVC appends a stage to dvc.lock when it ends: where the flow was killed between two
@@ -111,7 +127,7 @@ def main() -> int:
             print(f"{number + 1:2d} {'same' if same else 'DIFFERENT'} {what}", flush=True)
             if not same:
                 return 1
-    print(f"{n_rounds} of {n_rounds} recovered to the same bytes; no process and no lock left behind.")
+    print(f"{n_rounds} of {n_rounds} recovered to the same bytes; no process, lock or file left behind.")
     return 0
 
 
