@@ -36,7 +36,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from threadpoolctl import threadpool_limits
 
 from benchmarks.prune import peak_mb
-from tasks.datasets import idx
+from tasks.datasets import _idx as idx
 from tasks.split_rows.duplicates import find_groups, fingerprint, join
 from tasks.split_rows.groups import Groups
 
