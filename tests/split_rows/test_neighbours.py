@@ -90,6 +90,11 @@ def test_what_float32_cannot_tell_apart_is_compared_in_float64():
     assert found.distance == pytest.approx(distance, rel=1e-12)
 
 
+def test_numbers_of_which_float32_has_no_squares_are_compared_in_float64():
+    rows = (np.random.default_rng(0).normal(size=(200, 3)) * 1e-25).astype(np.float32)
+    assert np.array_equal(nearest(rows, 5).index, by_sorting(rows, rows, 5, "euclidean", own=True)[0])
+
+
 def test_one_huge_row_makes_no_search_slow_or_wrong(monkeypatch):
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(300, 4)).astype(np.float32)

@@ -8,8 +8,9 @@ from PIL import Image, ImageEnhance
 from sklearn.datasets import load_digits
 from split_rows.test_alignment import draw_scenes
 
+from tasks.split_rows.alignment import correlate
 from tasks.split_rows.exact import first_alike
-from tasks.split_rows.pictures import PictureFingerprints, fingerprint_pictures, near_pictures
+from tasks.split_rows.pictures import LIKENESS, PictureFingerprints, fingerprint_pictures, near_pictures
 
 
 def draw_pictures(n, seed, side=96):
@@ -86,6 +87,20 @@ def test_a_mirrored_picture_is_another():
 def test_pictures_of_other_colours_are_others():
     pictures = draw_pictures(30, seed=3)
     assert not linked(np.concatenate([pictures, pictures[..., ::-1]]))
+
+
+def test_two_landscapes_with_one_sky_are_others():
+    # Sky above ground, and a few small things: these alone are different.
+    rng = np.random.default_rng(0)
+    pictures = draw_pictures(30, seed=8)
+    landscapes = np.zeros((2, *pictures.shape[1:]), dtype=np.uint8)
+    landscapes[:, :48] = 220
+    for landscape in landscapes:
+        for top, left in rng.integers(0, 90, (14, 2)):
+            landscape[top : top + 6, left : left + 6] = rng.integers(0, 256, 3)
+    thumbnails = fingerprint_pictures(landscapes).thumbnails.astype(np.float32)
+    assert correlate(thumbnails[:1], thumbnails[1:])[0] > LIKENESS
+    assert not linked(np.concatenate([pictures, landscapes]))
 
 
 def test_nearly_even_pictures_are_no_duplicates_of_each_other():
