@@ -2,7 +2,7 @@
 
 DVC owns the cache. Each task asks DVC whether its stage is fresh, and if not runs it by `dvc repro
 --single-item`; its state is Cached, Restored (from the run-cache) or Completed. The stages of a run in which
-something trains share one server (`tasks.remote`) that imports torch and Lightning once.
+a model with torch trains share one server (`tasks.remote`) that imports torch and Lightning once.
 """
 
 import argparse
@@ -31,8 +31,8 @@ from flows.progress import RunProgress
 from flows.record import Record, check_record, push_version, save_version
 from flows.results import REPORT, describe_results
 from flows.stranded import only_run
-from tasks import RelabelError
-from tasks.params import load_params
+from tasks import RelabelError, plugins
+from tasks.params import Params, load_params
 
 from prefect import flow, task  # isort: skip  # after flows, which sets Prefect's settings
 from prefect.artifacts import (
@@ -73,9 +73,14 @@ class Page:
             return None
 
 
-def needs_torch(stages: Collection[str]) -> bool:
-    """Whether one of the stages trains with torch, which takes seconds to import."""
-    return any(name.split("@")[0] in ("train_fold", "retrain") for name in stages)
+def needs_torch(stages: Collection[str], params: Params) -> bool:
+    """Whether one of the stages trains a model that uses torch, which takes seconds to import.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    trains = any(name.split("@")[0] in ("train_fold", "retrain") for name in stages)
+    return trains and bool(plugins.load("models", params.train_fold.model).USES_TORCH)
 
 
 class StageRunner:
@@ -345,15 +350,16 @@ def clean_labels(
         failures: dict[str, str] = {}
         seconds: dict[str, float] = {}
         fresh -= forced
-        trains = needs_torch(set(graph) - fresh)
+        params = load_params(folder / "params.yaml")
+        with_server = needs_torch(set(graph) - fresh, params)
         # With nothing to do, no cluster.
         used = "local" if fresh.issuperset(graph) else engine
         with (
             engines.open_engine(used, address if used == engine else None, folder, workers) as cluster,
             RunProgress(graph) as progress,
-            _runner(folder, fresh, options, timeout_s, progress, cluster, trains) as runner,
+            _runner(folder, fresh, options, timeout_s, progress, cluster, with_server) as runner,
         ):
-            threads = load_params(folder / "params.yaml").train_fold.threads
+            threads = params.train_fold.threads
             n_workers = workers or (cluster.slots if cluster else max(1, (os.cpu_count() or 1) // threads))
             show = runner.page.show
             bar = show(create_progress_artifact, progress=0.0, key="stages", description="Stages of this run")

@@ -72,6 +72,8 @@ class Point:
         seed: what every `seed` in params.yaml is set to; None to leave them.
         overrides: the changes to params.yaml.
         stages: its stages in the order of `dvc repro`.
+        threads: CPU threads of one training.
+        needs_torch: whether a stage server that imports torch pays.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Point:
     overrides: tuple[str, ...]
     stages: Mapping[str, PlannedStage]
     threads: int
+    needs_torch: bool
 
     @property
     def metrics(self) -> list[str]:
@@ -134,7 +137,7 @@ def plan_points(
                 params = load_params(path)
                 stages = pipeline.plan_stages(root, sources, until)
                 found = {name: _value(params, name) for name in names}
-                points.append(_point(found, seed, changes, stages, params.train_fold.threads))
+                points.append(_point(found, seed, changes, stages, params))
     finally:
         path.write_bytes(before)
     return _told_apart(points)
@@ -182,8 +185,8 @@ class SweepRunner(StageRunner):
         timeout_s: float | None,
         progress: RunProgress,
     ) -> None:
-        trains = needs_torch([stage for point in points for stage in point.stages])
-        super().__init__(base, set(), {}, timeout_s, progress, with_server=trains)
+        with_server = any(point.needs_torch for point in points)
+        super().__init__(base, set(), {}, timeout_s, progress, with_server=with_server)
         self.repository = root
         self.points = {point.name: point for point in points}
         self.made: dict[str, set[str]] = {point.name: set() for point in points}
@@ -380,14 +383,15 @@ def _point(
     seed: int | None,
     overrides: tuple[str, ...],
     stages: Mapping[str, PlannedStage],
-    threads: int,
+    params: Params,
 ) -> Point:
     names = short_names(values)
     parts = [f"{names[name]}={show(value)}" for name, value in values.items()]
     name = slug("-".join([*parts, *([] if seed is None else [f"seed={seed}"])]))[:100]
     signatures = json.dumps({stage: planned.signature for stage, planned in stages.items()})
     experiment = f"sweep-{name}-{hashlib.sha256(signatures.encode()).hexdigest()[:8]}"
-    return Point(name, experiment, values, seed, overrides, stages, threads)
+    threads, with_torch = params.train_fold.threads, needs_torch(stages, params)
+    return Point(name, experiment, values, seed, overrides, stages, threads, with_torch)
 
 
 def _told_apart(points: Sequence[Point]) -> list[Point]:

@@ -23,7 +23,7 @@ PACKAGES = {
 """Where the plug-ins of each kind are."""
 _DEFINED = {
     "datasets": ("read",),
-    "models": ("TAKES", "build", "restore"),
+    "models": ("TAKES", "USES_TORCH", "build", "restore"),
     "objectives": ("batches", "loss"),
     "pseudo_labels": ("repair",),
     "filters": ("select",),

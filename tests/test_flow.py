@@ -27,6 +27,7 @@ from flows import FlowError, pipeline
 from flows.clean_labels import StageRunner, main, needs_torch
 from flows.progress import RunProgress
 from tasks.dvc_lock import LIST
+from tasks.params import load_params
 
 pytestmark = pytest.mark.slow
 
@@ -291,11 +292,14 @@ def test_a_flow_with_a_server_of_its_own_leaves_nothing_however_it_ends(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_torch_is_needed_where_something_trains() -> None:
-    assert needs_torch(["prune", "retrain@cleaned"])
-    assert needs_torch(["train_fold@0"])
-    assert not needs_torch(["download", "prune", "report", "inputs/labels/labels.csv.dvc"])
-    assert not needs_torch([])
+def test_torch_is_needed_where_a_model_that_uses_it_trains() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert needs_torch(["prune", "retrain@cleaned"], params)
+    assert needs_torch(["train_fold@0"], params)
+    assert not needs_torch(["download", "prune", "report", "inputs/labels/labels.csv.dvc"], params)
+    assert not needs_torch([], params)
+    logistic = params.train_fold.model_copy(update={"model": "logistic"})
+    assert not needs_torch(["train_fold@0"], params.model_copy(update={"train_fold": logistic}))
 
 
 def test_what_a_power_cut_left_in_the_temporary_folder_goes_with_the_next_run(tmp_path: Path) -> None:
