@@ -89,7 +89,8 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    if "RELABEL_STAGE_RECORD" in os.environ:
+    # Only a flow names a stage server. The stdin of `make repro` may be at its end from the start.
+    if "RELABEL_STAGE_SERVER" in os.environ:
         threading.Thread(target=watch_stdin, daemon=True).start()
 
 

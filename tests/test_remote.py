@@ -183,7 +183,7 @@ def test_a_stage_ends_when_its_flow_is_killed_though_dvc_lives() -> None:
     stage = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env={**os.environ, "RELABEL_STAGE_RECORD": "record.jsonl"},
+        env={**os.environ, "RELABEL_STAGE_SERVER": "nobody"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -193,3 +193,15 @@ def test_a_stage_ends_when_its_flow_is_killed_though_dvc_lives() -> None:
     assert is_running(pid)
     stage.communicate(timeout=30)
     assert stage.returncode == 1
+
+
+def test_a_stage_of_make_repro_runs_though_stdin_is_at_its_end() -> None:
+    code = "import time; from tasks.remote import end_with_parent; end_with_parent(); time.sleep(1)"
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "RELABEL_STAGE_RECORD": "record.jsonl"},
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=True,
+    )
