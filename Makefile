@@ -84,4 +84,6 @@ $(STAMP): requirements.lock
 	{ .venv/bin/python -m pip install --quiet $(UV) && .venv/bin/python -m uv pip install --quiet \
 	  --python .venv/bin/python --compile-bytecode --no-deps --require-hashes -r requirements.lock; } \
 	  || .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@printf '#!/bin/sh\nexec "%s/.venv/bin/python" -P "%s/flows/relabel.py" "$$@"\n' "$(CURDIR)" "$(CURDIR)" \
+	  > .venv/bin/relabel && chmod +x .venv/bin/relabel
 	@touch $@
