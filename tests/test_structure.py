@@ -25,6 +25,7 @@ NO_STAGES = RUNNERS | {
     "dvc_lock",
     "explain",
     "import_probs",
+    "neighbours",
     "params",
     "plugins",
     "reading",

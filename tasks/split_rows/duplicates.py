@@ -10,10 +10,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from tasks.neighbours import Each
 from tasks.split_rows.exact import first_alike
 from tasks.split_rows.groups import Groups, group_rows
 from tasks.split_rows.links import Links
-from tasks.split_rows.neighbours import Each
 from tasks.split_rows.pictures import PictureFingerprints, fingerprint_pictures, near_pictures
 from tasks.split_rows.texts import TextFingerprints, fingerprint_texts, first_form, near_texts
 from tasks.split_rows.vectors import VectorFingerprints, fingerprint_vectors, near_vectors

@@ -12,10 +12,10 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from tasks.neighbours import Each, nearest
 from tasks.split_rows.alignment import align, correlate, detail
 from tasks.split_rows.exact import Digests, hash_rows
 from tasks.split_rows.links import Links, pair_up, stand_out
-from tasks.split_rows.neighbours import Each, nearest
 
 Bytes = npt.NDArray[np.uint8]
 Singles = npt.NDArray[np.float32]

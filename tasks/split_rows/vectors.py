@@ -7,9 +7,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from tasks.neighbours import Each, nearest
 from tasks.split_rows.exact import Digests, hash_rows
 from tasks.split_rows.links import Links, pair_up, stand_out
-from tasks.split_rows.neighbours import Each, nearest
 
 Singles = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]

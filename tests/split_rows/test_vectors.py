@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, make_moons
 
+from tasks.neighbours import nearest
 from tasks.split_rows.exact import first_alike
-from tasks.split_rows.neighbours import nearest
 from tasks.split_rows.vectors import VectorFingerprints, fingerprint_vectors, least_ratio, near_vectors
 
 TABLES = {

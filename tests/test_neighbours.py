@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from tasks.split_rows import neighbours
-from tasks.split_rows.neighbours import nearest, nearest_approximately
+from tasks import neighbours
+from tasks.neighbours import nearest, nearest_approximately
 
 
 def all_distances(queries, rows, metric):
