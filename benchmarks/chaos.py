@@ -32,7 +32,7 @@ SETTINGS = {
 
 
 # In turn, by a word of the command line. A stage is DVC's child, or a fork of the stage server.
-VICTIMS = ("flows.clean_labels", "dvc", "tasks", "tasks.remote", "prefect", "flows.prefect_server")
+VICTIMS = ("flows.clean_labels", "dvc", "tasks", "tasks.stage_server", "prefect", "flows.prefect_server")
 
 
 def processes(folder: Path) -> list[psutil.Process]:

@@ -2,7 +2,7 @@
 
 DVC owns the cache. Each task asks DVC whether its stage is fresh, and if not runs it by `dvc repro
 --single-item`; its state is Cached, Restored (from the run-cache) or Completed. The stages of a run in which
-a model with torch trains share one server (`tasks.remote`) that imports torch and Lightning once.
+a model with torch trains share one server (`tasks.stage_server`) that imports torch and Lightning once.
 """
 
 import argparse
@@ -191,7 +191,7 @@ class StageRunner:
         with self._lock:
             if self._server is None and not self._ended:
                 self._server = subprocess.Popen(
-                    [sys.executable, "-m", "tasks.remote", str(self.socket)],
+                    [sys.executable, "-m", "tasks.stage_server", str(self.socket)],
                     cwd=self.root,
                     stdin=subprocess.PIPE,
                     start_new_session=True,

@@ -3,7 +3,7 @@
 DVC stays with the flow: its locks hold on one machine alone. The flow's `dvc repro --single-item` runs
 `python -m tasks` as ever; that finds at RELABEL_STAGE_SERVER this module's bridge rather than a stage server.
 The bridge submits a Prefect task through Prefect's own task runner, the worker runs the stage in a stage
-server of its own (`tasks.remote`) in the same folder, and its lines come back through a file there.
+server of its own (`tasks.stage_server`) in the same folder, and its lines come back through a file there.
 
 The flow and the workers share the workspace's file system, and there, for each run, one folder:
 
@@ -40,7 +40,7 @@ from urllib.parse import urlsplit
 
 from flows import FlowError
 from tasks.params import load_params
-from tasks.remote import KILLED, Request, receive_request, send_request
+from tasks.stage_server import KILLED, Request, receive_request, send_request
 
 from prefect import task  # isort: skip  # after flows, which sets Prefect's settings
 from prefect.cache_policies import NO_CACHE
@@ -539,7 +539,7 @@ def _start_server(root: str, folder: Path) -> str | None:
         if server is None:
             # One for each run: the next may have other code.
             server = _servers[address] = subprocess.Popen(
-                [sys.executable, "-m", "tasks.remote", address],
+                [sys.executable, "-m", "tasks.stage_server", address],
                 cwd=root,
                 stdin=subprocess.PIPE,
                 start_new_session=True,

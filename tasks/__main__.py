@@ -8,7 +8,7 @@ that has already imported what it needs; nothing heavier than `socket` is import
 import os
 import sys
 
-from tasks.remote import end_with_parent, run_remotely
+from tasks.stage_server import end_with_parent, run_remotely
 
 
 def main() -> int:

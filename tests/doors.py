@@ -16,7 +16,7 @@ from benchmarks.workspaces import make_workspace
 WAITS = """
 import time
 from pathlib import Path
-from tasks.remote import end_with_parent
+from tasks.stage_server import end_with_parent
 
 end_with_parent()
 print("waiting", flush=True)

@@ -279,7 +279,7 @@ def test_a_flow_with_a_server_of_its_own_leaves_nothing_however_it_ends(
     process = door.start()
     wait_for(process, r"wait +waiting")
     # Nothing here trains: no stage server imports torch for it.
-    assert not find("tasks.remote", door.folder, "")
+    assert not find("tasks.stage_server", door.folder, "")
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
     else:

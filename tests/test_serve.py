@@ -243,7 +243,7 @@ def test_a_run_cancelled_on_the_page_leaves_no_process(done: Door, prefect: Sync
     try:
         deployment = until(lambda: prefect.read_deployments() and named(prefect, "long"), served)
         run = prefect.create_flow_run_from_deployment(deployment.id)
-        until(lambda: working(done.folder) >= {"dvc", "tasks", "tasks.remote"}, served)
+        until(lambda: working(done.folder) >= {"dvc", "tasks", "tasks.stage_server"}, served)
         # What the page's button does.
         prefect.set_flow_run_state(run.id, State(type=StateType.CANCELLING, name="Cancelling"))
         until(lambda: prefect.read_flow_run(run.id).state_name == "Cancelled", served)
@@ -256,7 +256,7 @@ def test_a_run_cancelled_on_the_page_leaves_no_process(done: Door, prefect: Sync
     assert not outcomes(done.flow(), "Completed")
 
 
-def working(folder: Path, words: Collection[str] = ("dvc", "tasks", "tasks.remote")) -> set[str]:
+def working(folder: Path, words: Collection[str] = ("dvc", "tasks", "tasks.stage_server")) -> set[str]:
     """Those of the words, modules, that processes which work for a flow run in the workspace have."""
     commands = [process.cmdline() for process in processes(folder)]
     return {*words} & {word for command in commands for word in command}

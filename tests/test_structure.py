@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 # These only pass on values that dvc.yaml lists under `params`, so no stage depends on them.
 DISPATCH = {"tasks", "tasks.params", "tasks.plugins", "tasks.sections"}
 # What runs stages, and what is no stage.
-RUNNERS = {"__init__", "__main__", "command_line", "remote"}
+RUNNERS = {"__init__", "__main__", "command_line", "stage_server"}
 NO_STAGES = RUNNERS | {
     "contents",
     "dvc_lock",

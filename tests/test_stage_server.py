@@ -16,7 +16,7 @@ import pytest
 SERVER = """
 import os, subprocess, sys, time
 from pathlib import Path
-from tasks.remote import serve
+from tasks.stage_server import serve
 
 def run(arguments):
     if arguments[0] == "show":
@@ -159,7 +159,7 @@ def test_asking_a_server_imports_nothing_heavy() -> None:
 
 def test_a_stage_ends_when_what_started_it_is_killed() -> None:
     code = (
-        "import time, os; from tasks.remote import end_with_parent; end_with_parent(); "
+        "import time, os; from tasks.stage_server import end_with_parent; end_with_parent(); "
         "print(os.getpid(), flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen(
@@ -176,7 +176,7 @@ def test_a_stage_ends_when_what_started_it_is_killed() -> None:
 
 def test_a_stage_ends_when_its_flow_is_killed_though_dvc_lives() -> None:
     code = (
-        "import time, os; from tasks.remote import end_with_parent; end_with_parent(); "
+        "import time, os; from tasks.stage_server import end_with_parent; end_with_parent(); "
         "print(os.getpid(), flush=True); time.sleep(600)"
     )
     # Its stdin is the flow's end of a pipe, as DVC hands it on.
