@@ -75,6 +75,8 @@ def test_a_model_that_needs_no_torch_never_imports_it(workspace_copy: Path) -> N
         text=True,
     )
     assert found.stdout.splitlines()[-1:] == ["False"], found.stderr
+    # dvc.yaml names the folder of curves; those of another model that ran before are gone.
+    assert list((workspace_copy / "plots" / "train_fold" / "fold_0").iterdir()) == []
 
 
 EXTRACTING = (

@@ -1,5 +1,6 @@
 """What the two training stages share: the rows as the model takes them, and the model, untrained."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,10 +51,14 @@ def make_model(
 ) -> Model:
     """The model of `train_fold.model`, untrained, for rows like those of `content`.
 
+    `log_dir` is made anew: it is an output of the stage, which models without curves leave empty.
+
     Raises:
         ParamsError: it cannot learn from rows of this kind, or by this objective.
     """
     section = params.train_fold
+    shutil.rmtree(log_dir, ignore_errors=True)
+    log_dir.mkdir(parents=True)
     run = Run(
         seed=seed,
         threads=section.threads,
