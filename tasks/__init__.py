@@ -8,7 +8,8 @@ saying what was expected, what was found and what to do.
     ├── ArtifactError    a Parquet artifact: missing, unreadable, wrong column, type or rows
     ├── DatasetError     the source data: no source reachable, altered content, unusable rows
     ├── TrainingError    training cannot go on: loss not finite, class or row missing
-    └── RepairError      no label may be changed, and the run is to fail then
+    ├── RepairError      no label may be changed, and the run is to fail then
+    └── WorkspaceError   a folder of its own for a data set cannot be made there
 """
 
 
@@ -34,3 +35,7 @@ class TrainingError(RelabelError):
 
 class RepairError(RelabelError):
     """No label may be changed on the evidence there is, and `pseudo_label.on_weak_model` is `stop`."""
+
+
+class WorkspaceError(RelabelError):
+    """A folder of its own for a data set cannot be made where it is wanted."""

@@ -276,18 +276,31 @@ def load_params(path: Path) -> Params:
             message names every fault with its path in the file.
     """
     try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ParamsError(f"{path}: expected the parameters here, found no file.") from error
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: expected YAML, found text that does not parse: {error}") from error
     except OSError as error:
         raise ParamsError(f"{path}: expected a readable file ({error}).") from error
-    except (YAMLError, ValueError) as error:  # ValueError: text that is not UTF-8, a date that is none
-        raise ParamsError(f"{path}: expected YAML, found text that does not parse: {error}") from error
+    return parse_params(text, path)
+
+
+def parse_params(text: str, where: Path) -> Params:
+    """Check the text of a `params.yaml`, which messages call `where`.
+
+    Raises:
+        ParamsError: see `load_params`.
+    """
+    try:
+        content = YAML(typ="safe").load(text)
+    except (YAMLError, ValueError) as error:  # ValueError: a date that is none
+        raise ParamsError(f"{where}: expected YAML, found text that does not parse: {error}") from error
     try:
         return Params.model_validate(content)
     except ValidationError as error:
         faults = [f"  {fault}" for fault in _describe(error)]
-        raise ParamsError(f"{path}: mend these values:\n" + "\n".join(faults)) from error
+        raise ParamsError(f"{where}: mend these values:\n" + "\n".join(faults)) from error
 
 
 def _describe(error: ValidationError, *path: Any) -> Iterator[str]:

@@ -27,10 +27,12 @@ NO_STAGES = RUNNERS | {
     "import_probs",
     "neighbours",
     "params",
+    "params_file",
     "plugins",
     "reading",
     "repair",
     "sections",
+    "workspace",
 }
 # Which plug-ins a stage uses: what dvc.yaml fills in for their name, None for all of them.
 USED = {

@@ -1,0 +1,73 @@
+"""Changing values of a `params.yaml` and nothing else: comments and other lines stay as they are."""
+
+import difflib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tasks import ParamsError, plugins
+from tasks.params import parse_params
+from tasks.tables.files import write_text
+
+Settings = Mapping[str, Any]
+"""New values by their path: {"train_fold.epochs": 3}."""
+
+
+def set_params(path: Path, settings: Settings) -> None:
+    """Change values of a params.yaml in place.
+
+    Raises:
+        ParamsError: a name or a value does not fit; the file stays as it was.
+    """
+    write_text(path, change_params(path.read_text(encoding="utf-8"), settings, path))
+
+
+def change_params(text: str, settings: Settings, where: Path) -> str:
+    """The text of a params.yaml with other values; sections for the options of chosen plug-ins are added.
+
+    Args:
+        text: a whole params.yaml.
+        settings: the new values.
+        where: what messages call the file.
+
+    Raises:
+        ParamsError: a name is none of params.yaml, or its value is refused.
+    """
+    yaml = YAML()
+    yaml.width = 200
+    params = yaml.load(text)
+    for name, value in settings.items():
+        *sections, last = name.split(".")
+        section = params
+        for depth, part in enumerate(sections):
+            if depth == 1 and sections[0] in plugins.KINDS:
+                section.setdefault(part, {})  # options of a plug-in that had none
+            section = _inside(section, part, name, where)
+        if not sections or sections[0] not in plugins.KINDS:
+            _inside(section, last, name, where)
+        section[last] = value
+    # DVC wants to see the options of each chosen plug-in, if there are none.
+    for name in parse_params(_dump(yaml, params), where).unlisted():
+        kind, plug_in = name.split(".")
+        params[kind][plug_in] = {}
+    return _dump(yaml, params)
+
+
+def _inside(section: Any, part: str, name: str, where: Path) -> Any:
+    if isinstance(section, Mapping) and part in section:
+        return section[part]
+    known = [str(each) for each in section] if isinstance(section, Mapping) else []
+    near = difflib.get_close_matches(part, known, n=1)
+    raise ParamsError(
+        f"{where}: expected the name of a value, found {name}: there is no `{part}`"
+        + (f"; did you mean `{near[0]}`?" if near else ".")
+    )
+
+
+def _dump(yaml: YAML, params: Any) -> str:
+    text = io.StringIO()
+    yaml.dump(params, text)
+    return text.getvalue()
