@@ -24,11 +24,19 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from flows import FlowError, engines, pipeline
+from flows import FlowError, engines
+from flows.dvc_api import remotes
+from flows.dvc_api.graph import is_fresh, matching, plan
+from flows.dvc_api.inputs import begun, new_inputs, update_imports, written_within
+from flows.dvc_api.lock_file import lock_order, order_lock
+from flows.dvc_api.overrides import set_params
+from flows.dvc_api.record import Record, check_record, push_version, save_version
+from flows.dvc_api.remotes import check_remote
+from flows.dvc_api.run import end_process_group, mend_locks, run_stage
+from flows.one_at_a_time import only_flow
 from flows.prefect_server import open_server, server_answers, silence_prefect
 from flows.program import run_program
 from flows.progress import RunProgress
-from flows.record import Record, check_record, push_version, save_version
 from flows.results import REPORT, describe_results
 from flows.stranded import only_run
 from tasks import RelabelError, plugins
@@ -50,7 +58,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Completed, Failed
 
 if TYPE_CHECKING:
-    from flows.revisions import Revision
+    from flows.dvc_api.revisions import Revision
 
 UP_TO_DATE = "Everything is up to date."
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)")
@@ -128,7 +136,7 @@ class StageRunner:
         """The same in the workspace `root`, shown as `label`: a sweep has many workspaces and one runner."""
         options = self.options.get(name, ())
         try:
-            if name in self.fresh or ("--force" not in options and pipeline.is_fresh(root, name)):
+            if name in self.fresh or ("--force" not in options and is_fresh(root, name)):
                 return Completed(name="Cached", message=f"{label} is up to date.", data="Cached")
         except FlowError as error:
             return Failed(message=str(error))
@@ -154,7 +162,7 @@ class StageRunner:
                     self.page.show(update_progress_artifact, artifact_id=bar, progress=share)
 
         try:
-            outcome = pipeline.run_stage(
+            outcome = run_stage(
                 root,
                 name,
                 options,
@@ -174,7 +182,7 @@ class StageRunner:
             running = [process for process in self._running if process.poll() is None]
             server, self._server = self._server, None
         for process in running:
-            pipeline.end_process_group(process)
+            end_process_group(process)
         if server is not None:
             # Its stdin ends: it kills its stages and goes.
             server.communicate()
@@ -185,7 +193,7 @@ class StageRunner:
             self._running.add(process)
             ended = self._ended
         if ended:
-            pipeline.end_process_group(process)
+            end_process_group(process)
 
     def _start_server(self) -> None:
         with self._lock:
@@ -251,14 +259,14 @@ _remote = task(
 def fetch(root: Path) -> None:
     """Fetch what DVC's remote has."""
     with _telling_of_retries():
-        pipeline.pull(root)
+        remotes.pull(root)
 
 
 @_remote
 def update(root: Path) -> None:
     """Bring imported inputs up to date with their source."""
     with _telling_of_retries():
-        pipeline.update_imports(root)
+        update_imports(root)
 
 
 @_remote
@@ -327,25 +335,25 @@ def clean_labels(
     # What is the last version now is not when this run is kept.
     base = None if compare is None else _revision(folder, compare)
     # The terminal's lines go to stderr.
-    with silence_prefect(), pipeline.only_flow(folder, wait), only_run():
+    with silence_prefect(), only_flow(folder, wait), only_run():
         engines.recover(folder)
-        pipeline.mend_locks(folder)
+        mend_locks(folder)
         if if_new_data:
             update(folder)
-            new = pipeline.new_inputs(folder)
-            if not new and not pipeline.begun(folder).exists():
+            new = new_inputs(folder)
+            if not new and not begun(folder).exists():
                 return Completed(message="No new data in inputs/: nothing to do.")
-            if pipeline.written_within(folder, new, _SETTLE_S):
+            if written_within(folder, new, _SETTLE_S):
                 return Completed(message=f"{', '.join(new)}: still being written; the next run looks again.")
-            pipeline.begun(folder).touch()
+            begun(folder).touch()
         if overrides:
-            pipeline.set_params(folder, overrides)
+            set_params(folder, overrides)
         if pull:
             fetch(folder)
-        graph, fresh = pipeline.plan(folder, until)
-        forced = {name for group in force for name in pipeline.matching(graph, group)}
+        graph, fresh = plan(folder, until)
+        forced = {name for group in force for name in matching(graph, group)}
         options = {name: ["--force"] if name in forced else [] for name in graph}
-        locked = pipeline.lock_order(folder)
+        locked = lock_order(folder)
         outcomes: dict[str, str] = {}
         failures: dict[str, str] = {}
         seconds: dict[str, float] = {}
@@ -378,7 +386,7 @@ def clean_labels(
             ran = [(name, outcome, seconds[name]) for name, outcome in ended.items() if outcome != "Cached"]
             if ran:
                 progress.summary(ran)
-        pipeline.order_lock(folder, locked, list(graph))
+        order_lock(folder, locked, list(graph))
         left = [name for name in graph if name not in outcomes and name not in failures]
         summary = summarise(graph, outcomes, failures, seconds)
         show(create_markdown_artifact, key="summary", markdown=summary, description="Stages")
@@ -390,7 +398,7 @@ def clean_labels(
                 create_link_artifact, key="report", description="The report, on the machine that ran", **page
             )
         if not failures and not left and until is None:
-            pipeline.begun(folder).unlink(missing_ok=True)
+            begun(folder).unlink(missing_ok=True)
         changed = any(outcome != "Cached" for outcome in outcomes.values())
         kept = said = None
         if changed and not failures:
@@ -412,7 +420,7 @@ def clean_labels(
 
 # Only a run that compares pays for the imports of these two.
 def _revision(root: Path, name: str) -> "Revision":
-    from flows.revisions import open_revisions
+    from flows.dvc_api.revisions import open_revisions
 
     return open_revisions(root, [name])[0]
 
@@ -420,8 +428,8 @@ def _revision(root: Path, name: str) -> "Revision":
 def show_changes(base: "Revision", show: Callable[..., Any]) -> str:
     """Show on the run's page what changed since `base`; a sentence on that, or on why it cannot be said."""
     from flows.comparison import compare
+    from flows.dvc_api.revisions import WORKSPACE
     from flows.publish import publish, summarise
-    from flows.revisions import WORKSPACE
 
     try:
         found = compare([base, _revision(base.root, WORKSPACE)])
@@ -558,12 +566,12 @@ def _run(chosen: argparse.Namespace) -> int:
     check_options(chosen.workers, chosen.timeout_s)
     # What is wrong with the workspace or the options is said before Prefect starts.
     engines.check(chosen.engine, chosen.address)
-    pipeline.mend_locks(root)
-    graph, fresh = pipeline.plan(root, chosen.until)
+    mend_locks(root)
+    graph, fresh = plan(root, chosen.until)
     for name in chosen.force:
-        pipeline.matching(graph, name)
+        matching(graph, name)
     if chosen.pull:
-        pipeline.check_remote(root, "--pull")
+        check_remote(root, "--pull")
     check_record(root, chosen.record, chosen.push)
     if chosen.compare is not None:
         _revision(root, chosen.compare)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flows import FlowError
+from flows.dvc_api.revisions import WORKSPACE, Revision, RevisionError, open_revisions
+from flows.dvc_api.stale import behind, changed_since
 from flows.first_edition import rename_parameters
-from flows.revisions import WORKSPACE, Revision, RevisionError, open_revisions
-from flows.stale import behind, changed_since
 from tasks import ArtifactError
 from tasks.label_quality.changes import (
     ACTIONS,

@@ -15,12 +15,14 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import httpx
 
-from flows import FlowError, pipeline
+from flows import FlowError
 from flows.clean_labels import check_options, clean_labels
+from flows.dvc_api.graph import stage_graph
+from flows.dvc_api.record import check_record
+from flows.dvc_api.revisions import open_revisions
+from flows.one_at_a_time import only_flow
 from flows.prefect_server import need_server, server_answers, silence_prefect
 from flows.program import run_program
-from flows.record import check_record
-from flows.revisions import open_revisions
 from flows.stranded import end_stranded
 
 from prefect.client.orchestration import get_client  # isort: skip  # after flows, which sets Prefect's settings
@@ -121,14 +123,14 @@ def _run(chosen: argparse.Namespace) -> int:
     if not re.fullmatch(WITHOUT_BANNED_CHARACTERS, chosen.name):
         raise FlowError(f"--name: expected a name without / % & < and >, found {chosen.name!r}.")
     root = Path.cwd()
-    pipeline.stage_graph(root)
+    stage_graph(root)
     check_options(chosen.workers, chosen.timeout_s)
     check_record(root, chosen.record, chosen.push)
     if chosen.compare is not None:
         open_revisions(root, [chosen.compare])
     need_server("A schedule")
     try:
-        with pipeline.only_flow(root, what=f"schedule {chosen.name}"):
+        with only_flow(root, what=f"schedule {chosen.name}"):
             take_over(root, chosen.name)
             _serve(root, chosen, schedule)
     except Exception as error:  # Prefect's own hierarchies, in groups
@@ -173,7 +175,7 @@ def take_over(root: Path, name: str) -> None:
                 )
             print(f"serve: {name} was the schedule of {owner}; from now on it runs here.", file=sys.stderr)
         # One that is still at work holds the workspace, and ends by itself.
-        with suppress(FlowError), pipeline.only_flow(root):
+        with suppress(FlowError), only_flow(root):
             end_stranded(client, found.id)
 
 

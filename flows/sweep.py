@@ -23,13 +23,19 @@ from typing import Any
 
 from rich.console import Console
 
-from flows import FlowError, pipeline
+from flows import FlowError
 from flows.clean_labels import StageRunner, check_options, needs_torch, remove_socket, run_all
-from flows.pipeline import PlannedStage
+from flows.dvc_api.graph import stage_graph
+from flows.dvc_api.lock_file import order_lock
+from flows.dvc_api.overrides import grid_values, set_params
+from flows.dvc_api.record import experiments, keep_experiment, read_committed
+from flows.dvc_api.remotes import share_cache
+from flows.dvc_api.run import run_stage
+from flows.dvc_api.signatures import PlannedStage, plan_stages, source_hashes, uncached_outputs
+from flows.one_at_a_time import only_flow
 from flows.prefect_server import open_server
 from flows.program import run_program
 from flows.progress import RunProgress
-from flows.record import experiments, keep_experiment, read_committed
 from flows.sweep_table import (
     CAPTION,
     Column,
@@ -114,7 +120,7 @@ def plan_points(
         raise FlowError("Give --grid or --seeds: what is to be compared?")
     if seeds is not None and seeds < 1:
         raise FlowError(f"--seeds: expected at least 1, found {seeds}.")
-    axes = [pipeline.grid_values(grid) for grid in grids]
+    axes = [grid_values(grid) for grid in grids]
     names = [name for name, _ in axes]
     varied = _seed_names() if seeds is not None else []
     for name in names:
@@ -122,7 +128,7 @@ def plan_points(
             raise FlowError(f"--grid: {name} is given twice; list all its values in one --grid.")
         if name in varied:
             raise FlowError(f"--grid: --seeds sets {name} too; leave out one of them.")
-    sources = pipeline.source_hashes(root)
+    sources = source_hashes(root)
     path = root / "params.yaml"
     before = path.read_bytes()
     points = []
@@ -135,7 +141,7 @@ def plan_points(
                 changes = (*overrides, *values, *(f"{name}={seed}" for name in varied))
                 _set(root, changes, "--grid")
                 params = load_params(path)
-                stages = pipeline.plan_stages(root, sources, until)
+                stages = plan_stages(root, sources, until)
                 found = {name: _value(params, name) for name in names}
                 points.append(_point(found, seed, changes, stages, params))
     finally:
@@ -203,7 +209,7 @@ class SweepRunner(StageRunner):
                 workspace = self._workspace(point)
                 self._restore(point, workspace, needed, name)
             if stage == _SAVE:
-                pipeline.order_lock(workspace, [], list(point.stages))
+                order_lock(workspace, [], list(point.stages))
                 keep_experiment(workspace, self.repository, point.experiment, ["dvc.lock", *point.metrics])
                 shutil.rmtree(workspace)
                 return Completed(
@@ -220,14 +226,14 @@ class SweepRunner(StageRunner):
         workspace = self.root.parent / point.name
         if not workspace.exists():
             copy_workspace(self.root, workspace)
-            pipeline.set_params(workspace, point.overrides)
+            set_params(workspace, point.overrides)
         return workspace
 
     def _restore(self, point: Point, workspace: Path, needed: Sequence[str], label: str) -> None:
         """Bring in by one `dvc repro`, from the run-cache, what ran in other points."""
         missing = [name for name in needed if name not in self.made[point.name]]
         if missing:
-            pipeline.run_stage(
+            run_stage(
                 workspace,
                 missing[0],
                 missing[1:],
@@ -252,7 +258,7 @@ def snapshot(root: Path, base: Path) -> None:
         raise FlowError(f"A sweep starts at the root of the git repository, {top}; found {root}.")
     _git(root, "rev-parse", "HEAD")
     _git(root, "clone", "--quiet", "--shared", "--no-checkout", str(root), str(base))
-    left_out = {"dvc.lock", *pipeline.uncached_outputs(root)}
+    left_out = {"dvc.lock", *uncached_outputs(root)}
     tracked = {name for name in _tracked(root) if (root / name).is_symlink() or (root / name).is_file()}
     tracked -= left_out
     for name in sorted(tracked | _read_files(root)):
@@ -260,7 +266,7 @@ def snapshot(root: Path, base: Path) -> None:
         shutil.copy2(root / name, base / name, follow_symlinks=False)
     files = ["--pathspec-from-file=-", "--pathspec-file-nul"]
     _git(base, "add", "--force", *files, given="\0".join(sorted(tracked)))
-    pipeline.share_cache(root, base, base.parent / "site")
+    share_cache(root, base, base.parent / "site")
 
 
 def copy_workspace(base: Path, workspace: Path) -> None:
@@ -416,7 +422,7 @@ def _told_apart(points: Sequence[Point]) -> list[Point]:
 
 def _set(root: Path, overrides: Sequence[str], option: str) -> None:
     try:
-        pipeline.set_params(root, overrides, option)
+        set_params(root, overrides, option)
     except ParamsError as error:
         # One line, and not the path of the copy that was changed.
         faults = " ".join(str(error).split(":\n", 1)[-1].split())
@@ -450,7 +456,7 @@ def _upstream_of(stages: Mapping[str, PlannedStage], name: str) -> list[str]:
 def _read_files(root: Path) -> set[str]:
     """Every file in what stages read and no stage writes, by its path from `root`."""
     found: set[str] = set()
-    for name in pipeline.source_hashes(root):
+    for name in source_hashes(root):
         path = root / name
         files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
         found.update(str(file.relative_to(root)) for file in files if "__pycache__" not in file.parts)
@@ -511,8 +517,8 @@ def _run(chosen: argparse.Namespace) -> int:
     check_options(chosen.workers, chosen.timeout_s)
     if chosen.plot and chosen.plot.suffix not in PLOTS:
         raise FlowError(f"--plot: expected a file name in {', '.join(PLOTS)}, found {chosen.plot}.")
-    pipeline.stage_graph(root, chosen.until)
-    with pipeline.only_flow(root, what="sweep"), _folder(root) as folder:
+    stage_graph(root, chosen.until)
+    with only_flow(root, what="sweep"), _folder(root) as folder:
         base = folder / _BASE
         snapshot(root, base)
         points = plan_points(base, chosen.grids, chosen.overrides, chosen.seeds, chosen.until)

@@ -26,8 +26,8 @@ from benchmarks.workspaces import make_workspace, set_params
 from flows.compare import main
 from flows.comparison import MOST_CHANGED, Comparison, compare_versions, direction, flatten
 from flows.comparison_views import markdown, number, print_tables
-from flows.revisions import RevisionError, open_revisions
-from flows.stale import folder_digest
+from flows.dvc_api.revisions import RevisionError, open_revisions
+from flows.dvc_api.stale import folder_digest
 from tasks import RelabelError
 from tasks.label_quality.changes import OUTCOMES
 from tasks.page import Content
@@ -935,7 +935,7 @@ import sys
 from pathlib import Path
 from benchmarks.prune import peak_mb
 from flows.comparison import compare
-from flows.revisions import open_revisions
+from flows.dvc_api.revisions import open_revisions
 from tasks.tables.catalog import LABEL_ISSUES
 revisions = open_revisions(Path(sys.argv[1]), ["v1", "v2"])
 for revision in revisions:  # what any reading of a table takes is not counted

@@ -23,8 +23,12 @@ from small_runs import DVC, ROOT, SETTINGS
 from benchmarks.chaos import find
 from benchmarks.doors import prefect_server
 from benchmarks.workspaces import make_workspace, set_params
-from flows import FlowError, pipeline
+from flows import FlowError
 from flows.clean_labels import StageRunner, main, needs_torch
+from flows.dvc_api.graph import is_fresh, plan, stage_graph
+from flows.dvc_api.inputs import begun, written_within
+from flows.dvc_api.lock_file import lock_order, order_lock
+from flows.one_at_a_time import only_flow
 from flows.progress import RunProgress
 from tasks.dvc_lock import LIST
 from tasks.params import load_params
@@ -48,7 +52,7 @@ def test_a_cold_flow_writes_the_lock_that_dvc_repro_writes(
     cold: tuple[Door, str], repositories: tuple[Path, Path]
 ) -> None:
     door, log = cold
-    assert outcomes(log, "Completed") == set(pipeline.stage_graph(door.folder))
+    assert outcomes(log, "Completed") == set(stage_graph(door.folder))
     # The table at the end has their times.
     assert set(re.findall(r"^ +(\S+) +Completed +\d+\.\d *$", log, flags=re.MULTILINE)) == outcomes(
         log, "Completed"
@@ -69,7 +73,7 @@ def test_prefect_shows_one_task_a_stage_named_after_it(cold: tuple[Door, str]) -
     )
     shown = door.start("-c", code, command=[sys.executable]).communicate()[0]
     lines = {tuple(line.split(" ", 1)) for line in shown.splitlines()}
-    assert {(name, "Completed") for name in pipeline.stage_graph(door.folder)} <= lines
+    assert {(name, "Completed") for name in stage_graph(door.folder)} <= lines
 
 
 def test_prefect_shows_what_was_found_and_where_the_report_is(cold: tuple[Door, str]) -> None:
@@ -188,7 +192,7 @@ def test_new_data_alone_starts_a_run_that_asks_for_it(done: Door, tmp_path: Path
     os.utime(copy, (0, 0))
     # Killed after the one stage that reads the data, the run is taken up again.
     done.flow("--until", "inject_noise")
-    pipeline.begun(done.folder).touch()
+    begun(done.folder).touch()
     assert outcomes(done.flow("--if-new-data"), "Completed") == {"report"}
     assert "No new data in inputs/: nothing to do." in done.flow("--if-new-data")
     assert "up to date" in done.dvc("status")
@@ -197,9 +201,9 @@ def test_new_data_alone_starts_a_run_that_asks_for_it(done: Door, tmp_path: Path
 def test_an_input_that_is_one_file_is_waited_for_too(tmp_path: Path) -> None:
     probs = tmp_path / "pred_probs.npy"
     probs.touch()
-    assert pipeline.written_within(tmp_path, [probs.name], 60)
+    assert written_within(tmp_path, [probs.name], 60)
     os.utime(probs, (0, 0))
-    assert not pipeline.written_within(tmp_path, [probs.name], 60)
+    assert not written_within(tmp_path, [probs.name], 60)
 
 
 def test_until_and_force_behind_a_proxy(done: Door) -> None:
@@ -344,7 +348,7 @@ def test_both_doors_at_once_lose_nothing(done: Door) -> None:
 
 
 def test_a_second_flow_is_told_who_runs(done: Door) -> None:
-    with pipeline.only_flow(done.folder):
+    with only_flow(done.folder):
         log = done.flow(status=1)
     assert f"A flow is already running in {done.folder} (process {os.getpid()} since" in log
     assert "--wait" in log
@@ -354,11 +358,11 @@ def test_a_flow_that_waits_starts_when_the_other_is_over(tmp_path: Path) -> None
     events = []
 
     def second() -> None:
-        with pipeline.only_flow(tmp_path, wait=True):
+        with only_flow(tmp_path, wait=True):
             events.append("second")
 
     waiting = threading.Thread(target=second)
-    with pipeline.only_flow(tmp_path):
+    with only_flow(tmp_path):
         waiting.start()
         time.sleep(0.3)
         events.append("first ends")
@@ -369,26 +373,26 @@ def test_a_flow_that_waits_starts_when_the_other_is_over(tmp_path: Path) -> None
 def test_new_stages_enter_the_lock_in_the_order_of_dvc_repro_even_after_a_kill(done: Door) -> None:
     path = done.folder / "dvc.lock"
     whole = path.read_bytes()
-    plan = list(pipeline.stage_graph(done.folder))
+    plan = list(stage_graph(done.folder))
     yaml = YAML()
     content = yaml.load(whole)
     first, second = (content["stages"].pop(f"train_fold@{fold}") for fold in (0, 1))
     with path.open("w") as file:
         yaml.dump(content, file)
-    before = pipeline.lock_order(done.folder)
+    before = lock_order(done.folder)
     content["stages"] |= {"train_fold@1": second, "train_fold@0": first}
     with path.open("w") as file:
         yaml.dump(content, file)
     # A killed run never came to order what it added; the next one still knows how it was before.
-    assert pipeline.lock_order(done.folder) == before
-    pipeline.order_lock(done.folder, before, plan)
+    assert lock_order(done.folder) == before
+    order_lock(done.folder, before, plan)
     names = list(yaml.load(path.read_text())["stages"])
     assert names == [*before, "train_fold@0", "train_fold@1"]
-    assert pipeline.lock_order(done.folder) == names
+    assert lock_order(done.folder) == names
 
 
 @pytest.mark.parametrize(
-    "ask", [lambda root: pipeline.is_fresh(root, "prune"), lambda root: "report" in pipeline.plan(root)[1]]
+    "ask", [lambda root: is_fresh(root, "prune"), lambda root: "report" in plan(root)[1]]
 )
 def test_the_flow_asks_dvc_only_while_nobody_rewrites_the_lock_file(done: Door, ask) -> None:
     whole = done.lock()
@@ -472,7 +476,7 @@ def test_a_refused_override_leaves_params_as_they_were(done: Door, override: str
 def test_a_folder_without_dvc_and_a_broken_dvc_yaml_are_one_sentence(done: Door, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FlowError, match="not inside of a DVC repository"):
-        pipeline.stage_graph(tmp_path / "empty")
+        stage_graph(tmp_path / "empty")
     (done.folder / "dvc.yaml").write_text("stages: [download\n")
     with pytest.raises(FlowError, match=r"dvc\.yaml"):
-        pipeline.stage_graph(done.folder)
+        stage_graph(done.folder)

@@ -10,7 +10,7 @@ import pytest
 from small_runs import DVC, ENVIRONMENT, ROOT, SETTINGS
 
 from benchmarks.workspaces import make_workspace, set_params
-from flows import pipeline
+from flows.dvc_api.graph import is_fresh, plan, stage_graph
 from tasks import plugins
 from tasks.tables.catalog import EXAMPLES, TRAINING_SET
 from tasks.tables.facts import read_facts
@@ -30,7 +30,7 @@ def finished(repositories: tuple[Path, Path], tmp_path_factory: pytest.TempPathF
 
 def changed(folder: Path) -> set[str]:
     """The stages that DVC finds changed themselves, whatever is upstream of them."""
-    return {name for name in pipeline.stage_graph(folder) if not pipeline.is_fresh(folder, name)}
+    return {name for name in stage_graph(folder) if not is_fresh(folder, name)}
 
 
 def test_a_new_file_that_nobody_uses_and_a_comment_in_one_rerun_nothing(finished: Path) -> None:
@@ -82,8 +82,8 @@ def test_a_new_filter_reruns_prune_and_what_follows_and_no_training_of_folds(fin
     path = finished / "tasks" / "label_quality" / "filters" / "mine.py"
     path.write_text(FILTER)
     try:
-        _, fresh = pipeline.plan(finished)
-        stale = set(pipeline.stage_graph(finished)) - fresh
+        _, fresh = plan(finished)
+        stale = set(stage_graph(finished)) - fresh
         assert stale == {"prune", "pseudo_label", "retrain@cleaned", "report"}
     finally:
         path.unlink()
@@ -170,7 +170,8 @@ def test_a_file_of_each_kind_is_found_by_its_name_and_the_pipeline_runs(tmp_path
     names = ["download.dataset=mine", "train_fold.model=mine", "train_fold.objective=mine"]
     names += ["retrain.objective=mine", "pseudo_label.method=mine", "prune.filter_by=mine"]
     set_names = (
-        f"from flows.pipeline import set_params; from pathlib import Path; set_params(Path(), {names})"
+        "from flows.dvc_api.overrides import set_params; from pathlib import Path; "
+        f"set_params(Path(), {names})"
     )
     for command in (["-c", set_names], ["-m", "dvc", "repro"]):
         done = subprocess.run([DVC[0], *command], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from small_runs import DVC, ENVIRONMENT, ROOT
 
 from benchmarks.workspaces import set_params
-from flows import pipeline
+from flows.dvc_api.graph import plan
 from tasks.decisions.log import PATH, Decision, append_decisions
 from tasks.tables.catalog import LABEL_ISSUES, TRAINING_SET
 from tasks.tables.facts import read_facts
@@ -110,7 +110,7 @@ def test_a_decision_reruns_from_pseudo_label_and_removing_its_line_restores_the_
     append_decisions(
         decisions, [Decision(example_id, "keep", "", given, "anna", "2026-01-31T12:00:00Z", "none")]
     )
-    graph, fresh = pipeline.plan(repository)
+    graph, fresh = plan(repository)
     rerun = ["pseudo_label", "retrain@cleaned", "report"]
     assert [name for name in graph if name not in fresh] == rerun
     assert stages_run(dvc(repository, "repro")) == rerun

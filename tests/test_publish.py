@@ -11,7 +11,7 @@ from doors import Door
 
 from flows.clean_labels import show_changes
 from flows.compare import main
-from flows.revisions import Revision
+from flows.dvc_api.revisions import Revision
 
 from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip  # after flows
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey

@@ -24,9 +24,10 @@ from small_runs import ENVIRONMENT, ROOT, SETTINGS
 
 from benchmarks.chaos import processes
 from benchmarks.workspaces import make_workspace, set_params
-from flows import FlowError, pipeline
+from flows import FlowError
 from flows.clean_labels import clean_labels
-from flows.record import experiments, read_committed, save_version
+from flows.dvc_api.record import experiments, read_committed, save_version
+from flows.one_at_a_time import only_flow
 from flows.serve import main, parse_schedule, take_over
 from tasks.decisions.log import PATH, Decision, append_decisions
 
@@ -162,7 +163,7 @@ def test_a_schedule_ends_what_a_killed_one_left_at_work_and_frees_its_place(
     assert left.state_name == reached[-1].name
     assert fall_due(prefect, deployment, Pending()).state_name == "Cancelled"
     # An orphan that is still at work holds the workspace.
-    with pipeline.only_flow(tmp_path):
+    with only_flow(tmp_path):
         take_over(tmp_path, name)
     assert prefect.read_flow_run(left.id).state_name == reached[-1].name
     take_over(tmp_path, name)

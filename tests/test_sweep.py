@@ -18,8 +18,10 @@ from hypothesis import given
 from ruamel.yaml import YAML
 from small_runs import ROOT, write_params
 
-from flows import FlowError, pipeline
-from flows.record import experiments, read_committed
+from flows import FlowError
+from flows.dvc_api.overrides import grid_values
+from flows.dvc_api.record import experiments, read_committed
+from flows.one_at_a_time import only_flow
 from flows.sweep import copy_workspace, explain, main, owners, plan_points, snapshot, task_graph
 from flows.sweep_table import (
     COLUMNS,
@@ -64,14 +66,14 @@ def pipeline_folder(tmp_path: Path) -> Path:
     ],
 )
 def test_a_grid_has_the_syntax_of_dvc(grid: str, values: list[str]) -> None:
-    name, overrides = pipeline.grid_values(grid)
+    name, overrides = grid_values(grid)
     assert name == grid.split("=")[0]
     assert [override.split("=", 1)[1] for override in overrides] == values
 
 
 @given(st.lists(st.floats(0, 1) | st.integers(0, 10**6), min_size=1, max_size=6))
 def test_numbers_pass_through_a_grid_in_order(values: list[float]) -> None:
-    _, overrides = pipeline.grid_values(f"a.b={','.join(map(repr, values))}")
+    _, overrides = grid_values(f"a.b={','.join(map(repr, values))}")
     assert [float(override.removeprefix("a.b=")) for override in overrides] == [float(v) for v in values]
 
 
@@ -80,7 +82,7 @@ def test_numbers_pass_through_a_grid_in_order(values: list[float]) -> None:
 )
 def test_a_grid_that_does_not_parse_is_one_sentence(grid: str) -> None:
     with pytest.raises(FlowError, match=r"--grid: expected SECTION.NAME=VALUE,VALUE,\.\.\., found") as found:
-        pipeline.grid_values(grid)
+        grid_values(grid)
     assert "\n" not in str(found.value)
 
 
@@ -423,9 +425,9 @@ def test_a_second_run_does_nothing_and_prints_the_same_table(
         (door.folder / name).unlink()
     assert main([*GRID, "--dry-run"]) == 0
     assert capsys.readouterr().out.count("kept") == 4
-    with pipeline.only_flow(door.folder):
+    with only_flow(door.folder):
         assert main([*GRID, "--dry-run"]) == 0
-    with pipeline.only_flow(door.folder, what="sweep"):
+    with only_flow(door.folder, what="sweep"):
         assert main(GRID) == 1
     assert f"sweep: A sweep is already running in {door.folder} (process" in capsys.readouterr().err
 

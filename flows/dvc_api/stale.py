@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flows.revisions import Revision
+from flows.dvc_api.revisions import Revision
 
 _SHOWN = 3
 _TEMPLATE = re.compile(r"\$\{[^}]*\}")

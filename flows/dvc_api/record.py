@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from flows import FlowError
-from flows.pipeline import check_remote
+from flows.dvc_api.remotes import check_remote
 
 Record = Literal["none", "experiment", "commit"]
 

@@ -20,8 +20,9 @@ import pyarrow as pa
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from flows import FlowError, pipeline
-from flows.record import experiments
+from flows import FlowError
+from flows.dvc_api.record import experiments
+from flows.dvc_api.remotes import remote_settings
 from tasks import ArtifactError
 from tasks.tables.portions import TableReader
 from tasks.tables.schemas import Artifact
@@ -250,7 +251,7 @@ def open_revisions(root: Path, names: Sequence[str]) -> list[Revision]:
         RevisionError: a name stands for nothing, or for several experiments.
         FlowError: `root` is no DVC repository.
     """
-    settings = pipeline.remote_settings(root)
+    settings = remote_settings(root)
     found = []
     for asked in names:
         name = last_version(root) if asked == LAST else asked

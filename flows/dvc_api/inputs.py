@@ -1,0 +1,63 @@
+"""What lies in inputs/: whether it is new, still being written, or imported from elsewhere."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from flows import FlowError
+from flows.dvc_api.repository import open_repository, pipeline_stages
+
+_INPUTS = "inputs/"
+
+
+def new_inputs(root: Path) -> list[str]:
+    """What in inputs/ stages read and is not what the last run read, by DVC's own judgement."""
+    with open_repository(root) as repo, repo.lock:
+        found = {
+            str(dep.def_path)
+            for stage in pipeline_stages(repo)
+            for dep in stage.deps
+            if str(dep.def_path).startswith(_INPUTS) and dep.workspace_status()
+        }
+    return sorted(found)
+
+
+def written_within(root: Path, inputs: Iterable[str], seconds: float) -> bool:
+    """Whether one of the files, or a file in one of the folders, changed in the last `seconds`.
+
+    Somebody may still be writing.
+    """
+    places = [root / name for name in inputs]
+    files = [path for place in places for path in ([place] if place.is_file() else place.rglob("*"))]
+    for path in files:
+        # `dvc update` writes its .dvc file anew each time. What rsync renames is gone a moment later.
+        with suppress(FileNotFoundError):
+            if path.suffix != ".dvc" and 0 <= time.time() - path.lstat().st_mtime < seconds:
+                return True
+    return False
+
+
+def begun(root: Path) -> Path:
+    """The file that stands while a run for new data is not done: dvc.lock knows the data after one stage."""
+    path = root / ".dvc" / "tmp" / "relabel" / "new_data"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def update_imports(root: Path) -> None:
+    """Bring inputs that `dvc import-url` or `dvc import` made up to date with their source.
+
+    Raises:
+        FlowError: a source does not answer.
+    """
+    with open_repository(root) as repo:
+        imported = [stage.relpath for stage in repo.index.stages if stage.is_import]
+    if not imported:
+        return
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "update", "--quiet", *imported]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode != 0:
+        raise FlowError(f"`dvc update {' '.join(imported)}` said: {' '.join(done.stderr.split())}")

@@ -1,0 +1,61 @@
+"""DVC's own objects for a workspace: the open repository, its stages and their names."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flows import FlowError
+
+Answer = TypeVar("Answer")
+WAITS_S = (1, 2, 5, 10, 30)
+
+
+@contextmanager
+def open_repository(root: Path) -> Iterator[Any]:
+    """The DVC repository at `root`; what DVC cannot read is one sentence.
+
+    Raises:
+        FlowError: there is no repository, or a file of it does not load.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        with Repo(str(root)) as repo:
+            yield repo
+    except (DvcException, SCMError) as error:
+        # The message of DVC's own errors is one or two lines; a schema error prints a page more.
+        raise FlowError(f"DVC in {root}: {' '.join(str(error).split())}") from error
+
+
+def pipeline_stages(repo: Any) -> list[Any]:
+    """The stages of the root's dvc.yaml, in its order."""
+    return list(repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml")))
+
+
+def stage_name(stage: Any) -> str:
+    """As `dvc repro` takes it at the root; DVC's own `addressing` is relative to the current folder."""
+    return str(getattr(stage, "name", None) or stage.path_in_repo)
+
+
+def stage_names(stages: Iterable[Any]) -> list[str]:
+    """The names of several stages, in their order."""
+    return [stage_name(stage) for stage in stages]
+
+
+def while_locked(repo: Any, ask: Callable[[], Answer], otherwise: Callable[[], Answer]) -> Answer:
+    """Ask DVC while nobody writes: it rewrites dvc.lock in place, and half of it does not load."""
+    from dvc.lock import LockError
+
+    for wait_s in (*WAITS_S[:3], None):
+        try:
+            with repo.lock:
+                return ask()
+        except LockError:
+            if wait_s is None:
+                return otherwise()
+            time.sleep(wait_s)
+    raise AssertionError("unreachable")

@@ -1,0 +1,146 @@
+"""How one stage runs: `dvc repro --single-item`, while others run.
+
+DVC lets go of its repository lock while a stage's command runs (measured with DVC 3.67).
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from flows import FlowError
+from flows.dvc_api.repository import WAITS_S
+from tasks.dvc_lock import mend
+
+Outcome = Literal["Completed", "Restored"]
+# What DVC says when another process of DVC holds a file that it needs.
+_BUSY = re.compile(r"is busy|[Uu]nable to acquire lock")
+_HOLDER = re.compile(r"\s*\((PID \d+)\): ")
+# What it says after each stage about git and remotes.
+_HINT = re.compile(
+    r"\s*(To (track|enable)|git add|dvc config core.autostage|Use `dvc push`|(Generating|Updating) lock|$)"
+)
+# What it says around the words of a stage that failed without a message of its own.
+_NO_REASON = re.compile(r"> |Running stage|ERROR: failed to reproduce")
+
+
+class StageError(FlowError):
+    """A stage failed; the message is what the stage said."""
+
+
+def mend_locks(root: Path) -> None:
+    """Remove what DVCs that were killed, or a full disk, left in DVC's list of locks; say so.
+
+    Raises:
+        DamagedLockError: the list is damaged, and a DVC is at work.
+    """
+    for mended in mend(root):
+        print(mended, file=sys.stderr)
+
+
+def run_stage(
+    root: Path,
+    name: str,
+    options: Sequence[str],
+    environment: Mapping[str, str],
+    say: Callable[[str], None],
+    register: Callable[[subprocess.Popen[str]], None],
+    timeout_s: float | None = None,
+) -> Outcome:
+    """`dvc repro --single-item` of one stage, waiting as long as another process of DVC is in the way.
+
+    Args:
+        root: of the DVC repository.
+        name: the stage.
+        options: more arguments of `dvc repro`: `--force`, or further stages, upstream first.
+        environment: variables for the stage.
+        say: takes each line that DVC and the stage print.
+        register: takes the process, leader of a process group of its own, as soon as it runs.
+        timeout_s: after so many seconds the stage is ended, its children too.
+
+    Returns:
+        Whether the stage ran, or DVC restored its outputs from the run-cache.
+
+    Raises:
+        StageError: the stage or DVC failed, or the stage outran `timeout_s`.
+    """
+    record = root / ".dvc" / "tmp" / "relabel" / f"{name.replace(os.sep, '_')}.jsonl"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(sys.maxsize):
+        record.unlink(missing_ok=True)
+        lines: list[str] = []
+        timed_out = threading.Event()
+        with subprocess.Popen(
+            [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name, *options],
+            cwd=root,
+            # dvc.yaml says `python`: the one that runs this, in an activated environment or not.
+            env={
+                **os.environ,
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+                **environment,
+                "RELABEL_STAGE_RECORD": str(record),
+            },
+            # Never written to: it ends when this process does, and the stage then ends too.
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        ) as process:
+            register(process)
+
+            def give_up(process: subprocess.Popen[str] = process, late: threading.Event = timed_out) -> None:
+                late.set()
+                end_process_group(process)
+
+            timer = threading.Timer(timeout_s or threading.TIMEOUT_MAX, give_up)
+            timer.daemon = True
+            timer.start()
+            try:
+                for line in process.stdout or ():
+                    lines.append(line.rstrip())
+                    if not _HINT.match(lines[-1]):
+                        say(lines[-1])
+            finally:
+                timer.cancel()
+        facts = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+        if process.returncode == 0:
+            return "Completed" if facts else "Restored"
+        if timed_out.is_set():
+            raise StageError(f"{name} ran longer than timeout_s ({timeout_s:g} s) and was ended.")
+        failure = next((fact["failure"] for fact in facts if fact["failure"]), None)
+        if failure is None and process.returncode > 0 and any(_BUSY.search(line) for line in lines):
+            if mended := mend(root):
+                say(" ".join(mended))
+                continue
+            wait_s = WAITS_S[min(attempt, len(WAITS_S) - 1)]
+            holders = "; ".join(dict.fromkeys(found[1] for line in lines if (found := _HOLDER.match(line))))
+            who = f"Another process of DVC ({holders})" if holders else "Another process of DVC"
+            say(f"{who} is at work on the files of {name}; trying again in {wait_s} s.")
+            time.sleep(wait_s)
+            continue
+        last = [line for line in lines if line.strip() and not _NO_REASON.match(line)][-3:]
+        raise StageError(
+            failure or f"{name} ended with status {process.returncode}: {' '.join(last) or 'no output'}"
+        )
+    raise AssertionError("unreachable")
+
+
+def end_process_group(process: subprocess.Popen[str], grace_s: float = 5.0) -> None:
+    """End a process that leads a group, and the group: asked first, killed after `grace_s` seconds."""
+    for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, grace_s)):
+        if process.poll() is not None and number == signal.SIGTERM:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(wait_s)
