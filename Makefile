@@ -10,7 +10,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .PHONY: help repro flow first-look review test test-endurance check accept bench bench-prune bench-importance \
-  bench-review bench-doors bench-scale chaos lock clean
+  bench-review bench-doors bench-scale chaos docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -67,10 +67,16 @@ chaos: $(STAMP) ## kill -9 at random moments, 20 times; each recovery must end w
 flow: $(STAMP) ## what `make repro` does, by the Prefect flow: independent stages side by side
 	@python -m flows.clean_labels
 
+docs: $(STAMP) ## the manual as a site, in docs/_build/index.html
+	python -m pip install --quiet --no-deps --require-hashes -r docs/requirements.lock
+	python -m sphinx -W --keep-going -q -b html docs docs/_build
+
 lock: $(STAMP) ## requirements.lock anew from pyproject.toml
 	python -m pip install --quiet $(UV)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --extra dev pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links -c requirements.lock docs/requirements.in -o docs/requirements.lock
 
 clean: ## remove .venv (data, models and DVC's cache stay)
 	rm -rf .venv
