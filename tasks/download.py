@@ -1,6 +1,7 @@
 """Stage `download`: the examples, from the first source that works, as one checked Parquet table."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from rich.console import Console
 
-from tasks import plugins
+from tasks import DatasetError, plugins
 from tasks.contents import Examples, Fetch
 from tasks.params import Params
 from tasks.tables.catalog import EXAMPLES
@@ -26,10 +27,42 @@ def download(params: Params, workspace: Path) -> None:
     reader = plugins.load("datasets", section.dataset)
     fetch = Fetch(section.sources, section.connect_timeout_s, section.retries, Console(stderr=True))
     examples = reader.read(workspace / "inputs", params.options("datasets", section.dataset), fetch)
+    if section.labels_per_class is not None:
+        examples = hide_labels(examples, section.labels_per_class, np.random.default_rng(section.labels_seed))
     write_table(EXAMPLES.at(workspace), examples_table(examples), EXAMPLES)
     splits, counts = np.unique(examples.split, return_counts=True)
     listed = ", ".join(f"{count:,} {split}" for split, count in zip(splits, counts, strict=True))
     print(f"download: {examples.facts.dataset}, {listed} rows, {EXAMPLES.path}")
+
+
+def hide_labels(examples: Examples, per_class: int, rng: np.random.Generator) -> Examples:
+    """The data set with `per_class` labelled training rows of each class; its other training rows unlabelled.
+
+    Which class a row is of says its true label, where that is known, else its given label. The truth stays,
+    so that what becomes of the unlabelled rows can be measured; no stage trains on it.
+
+    Raises:
+        DatasetError: a class has fewer labelled training rows.
+    """
+    unknown = np.full(len(examples.key), -1, dtype=np.int16)
+    given = unknown if examples.given_label is None else examples.given_label
+    true = unknown if examples.true_label is None else examples.true_label
+    labels, train = np.where(true >= 0, true, given), examples.split == "train"
+    kept = np.zeros(len(labels), dtype=bool)
+    for k, name in enumerate(examples.facts.class_names):
+        rows = np.flatnonzero(train & (labels == k))
+        if len(rows) < per_class:
+            raise DatasetError(
+                f"download.labels_per_class: {per_class} labelled training rows of class `{name}` were "
+                f"expected, found {len(rows)}. Lower it, or set it to null to hide no label."
+            )
+        kept[rng.choice(rows, per_class, replace=False)] = True
+    hidden = train & ~kept
+    return replace(
+        examples,
+        split=np.where(hidden, "unlabeled", examples.split),
+        given_label=None if examples.given_label is None else np.where(hidden, unknown, examples.given_label),
+    )
 
 
 def examples_table(examples: Examples) -> pa.Table:

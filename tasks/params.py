@@ -41,11 +41,18 @@ MethodOptions = Annotated[_Options, BeforeValidator(partial(_name_plugins, "pseu
 
 
 class Download(Section):
-    """Where the examples come from; `pool` names splits whose rows become training rows, to be judged too."""
+    """Where the examples come from; `pool` names splits whose rows become training rows, to be judged too.
+
+    `labels_per_class` hides the labels of all training rows but so many of each class, drawn by
+    `labels_seed`, to rehearse what can be done with few labels; None hides none. The seed is not called
+    `seed`, which a sweep would vary.
+    """
 
     dataset: DatasetName
     sources: Annotated[tuple[SourceName, ...], Field(min_length=1)]
     pool: tuple[OwnSplit, ...]
+    labels_per_class: Annotated[int, Field(ge=1)] | None
+    labels_seed: Seed
     connect_timeout_s: Annotated[float, Field(gt=0, le=120)]
     retries: Annotated[int, Field(ge=0, le=10)]
 

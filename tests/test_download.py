@@ -51,6 +51,49 @@ def test_digits_are_written_whole_and_with_equal_bytes_each_time(tmp_path: Path,
     assert EXAMPLES.at(tmp_path).read_bytes() == before
 
 
+def hidden(
+    workspace: Path, per_class: int, seed: int = 0, dataset: str = "digits", **options: Any
+) -> pa.Table:
+    changes = {"dataset": dataset, "labels_per_class": per_class, "labels_seed": seed}
+    own = {dataset: plugins.read_options("datasets", dataset, options)}
+    section = SHIPPED.download.model_copy(update=changes)
+    download(SHIPPED.model_copy(update={"download": section, "datasets": own}), workspace)
+    return read_table(EXAMPLES.at(workspace), EXAMPLES)
+
+
+def test_labels_are_hidden_but_for_some_of_each_class_and_the_truth_is_kept(tmp_path: Path) -> None:
+    whole, table = downloaded(tmp_path, "digits"), hidden(tmp_path, 3)
+    was, split = column_array(whole, "split"), column_array(table, "split")
+    labels = column_array(table, "true_label")
+    assert np.bincount(labels[split == "train"]).tolist() == [3] * 10
+    assert ((split == "unlabeled") == ((was == "train") & (split != "train"))).all()
+    assert ((split == "test") == (was == "test")).all()
+    np.testing.assert_array_equal(labels, column_array(whole, "true_label"))
+    assert hidden(tmp_path, 3).equals(table)
+    others = column_array(hidden(tmp_path, 3, seed=1), "split")
+    assert ((others == "train") != (split == "train")).any()
+
+
+def test_hidden_labels_that_people_brought_are_in_no_table(tmp_path: Path) -> None:
+    own_examples(
+        tmp_path,
+        example_id=[str(row) for row in range(12)],
+        features=[[float(row), 1.0] for row in range(12)],
+        given_label=["ant", "bee"] * 6,
+        split=["train"] * 10 + ["test"] * 2,
+    )
+    table = hidden(tmp_path, 2, dataset="parquet", class_names=("ant", "bee"))
+    given, split = table.column("given_label").to_pylist(), column_array(table, "split").tolist()
+    assert [label is None for label in given] == [each == "unlabeled" for each in split]
+    assert split.count("unlabeled") == 6
+
+
+def test_a_class_with_fewer_labels_than_are_to_stay_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"labels_per_class: 500 .* of class `0` were expected, found 1"):
+        hidden(tmp_path, 500)
+    assert not EXAMPLES.at(tmp_path).exists()
+
+
 def test_fashion_mnist_is_read_from_inputs_examples(tmp_path: Path, monkeypatch) -> None:
     shapes = ((3, 28, 28), (3,), (1, 28, 28), (1,))
     monkeypatch.setattr(_idx_sets, "_SHAPES", dict(zip(_idx_sets.FILES, shapes, strict=True)))
