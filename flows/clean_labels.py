@@ -427,7 +427,7 @@ def _revision(root: Path, name: str) -> "Revision":
 
 def show_changes(base: "Revision", show: Callable[..., Any]) -> str:
     """Show on the run's page what changed since `base`; a sentence on that, or on why it cannot be said."""
-    from flows.comparison import compare
+    from flows.comparison.versions import compare
     from flows.dvc_api.revisions import WORKSPACE
     from flows.publish import publish, summarise
 

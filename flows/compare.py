@@ -11,8 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.comparison import Comparison, compare_versions
-from flows.comparison_views import markdown, page, print_tables, printable
+from flows.comparison.printing import markdown, page, print_tables, printable
+from flows.comparison.result import Comparison
+from flows.comparison.versions import compare_versions
 from tasks import RelabelError
 from tasks.command_line import readers_may_leave
 from tasks.tables.files import write_text

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.comparison import Comparison, compare_versions
-from flows.comparison_views import markdown
+from flows.comparison.printing import markdown
+from flows.comparison.result import Comparison
+from flows.comparison.versions import compare_versions
 from flows.prefect_server import need_server
 
 from prefect import flow  # isort: skip  # after flows, which sets Prefect's settings

@@ -24,8 +24,13 @@ from small_runs import DVC, ENVIRONMENT, ROOT
 
 from benchmarks.workspaces import make_workspace, set_params
 from flows.compare import main
-from flows.comparison import MOST_CHANGED, Comparison, compare_versions, direction, flatten
-from flows.comparison_views import markdown, number, print_tables
+from flows.comparison.measures import direction
+from flows.comparison.parameters import flatten
+from flows.comparison.printing import markdown, print_tables
+from flows.comparison.result import Comparison
+from flows.comparison.row_changes import MOST_CHANGED
+from flows.comparison.versions import compare_versions
+from flows.comparison.views import number
 from flows.dvc_api.revisions import RevisionError, open_revisions
 from flows.dvc_api.stale import folder_digest
 from tasks import RelabelError
@@ -934,7 +939,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 from benchmarks.prune import peak_mb
-from flows.comparison import compare
+from flows.comparison.versions import compare
 from flows.dvc_api.revisions import open_revisions
 from tasks.tables.catalog import LABEL_ISSUES
 revisions = open_revisions(Path(sys.argv[1]), ["v1", "v2"])

@@ -87,7 +87,7 @@ def test_a_comparison_that_fails_does_not_fail_the_run(
     workspace = Revision("workspace", tmp_path, None, False, {})
     monkeypatch.setattr("flows.clean_labels._revision", lambda *_: workspace)
     monkeypatch.setattr("flows.clean_labels.get_run_logger", lambda: logging.getLogger("run"))
-    monkeypatch.setattr("flows.comparison.compare", stumble)
+    monkeypatch.setattr("flows.comparison.versions.compare", stumble)
     base = Revision("v1", tmp_path, None, False, {})
     assert show_changes(base, lambda *_: None) == "Not compared: MemoryError: no room"
     assert "What changed since v1 could not be said." in caplog.text

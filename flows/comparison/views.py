@@ -1,30 +1,18 @@
-"""A comparison as people read it: tables on a terminal, markdown for a pull request, and a page."""
+"""A comparison as tables of texts, which terminal, markdown and page share."""
 
-import html
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column
-from rich.table import Table as RichTable
-
-from flows.comparison import MIN_DISTANCE, ChangedRow, Comparison, Judgement, Metric, RowChanges, show
-from flows.markdown import plain, table
+from flows.comparison.parameters import show
+from flows.comparison.result import ChangedRow, Comparison, Judgement, Metric, RowChanges
+from flows.comparison.row_changes import MIN_DISTANCE
 from tasks.label_quality.changes import ACTIONS, OUTCOMES
-from tasks.page import environment
 
 Tone = Literal["", "good", "bad", "best"]
-
 MOST_CLASSES = 20
 _SMALLEST_SHOWN = 0.0005  # a probability that is not 0.0 %
 _DASH = "\N{EN DASH}"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_STYLES = {"good": "green", "bad": "red", "best": "bold"}
 
 
 @dataclass(frozen=True)
@@ -344,103 +332,7 @@ def most_changed_table(section: Section) -> Table | None:
     )
 
 
-def print_tables(console: Console, comparison: Comparison) -> None:
-    """Print the comparison on a terminal."""
-    _say(console, " · ".join(version.title for version in comparison.versions))
-    for part in overview(comparison):
-        _print(console, part)
-    for section in sections(comparison):
-        console.rule(escape(printable(section.title)))
-        for each in (*section.tables, most_changed_table(section)):
-            if each is not None:
-                _print(console, each)
-        if not section.most_changed:
-            _say(console, f"{section.heading}.")
-    if not comparison.params and not any(metric.differs for metric in comparison.metrics):
-        console.print("No parameter and no metric differs.")
-    for note in comparison.notes:
-        _say(console, f"Note: {note}", soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """A text on one line, without what a terminal would obey instead of print (ECMA-48)."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
-
-
-def _say(console: Console, text: str, **options: Any) -> None:
-    console.print(printable(text), highlight=False, markup=False, **options)
-
-
-def _print(console: Console, part: Table) -> None:
-    console.print(_rich(part))
-    if part.caption:
-        _say(console, part.caption, style="dim")
-        console.print()
-
-
-def _rich(part: Table) -> RichTable:
-    found = RichTable(
-        *(
-            Column(
-                escape(printable(name)),
-                justify="right" if place and not part.words else "left",
-                overflow="fold",
-            )
-            for place, name in enumerate(part.heading)
-        ),
-        title=escape(printable(part.title)),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
-    for row in part.rows:
-        texts = [(escape(printable(cell.text)), cell.tone) for cell in row]
-        found.add_row(*(f"[{_STYLES[tone]}]{text}[/]" if tone else text for text, tone in texts))
-    return found
-
-
-def markdown(comparison: Comparison) -> str:
-    """The comparison as markdown; what is long is folded."""
-    versions = ", ".join(plain(version.title) for version in comparison.versions[1:])
-    lines = [f"### {versions} against {plain(comparison.versions[0].title)}", ""]
-    lines += [f"> {plain(note)}\n" for note in comparison.notes]
-    for part in overview(comparison):
-        lines += [f"**{plain(part.title)}**", "", *_markdown_table(part), ""]
-    for section in sections(comparison):
-        for each in (*section.tables, most_changed_table(section)):
-            if each is not None:
-                lines += _folded(f"{section.title}: {each.title[0].lower()}{each.title[1:]}", each)
-        if not section.most_changed:
-            lines += [f"{plain(section.title)}: {section.heading[0].lower()}{section.heading[1:]}.", ""]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _folded(title: str, part: Table) -> list[str]:
-    # In a line of HTML nothing is markdown.
-    head = f"<details><summary>{html.escape(title)}</summary>"
-    return [head, "", *_markdown_table(part), "", "</details>", ""]
-
-
-def _markdown_table(part: Table) -> list[str]:
-    rows = [[f"**{plain(c.text)}**" if c.tone == "best" else plain(c.text) for c in row] for row in part.rows]
-    found = table([plain(name) for name in part.heading], rows, numbers=not part.words)
-    return [found, "", plain(part.caption)] if part.caption else [found]
-
-
-def page(comparison: Comparison) -> str:
-    """The comparison as one HTML file without remote parts."""
-    template = environment(Path(__file__).parent / "templates").get_template("comparison.html")
-    return template.render(
-        comparison=comparison,
-        overview=overview(comparison),
-        sections=sections(comparison),
-        details=_details(comparison),
-        fate=fate,
-        probabilities=probabilities,
-        min_distance=MIN_DISTANCE,
-    )
-
-
-def _details(comparison: Comparison) -> Table | None:
+def details(comparison: Comparison) -> Table | None:
     """The metrics of single classes, of which tables elsewhere say only that they differ."""
     names = [version.name for version in comparison.versions]
     found = [metric for metric in comparison.metrics if metric.is_detail and metric.differs]

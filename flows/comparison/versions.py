@@ -1,0 +1,62 @@
+"""What differs between versions of the pipeline: parameters, metrics, and the labels row by row."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows import FlowError
+from flows.comparison.first_edition import rename_parameters
+from flows.comparison.measures import measure, metrics_of
+from flows.comparison.parameters import differing, other_data, params_of
+from flows.comparison.result import Comparison, RowChanges, Version
+from flows.comparison.row_changes import compare_rows
+from flows.dvc_api.revisions import Revision, open_revisions
+
+
+def compare(revisions: Sequence[Revision], with_rows: bool = True, with_contents: bool = False) -> Comparison:
+    """Compare versions with the first of them.
+
+    Args:
+        revisions: at least two, each once.
+        with_rows: compare labels too, which needs the data of every version.
+        with_contents: read the pictures or texts of the most changed rows. Texts are read in any case.
+
+    Raises:
+        FlowError: fewer than two versions, or one twice; a file cannot be had, or is of another layout.
+    """
+    names = [revision.name for revision in revisions]
+    if len(names) < 2:
+        raise FlowError(f"Expected at least two versions to compare, found {' '.join(names) or 'none'}.")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise FlowError(f"Expected each version once, found {twice[0]} twice.")
+    notes: list[str] = []
+    params = {revision.name: rename_parameters(params_of(revision, notes)) for revision in revisions}
+    numbers = {revision.name: metrics_of(revision) for revision in revisions}
+    notes.extend(
+        f"{name} has no metrics/*.json: none was made in that version, or committed."
+        for name, found in numbers.items()
+        if not found
+    )
+    other_data = {name: other_data(params[names[0]], params[name]) for name in names[1:]}
+    rows: list[RowChanges] = []
+    if with_rows:
+        rows, of_rows = compare_rows(revisions, with_contents, notes)
+        other_data |= of_rows
+    notes.extend(
+        f"The metrics of {name} and {names[0]} do not measure the same: {reason}. None is called better."
+        for name, reason in other_data.items()
+        if reason and numbers[name] and numbers[names[0]]
+    )
+    return Comparison(
+        tuple(Version(revision.name, revision.commit, revision.title) for revision in revisions),
+        tuple(differing(params)),
+        tuple(measure(numbers, same_data=not any(other_data.values()))),
+        tuple(rows),
+        tuple(notes),
+    )
+
+
+def compare_versions(
+    root: Path, names: Sequence[str], with_rows: bool = True, with_contents: bool = False
+) -> Comparison:
+    """Compare versions of the DVC repository `root` by name: `open_revisions`, then `compare`."""
+    return compare(open_revisions(root, names), with_rows, with_contents)
