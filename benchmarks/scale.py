@@ -284,7 +284,7 @@ def measure_dvc(n_stages: int, repeats: int = 2) -> tuple[float, float]:
 def measure_tasks(engine: str, n_tasks: int = 40) -> float:
     """Core seconds of the flow's process for one empty Prefect task on a thread, or by an engine."""
     from benchmarks.doors import prefect_server
-    from flows import engines
+    from flows.engines.clusters import open_engine
 
     from prefect import flow, task  # isort: skip  # after flows, which sets Prefect's settings
     from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -297,7 +297,7 @@ def measure_tasks(engine: str, n_tasks: int = 40) -> float:
 
     @flow
     def several(root: str) -> None:
-        with engines.open_engine(engine, None, Path(root), 2) as opened:
+        with open_engine(engine, None, Path(root), 2) as opened:
             for _ in range(2):  # the first warms up
                 started = time.process_time()
                 if opened is None:

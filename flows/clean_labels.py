@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from flows import FlowError, engines
+from flows import FlowError
 from flows.dvc_api import remotes
 from flows.dvc_api.graph import is_fresh, matching, plan
 from flows.dvc_api.inputs import begun, new_inputs, update_imports, written_within
@@ -33,6 +33,8 @@ from flows.dvc_api.overrides import set_params
 from flows.dvc_api.record import Record, check_record, push_version, save_version
 from flows.dvc_api.remotes import check_remote
 from flows.dvc_api.run import end_process_group, mend_locks, run_stage
+from flows.engines.bridge import Engine, recover
+from flows.engines.clusters import EngineName, check, open_engine
 from flows.one_at_a_time import only_flow
 from flows.prefect_server import open_server, server_answers, silence_prefect
 from flows.program import run_program
@@ -111,7 +113,7 @@ class StageRunner:
         options: Mapping[str, Sequence[str]],
         timeout_s: float | None,
         progress: RunProgress,
-        engine: engines.Engine | None = None,
+        engine: Engine | None = None,
         with_server: bool = True,
     ) -> None:
         self.root = root
@@ -301,7 +303,7 @@ def clean_labels(
     record: Record = "none",
     push: bool = False,
     if_new_data: bool = False,
-    engine: engines.EngineName = "local",
+    engine: EngineName = "local",
     address: str | None = None,
     compare: str | None = None,
 ) -> State[Any]:
@@ -336,7 +338,7 @@ def clean_labels(
     base = None if compare is None else _revision(folder, compare)
     # The terminal's lines go to stderr.
     with silence_prefect(), only_flow(folder, wait), only_run():
-        engines.recover(folder)
+        recover(folder)
         mend_locks(folder)
         if if_new_data:
             update(folder)
@@ -363,7 +365,7 @@ def clean_labels(
         # With nothing to do, no cluster.
         used = "local" if fresh.issuperset(graph) else engine
         with (
-            engines.open_engine(used, address if used == engine else None, folder, workers) as cluster,
+            open_engine(used, address if used == engine else None, folder, workers) as cluster,
             RunProgress(graph) as progress,
             _runner(folder, fresh, options, timeout_s, progress, cluster, with_server) as runner,
         ):
@@ -512,7 +514,7 @@ def _runner(
     options: Mapping[str, Sequence[str]],
     timeout_s: float | None,
     progress: RunProgress,
-    engine: engines.Engine | None,
+    engine: Engine | None,
     with_server: bool,
 ) -> Iterator[StageRunner]:
     runner = StageRunner(root, fresh, options, timeout_s, progress, engine, with_server)
@@ -565,7 +567,7 @@ def _run(chosen: argparse.Namespace) -> int:
     root = Path.cwd()
     check_options(chosen.workers, chosen.timeout_s)
     # What is wrong with the workspace or the options is said before Prefect starts.
-    engines.check(chosen.engine, chosen.address)
+    check(chosen.engine, chosen.address)
     mend_locks(root)
     graph, fresh = plan(root, chosen.until)
     for name in chosen.force:

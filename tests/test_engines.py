@@ -15,7 +15,11 @@ import pytest
 from doors import Door, outcomes, wait_for
 from small_runs import ROOT
 
-from flows import FlowError, engines
+from flows import FlowError
+from flows.engines import clusters, worker
+from flows.engines.bridge import recover
+from flows.engines.clusters import check
+from flows.engines.order import LEASE_S, Order, installed_versions
 
 ON_WORKER = r"On \S+, worker process (\d+)"
 
@@ -129,18 +133,16 @@ def test_a_stage_that_fails_on_a_worker_says_why_and_does_not_run_again(
 # --- the workers' side, without a cluster -------------------------------------------------------------------
 
 
-def order(root: Path, **changes: object) -> engines.Order:
-    whole = engines.Order(
-        str(root), str(root / "run"), "stage-1", ["download"], {}, engines.installed_versions()
-    )
+def order(root: Path, **changes: object) -> Order:
+    whole = Order(str(root), str(root / "run"), "stage-1", ["download"], {}, installed_versions())
     return whole._replace(**changes)
 
 
 def test_a_worker_that_sees_another_file_system_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "_SHARE_S", 0.1)
-    said = engines.work(order(tmp_path))
+    monkeypatch.setattr(worker, "_SHARE_S", 0.1)
+    said = worker.work(order(tmp_path))
     assert re.fullmatch(
         rf"The worker on \S+ does not see {tmp_path}/run, .*: mount the workspace there as {tmp_path}\.", said
     )
@@ -149,7 +151,7 @@ def test_a_worker_that_sees_another_file_system_says_so(
 def test_a_worker_with_another_environment_says_so(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "lease").touch()
-    said = engines.work(order(tmp_path, versions=engines.installed_versions() | {"torch": "1.0"}))
+    said = worker.work(order(tmp_path, versions=installed_versions() | {"torch": "1.0"}))
     assert re.fullmatch(
         r"The worker on \S+ has torch \S+ where the flow has 1\.0: install requirements\.lock there too\.",
         said,
@@ -159,10 +161,10 @@ def test_a_worker_with_another_environment_says_so(tmp_path: Path) -> None:
 def test_a_stage_runs_only_with_a_ticket_and_only_once(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "lease").touch()
-    assert engines.work(order(tmp_path)) is None
+    assert worker.work(order(tmp_path)) is None
     (tmp_path / "run" / "stage-1.ticket").touch()
     (tmp_path / "run" / "stage-1.running").touch()
-    assert engines.work(order(tmp_path)) is None
+    assert worker.work(order(tmp_path)) is None
 
 
 def test_recovery_waits_for_workers_that_may_still_write(tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ def test_recovery_waits_for_workers_that_may_still_write(tmp_path: Path) -> None
 
     thread = threading.Thread(target=worker)
     thread.start()
-    engines.recover(tmp_path)
+    recover(tmp_path)
     assert seen == ["ended"]
     assert not folder.exists()
     thread.join()
@@ -195,8 +197,8 @@ def test_recovery_does_not_wait_for_a_killed_worker_of_this_machine(tmp_path: Pa
     process.wait()
     (folder / "stage-1.running").write_text(f"{socket.gethostname()} {process.pid}")
     started = time.monotonic()
-    engines.recover(tmp_path)
-    assert time.monotonic() - started < engines.LEASE_S / 2
+    recover(tmp_path)
+    assert time.monotonic() - started < LEASE_S / 2
     assert not folder.exists()
 
 
@@ -211,17 +213,17 @@ def test_an_engine_that_is_not_installed_names_its_extra(
     with pytest.raises(
         FlowError, match=rf"^--engine {engine}: .* pip install '\.\[{engine}\]'` in the checkout"
     ):
-        engines.check(engine, None)
+        check(engine, None)
 
 
 def test_an_address_is_for_an_engine_with_a_cluster() -> None:
     with pytest.raises(FlowError, match=r"^--address: expected --engine dask or ray with it, found local"):
-        engines.check("local", "tcp://127.0.0.1:8786")
+        check("local", "tcp://127.0.0.1:8786")
     for address in ("nonsense", "tcp://host", "tcp://host:many"):
         with pytest.raises(FlowError, match=r"^--address: expected tcp://HOST:8786, found"):
-            engines.check("dask", address)
+            check("dask", address)
     with pytest.raises(FlowError, match=r"^--address: expected HOST:6379, found ray://"):
-        engines.check("ray", "ray://127.0.0.1:10001")
+        check("ray", "ray://127.0.0.1:10001")
 
 
 @pytest.mark.parametrize("engine", ["dask", "ray"])
@@ -229,7 +231,7 @@ def test_an_address_is_for_an_engine_with_a_cluster() -> None:
 def test_an_address_that_does_not_answer_is_one_sentence_soon(
     engine: str, listens: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "_PROBE_S", 0.5)
+    monkeypatch.setattr(clusters, "_PROBE_S", 0.5)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         if listens:  # something, which says nothing
@@ -241,7 +243,7 @@ def test_an_address_that_does_not_answer_is_one_sentence_soon(
         with pytest.raises(
             FlowError, match=rf"^--address: no {engine} cluster answers at {address} \(.+\)\.$"
         ):
-            engines.check(engine, address)
+            check(engine, address)
         assert time.monotonic() - started < 10
 
 
