@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks import plugins
-from tasks.contents import Content, Features, Images
+from tasks.contents import Content, Features, Images, Texts
 from tasks.tables.facts import DatasetFacts
 from tasks.training.protocol import Loss, Model, Rows, Run, build_model
 
@@ -48,9 +48,27 @@ def cluster_rows(n: int, n_classes: int = 3, seed: int = 0) -> Rows:
     return rows_of(Features(values), labels)
 
 
+def word_rows(n: int, seed: int = 0) -> Rows:
+    """Texts of which some words tell the class, and most do not."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    telling = np.array([["sun", "beach", "swim"], ["snow", "ski", "frost"]])[labels]
+    others = rng.choice(["we", "went", "there", "today", "again", "Zürich", "2 days"], (n, 4))
+    words = np.column_stack([others[:, :2], telling[np.arange(n), rng.integers(0, 3, n)], others[:, 2:]])
+    return rows_of(Texts([" ".join(row) for row in words]), labels)
+
+
+def rows_for(model: str, n: int, seed: int = 0) -> Rows:
+    """Rows of two classes that a model of this name takes."""
+    takes = plugins.load("models", model).TAKES
+    if "image" in takes:
+        return bar_rows(n, seed)
+    return word_rows(n, seed) if "text" in takes else cluster_rows(n, n_classes=2, seed=seed)
+
+
 def facts_of(content: Content, n_classes: int = 2) -> DatasetFacts:
     names = tuple(f"class {k}" for k in range(n_classes))
-    return DatasetFacts("small", names, content.kind, tuple(content.held.shape[1:]))
+    return DatasetFacts("small", names, content.kind, np.shape(content.held)[1:])
 
 
 def run_of(folder: Path, objective_options: dict[str, Any] | None = None, **changes: Any) -> Run:

@@ -6,25 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_trainings import accuracy, bar_rows, build, cluster_rows, fitted, run_of
+from small_trainings import accuracy, build, fitted, rows_for, run_of
 
 from tasks import ParamsError, TrainingError, plugins
 from tasks.contents import OF_KIND
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
-from tasks.training.protocol import Rows, build_model
+from tasks.training.protocol import build_model
 
 ROOT = Path(__file__).parents[2]
 MODELS = plugins.names("models")
 
 
-def rows_for(name: str, n: int, seed: int = 0) -> Rows:
-    takes = plugins.load("models", name).TAKES
-    return bar_rows(n, seed) if "image" in takes else cluster_rows(n, n_classes=2, seed=seed)
-
-
 def test_the_models_and_objectives_are_those_of_the_folders() -> None:
-    assert {"convnet", "mlp", "logistic", "nearest_mean"} <= set(MODELS)
+    assert {"convnet", "mlp", "logistic", "nearest_mean", "text", "boosting", "qda"} <= set(MODELS)
     assert {"supervised", "mixup"} <= set(plugins.names("objectives"))
 
 
@@ -53,8 +48,8 @@ def test_no_plug_in_imports_torch_before_it_is_used() -> None:
 def test_a_model_without_torch_trains_and_predicts_without_it(name: str) -> None:
     code = (
         "import sys; sys.path.insert(0, 'tests')\n"
-        "from pathlib import Path; from small_trainings import bar_rows, fitted\n"
-        f"fitted(Path(), bar_rows(40), name={name!r}).predict(bar_rows(5).content)\n"
+        "from pathlib import Path; from small_trainings import fitted, rows_for\n"
+        f"fitted(Path(), rows_for({name!r}, 40), name={name!r}).predict(rows_for({name!r}, 5).content)\n"
         "print([name for name in ('torch', 'pytorch_lightning') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_trainings import bar_rows, bars, build, cluster_rows, fitted, run_of
+from small_trainings import bar_rows, bars, build, cluster_rows, facts_of, fitted, rows_for, run_of
 
 from tasks import ArtifactError, plugins
 from tasks.contents import Features, Images
@@ -52,15 +52,15 @@ def header_with(**changes: Any) -> Callable[[dict[str, bytes]], None]:
     return change
 
 
-@pytest.mark.parametrize("name", ["convnet", "mlp", "logistic", "nearest_mean"])
+@pytest.mark.parametrize("name", plugins.names("models"))
 def test_a_checkpoint_round_trips_and_its_bytes_do_not_depend_on_its_name(tmp_path: Path, name: str) -> None:
-    rows = bar_rows(64)
+    rows = rows_for(name, 64)
     model = fitted(tmp_path, rows, name=name)
     model.save(tmp_path / "a.ckpt")
     model.save(tmp_path / "other.ckpt")
     assert (tmp_path / "a.ckpt").read_bytes() == (tmp_path / "other.ckpt").read_bytes()
     loaded, facts = load_model(tmp_path / "a.ckpt")
-    assert facts == DatasetFacts("small", ("class 0", "class 1"), "image", (8, 8))
+    assert facts == facts_of(rows.content)
     expected, found = model.predict(rows.content), loaded.predict(rows.content)
     np.testing.assert_array_equal(found.pred_probs, expected.pred_probs)
     np.testing.assert_array_equal(found.embedding, expected.embedding)
@@ -70,7 +70,7 @@ def test_a_checkpoint_round_trips_and_its_bytes_do_not_depend_on_its_name(tmp_pa
         header = json.loads(archive.read("relabel.json"))
     assert (header["format"], header["model"]) == (2, name)
     with np.load(tmp_path / "a.ckpt") as arrays:  # NumPy opens it too
-        assert {"mean", "deviation"} <= set(arrays.files)
+        assert len(arrays.files) > 2
 
 
 def test_double_precision_is_kept(tmp_path: Path) -> None:
