@@ -156,7 +156,7 @@ def test_a_wrong_name_of_a_plugin_gets_the_list_and_the_nearest(changed, path, k
 def test_a_model_that_cannot_learn_from_the_data_set_is_refused_before_any_stage_runs(
     changed, add_plugin
 ) -> None:
-    add_plugin("models", "texts_only", 'TAKES = ("text",)\nbuild = restore = None\n')
+    add_plugin("models", "texts_only", 'TAKES = ("text",)\nUSES_TORCH = False\nbuild = restore = None\n')
     found = message(changed("train_fold.model", "texts_only"))
     assert "`train_fold.model: texts_only` learns from text" in found
     assert "`download.dataset: mnist` gives image" in found
