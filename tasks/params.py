@@ -13,7 +13,7 @@ from tasks import ParamsError, plugins
 from tasks.sections import Fraction, Section, Seed
 
 SourceName = Literal["local", "mirrors", "openml", "wheel"]
-NoiseKind = Literal["none", "uniform", "symmetric", "pair", "matrix", "file"]
+NoiseKind = Literal["none", "uniform", "symmetric", "pair", "matrix", "instance", "doubt", "file"]
 ScoreName = Literal["self_confidence", "normalized_margin", "confidence_weighted_entropy"]
 LabelSetName = Literal["given", "cleaned", "true"]
 OwnSplit = Literal["valid", "test"]

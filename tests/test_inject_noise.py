@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks import ArtifactError, DatasetError, ParamsError
+from tasks.contents import Content, Features, Images, Texts
 from tasks.inject_noise import inject_noise
+from tasks.inject_noise.vectors import ContentReader, shrink
 from tasks.params import Params, load_params
 from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts, read_facts
@@ -83,7 +85,10 @@ def refused(workspace: Path, error: type[Exception] = DatasetError, **changes: A
 # --- noise made on purpose ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["uniform", "symmetric", "pair", "matrix"])
+KINDS = ["uniform", "symmetric", "pair", "matrix", "instance", "doubt"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_only_training_labels_change_and_every_change_is_recorded(workspace: Path, kind: str) -> None:
     table = given_labels(workspace, kind=kind, transition_matrix=MATRIX)
     given, true = column_array(table, "given_label"), column_array(table, "true_label")
@@ -95,7 +100,7 @@ def test_only_training_labels_change_and_every_change_is_recorded(workspace: Pat
     np.testing.assert_array_equal(is_noisy, given != true)
     assert not is_noisy[40:].any()
     changed = int(is_noisy.sum())
-    assert changed == 10 if kind in ("symmetric", "pair") else 0 < changed < 40
+    assert changed == 10 if kind in ("symmetric", "pair", "doubt") else 0 < changed < 40
     assert read_facts(table).class_names == NAMES
 
 
@@ -171,7 +176,7 @@ def test_the_rate_is_a_share_of_the_training_rows(
         assert capsys.readouterr().out == f"inject_noise: {said}"
 
 
-@pytest.mark.parametrize("kind", ["uniform", "symmetric", "pair", "matrix"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_one_seed_gives_equal_bytes_and_another_seed_other_bytes(workspace: Path, kind: str) -> None:
     path = workspace / "data" / "given_labels.parquet"
     written = []
@@ -206,7 +211,7 @@ def test_a_matrix_of_another_size_than_the_classes_is_refused(workspace: Path, s
     assert f"inject_noise.transition_matrix has {size} rows; the data set has 3 classes" in found
 
 
-@pytest.mark.parametrize("kind", ["symmetric", "pair"])
+@pytest.mark.parametrize("kind", ["symmetric", "pair", "instance", "doubt"])
 def test_noise_that_needs_another_class_is_refused_for_one_class(workspace: Path, kind: str) -> None:
     write_examples(workspace, [0] * N, names=("cat",))
     found = refused(workspace, ParamsError, kind=kind)
@@ -215,6 +220,104 @@ def test_noise_that_needs_another_class_is_refused_for_one_class(workspace: Path
 
 def test_missing_examples_name_the_stage_that_makes_them(tmp_path: Path) -> None:
     assert "`dvc repro download`" in refused(tmp_path, ArtifactError)
+
+
+# --- noise that looks at the content ---------------------------------------------------------------------
+
+
+def write_contents(folder: Path, content: Content, labels: np.ndarray, names: tuple[str, ...]) -> None:
+    """Examples of any content, every fifth a test row, in a table of several row groups."""
+    n = len(labels)
+    split = np.where(np.arange(n) % 5 == 4, "test", "train")
+    values = content.values()
+    shape = () if content.kind == "text" else np.shape(values)[1:]
+    facts = DatasetFacts("mine", names, content.kind, shape)
+    columns = {"example_id": np.arange(n), "key": [str(k) for k in range(n)], "split": split}
+    labels_of = {"given_label": [None] * n, "true_label": labels}
+    table = make_table(EXAMPLES, facts, {**columns, **labels_of, content.kind: values})
+    write_table(EXAMPLES.at(folder), table, EXAMPLES)
+    splits = {"example_id": columns["example_id"], "group": columns["example_id"], "split": split}
+    table = make_table(SPLIT_ROWS, facts, {**splits, "original_split": split})
+    write_table(SPLIT_ROWS.at(folder), table, SPLIT_ROWS)
+
+
+def digits_contents(n: int = 600) -> tuple[Images, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return Images(np.rint(digits.images[:n] * 15).astype(np.uint8)), digits.target[:n]
+
+
+@pytest.mark.parametrize("kind", ["instance", "doubt"])
+@pytest.mark.parametrize("content", ["image", "text", "features"])
+def test_noise_looks_at_pictures_texts_and_numbers(tmp_path: Path, kind: str, content: str) -> None:
+    pictures, labels = digits_contents()
+    names = tuple("0123456789")
+    of_kind = {
+        "image": pictures,
+        "text": Texts([f"a {'even' if k % 2 else 'odd'} word{k} {row % 7}" for row, k in enumerate(labels)]),
+        "features": Features(pictures.values().reshape(len(labels), -1).astype(np.float32)),
+    }
+    write_contents(tmp_path, of_kind[content], labels, names)
+    found = [given_labels(tmp_path, kind=kind, rate=0.2, seed=seed) for seed in (0, 0, 1)]
+    assert found[0].equals(found[1])
+    assert not found[0].equals(found[2])
+    is_noisy = column_array(found[0], "is_noisy")
+    train = column_array(found[0], "split") == "train"
+    assert not is_noisy[~train].any()
+    assert is_noisy.sum() == 96 if kind == "doubt" else 70 < is_noisy.sum() < 125
+    assert "sklearn" not in repr(found[0].schema.metadata)
+
+
+def test_doubt_is_of_the_content_and_not_of_the_label_alone(tmp_path: Path) -> None:
+    """Rows that lie between two classes are given the other one; rows far from it stay."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(900) % 3
+    centres = np.array([[0, 0], [4, 0], [40, 0]])
+    values = (centres[labels] + rng.normal(size=(900, 2))).astype(np.float32)
+    write_contents(tmp_path, Features(values), labels, NAMES)
+    table = given_labels(tmp_path, kind="doubt", rate=0.1)
+    given, wrong = column_array(table, "given_label"), column_array(table, "is_noisy").astype(bool)
+    assert (labels[wrong] != 2).mean() > 0.9
+    assert (given[wrong & (labels == 0)] == 1).all()
+    nearness = -np.abs(values[:, 0] - 2)
+    two = (labels != 2) & (column_array(table, "split") == "train")
+    assert nearness[two & wrong].mean() > nearness[two & ~wrong].mean() + 0.5
+
+
+def test_equal_rows_far_from_zero_do_not_drown_in_rounding(tmp_path: Path) -> None:
+    values = np.full((60, 3), 1e7, dtype=np.float32)
+    values[:, 0] += np.arange(60)
+    write_contents(tmp_path, Features(values), np.arange(60) % 3, NAMES)
+    reader = ContentReader(tmp_path, np.arange(60))
+    standardised = np.concatenate(list(reader.standardised()))
+    np.testing.assert_allclose(standardised[:, 0], (np.arange(60) - 29.5) / np.arange(60).std(), atol=0.01)
+    np.testing.assert_array_equal(standardised[:, 1:], 0)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([(), (1,), (3,)]))
+def test_small_pictures_hold_the_means_of_squares(height: int, width: int, channels: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(height * 41 + width)
+    pictures = rng.integers(0, 256, (2, height, width, *channels), dtype=np.uint8)
+    step, across = -(-height // 16), -(-width // 16)
+    expected = [
+        [
+            pictures[:, row : row + step, column : column + across].mean(axis=(1, 2))
+            for column in range(0, width, across)
+        ]
+        for row in range(0, height, step)
+    ]
+    wanted = np.moveaxis(np.array(expected), 2, 0).reshape(2, -1)
+    np.testing.assert_allclose(shrink(pictures), wanted, rtol=1e-4)
+
+
+def test_too_many_classes_and_too_few_rows_are_said_at_once(tmp_path: Path) -> None:
+    names = tuple(str(k) for k in range(6_000))
+    write_contents(tmp_path, Features(np.zeros((20, 8), np.float32)), np.arange(20), names)
+    found = refused(tmp_path, ParamsError, kind="instance")
+    assert "at most 5792 classes" in found
+    found = refused(tmp_path, kind="doubt")
+    assert "2 classes with 3 training rows, found 0" in found
 
 
 # --- given labels from a file ---------------------------------------------------------------------------

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from tasks import DatasetError, ParamsError
+from tasks.inject_noise.doubt import LEAST_ROWS, cross_validate
+from tasks.inject_noise.vectors import ContentReader
 from tasks.label_quality import noise
 from tasks.own_files.ids import ID_COLUMNS
 from tasks.own_files.labels import GIVEN, read_labels
@@ -21,6 +24,9 @@ from tasks.tables.schemas import column_array
 
 _NONE = -1
 """In the place of a class index: there is no label."""
+_OF_CONTENT = ("instance", "doubt")
+# `instance` draws a matrix for each class; more numbers than these, of 4 bytes each, are refused.
+_MOST_WEIGHTS = 2**28
 
 
 def inject_noise(params: Params, workspace: Path) -> None:
@@ -65,7 +71,12 @@ def inject_noise(params: Params, workspace: Path) -> None:
                 "none. Set inject_noise.kind to none to take the labels as they come, or to file to read "
                 "them from inputs/labels."
             )
-        given[train] = make_noisy(truth[train].astype(np.int64), section, facts.n_classes)
+        true = truth[train].astype(np.int64)
+        if section.kind in _OF_CONTENT:
+            content = ContentReader(workspace, ids[train])
+            given[train] = make_noisy_by_content(true, content, section, facts.n_classes)
+        else:
+            given[train] = make_noisy(true, section, facts.n_classes)
     known = (truth != _NONE) & ~(train & in_question)
     labelled = (given != _NONE) & (split != "unlabeled")
     columns = {
@@ -94,11 +105,8 @@ def _check_all_labelled(given: npt.NDArray[np.int64]) -> None:
 
 def make_noisy(labels: npt.NDArray[Any], section: InjectNoise, n_classes: int) -> npt.NDArray[Any]:
     """`labels` (N,) with the noise that the section describes, drawn from its seed."""
-    if section.kind in ("symmetric", "pair") and n_classes < 2:
-        raise ParamsError(
-            f"params.yaml: inject_noise.kind: {section.kind} needs at least 2 classes; the data set has "
-            f"{n_classes}."
-        )
+    if section.kind in ("symmetric", "pair"):
+        _check_classes(section.kind, n_classes)
     rng = np.random.default_rng(section.seed)
     if section.kind == "uniform":
         return noise.uniform_noise(labels, section.rate, n_classes, rng)
@@ -115,6 +123,45 @@ def make_noisy(labels: npt.NDArray[Any], section: InjectNoise, n_classes: int) -
             )
         return noise.matrix_noise(labels, matrix, rng)
     return labels
+
+
+def make_noisy_by_content(
+    labels: npt.NDArray[np.int64], content: ContentReader, section: InjectNoise, n_classes: int
+) -> npt.NDArray[np.int64]:
+    """`labels` (N,) with noise that looks at the `content` of their rows, drawn from the section's seed.
+
+    Raises:
+        ParamsError: there are too few classes, or too many.
+        DatasetError: too few rows to learn from.
+    """
+    _check_classes(section.kind, n_classes)
+    rng = np.random.default_rng(section.seed)
+    if section.kind == "doubt":
+        counts = np.bincount(labels, minlength=n_classes)
+        if (counts >= LEAST_ROWS).sum() < 2:
+            raise DatasetError(
+                f"inject_noise.kind: doubt learns the true labels; it needs 2 classes with {LEAST_ROWS} "
+                f"training rows, found {int((counts >= LEAST_ROWS).sum())}. Choose another kind."
+            )
+        return noise.doubt_noise(
+            labels, cross_validate(content, labels, n_classes, section.seed), section.rate, rng
+        )
+    size = next((values.shape[1] for values in content.vectors()), 0)
+    if n_classes**2 * size > _MOST_WEIGHTS:
+        raise ParamsError(
+            f"params.yaml: inject_noise.kind: instance draws {size:,} numbers for each pair of classes, and "
+            f"takes at most {int((_MOST_WEIGHTS / size) ** 0.5)} classes then; the data set has {n_classes}. "
+            "Choose another kind."
+        )
+    with threadpool_limits(1):  # another number of threads gives other last bits
+        return noise.instance_noise(labels, content.standardised(), section.rate, n_classes, rng)
+
+
+def _check_classes(kind: str, n_classes: int) -> None:
+    if n_classes < 2:
+        raise ParamsError(
+            f"params.yaml: inject_noise.kind: {kind} needs at least 2 classes; the data set has {n_classes}."
+        )
 
 
 def read_given_labels(
