@@ -1,0 +1,1 @@
+"""Self-tests: how far this run can be trusted, measured on its own rows without the truth."""
