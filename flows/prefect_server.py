@@ -19,14 +19,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-
-from flows import FlowError
-
-from prefect.settings import (  # isort: skip  # after flows, which sets Prefect's settings
+from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
 )
+
+from flows import FlowError
 
 _GRACE_S = 5.0
 

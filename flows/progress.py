@@ -11,6 +11,12 @@ from rich.table import Column, Table
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)")
 
 
+def epoch_of(line: str) -> tuple[int, int] | None:
+    """The epoch that a line of a training tells, and of how many; None of other lines."""
+    found = _EPOCH.search(line)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
 class RunProgress:
     """Bars on a terminal, plain lines elsewhere. Safe to use from several threads.
 
@@ -43,11 +49,11 @@ class RunProgress:
         """Show a line that a stage printed; a line with its epoch moves its bar."""
         if not line.strip():
             return
-        found = _EPOCH.search(line)
+        found = epoch_of(line)
         if found and self.console.is_terminal:
             if stage not in self.running:
                 self.running[stage] = self.bars.add_task(stage.ljust(self.width))
-            self.bars.update(self.running[stage], completed=int(found[1]), total=int(found[2]))
+            self.bars.update(self.running[stage], completed=found[0], total=found[1])
         elif self.lines:
             self.console.print(
                 f"{stage.ljust(self.width)}  {line}", highlight=False, markup=False, soft_wrap=True

@@ -4,15 +4,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.comparison.printing import markdown
-from flows.comparison.result import Comparison
-from flows.comparison.versions import compare_versions
-from flows.prefect_server import need_server
-
-from prefect import flow  # isort: skip  # after flows, which sets Prefect's settings
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
 from prefect.states import Completed
+
+from flows.comparison.printing import markdown
+from flows.comparison.result import Comparison
+from flows.comparison.versions import compare, compare_versions
+from flows.dvc_api.revisions import WORKSPACE, Revision, open_revisions
+from flows.prefect_server import need_server
+from tasks import RelabelError
 
 
 @flow(name="compare", persist_result=False, validate_parameters=False)
@@ -56,6 +59,19 @@ def summarise(comparison: Comparison) -> str:
     ]
     names = ", ".join(version.name for version in comparison.versions[1:])
     return f"{'; '.join(said) or f'{names} against {comparison.versions[0].name}'}."
+
+
+def show_changes(base: Revision, show: Callable[..., Any]) -> str:
+    """Show on the run's page what changed since `base`; a sentence on that, or on why it cannot be said."""
+    try:
+        found = compare([base, *open_revisions(base.root, [WORKSPACE])])
+        publish(found, show)
+        return summarise(found)
+    except RelabelError as error:
+        return f"Not compared: {error}"
+    except Exception as error:  # the run is done and kept, whatever the comparison stumbles on
+        get_run_logger().exception("What changed since %s could not be said.", base.name)
+        return f"Not compared: {type(error).__name__}: {error}"
 
 
 def run_flow(root: Path, names: Sequence[str], with_rows: bool, with_contents: bool) -> Comparison:

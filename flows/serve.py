@@ -14,18 +14,7 @@ from typing import NoReturn
 from zoneinfo import ZoneInfo, available_timezones
 
 import httpx
-
-from flows import FlowError
-from flows.clean_labels import check_options, clean_labels
-from flows.dvc_api.graph import stage_graph
-from flows.dvc_api.record import check_record
-from flows.dvc_api.revisions import open_revisions
-from flows.one_at_a_time import only_flow
-from flows.prefect_server import need_server, server_answers, silence_prefect
-from flows.program import run_program
-from flows.stranded import end_stranded
-
-from prefect.client.orchestration import get_client  # isort: skip  # after flows, which sets Prefect's settings
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import (
     ConcurrencyLimitConfig,
     ConcurrencyLimitStrategy,
@@ -36,6 +25,17 @@ from prefect.server.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
 from prefect.types.names import WITHOUT_BANNED_CHARACTERS
+
+from flows import FlowError
+from flows.clean_labels import clean_labels
+from flows.dvc_api.graph import stage_graph
+from flows.dvc_api.record import check_record
+from flows.dvc_api.revisions import open_revisions
+from flows.one_at_a_time import only_flow
+from flows.prefect_server import need_server, server_answers, silence_prefect
+from flows.program import run_program
+from flows.runner import check_options
+from flows.stranded import end_stranded
 
 _LOOK_S = 5.0
 # The fields, and how many values each has.

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 # flows sets Prefect's settings
-from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,

@@ -24,12 +24,14 @@ from benchmarks.chaos import find
 from benchmarks.doors import prefect_server
 from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError
-from flows.clean_labels import StageRunner, main, needs_torch
 from flows.dvc_api.graph import is_fresh, plan, stage_graph
 from flows.dvc_api.inputs import begun, written_within
 from flows.dvc_api.lock_file import lock_order, order_lock
 from flows.one_at_a_time import only_flow
+from flows.prefect_page import Page
 from flows.progress import RunProgress
+from flows.run_once import main
+from flows.runner import StageRunner, needs_torch
 from tasks.dvc_lock import LIST
 from tasks.params import load_params
 
@@ -308,11 +310,11 @@ def test_torch_is_needed_where_a_model_that_uses_it_trains() -> None:
 
 def test_what_a_power_cut_left_in_the_temporary_folder_goes_with_the_next_run(tmp_path: Path) -> None:
     link = tmp_path / ".dvc" / "tmp" / "relabel" / "stages"
-    killed = StageRunner(tmp_path, set(), {}, None, RunProgress([]))
+    killed = StageRunner(tmp_path, (), (), None, RunProgress([]), Page())
     assert link.readlink() == killed.socket
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(killed.socket))
-    following = StageRunner(tmp_path, set(), {}, None, RunProgress([]))
+    following = StageRunner(tmp_path, (), (), None, RunProgress([]), Page())
     assert not killed.socket.exists()
     assert link.readlink() == following.socket
     following.end()

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from doors import Door
 
-from flows.clean_labels import show_changes
 from flows.compare import main
 from flows.dvc_api.revisions import Revision
+from flows.publish import show_changes
 
 from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip  # after flows
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
@@ -85,9 +85,9 @@ def test_a_comparison_that_fails_does_not_fail_the_run(
         raise MemoryError("no room")
 
     workspace = Revision("workspace", tmp_path, None, False, {})
-    monkeypatch.setattr("flows.clean_labels._revision", lambda *_: workspace)
-    monkeypatch.setattr("flows.clean_labels.get_run_logger", lambda: logging.getLogger("run"))
-    monkeypatch.setattr("flows.comparison.versions.compare", stumble)
+    monkeypatch.setattr("flows.publish.open_revisions", lambda *_: [workspace])
+    monkeypatch.setattr("flows.publish.get_run_logger", lambda: logging.getLogger("run"))
+    monkeypatch.setattr("flows.publish.compare", stumble)
     base = Revision("v1", tmp_path, None, False, {})
     assert show_changes(base, lambda *_: None) == "Not compared: MemoryError: no room"
     assert "What changed since v1 could not be said." in caplog.text

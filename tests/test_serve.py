@@ -309,7 +309,7 @@ def test_fifty_runs_of_five_parallel_folds_lock_no_database(
     fold = {"cmd": "echo > fold_${item.fold}", "outs": ["fold_${item.fold}"]}
     stages = {"fold": {"matrix": {"fold": [0, 1, 2, 3, 4]}, **fold}}
     # Two flows at a time, each with its five tasks at a time.
-    code = "from flows.clean_labels import main\nfor _ in range(25): assert main(['--workers', '5']) == 0"
+    code = "from flows.run_once import main\nfor _ in range(25): assert main(['--workers', '5']) == 0"
     running = []
     for folder in folders:
         make_workspace(folder, SETTINGS, source=ROOT)

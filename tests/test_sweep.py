@@ -22,20 +22,12 @@ from flows import FlowError
 from flows.dvc_api.overrides import grid_values
 from flows.dvc_api.record import experiments, read_committed
 from flows.one_at_a_time import only_flow
-from flows.sweep import copy_workspace, explain, main, owners, plan_points, snapshot, task_graph
-from flows.sweep_table import (
-    COLUMNS,
-    Column,
-    Run,
-    choose_columns,
-    markdown_table,
-    read_metrics,
-    save_plot,
-    short_names,
-    slug,
-    summarise,
-    table_csv,
-)
+from flows.sweep import explain, main
+from flows.sweeping.copies import copy_workspace, snapshot
+from flows.sweeping.finished import COLUMNS, Column, Run, choose_columns, read_metrics, summarise
+from flows.sweeping.points import owners, plan_points, task_graph
+from flows.sweeping.sweep_plot import save_plot
+from flows.sweeping.tables_of_rows import markdown_table, short_names, slug, table_csv
 
 SWEEP = [sys.executable, "-m", "flows.sweep"]
 F1 = next(column for column in COLUMNS if column.title == "F1")

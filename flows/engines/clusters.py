@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 from flows import FlowError
 from flows.engines.bridge import Engine
-from tasks.params import load_params
 
 EngineName = Literal["local", "dask", "ray"]
 _ANSWER_S = 10.0  # for a cluster to answer
@@ -85,8 +84,17 @@ def _probe_ray(address: str) -> None:
 
 
 @contextlib.contextmanager
-def open_engine(engine: str, address: str | None, root: Path, workers: int | None) -> Iterator[Engine | None]:
-    """The cluster at `address`, or a local one of `workers` processes; None for the local engine.
+def open_engine(
+    engine: str, address: str | None, root: Path, n_workers: int, threads: int
+) -> Iterator[Engine | None]:
+    """The cluster at `address`, or a local one of `n_workers` processes; None for the local engine.
+
+    Args:
+        engine: local, dask or ray.
+        address: of the cluster; None to start one on this machine.
+        root: of the workspace.
+        n_workers: of a cluster on this machine.
+        threads: CPU threads of one training.
 
     Raises:
         FlowError: the engine is not installed, or the cluster does not answer or has no workers.
@@ -95,8 +103,6 @@ def open_engine(engine: str, address: str | None, root: Path, workers: int | Non
     if engine == "local":
         yield None
         return
-    threads = load_params(root / "params.yaml").train_fold.threads
-    n_workers = workers or max(1, (os.cpu_count() or 1) // threads)
     with contextlib.ExitStack() as stack:
         connect = _dask if engine == "dask" else _ray
         try:

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
 from flows.engines.order import LEASE_S, LOOK_S, Order, installed_versions
 from tasks.stage_server import KILLED, Request, send_request
-
-from prefect import task  # isort: skip  # after flows, which sets Prefect's settings
-from prefect.cache_policies import NO_CACHE
 
 _SHARE_S = 5.0  # for a new file to show on another machine
 

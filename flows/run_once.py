@@ -1,0 +1,77 @@
+"""The command line of the flow: one run, `python -m flows.clean_labels`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from flows.clean_labels import clean_labels
+from flows.dvc_api.graph import matching, plan
+from flows.dvc_api.record import check_record
+from flows.dvc_api.remotes import check_remote
+from flows.dvc_api.run import mend_locks
+from flows.engines.clusters import check
+from flows.prefect_server import open_server, server_answers
+from flows.program import run_program
+from flows.run_result import UP_TO_DATE
+from flows.runner import check_options
+from tasks import RelabelError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow once from the command line; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.clean_labels", description="Run what is out of date, side by side."
+    )
+    parser.add_argument("--force", action="append", default=[], metavar="STAGE", help="run it though fresh")
+    parser.add_argument("--until", metavar="STAGE", help="stop after this stage")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="overrides", metavar="SECTION.NAME=VALUE", help="change"
+    )
+    parser.add_argument("--workers", type=int, help="stages at a time (default: as the cores can serve)")
+    parser.add_argument("--pull", action="store_true", help="fetch from the DVC remote rather than run")
+    parser.add_argument("--timeout-s", type=float, help="end a stage that runs longer")
+    parser.add_argument("--wait", action="store_true", help="wait while another flow runs here")
+    parser.add_argument("--if-new-data", action="store_true", help="only if inputs/ or its source changed")
+    parser.add_argument("--record", choices=["none", "experiment", "commit"], default="none")
+    parser.add_argument("--push", action="store_true", help="push what --record keeps")
+    parser.add_argument("--engine", choices=["local", "dask", "ray"], default="local", help="where to train")
+    parser.add_argument("--address", help="of a Dask or Ray cluster (default: one on this machine)")
+    parser.add_argument("--compare", metavar="REV", help="show on Prefect's page what changed since (`last`)")
+    chosen = parser.parse_args(arguments)
+    return run_program("clean_labels", "the next run goes on from here", lambda: _run(chosen))
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    root = Path.cwd()
+    check_options(chosen.workers, chosen.timeout_s)
+    # What is wrong with the workspace or the options is said before Prefect starts.
+    check(chosen.engine, chosen.address)
+    mend_locks(root)
+    graph, fresh = plan(root, chosen.until)
+    for name in chosen.force:
+        matching(graph, name)
+    if chosen.pull:
+        check_remote(root, "--pull")
+    check_record(root, chosen.record, chosen.push)
+    if chosen.compare is not None:
+        from flows.dvc_api.revisions import open_revisions
+
+        open_revisions(root, [chosen.compare])
+    asked = chosen.force or chosen.overrides or chosen.if_new_data
+    # Without a server one starts for the run, which takes far longer than to find nothing to do.
+    if fresh.issuperset(graph) and not asked and not server_answers():
+        print(UP_TO_DATE)
+        return 0
+    # The thread that tells the server every 30 s that a run lives makes its end wait up to 1 s.
+    with open_server("run"), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        state = clean_labels(**vars(chosen), return_state=True)
+    if state.is_completed():
+        print(state.message)
+        return 0
+    failure = state.result(raise_on_failure=False)
+    # Prefect's own words would stand before those of an exception.
+    print(f"clean_labels: {failure if isinstance(failure, RelabelError) else state.message}", file=sys.stderr)
+    return 1

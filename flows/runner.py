@@ -1,0 +1,190 @@
+"""Runs the stages of one flow run, and ends what still runs when the flow run ends."""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+
+from flows import FlowError
+from flows.dvc_api.graph import is_fresh
+from flows.dvc_api.run import end_process_group, run_stage
+from flows.engines.bridge import Engine
+from flows.prefect_page import Bar, Page
+from flows.progress import RunProgress, epoch_of
+from tasks import plugins
+from tasks.params import Params
+
+
+def check_options(workers: int | None, timeout_s: float | None) -> None:
+    """Check what a flow or a sweep may be asked.
+
+    Raises:
+        FlowError: a value is out of range.
+    """
+    if workers is not None and workers < 1:
+        raise FlowError(f"--workers: expected at least 1, found {workers}.")
+    if timeout_s is not None and timeout_s <= 0:
+        raise FlowError(f"--timeout-s: expected more than 0 seconds, found {timeout_s:g}.")
+
+
+def default_workers(threads: int) -> int:
+    """How many stages may run at a time on this machine, if each uses `threads` cores."""
+    return max(1, (os.cpu_count() or 1) // threads)
+
+
+def needs_torch(stages: Collection[str], params: Params) -> bool:
+    """Whether one of the stages trains a model that uses torch, which takes seconds to import.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    trains = any(name.split("@")[0] in ("train_fold", "retrain") for name in stages)
+    return trains and bool(plugins.load("models", params.train_fold.model).USES_TORCH)
+
+
+class StageRunner:
+    """Runs the stages of one flow run, and ends what still runs when the flow run ends.
+
+    Args:
+        root: of the workspace.
+        fresh: stages that are up to date.
+        forced: stages to run although they are fresh.
+        timeout_s: seconds after which a stage is ended.
+        progress: what the terminal shows.
+        page: what Prefect's page shows.
+        engine: where stages of groups run; None for this machine.
+        with_server: whether a stage server pays: the stages run in processes of their own without one.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        fresh: Collection[str],
+        forced: Collection[str],
+        timeout_s: float | None,
+        progress: RunProgress,
+        page: Page,
+        engine: Engine | None = None,
+        with_server: bool = True,
+    ) -> None:
+        self.root = root
+        self.fresh = fresh
+        self.forced = forced
+        self.timeout_s = timeout_s
+        self.progress = progress
+        self.page = page
+        self.engine = engine
+        self.with_server = with_server
+        self.socket = _new_socket(root)
+        self._server: subprocess.Popen[bytes] | None = None
+        self._running: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def __enter__(self) -> "StageRunner":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def run(self, name: str) -> State[str]:
+        """Run one stage unless it is fresh; the state is named after what happened."""
+        return self.run_in(self.root, name, name)
+
+    def run_in(self, root: Path, name: str, label: str) -> State[str]:
+        """The same in the workspace `root`, shown as `label`: a sweep has many workspaces and one runner."""
+        try:
+            if name in self.fresh or (name not in self.forced and is_fresh(root, name)):
+                return Completed(name="Cached", message=f"{label} is up to date.", data="Cached")
+            if self.engine is None and self.with_server:
+                self._start_server()
+            server = self.engine.address(name) if self.engine else str(self.socket)
+            outcome = run_stage(
+                root,
+                name,
+                ["--force"] if name in self.forced else [],
+                {"RELABEL_STAGE_SERVER": server},
+                self._listener(label),
+                self._register,
+                self.timeout_s,
+            )
+        except FlowError as error:
+            return Failed(message=str(error))
+        return Completed(name=outcome, message=f"{label}: {outcome.lower()}.", data=outcome)
+
+    def end(self) -> None:
+        """End every stage that still runs, and the server with all that it forked."""
+        with self._lock:
+            self._ended = True
+            running = [process for process in self._running if process.poll() is None]
+            server, self._server = self._server, None
+        for process in running:
+            end_process_group(process)
+        if server is not None:
+            # Its stdin ends: it kills its stages and goes.
+            server.communicate()
+        remove_socket(self.root)
+
+    def _listener(self, label: str) -> Callable[[str], None]:
+        """A function that shows each line of a stage in the log, on the terminal and, epochs, on the page."""
+        logger = get_run_logger()
+        bar = Bar(self.page, re.sub("[^a-z0-9]+", "-", label.lower()), f"Epochs of {label}")
+
+        def say(line: str) -> None:
+            logger.info(line)
+            self.progress.say(label, line)
+            if found := epoch_of(line):
+                bar.move(found[0] / found[1])
+
+        return say
+
+    def _register(self, process: subprocess.Popen[str]) -> None:
+        with self._lock:
+            self._running.add(process)
+            ended = self._ended
+        if ended:
+            end_process_group(process)
+
+    def _start_server(self) -> None:
+        with self._lock:
+            if self._server is None and not self._ended:
+                self._server = subprocess.Popen(
+                    [sys.executable, "-m", "tasks.stage_server", str(self.socket)],
+                    cwd=self.root,
+                    stdin=subprocess.PIPE,
+                    start_new_session=True,
+                )
+
+
+def _new_socket(root: Path) -> Path:
+    """A new name for the socket of a workspace's stage server: a path that is short, as a socket's must be.
+
+    A link in the workspace says where it is, so that the next run removes what a killed one left.
+    """
+    remove_socket(root)
+    path = Path(tempfile.gettempdir()) / f"relabel-stages-{secrets.token_hex(8)}"
+    link = _socket_link(root)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(path)
+    return path
+
+
+def remove_socket(root: Path) -> None:
+    """Remove the socket of a workspace's stage server, and the link to it, where there are any."""
+    link = _socket_link(root)
+    if link.is_socket():
+        link.resolve().unlink(missing_ok=True)
+    link.unlink(missing_ok=True)
+
+
+def _socket_link(root: Path) -> Path:
+    return root / ".dvc" / "tmp" / "relabel" / "stages"
