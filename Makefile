@@ -49,7 +49,7 @@ bench-prune: $(STAMP) ## finding issues: time and memory beside cleanlab's, up t
 bench-doors: $(STAMP) ## the flow beside dvc repro on MNIST, cold and with nothing to do (most of an hour)
 	@python -m benchmarks.doors
 
-bench-scale: $(STAMP) ## on paper: 1,000 folds on 200 machines, simulated from measured costs (docs/scale.md)
+bench-scale: $(STAMP) ## what a stage costs before it does anything, measured (docs/scale.md; some minutes)
 	@python -m benchmarks.scale
 
 bench-review: $(STAMP) ## how soon the review page is there, and decisions a minute, in a real browser (a minute)

@@ -10,7 +10,6 @@ from small_runs import ROOT
 from benchmarks.accept import settings
 from benchmarks.doors import idle_share
 from benchmarks.repro import describe
-from benchmarks.scale import Costs, Stage, plan, simulate
 from benchmarks.workspaces import make_workspace, set_params
 from tasks.params import load_params
 
@@ -59,49 +58,3 @@ def test_changing_a_parameter_changes_nothing_else_and_keeps_the_comments(tmp_pa
     assert load_params(path).model_dump() == expected
     comments = [line.split("#", 1)[1] for line in shipped.splitlines() if "#" in line]
     assert [line.split("#", 1)[1] for line in path.read_text().splitlines() if "#" in line] == comments
-
-
-def chain(*seconds: float) -> dict[str, Stage]:
-    names = [str(number) for number in range(len(seconds))]
-    return {
-        name: Stage(tuple(names[index - 1 : index]), (("core", seconds[index]),), "workers")
-        for index, name in enumerate(names)
-    }
-
-
-def test_the_simulation_takes_all_work_on_one_unit_and_the_critical_path_on_enough() -> None:
-    stages = plan(points=3, folds=4, rows=1000, epochs=2, one_workspace=False, costs=Costs())
-    work = sum(seconds for stage in stages.values() for _, seconds in stage.steps)
-    alone = {
-        name: stage._replace(steps=(("one", sum(s for _, s in stage.steps)),))
-        for name, stage in stages.items()
-    }
-    assert simulate(alone, {"one": 1}).wall_s == pytest.approx(work)
-    path: dict[str, float] = {}
-    for name, stage in stages.items():
-        path[name] = sum(s for _, s in stage.steps) + max((path[need] for need in stage.needs), default=0.0)
-    outcome = simulate(stages, {})
-    assert outcome.wall_s == pytest.approx(max(path.values()))
-    assert outcome.busy_s["training"] == pytest.approx(
-        sum(s for stage in stages.values() for used, s in stage.steps if used == "training")
-    )
-
-
-def test_more_machines_are_never_slower_and_never_beat_their_number() -> None:
-    stages = plan(points=5, folds=5, rows=60_000, epochs=8, one_workspace=True, costs=Costs())
-    walls = [
-        simulate(stages, {"workers": n, "driver cores": 4, "flow process": 1, "DVC lock": 1}).wall_s
-        for n in (1, 2, 4, 8, 16)
-    ]
-    assert walls == sorted(walls, reverse=True)
-    assert all(walls[0] / wall <= 2**power + 1e-9 for power, wall in enumerate(walls))
-
-
-def test_a_worker_is_held_while_its_stage_waits_for_something_else() -> None:
-    stages = {name: Stage((), (("lock", 1.0), ("core", 2.0)), "workers") for name in "ab"}
-    outcome = simulate(stages, {"workers": 2, "lock": 1})
-    assert outcome.wall_s == 4.0
-    assert outcome.busy_s == {"workers": 7.0, "lock": 2.0, "core": 4.0}
-    assert simulate(chain(1, 2, 3), {"workers": 5}).wall_s == 6.0
-    with pytest.raises(ValueError, match="circle"):
-        simulate({"a": Stage(("a",), (("core", 1.0),))}, {})
