@@ -23,7 +23,6 @@ from tasks.label_quality.changes import (
     jaccard,
     judge_labels,
     most_changed,
-    sign_test,
 )
 from tasks.page import read_contents
 from tasks.tables.catalog import EXAMPLES
@@ -143,7 +142,7 @@ def _judge(
     of_old, of_new = (judge_labels(labels[known], truth[known]) for labels in (old, new))
     table = flow_matrix(of_old, of_new, len(OUTCOMES))
     right, wrong = OUTCOMES.index("right"), OUTCOMES.index("wrong")
-    p_value = sign_test(int(table[right, wrong]), int(table[wrong, right]))
+    p_value = _sign_test(int(table[right, wrong]), int(table[wrong, right]))
     cells = {
         was: {
             now: tuple(ids[known][(of_old == i) & (of_new == j)].tolist())
@@ -153,6 +152,17 @@ def _judge(
         for i, was in enumerate(OUTCOMES)
     }
     return Truth(int(known.sum()), _nested(table), p_value, cells)
+
+
+def _sign_test(n_old: int, n_new: int) -> float:
+    """The two-sided p-value of McNemar's exact test (McNemar 1947, by the binomial distribution).
+
+    Were both versions equally good, rows that only one of them has right would be either's by a fair coin.
+    """
+    # It takes a second to import, and only versions whose truth is known need it.
+    from scipy.stats import binomtest  # type: ignore[import-untyped]
+
+    return float(binomtest(n_old, n_old + n_new).pvalue) if n_old + n_new else 1.0
 
 
 def _describe(

@@ -133,29 +133,6 @@ def judge_labels(labels: Ints, truth: Ints) -> Ints:
     return np.select([labels == NO_LABEL, labels == truth], [2, 0], 1)
 
 
-def sign_test(n_old: int, n_new: int) -> float:
-    """The two-sided p-value of McNemar's exact test (McNemar 1947, by the binomial distribution).
-
-    Were both versions equally good, rows that only one of them has right would be either's by a fair coin.
-
-    Args:
-        n_old: rows that the old version alone has right.
-        n_new: rows that the new version alone has right.
-    """
-    n, k = n_old + n_new, min(n_old, n_new)
-    if k < _EXACT:
-        # Whole numbers, so nothing is rounded before the one division.
-        term = total = 1
-        for i in range(k):
-            term = term * (n - i) // (i + 1)
-            total += term
-        return min(1.0, 2 * total / (1 << n))
-    # The terms of the tail, each as a share of the last, which is the largest.
-    places = np.arange(k, 0, -1, dtype=np.float64)
-    tail = 1 + float(np.cumprod(places / (n - places + 1)).sum())
-    return min(1.0, 2 * tail * float(np.exp(_log_fair_coin(n, k))))
-
-
 def share_margin(old: float, n_old: float, new: float, n_new: float) -> float:
     """By how much two shares may differ by the draw of their rows alone: half a 95 % interval.
 
@@ -179,17 +156,3 @@ def share_margin(old: float, n_old: float, new: float, n_new: float) -> float:
 
 
 _Z_95 = 1.959964
-_EXACT = 500
-"""Below it the sum of whole numbers is quick; from it on what Stirling's series leaves out is below 1e-16."""
-
-
-def _log_fair_coin(n: int, k: int) -> float:
-    """The log of the probability of k heads in n throws, as a deviance (Loader 2000): no digits are lost."""
-    d = (n - 2 * k) / n
-    deviance = n / 2 * ((1 + d) * np.log1p(d) + (1 - d) * np.log1p(-d))
-    series = _stirling_error(n) - _stirling_error(k) - _stirling_error(n - k)
-    return float(series - deviance - np.log(2 * np.pi * k * (n - k) / n) / 2)
-
-
-def _stirling_error(n: int) -> float:
-    return (1 / 12 - (1 / 360 - 1 / 1260 / n**2) / n**2) / n
