@@ -61,7 +61,7 @@ review: $(STAMP) ## the page on which a person decides about suspect labels, at 
 bench-importance: $(STAMP) ## which scores find wrong labels on MNIST, and what coresets are worth (half an hour)
 	@python -m benchmarks.importance
 
-chaos: $(STAMP) ## kill -9 at random moments, 20 times; each recovery must end with the same bytes
+chaos: $(STAMP) ## kill -9 at random moments, 50 times; each recovery must end with the same bytes (an hour)
 	@python -m benchmarks.chaos
 
 flow: $(STAMP) ## what `make repro` does, by the Prefect flow: independent stages side by side

@@ -1,133 +1,306 @@
 """`make chaos`: kill -9 at random moments, then run again; every recovery must end with the same bytes.
 
-On digits. Each round starts the flow or `dvc repro` on changed parameters, after a random time kills one of
-VICTIMS (the next that is alive if that one is not), and lets one of the doors finish. Every second time there
-is no Prefect server but the one that the flow brings along.
-`python -m benchmarks.chaos N SEED`.
+On digits with a model that takes a second. Each round kills one of KINDS in turn while it is at work; then
+one of the doors does the rest. Compared are all files that stages write, with those of a run that nobody
+killed. No process, lock or temporary file may be left.
+`nice python -m benchmarks.chaos N_ROUNDS SEED [KIND ...]`.
 """
 
-import os
-import random
+import csv
+import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-from ruamel.yaml import YAML
+import httpx
+import numpy as np
 
 from benchmarks.doors import DVC, FLOW, prefect_server
+from benchmarks.killing import KINDS, Place, digest, find, leftovers, processes, tree
 from benchmarks.workspaces import make_workspace, set_params
+from tasks.decisions.log import PATH
 
 FOLDER = Path(".cache/chaos").resolve()
 SETTINGS = {
     "download.dataset": "digits",
+    "split_rows.near_duplicates": False,
     "train_fold.folds": [0, 1],
-    "train_fold.epochs": 8,
-    "train_fold.batch_size": 32,
+    "train_fold.model": "nearest_mean",
+    "train_fold.epochs": 1,
+    "train_fold.batch_size": 64,
     "models.convnet.shift": 0,
     "models.convnet.eval_shift": 0,
+    "prune.importance": "none",
+    "retrain.label_sets": {
+        "given": {"table": "given_labels", "checkpoint": "classifier_given"},
+        "cleaned": {"table": "training_set", "checkpoint": "classifier"},
+    },
 }
+SERVE = [sys.executable, "-m", "flows.serve", "--every", "5s", "--name", "chaos"]
+SWEEP = [sys.executable, "-m", "flows.sweep", "--grid", "inject_noise.rate=0.1,0.3", "--until", "prune"]
+COMPARE = [sys.executable, "-m", "flows.compare", "HEAD", "workspace", "--json"]
+IMPORT = [
+    sys.executable,
+    "-m",
+    "tasks",
+    "import-probs",
+    "--pred-probs",
+    "probs.npy",
+    "--labels",
+    "labels.csv",
+]
+# The stage server starts where something trains with torch.
+WITH_TORCH = ("forked stage", "stage server")
+SEEDS = (1, 2, 3)
 
 
-# In turn, by a word of the command line. A stage is DVC's child, or a fork of the stage server.
-VICTIMS = ("flows.clean_labels", "dvc", "tasks", "tasks.stage_server", "prefect", "flows.prefect_server")
+def renew(place: Place, number: int, kind: str) -> tuple[str, int]:
+    """Make nearly all stages stale in the workspace, with nothing to restore; returns model and seed."""
+    model = "convnet" if kind in WITH_TORCH else "nearest_mean"
+    seed = SEEDS[0] if model == "convnet" else SEEDS[number % len(SEEDS)]
+    settings = {"inject_noise.seed": seed, "train_fold.model": model}
+    shutil.rmtree(place.killed / ".dvc" / "cache" / "runs", ignore_errors=True)
+    set_params(place.killed / "params.yaml", settings)
+    if (model, seed) not in place.expected:
+        set_params(place.whole / "params.yaml", settings)
+        place.run([*DVC, "--quiet"], place.whole)
+        place.expected[model, seed] = tree(place.whole)
+    return model, seed
 
 
-def processes(folder: Path) -> list[psutil.Process]:
-    """All that runs in the workspace or in a folder of it."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
+def kill_pipeline(place: Place, number: int, kind: str) -> str:
+    """One kill of a run by one of the doors, and one recovery by one of them."""
+    expected = place.expected[renew(place, number, kind)]
+    with ExitStack() as stack:
+        given = kind in ("Prefect server", "power cut", "serve") or (kind == "flow" and number % 2)
+        url = stack.enter_context(prefect_server()) if given else ""
+        first = {"dvc": DVC, "serve": SERVE}.get(kind, FLOW)
+        if kind in ("dvc", "stage", "power cut"):
+            first = place.draw.choice([DVC, first]) if kind != "dvc" else DVC
+        started = place.start(first, place.killed, url)
+        if kind == "serve":
+            wait_until(lambda: find("dvc", place.killed, url), "a scheduled run")
+        when = place.kill(kind, place.killed, url, started, most_s=15)
+        if not when:
+            return ""
+        if kind == "serve" and place.draw.random() < 0.5:
+            second = SERVE
+            serve_until(place, url, expected)
+        else:
+            second = place.draw.choice([DVC, FLOW])
+            if kind == "serve":
+                # The run that the schedule had begun ends by itself.
+                wait_until(lambda: not processes(place.killed), "the end of the scheduled run")
+            place.run(second, place.killed, "" if kind in ("Prefect server", "power cut") else url)
+        check(place, place.killed, expected, tree(place.killed))
+    return f"{when} of `{' '.join(first[1:])}`, then `{' '.join(second[1:])}`"
 
 
-def stages(folder: Path) -> Any:
-    """What dvc.lock says of each stage, hashes of all outputs included."""
-    return YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"]
+def serve_until(place: Place, url: str, expected: Any) -> None:
+    """Serve the schedule again until its runs have done all; then no run says that it is at work."""
+    served = place.start(SERVE, place.killed, url)
+    try:
+        wait_until(lambda: not _differs(place.killed, expected), "a schedule that goes on")
+    finally:
+        served.terminate()
+        served.wait(timeout=120)
+    wait_until(lambda: not processes(place.killed), "the end of the schedule")
+    asked = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}}
+    at_work = httpx.post(f"{url}/flow_runs/filter", json=asked, trust_env=False, timeout=60).json()
+    if at_work:
+        raise SystemExit(f"Runs that say they are at work: {[run['name'] for run in at_work]}")
 
 
-def find(kind: str, folder: Path, url: str) -> list[psutil.Process]:
-    """The living processes of a kind: of the server at `url`, or of what runs in the workspace."""
-    if kind == "prefect":
-        if not url:
-            return []
-        port = url.rsplit(":", 1)[1].split("/")[0]
-        alive = psutil.process_iter(["cmdline"])
-        return [p for p in alive if {"server", port} <= set(p.info["cmdline"] or ())]
-    return [p for p in processes(folder) if kind in p.cmdline()]
+def _differs(folder: Path, expected: Any) -> bool:
+    try:
+        return tree(folder) != expected
+    except (OSError, TypeError):  # a stage is writing
+        return True
 
 
-def run_round(folder: Path, seed: int, environment: dict[str, str], draw: random.Random, kind: str) -> str:
-    """One kill and one recovery; returns what was killed and by which door the rest was done."""
-    set_params(folder / "params.yaml", {"train_fold.seed": seed})
-    first = FLOW if kind not in ("dvc", "tasks") else draw.choice([DVC, FLOW])
-    second = draw.choice([DVC, FLOW])
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    started = subprocess.Popen(first, cwd=folder, env=environment, start_new_session=True, **quiet)
-    after_s = draw.uniform(1, 20)
-    time.sleep(after_s)
-    turn = VICTIMS.index(kind)
-    name = "nothing"
-    for candidate in VICTIMS[turn:] + VICTIMS[:turn]:
-        if found := find(candidate, folder, environment["PREFECT_API_URL"]):
-            victim = draw.choice(found)
-            name = " ".join(victim.cmdline()[1:4])
-            victim.kill()
-            break
-    # A killed flow or `dvc repro` is over; one that lost a stage or its server ends by itself.
-    started.wait(timeout=600)
-    done = subprocess.run(second, cwd=folder, env=environment, timeout=600, capture_output=True, text=True)
-    if done.returncode != 0:
-        said = (done.stdout + done.stderr)[-2000:]
-        raise SystemExit(f"After {name} was killed, `{' '.join(second[1:])}` said: {said}")
+def wait_until(condition: Callable[[], Any], what: str, within_s: float = 300) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"Waited {within_s:.0f} s for {what}.")
+        time.sleep(0.3)
+
+
+def kill_sweep(place: Place, _number: int, kind: str) -> str:
+    """A sweep whose experiments are gone; its table must be the same."""
+    table = place.folder / "table.csv"
+    command = [*SWEEP, "--csv", str(table)]
+    shutil.rmtree(place.killed / ".dvc" / "cache" / "runs", ignore_errors=True)
+    for ref in git(place.killed, "for-each-ref", "--format=%(refname)", "refs/exps").split():
+        git(place.killed, "update-ref", "-d", ref)
+    for workspace in (place.killed, place.whole):
+        set_params(workspace / "params.yaml", {"inject_noise.seed": 1, "train_fold.model": "nearest_mean"})
+    if kind not in place.expected:
+        place.run(command, place.whole)
+        place.expected[kind] = table.read_bytes()
+    table.unlink(missing_ok=True)
+    started = place.start(command, place.killed)
+    when = place.kill(kind, place.killed, "", started, most_s=30)
+    if when:
+        place.run(command, place.killed)
+        check(place, place.killed, place.expected[kind], table.read_bytes())
+    return when and f"{when} of `flows.sweep`, then `flows.sweep`"
+
+
+def kill_compare(place: Place, _number: int, kind: str) -> str:
+    """A comparison of the commit with the workspace; it must print the same."""
+    began = time.monotonic()
+    expected = place.run(COMPARE, place.whole)
+    lasts_s = time.monotonic() - began
+    when = place.kill(kind, place.whole, "", place.start(COMPARE, place.whole), most_s=lasts_s * 0.8)
+    if when:
+        check(place, place.whole, expected, place.run(COMPARE, place.whole))
+    return when and f"{when} of `flows.compare`, then `flows.compare`"
+
+
+def kill_import(place: Place, number: int, kind: str) -> str:
+    """Other probabilities over those of before; the tables must be those of the new ones."""
+    folder = place.folder / "imported"
+    rng = np.random.default_rng(number)
+    whole = place.folder / "imported_whole"
+    for workspace in (folder, whole):
+        if not workspace.exists():
+            make_workspace(workspace, {})
+    probs = rng.dirichlet(np.ones(50), 100_000).astype(np.float32)
+    order = rng.permutation(len(probs))
+    np.save(folder / "probs.npy", probs)
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["given_label"], *([int(label)] for label in order % 50)])
+    for name in ("probs.npy", "labels.csv"):
+        shutil.copy(folder / name, whole)
+    began = time.monotonic()
+    place.run(IMPORT, whole)
+    lasts_s = time.monotonic() - began
+    when = place.kill(kind, folder, "", place.start(IMPORT, folder), most_s=lasts_s * 0.9)
+    if when:
+        place.run(IMPORT, folder)
+        expected, found = (
+            {file.name: digest(file) for file in (each / "data").iterdir()} for each in (whole, folder)
+        )
+        check(place, folder, expected, found)
+    return when and f"{when} of `import-probs`, then `import-probs`"
+
+
+def kill_review(place: Place, _number: int, kind: str) -> str:
+    """Decisions that were acknowledged are in the file, and count as those that nobody killed."""
+    folder, plain = place.folder / "reviewed", place.folder / "reviewed_whole"
+    for copy in (folder, plain):
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(place.whole, copy, symlinks=True)
+    port = str(20_000 + place.draw.randrange(10_000))
+    command = [sys.executable, "-m", "review", "--port", port, "--no-browser", "--reviewer", "anna"]
+    acknowledged: list[int] = []
+    started = place.start(command, folder)
+    clicks = threading.Thread(target=decide, args=[port, slice(0, 400), acknowledged])
+    clicks.start()
+    wait_until(lambda: acknowledged, "a decision")
+    when = place.kill(kind, folder, "", started, most_s=2)
+    clicks.join()
+    before = len(acknowledged)
+    started = place.start(command, folder)
+    decide(port, slice(400, 403), acknowledged)
+    started.terminate()
+    started.wait(timeout=60)
+    with (folder / PATH).open() as file:
+        kept = [int(row["example_id"]) for row in csv.DictReader(file)]
+    if (missing := set(acknowledged) - set(kept)) or len(acknowledged) < before + 3:
+        raise SystemExit(f"Decisions that were acknowledged and are not there: {sorted(missing)}")
+    shutil.copy(folder / PATH, plain / PATH)
+    for copy in (folder, plain):
+        place.run([sys.executable, "-m", "tasks", "pseudo_label"], copy)
+    names = (PATH, "data/training_set.parquet")
+    check(place, folder, *([digest(copy / name) for name in names] for copy in (plain, folder)))
+    return when and f"{when} of `review`, after {before} decisions, then `review`"
+
+
+def decide(port: str, rows: slice, acknowledged: list[int]) -> None:
+    """Keep labels one after the other until the server is gone; those that it took go to `acknowledged`."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
+        wait_until(lambda: _answers(client), "the review page")
+        with suppress(httpx.HTTPError):
+            page = client.get("/api/rows", params={"count": 500, "issues": False, "decided": "any"}).json()
+            for row in page["rows"][rows]:
+                asked = {"example_ids": [row["example_id"]], "decision": "keep"}
+                answer = client.post("/api/decide", json=asked | {"signature": page["signature"]})
+                if answer.is_success:
+                    acknowledged.append(row["example_id"])
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/api/facts").is_success
+    except httpx.HTTPError:
+        return False
+
+
+def git(folder: Path, *arguments: str) -> str:
+    author = ["-c", "user.name=relabel", "-c", "user.email=relabel@localhost", "-c", "commit.gpgsign=false"]
+    return subprocess.run(
+        ["git", *author, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def check(place: Place, folder: Path, expected: Any, found: Any) -> None:
+    """End the session where bytes differ or something is left behind."""
+    if found != expected:
+        names = "output"
+        if isinstance(found, dict):
+            names = ", ".join(n for n in sorted({*expected, *found}) if expected.get(n) != found.get(n))
+        raise SystemExit(f"DIFFERENT: {names} in {folder}")
     deadline = time.monotonic() + 60
     while left := processes(folder):
         if time.monotonic() > deadline:
             raise SystemExit(f"Left behind: {[process.cmdline() for process in left]}")
         time.sleep(0.2)
-    if left := sorted(Path(environment["TMPDIR"]).glob("relabel-*")):
-        raise SystemExit(f"Left behind: {left}")
-    return f"after {after_s:4.1f} s killed `{name}` of `{' '.join(first[1:])}`, then `{' '.join(second[1:])}`"
+    if names := leftovers(folder, place.temporary):
+        raise SystemExit(f"Left behind: {names}")
+
+
+OTHERS = {"sweep": kill_sweep, "compare": kill_compare, "import-probs": kill_import, "review": kill_review}
+
+
+def prepare(place: Place) -> None:
+    """Two workspaces; a commit of the first run of one."""
+    for workspace in (place.killed, place.whole):
+        make_workspace(workspace, SETTINGS)
+    renew(place, 0, "dvc")
+    git(place.whole, "add", "--all")
+    git(place.whole, "commit", "--quiet", "-m", "Ran")
+    renew(place, 1, "dvc")
 
 
 def main() -> int:
-    n_rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    n_rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 50
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    draw = random.Random(seed)
-    folder, reference, temporary = (
-        FOLDER / f"{name}_{time.time_ns()}" for name in ("killed", "whole", "tmp")
-    )
-    temporary.mkdir(parents=True)
-    for workspace in (folder, reference):
-        make_workspace(workspace, SETTINGS)
-    for number in range(n_rounds):
-        with prefect_server() as url:
-            kind = VICTIMS[number % len(VICTIMS)]
-            environment = {**os.environ, "TMPDIR": str(temporary), "PREFECT_HOME": str(temporary / "prefect")}
-            alone = draw.random() < 0.5
-            environment["PREFECT_API_URL"] = {"prefect": url, "flows.prefect_server": ""}.get(
-                kind, "" if alone else url
-            )
-            set_params(reference / "params.yaml", {"train_fold.seed": number})
-            whole = subprocess.Popen(
-                [*DVC, "--quiet"], cwd=reference, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            what = run_round(folder, number, environment, draw, kind)
-            if whole.wait() != 0:
-                raise SystemExit("The run that nobody killed failed.")
-            # Parsed, for DVC appends a stage to dvc.lock when it ends: where the flow was killed between two
-            # folds and `dvc repro` did the rest, the same entries stand in another order.
-            same = stages(folder) == stages(reference)
-            print(f"{number + 1:2d} {'same' if same else 'DIFFERENT'} {what}", flush=True)
-            if not same:
-                return 1
+    kinds = sys.argv[3:] or KINDS
+    place = Place(FOLDER / str(time.time_ns()), seed)
+    prepare(place)
+    done: Counter[str] = Counter()
+    number = 0
+    while done.total() < n_rounds:
+        kind = kinds[number % len(kinds)]
+        began = time.monotonic()
+        what = OTHERS.get(kind, kill_pipeline)(place, number, kind)
+        number += 1
+        if not what:
+            print(f"   {kind}: all had ended before the kill; another round", flush=True)
+            continue
+        done[kind] += 1
+        print(f"{done.total():2d} same: {kind} killed {what} ({time.monotonic() - began:.0f} s)", flush=True)
     print(f"{n_rounds} of {n_rounds} recovered to the same bytes; no process, lock or file left behind.")
+    print("Kills: " + ", ".join(f"{kind} {count}" for kind, count in done.items()))
+    shutil.rmtree(place.folder)
     return 0
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from small_runs import DVC, ROOT, SETTINGS
 
-from benchmarks.chaos import processes
 from benchmarks.doors import FLOW
+from benchmarks.killing import processes
 from benchmarks.workspaces import make_workspace
 
 # What a stage that takes long does, without the training: it waits for a file.

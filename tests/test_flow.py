@@ -20,8 +20,8 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 from small_runs import DVC, ROOT, SETTINGS
 
-from benchmarks.chaos import find
 from benchmarks.doors import prefect_server
+from benchmarks.killing import find
 from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError
 from flows.dvc_api.graph import is_fresh, plan, stage_graph
@@ -285,7 +285,7 @@ def test_a_flow_with_a_server_of_its_own_leaves_nothing_however_it_ends(
     process = door.start()
     wait_for(process, r"wait +waiting")
     # Nothing here trains: no stage server imports torch for it.
-    assert not find("tasks.stage_server", door.folder, "")
+    assert not find("stage server", door.folder, "")
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
     else:
@@ -328,7 +328,7 @@ def test_a_server_that_dies_stops_no_stage_and_the_run_says_so(done: Door) -> No
         told = {"PREFECT_API_URL": url, "PREFECT_CLIENT_MAX_RETRIES": "1"}
         flow = Door(done.folder, {**done.environment, **told}).start()
         wait_for(flow, r"retrain@given +Running stage")
-        for process in find("prefect", done.folder, url):
+        for process in find("Prefect server", done.folder, url):
             process.kill()
         log, _ = flow.communicate(timeout=300)
     assert flow.returncode == 1

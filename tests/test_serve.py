@@ -22,7 +22,7 @@ from doors import Door, make_waiting, outcomes
 from ruamel.yaml import YAML
 from small_runs import ENVIRONMENT, ROOT, SETTINGS
 
-from benchmarks.chaos import processes
+from benchmarks.killing import processes
 from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError
 from flows.clean_labels import clean_labels
