@@ -25,6 +25,11 @@ MethodName = Annotated[str, AfterValidator(partial(plugins.check_name, "pseudo_l
 FilterName = Annotated[str, AfterValidator(partial(plugins.check_name, "filters"))]
 
 
+def uses_unlabeled(objective: str) -> bool:
+    """Whether a training by this objective learns from rows without a label."""
+    return bool(getattr(plugins.load("objectives", objective), "USES_UNLABELED", False))
+
+
 def _name_plugins(kind: str, given: Any) -> Any:
     """Options by name, each with what `plugins.read_options` needs to check it."""
     if not isinstance(given, Mapping):
@@ -172,7 +177,7 @@ class PseudoLabel(Section):
 
     method: MethodName
     min_confidence: Fraction
-    otherwise: Literal["drop", "keep", "soft"]
+    otherwise: Literal["drop", "keep", "soft", "unlabeled"]
     max_changed_share: Fraction
     on_weak_model: Literal["rank_only", "stop", "go_on"]
     seed: Seed
@@ -229,6 +234,12 @@ class Params(Section):
                 f"`train_fold.model: {self.train_fold.model}` learns from {' or '.join(takes)}, and "
                 f"`download.dataset: {self.download.dataset}` gives {' or '.join(gives)}. Choose "
                 "another model"
+            )
+        if self.pseudo_label.otherwise == "unlabeled" and not uses_unlabeled(self.retrain.objective):
+            raise ValueError(
+                "`pseudo_label.otherwise: unlabeled` leaves the content of rows to `retrain`, and "
+                f"`retrain.objective: {self.retrain.objective}` learns nothing from rows without a label. "
+                "Choose an objective that does (docs/pseudo_labels.md), or `pseudo_label.otherwise: drop`"
             )
         return self
 

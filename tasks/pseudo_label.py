@@ -3,11 +3,13 @@
 Memory follows the rows, some 60 bytes each, not the probabilities: of those, a portion is read at a time.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from rich.console import Console
 
 from tasks import ArtifactError, RepairError, plugins
@@ -16,8 +18,15 @@ from tasks.decisions.log import PATH, digest_of, parse_decisions, read_whole, st
 from tasks.label_quality.brake import LEAST_AGREEMENT, Brake, apply_brake
 from tasks.label_quality.confusions import count_confusions
 from tasks.params import Params, PseudoLabel
-from tasks.repair import Evidence, Repair, leave_as_given
-from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, TRAINING_SET
+from tasks.repair import Evidence, Repair, Unlabeled, label_unlabeled, leave_as_given
+from tasks.tables.catalog import (
+    EXAMPLES,
+    GIVEN_LABELS,
+    LABEL_ISSUES,
+    PRED_PROBS,
+    TRAINING_SET,
+    UNLABELED_PROBS,
+)
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.files import write_json
 from tasks.tables.io import read_table, tensor_column, write_stream
@@ -65,6 +74,7 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
     section = params.pseudo_label
     decisions = standing(parse_decisions(decided, workspace / PATH))
     evidence, facts = read_evidence(workspace, section)
+    check_every_class_has_a_label(evidence, facts)
     made = repair_by(params, evidence)
     confusion = count_confusions(evidence.labels, evidence.suggested, facts.n_classes)
     brake = apply_brake(confusion, float(made.is_changed.mean()), section.max_changed_share)
@@ -72,7 +82,7 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
     if sentence and section.on_weak_model == "stop":
         raise RepairError(sentence)
     if sentence and section.on_weak_model == "rank_only":
-        made = leave_as_given(evidence.labels, evidence.is_issue, facts.n_classes)
+        made = take_none(leave_as_given(evidence.labels, evidence.is_issue, facts.n_classes), evidence)
     verdicts = match_decisions(decisions, evidence.ids, evidence.labels, facts.class_names)
     repair = apply_decisions(made, verdicts)
     write_training_set(TRAINING_SET.at(workspace), evidence, repair, facts)
@@ -81,7 +91,7 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
     found = dict(zip(actions.tolist(), counts.tolist(), strict=True))
     metrics: dict[str, Any] = {
         "n_rows_before": len(evidence.ids),
-        "n_rows_after": int(repair.is_kept.sum()),
+        "n_rows_after": int(repair.is_kept.sum()) + _n_joined(repair),
         "actions": {**dict.fromkeys(_ACTIONS, 0), **found},
         "brake": {
             "agreement": brake.agreement,
@@ -107,8 +117,31 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
             "after": _accuracy(repair.label[kept], truth[kept]),
             "of_pseudo_labels": _accuracy(repair.label[pseudo], truth[pseudo]),
         }
+    if evidence.unlabeled is not None and repair.unlabeled is not None:
+        metrics["unlabeled"] = describe_unlabeled(workspace, evidence.unlabeled, repair.unlabeled, facts)
     write_json(workspace / "metrics" / "training_set.json", metrics)
     return metrics, verdicts
+
+
+def describe_unlabeled(workspace: Path, rows: Unlabeled, made: Repair, facts: DatasetFacts) -> dict[str, Any]:
+    """How many rows without a label joined the training set, of which classes, and how many are right."""
+    joined = made.is_kept
+    counts = np.bincount(made.label[joined], minlength=facts.n_classes)
+    found: dict[str, Any] = {
+        "n_rows": len(rows.ids),
+        "n_joined": int(joined.sum()),
+        "joined_by_class": dict(zip(facts.class_names, counts.tolist(), strict=True)),
+    }
+    true = (
+        TableReader(EXAMPLES.at(workspace), EXAMPLES, []).rows(rows.ids, ["true_label"]).column("true_label")
+    )
+    if not true.null_count:
+        truth = true.to_numpy()
+        found["label_accuracy"] = {
+            "of_all": _accuracy(rows.suggested, truth),
+            "of_joined": _accuracy(made.label[joined], truth[joined]),
+        }
+    return found
 
 
 def read_evidence(workspace: Path, section: PseudoLabel) -> tuple[Evidence, DatasetFacts]:
@@ -141,8 +174,51 @@ def read_evidence(workspace: Path, section: PseudoLabel) -> tuple[Evidence, Data
         pred_probs=pred_probs,
         min_confidence=section.min_confidence,
         otherwise=section.otherwise,
+        unlabeled=read_unlabeled(workspace),
     )
     return evidence, facts
+
+
+def read_unlabeled(workspace: Path) -> Unlabeled | None:
+    """What is known of the rows of data/unlabeled_probs.parquet; None where there are none.
+
+    Beside probabilities of one's own there is no such table.
+
+    Raises:
+        ArtifactError: the table is not what it should be.
+    """
+    path = UNLABELED_PROBS.at(workspace)
+    reader = TableReader(path, UNLABELED_PROBS, []) if path.exists() else ()
+    if not reader:
+        return None
+    ids = reader.column("example_id")
+    suggested, prob = np.empty(len(ids), dtype=np.int64), np.empty(len(ids), dtype=np.float32)
+    start = 0
+    for table in reader.portions(["pred_probs"]):
+        probs = column_array(table, "pred_probs")
+        part = slice(start, start + len(probs))
+        suggested[part], prob[part] = probs.argmax(axis=1), probs.max(axis=1)
+        start = part.stop
+    return Unlabeled(
+        ids=ids,
+        suggested=suggested,
+        suggested_prob=prob,
+        pred_probs=lambda rows: column_array(reader.rows(ids[rows], ["pred_probs"]), "pred_probs"),
+    )
+
+
+def check_every_class_has_a_label(evidence: Evidence, facts: DatasetFacts) -> None:
+    """Refuse rows without a label that may be of a class that no model has seen.
+
+    Raises:
+        RepairError: there are such rows, and a class that no row is given.
+    """
+    counts = np.bincount(evidence.labels, minlength=facts.n_classes)
+    for k in np.flatnonzero(counts == 0) if evidence.unlabeled else ():
+        raise RepairError(
+            f"Class `{facts.class_names[k]}` was expected to have at least one labelled training row, as "
+            "rows without a label may be of it; found none. Label some, or take it out of the class names."
+        )
 
 
 def repair_by(params: Params, evidence: Evidence) -> Repair:
@@ -152,20 +228,31 @@ def repair_by(params: Params, evidence: Evidence) -> Repair:
     made: Repair = method.repair(
         evidence, params.options("pseudo_labels", name), None, np.random.default_rng(params.pseudo_label.seed)
     )
-    return made
+    return made if made.unlabeled else take_none(made, evidence)
+
+
+def take_none(made: Repair, evidence: Evidence) -> Repair:
+    """The same, with no row without a label joining the training set."""
+    rows = evidence.unlabeled
+    if rows is None:
+        return made
+    nothing = np.zeros(len(rows.ids), dtype=bool)
+    return replace(made, unlabeled=label_unlabeled(rows, evidence.n_classes, nothing))
 
 
 def describe_brake(brake: Brake, made: Repair, section: PseudoLabel) -> str | None:
     """Why no label is changed, what helps, and how to change them all the same; None where labels may be."""
-    n_changed, n_rows = int(made.is_changed.sum()), len(made.label)
-    if brake.reason is None or not n_changed or section.on_weak_model == "go_on":
+    n_changed, n_rows, n_joined = int(made.is_changed.sum()), len(made.label), _n_joined(made)
+    if brake.reason is None or not n_changed + n_joined or section.on_weak_model == "go_on":
         return None
     overrule = "To change labels all the same, set pseudo_label.on_weak_model to go_on."
     if brake.reason == "near_chance":
         return (
             "No label is changed: the classifier agrees with the given labels little more than chance does "
             f"(agreement {brake.agreement:.2f}; 0 is chance, 1 is all, {LEAST_AGREEMENT} is needed), so its "
-            f"{n_changed:,} changes of {n_rows:,} rows are not to be trusted. More rows, a stronger model "
+            f"{n_changed:,} changes of {n_rows:,} rows"
+            f"{f' and its {n_joined:,} labels of rows without one' if n_joined else ''} "
+            "are not to be trusted. More rows, a stronger model "
             "(train_fold.model) or more epochs help. "
             f"{overrule}"
         )
@@ -177,11 +264,15 @@ def describe_brake(brake: Brake, made: Repair, section: PseudoLabel) -> str | No
 
 
 def write_training_set(path: Path, evidence: Evidence, repair: Repair, facts: DatasetFacts) -> None:
-    """Write what became of every row; `soft_label` is null where the label is hard."""
+    """Write what became of every row; `soft_label` is null where the label is hard.
+
+    `given_label` is null of a row that had none.
+    """
+    ids, given, repair = in_order_of_ids(evidence, repair)
     step = max(_PORTION_ENTRIES // facts.n_classes, 1)
     with write_stream(path, TRAINING_SET, facts) as append:
-        for start in range(0, len(evidence.ids), step):
-            part = slice(start, min(start + step, len(evidence.ids)))
+        for start in range(0, len(ids), step):
+            part = slice(start, min(start + step, len(ids)))
             n = part.stop - part.start
             first, last = np.searchsorted(repair.soft_rows, (part.start, part.stop))
             soft = np.zeros((n, facts.n_classes), dtype=np.float32)
@@ -190,15 +281,40 @@ def write_training_set(path: Path, evidence: Evidence, repair: Repair, facts: Da
             soft[places], is_hard[places] = repair.soft_label[first:last], False
             append(
                 {
-                    "example_id": evidence.ids[part],
+                    "example_id": ids[part],
                     "label": repair.label[part],
                     "soft_label": tensor_column(soft, is_hard),
                     "weight": repair.weight[part],
                     "action": repair.action[part],
                     "source": repair.source[part],
-                    "given_label": evidence.labels[part],
+                    "given_label": pa.array(given[part], pa.int16(), mask=given[part] < 0),
                 }
             )
+
+
+def in_order_of_ids(
+    evidence: Evidence, repair: Repair
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Repair]:
+    """(N + U,) ids ascending, given labels (-1: none), and what became of all rows, as one."""
+    rows, others = evidence.unlabeled, repair.unlabeled
+    if rows is None or others is None:
+        return evidence.ids, evidence.labels, repair
+    ids = np.concatenate([evidence.ids, rows.ids])
+    order = np.argsort(ids)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    soft_rows = place[np.concatenate([repair.soft_rows, len(evidence.ids) + others.soft_rows])]
+    by_place = np.argsort(soft_rows)
+    both = Repair(
+        label=np.concatenate([repair.label, others.label])[order],
+        weight=np.concatenate([repair.weight, others.weight])[order],
+        action=np.concatenate([repair.action, others.action])[order],
+        source=np.concatenate([repair.source, others.source])[order],
+        soft_rows=soft_rows[by_place],
+        soft_label=np.concatenate([repair.soft_label, others.soft_label])[by_place],
+    )
+    given = np.concatenate([evidence.labels, np.full(len(rows.ids), -1)])
+    return ids[order], given[order], both
 
 
 def read_truth(workspace: Path, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any] | None:
@@ -208,13 +324,21 @@ def read_truth(workspace: Path, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any] 
     return None if given.column("true_label").null_count else column_array(given, "true_label")
 
 
+def _n_joined(repair: Repair) -> int:
+    """How many rows without a label are trained on."""
+    return 0 if repair.unlabeled is None else int(repair.unlabeled.is_kept.sum())
+
+
 def _say_done(metrics: dict[str, Any]) -> None:
     done = ", ".join(f"{count:,} {name}" for name, count in metrics["actions"].items() if count)
     if metrics["brake"]["sentence"]:
         print(f"pseudo_label: {metrics['brake']['sentence']}")
+    others = metrics.get("unlabeled")
+    n_labelled = metrics["n_rows_after"] - (others["n_joined"] if others else 0)
+    joined = f", and {others['n_joined']:,} of {others['n_rows']:,} without a label" if others else ""
     print(
-        f"pseudo_label: {metrics['n_rows_after']:,} of {metrics['n_rows_before']:,} rows to train on "
-        f"({done}), {TRAINING_SET.path}"
+        f"pseudo_label: {n_labelled:,} of {metrics['n_rows_before']:,} rows to train on ({done}){joined}, "
+        f"{TRAINING_SET.path}"
     )
 
 

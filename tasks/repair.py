@@ -12,17 +12,41 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tasks.tables.catalog import UNLABELED
 from tasks.training.protocol import Predictions
 
 DROPPED, TRUSTED = "dropped", "trusted"
-Otherwise = Literal["drop", "keep", "soft"]
+PSEUDO_LABELLED = "pseudo_labelled"
+"""Of a row without a label that was given one."""
+Otherwise = Literal["drop", "keep", "soft", "unlabeled"]
 # Probabilities that are in memory at a time.
 _PORTION_ENTRIES = 2**21
 
 
+PredProbs = Callable[[npt.NDArray[np.intp]], npt.NDArray[Any]]
+"""Takes positions (M,) of rows and gives their probabilities (M, K)."""
+
+
+@dataclass(frozen=True)
+class Unlabeled:
+    """What is known of U rows that have no label, U above 0.
+
+    Attributes:
+        ids: (U,) example ids, ascending; none of a labelled row.
+        suggested: (U,) int64, the most probable class.
+        suggested_prob: (U,) its probability, in [0, 1].
+        pred_probs: their probabilities, by models that learned from labelled rows.
+    """
+
+    ids: npt.NDArray[np.int64]
+    suggested: npt.NDArray[np.int64]
+    suggested_prob: npt.NDArray[Any]
+    pred_probs: PredProbs
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of N labelled rows.
+    """What is known of N labelled rows, and of those without a label.
 
     Attributes:
         ids: (N,) example ids, ascending.
@@ -31,9 +55,10 @@ class Evidence:
         suggested: (N,) int64, the most probable class out of fold.
         suggested_prob: (N,) its probability, in [0, 1].
         n_classes: K.
-        pred_probs: takes positions (M,) of rows and gives their out-of-fold probabilities (M, K).
+        pred_probs: their out-of-fold probabilities.
         min_confidence: the least probability of a suggestion that is taken without asking, in [0, 1].
         otherwise: what becomes of the other issues.
+        unlabeled: rows without a label; None where every row has one.
     """
 
     ids: npt.NDArray[np.int64]
@@ -42,9 +67,10 @@ class Evidence:
     suggested: npt.NDArray[np.int64]
     suggested_prob: npt.NDArray[Any]
     n_classes: int
-    pred_probs: Callable[[npt.NDArray[np.intp]], npt.NDArray[Any]]
+    pred_probs: PredProbs
     min_confidence: float
     otherwise: Otherwise
+    unlabeled: Unlabeled | None = None
 
     def soft_labels(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         """(M, K) the probabilities of the rows at these positions (M,), each row divided by its sum.
@@ -73,11 +99,14 @@ class Repair:
     Attributes:
         label: (N,) int64, the label to train on; of a dropped row it means nothing.
         weight: (N,) float32, the weight in training; 0 for a dropped row.
-        action: (N,) str: `trusted` (no issue), `relabelled`, `softened`, `kept`, `dropped`, `reviewed`, or
+        action: (N,) str: `trusted` (no issue), `relabelled`, `softened`, `kept`, `dropped`, `unlabeled` (the
+            content may be used, the label not), `reviewed`, `pseudo_labelled` (a row that had no label), or
             what a method calls it.
-        source: (N,) str: `given`, `pseudo` (from the model) or `reviewed` (from a person).
+        source: (N,) str: `given`, `pseudo` (from the model), `reviewed` (from a person), or `unlabeled` (from
+            the model, of a row that had no label).
         soft_rows: (M,) positions of the rows with a soft label, ascending.
         soft_label: (M, K) float32, their target probabilities; rows sum to 1.
+        unlabeled: the same of the U rows without a label; None where the method says nothing of them.
     """
 
     label: npt.NDArray[np.int64]
@@ -86,6 +115,7 @@ class Repair:
     source: npt.NDArray[Any]
     soft_rows: npt.NDArray[np.intp]
     soft_label: npt.NDArray[np.float32]
+    unlabeled: "Repair | None" = None
 
     @property
     def is_kept(self) -> npt.NDArray[np.bool_]:
@@ -94,10 +124,10 @@ class Repair:
 
     @property
     def is_changed(self) -> npt.NDArray[np.bool_]:
-        """(N,) which rows the model gave another label or took out."""
-        return np.asarray((self.source == "pseudo") | (self.action == DROPPED))
+        """(N,) which rows the model gave another label, or whose label it took out."""
+        return np.asarray((self.source == "pseudo") | np.isin(self.action, (DROPPED, UNLABELED)))
 
-    def with_hard(self, rows: npt.NDArray[np.bool_], **columns: npt.NDArray[Any]) -> "Repair":
+    def with_hard(self, rows: npt.NDArray[np.bool_], **columns: Any) -> "Repair":
         """The same with other `columns` (N,), `rows` (N,) having no soft label any more."""
         left = ~rows[self.soft_rows]
         return replace(self, soft_rows=self.soft_rows[left], soft_label=self.soft_label[left], **columns)
@@ -111,6 +141,32 @@ def leave_as_given(labels: npt.NDArray[np.int64], is_issue: npt.NDArray[np.bool_
         weight=np.ones(n, dtype=np.float32),
         action=np.where(is_issue, "kept", TRUSTED),
         source=np.full(n, "given"),
+        soft_rows=np.zeros(0, dtype=np.intp),
+        soft_label=np.zeros((0, n_classes), dtype=np.float32),
+    )
+
+
+def label_unlabeled(
+    unlabeled: Unlabeled,
+    n_classes: int,
+    chosen: npt.NDArray[np.bool_],
+    label: npt.NDArray[np.int64] | None = None,
+    weight: npt.NDArray[Any] | None = None,
+) -> Repair:
+    """The U rows without a label, of which those `chosen` (U,) join the training set.
+
+    Args:
+        unlabeled: the rows.
+        n_classes: K.
+        chosen: (U,) which of them are trained on; of the others only the content may be used.
+        label: (U,) their classes; None: the most probable ones.
+        weight: (U,) of those that are chosen, above 0; None: 1.
+    """
+    return Repair(
+        label=unlabeled.suggested if label is None else label,
+        weight=np.where(chosen, 1 if weight is None else weight, 0).astype(np.float32),
+        action=np.where(chosen, PSEUDO_LABELLED, UNLABELED),
+        source=np.full(len(chosen), UNLABELED),
         soft_rows=np.zeros(0, dtype=np.intp),
         soft_label=np.zeros((0, n_classes), dtype=np.float32),
     )

@@ -488,6 +488,11 @@ def write_plots(
         "training rows": issues.num_rows,
         "label issues": int(column_array(issues, "is_issue").sum()),
         **{name: count for name, count in repair["actions"].items() if name != "trusted"},
+        **(
+            {"rows without a label that joined": repair["unlabeled"]["n_joined"]}
+            if "unlabeled" in repair
+            else {}
+        ),
         "rows to train on": repair["n_rows_after"],
     }
     write_csv(folder / "funnel.csv", pa.table({"step": list(steps), "rows": list(steps.values())}))

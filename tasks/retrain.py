@@ -10,7 +10,15 @@ import pyarrow.compute as pc
 
 from tasks import DatasetError, ParamsError
 from tasks.params import LabelSetName, Params
-from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, HELD_OUT, SPLIT_ROWS, TEST_PROBS, TRAINING_SET
+from tasks.tables.catalog import (
+    EXAMPLES,
+    GIVEN_LABELS,
+    HELD_OUT,
+    SPLIT_ROWS,
+    TEST_PROBS,
+    TRAINING_SET,
+    UNLABELED,
+)
 from tasks.tables.io import make_table, read_table, write_table
 from tasks.tables.joins import join, locate
 from tasks.tables.schemas import column_array, tensor_rows
@@ -18,7 +26,7 @@ from tasks.training.protocol import Loss, Rows
 from tasks.training.setup import make_model, read_rows
 
 MEASURED = ("test", "valid", HELD_OUT)
-"""The splits that are predicted; the first that has rows draws the learning curve."""
+"""The splits that are measured; the first that has rows draws the learning curve."""
 # Rows that draw the learning curve each epoch; they choose nothing, and all are predicted at the end.
 _CURVE_ROWS = 2_000
 # Actions of rows whose label is as given and which are trained on.
@@ -30,7 +38,9 @@ Ints = npt.NDArray[np.int64]
 def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
     """Write the checkpoint, data/test_probs/LABELS.parquet and the learning curves of one label set.
 
-    Without test, validation or held-out rows the table of their probabilities has no rows.
+    Beside test, validation and held-out rows, those without a label are predicted. Where there are none of
+    these, the table of their probabilities has no rows. Rows without a label lend the training their content,
+    where the objective uses it; so do those of `cleaned` whose label was taken out for that.
 
     Returns:
         Seconds spent on fitting and predicting, imports and files left out.
@@ -45,9 +55,11 @@ def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
         raise ParamsError(f"--labels: expected one of {', '.join(section.label_sets)}, found {labels}.")
     all_ids, content, facts = read_rows(params, workspace)
     if section.label_sets[labels].table == "training_set":
-        ids, targets = read_training_set(workspace)
+        ids, targets, unlabeled_ids = read_training_set(workspace)
     else:
         ids, targets = read_given(workspace, labels)
+        unlabeled_ids = read_unlabeled(workspace)
+    unlabeled = content.take(locate(all_ids, unlabeled_ids, EXAMPLES.path)) if len(unlabeled_ids) else None
     rows = Rows(content.take(locate(all_ids, ids, EXAMPLES.path)), *targets)
     test_ids, test_split, curve = read_test(workspace)
     test = content.take(locate(all_ids, test_ids, EXAMPLES.path))
@@ -69,7 +81,7 @@ def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
         log_dir=workspace / "plots" / "retrain" / labels,
         title=f"retrain on {labels} labels",
     )
-    model.fit(rows, curve_rows)
+    model.fit(rows, curve_rows, unlabeled)
     pred_probs = model.predict(test).pred_probs if len(test) else np.zeros((0, facts.n_classes))
     training_s = time.monotonic() - started
     model.save(workspace / "models" / f"{section.label_sets[labels].checkpoint}.ckpt")
@@ -85,12 +97,15 @@ Targets = tuple[Ints, npt.NDArray[np.float32], npt.NDArray[np.float32] | None]
 """Labels (N,), weights (N,), and soft labels (N, K) where there are any."""
 
 
-def read_training_set(workspace: Path) -> tuple[Ints, Targets]:
-    """(N,) the rows of data/training_set.parquet that are trained on, and their targets."""
+def read_training_set(workspace: Path) -> tuple[Ints, Targets, Ints]:
+    """(N,) the rows of data/training_set.parquet that are trained on, their targets; (U,) the unlabelled."""
     path = TRAINING_SET.at(workspace)
-    table = read_table(path, TRAINING_SET, columns=["label", "soft_label", "weight", "action"])
-    if set(table.column("action").unique().to_pylist()) <= set(_UNTOUCHED):
+    table = read_table(path, TRAINING_SET, columns=["label", "soft_label", "weight", "action", "source"])
+    action, source = column_array(table, "action"), column_array(table, "source")
+    left_alone = (action == UNLABELED) & (source == UNLABELED)
+    if set(action[~left_alone].tolist()) <= set(_UNTOUCHED):
         print("retrain@cleaned: nothing was cleaned; these are the given labels (metrics/training_set.json)")
+    unlabeled = column_array(table, "example_id")[action == UNLABELED]
     table = table.filter(pa.array(column_array(table, "weight") > 0))
     labels = column_array(table, "label").astype(np.int64)
     soft_rows, soft_values = tensor_rows(table, "soft_label")
@@ -98,7 +113,7 @@ def read_training_set(workspace: Path) -> tuple[Ints, Targets]:
     if len(soft_rows):
         soft_label = np.eye(soft_values.shape[1], dtype=np.float32)[labels]
         soft_label[soft_rows] = soft_values
-    return column_array(table, "example_id"), (labels, column_array(table, "weight"), soft_label)
+    return column_array(table, "example_id"), (labels, column_array(table, "weight"), soft_label), unlabeled
 
 
 def read_given(workspace: Path, labels: LabelSetName) -> tuple[Ints, Targets]:
@@ -119,6 +134,12 @@ def read_given(workspace: Path, labels: LabelSetName) -> tuple[Ints, Targets]:
     return column_array(table, "example_id"), (found, np.ones(len(found), dtype=np.float32), None)
 
 
+def read_unlabeled(workspace: Path) -> Ints:
+    """(U,) the rows that came without a label."""
+    table = read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS, columns=["split"])
+    return column_array(table.filter(pc.equal(table.column("split"), UNLABELED)), "example_id")
+
+
 def read_test(workspace: Path) -> tuple[Ints, npt.NDArray[np.object_], npt.NDArray[np.intp]]:
     """(M,) ids and splits of the rows to be predicted; positions of those that draw the learning curve.
 
@@ -126,7 +147,7 @@ def read_test(workspace: Path) -> tuple[Ints, npt.NDArray[np.object_], npt.NDArr
     """
     table = read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS, columns=["split"])
     split = column_array(table, "split")
-    chosen = np.isin(split, MEASURED)
+    chosen = np.isin(split, (*MEASURED, UNLABELED))
     ids, split = column_array(table, "example_id")[chosen], split[chosen]
     labelled = np.isin(ids, column_array(read_labels(workspace), "example_id"))
     for name in MEASURED:

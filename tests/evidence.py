@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.repair import Evidence, Otherwise
+from tasks.repair import Evidence, Otherwise, Unlabeled
 
 
 def make_evidence(
@@ -14,8 +14,13 @@ def make_evidence(
     is_issue: npt.NDArray[np.bool_],
     min_confidence: float = 0.7,
     otherwise: Otherwise = "drop",
+    unlabeled: npt.NDArray[Any] | None = None,
 ) -> Evidence:
-    """Labels (N,), probabilities (N, K) and which rows are issues (N,), of rows 0, 1, 2, ..."""
+    """Labels (N,), probabilities (N, K) and which rows are issues (N,), of rows 0, 1, 2, ...
+
+    `unlabeled` (U, K) are probabilities of the rows that follow them.
+    """
+    n_rows = len(labels)
     return Evidence(
         ids=np.arange(len(labels)),
         labels=labels.astype(np.int64),
@@ -26,4 +31,12 @@ def make_evidence(
         pred_probs=lambda rows: pred_probs[rows],
         min_confidence=min_confidence,
         otherwise=otherwise,
+        unlabeled=None
+        if unlabeled is None
+        else Unlabeled(
+            ids=n_rows + np.arange(len(unlabeled)),
+            suggested=unlabeled.argmax(axis=1),
+            suggested_prob=unlabeled.max(axis=1),
+            pred_probs=lambda rows: unlabeled[rows],
+        ),
     )

@@ -11,7 +11,15 @@ from tasks import ArtifactError, RepairError, plugins
 from tasks.decisions.log import PATH, Decision, append_decisions
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
-from tasks.tables.catalog import FILTER_COLUMNS, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, TRAINING_SET
+from tasks.tables.catalog import (
+    EXAMPLES,
+    FILTER_COLUMNS,
+    GIVEN_LABELS,
+    LABEL_ISSUES,
+    PRED_PROBS,
+    TRAINING_SET,
+    UNLABELED_PROBS,
+)
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import make_table, read_table, write_table
 from tasks.tables.schemas import column_array, tensor_rows
@@ -210,6 +218,97 @@ def repair(evidence, options, train, rng):
         source=np.where(chosen, "pseudo", "given"),
     )
 """
+
+
+# --- rows without a label ---------------------------------------------------------------------------------
+
+UNLABELED_IDS = np.array([20, 4, 99])
+UNLABELED_ROWS = np.array([[1.0, 0.0], [0.375, 0.625], [0.0, 1.0]], dtype=np.float32)
+
+
+def write_unlabeled(workspace, *, true=(0, 1, 0)):
+    """Three rows without a label between, before and after the others; `true` may be None."""
+    columns = {"example_id": UNLABELED_IDS, "pred_probs": UNLABELED_ROWS}
+    write_table(UNLABELED_PROBS.at(workspace), make_table(UNLABELED_PROBS, FACTS, columns), UNLABELED_PROBS)
+    ids = np.append(IDS, UNLABELED_IDS)
+    examples = {
+        "example_id": ids,
+        "key": ids.astype(str),
+        "split": np.repeat(["train", "unlabeled"], [10, 3]),
+        "given_label": [None] * 13,
+        "true_label": pa.array([*TRUE, *(true or [None] * 3)], pa.int16()),
+        FACTS.content: np.zeros((13, *FACTS.shape)),
+    }
+    write_table(EXAMPLES.at(workspace), make_table(EXAMPLES, FACTS, examples), EXAMPLES)
+
+
+def test_sure_rows_without_a_label_join_and_say_where_their_label_is_from(params, tmp_path, capsys):
+    write_inputs(tmp_path)
+    write_unlabeled(tmp_path)
+    table, metrics = run(choose(params, min_confidence=0.7, otherwise="soft"), tmp_path)
+    ids = column_array(table, "example_id").tolist()
+    assert ids == sorted([*IDS, *UNLABELED_IDS])
+    of = {row["example_id"]: row for row in table.to_pylist()}
+    assert [of[id]["action"] for id in (20, 4, 99)] == ["pseudo_labelled", "unlabeled", "pseudo_labelled"]
+    assert [of[id]["label"] for id in (20, 99)] == [0, 1]
+    assert [of[id]["weight"] for id in (20, 4, 99)] == [1, 0, 1]
+    assert {of[id]["source"] for id in (20, 4, 99)} == {"unlabeled"}
+    assert {of[id]["given_label"] for id in (20, 4, 99)} == {None}
+    # The labelled rows are as they would be without them, soft labels in their places.
+    alone, before = tmp_path / "alone", metrics
+    write_inputs(alone)
+    plain, metrics = run(choose(params, min_confidence=0.7, otherwise="soft"), alone)
+    assert [row for row in table.to_pylist() if row["example_id"] in set(IDS)] == plain.to_pylist()
+    assert before["actions"] == metrics["actions"]
+    assert (before["n_rows_before"], before["n_rows_after"]) == (10, metrics["n_rows_after"] + 2)
+    names = FACTS.class_names
+    assert before["unlabeled"] == {
+        "n_rows": 3,
+        "n_joined": 2,
+        "joined_by_class": {names[0]: 1, names[1]: 1},
+        "label_accuracy": {"of_all": pytest.approx(2 / 3), "of_joined": 0.5},
+    }
+    assert ", and 2 of 3 without a label, " in capsys.readouterr().out
+
+
+def test_without_their_truth_the_rows_that_joined_are_not_measured(params, tmp_path):
+    write_inputs(tmp_path)
+    write_unlabeled(tmp_path, true=None)
+    assert "label_accuracy" not in run(params, tmp_path)[1]["unlabeled"]
+
+
+def test_a_weak_model_labels_no_row_and_says_so(params, tmp_path):
+    write_inputs(tmp_path, pred_probs=CHANCE, is_issue=np.zeros(10, dtype=bool))
+    write_unlabeled(tmp_path)
+    table, metrics = run(params, tmp_path)
+    assert metrics["unlabeled"]["n_joined"] == 0
+    assert metrics["brake"]["is_on"]
+    assert "its 2 labels of rows without one" in metrics["brake"]["sentence"]
+    assert set(column_array(table, "action")) == {"trusted", "unlabeled"}
+    assert run(choose(params, on_weak_model="go_on"), tmp_path)[1]["unlabeled"]["n_joined"] == 2
+
+
+def test_a_method_that_says_nothing_of_rows_without_a_label_leaves_them(params, tmp_path, add_plugin):
+    add_plugin("pseudo_labels", "flips", FLIPS)
+    write_inputs(tmp_path)
+    write_unlabeled(tmp_path)
+    table, metrics = run(choose(params, method="flips"), tmp_path)
+    assert metrics["unlabeled"]["n_joined"] == 0
+    assert table.num_rows == 13
+
+
+def test_a_class_without_a_label_is_refused_where_rows_may_be_of_it(params, tmp_path):
+    write_inputs(tmp_path)
+    write_unlabeled(tmp_path)
+    path = LABEL_ISSUES.at(tmp_path)
+    table = read_table(path, LABEL_ISSUES)
+    place = table.column_names.index("given_label")
+    only = pa.array(np.zeros(10, dtype=np.int16))
+    write_table(path, table.set_column(place, table.schema.field("given_label"), only), LABEL_ISSUES)
+    with pytest.raises(
+        RepairError, match=f"Class `{FACTS.class_names[1]}` was expected to have at least one"
+    ):
+        run(params, tmp_path)
 
 
 # --- the brake ------------------------------------------------------------------------------------------

@@ -7,6 +7,9 @@ from tasks.tables.schemas import Artifact, Column, Pictures, Tensor
 
 SPLITS = ("train", "valid", "test", "unlabeled")
 """The splits that a data set may come with."""
+UNLABELED = "unlabeled"
+"""The split of rows without a label; the source of a label that the model gave one; and what became of a row
+whose content alone may be used."""
 HELD_OUT = "held_out"
 """The split of rows that `split_rows` keeps out of training, where the data set has no test split."""
 SOURCES = ("given", "pseudo", "unlabeled", "reviewed")

@@ -44,6 +44,41 @@ def test_sure_issues_are_relabelled_and_the_others_treated_as_asked(
     assert found.is_changed.tolist() == [False, False, True, action != "kept"]
 
 
+def with_unlabeled(pred_probs, **options):
+    """What becomes of rows without a label, beside two labelled rows of class 0 and one each of 1 and 2."""
+    evidence = make_evidence(LABELS, PRED_PROBS, IS_ISSUE, 0.7, "drop", unlabeled=np.array(pred_probs))
+    chosen = plugins.read_options("pseudo_labels", "threshold", options)
+    return repair(evidence, chosen, None, np.random.default_rng(0)).unlabeled
+
+
+UNSURE, SURE = [0.4, 0.3, 0.3], [0.95, 0.03, 0.02]
+
+
+def test_unlabelled_rows_join_where_the_model_is_sure():
+    found = with_unlabeled([UNSURE, SURE, [0.0, 1.0, 0.0], [0.0, 0.06, 0.94]])
+    assert found.action.tolist() == ["unlabeled", "pseudo_labelled", "pseudo_labelled", "unlabeled"]
+    assert found.label.tolist() == [0, 0, 1, 2]
+    assert found.weight.tolist() == [0, 1, 1, 0]
+    assert set(found.source) == {"unlabeled"}
+    assert not len(found.soft_rows)
+
+
+def test_no_class_takes_more_unlabelled_rows_than_its_share_of_the_labelled_lets_expect():
+    probs = [[0.95 + row / 1000, 0.05 - row / 1000, 0] for row in range(7)] + [[0, 1, 0]]
+    # Half of the labelled rows are of class 0: so may be 4 of the 8.
+    assert np.flatnonzero(with_unlabeled(probs).is_kept).tolist() == [3, 4, 5, 6, 7]
+    assert with_unlabeled(probs, class_balance=False).is_kept.all()
+    assert np.flatnonzero(with_unlabeled(probs, share=0.25).is_kept).tolist() == [6, 7]
+    assert not with_unlabeled(probs, share=0.0).is_kept.any()
+
+
+def test_issues_that_are_not_sure_may_lose_their_label_and_lend_their_content():
+    found = repaired(LABELS, PRED_PROBS, IS_ISSUE, 0.7, "unlabeled")
+    assert found.action.tolist() == ["trusted", "trusted", "relabelled", "unlabeled"]
+    assert found.weight.tolist() == [1, 1, 1, 0]
+    assert found.is_changed.tolist() == [False, False, True, True]
+
+
 @pytest.mark.parametrize(("threshold", "action"), [(0.75, "relabelled"), (0.7500001, "dropped")])
 def test_the_threshold_itself_is_confident_enough(threshold, action):
     assert repaired(LABELS, PRED_PROBS.astype(np.float64), IS_ISSUE, threshold).action[2] == action
@@ -61,7 +96,7 @@ def cases(draw):
         pred_probs.astype(np.float32),
         rng.random(n) < draw(st.floats(0, 1)),
         draw(st.floats(0, 1)),
-        draw(st.sampled_from(["drop", "keep", "soft"])),
+        draw(st.sampled_from(["drop", "keep", "soft", "unlabeled"])),
     )
 
 
@@ -72,13 +107,13 @@ def test_rows_without_an_issue_are_left_as_given_and_all_others_fit_together(cas
     found = repaired(*case)
     assert all(np.array_equal(values, copy) for values, copy in zip(case[:3], before, strict=True))
     sure = pred_probs.max(axis=1) >= min_confidence
-    other = {"drop": "dropped", "keep": "kept", "soft": "softened"}[otherwise]
+    other = {"drop": "dropped", "keep": "kept", "soft": "softened"}.get(otherwise, otherwise)
     expected = np.where(is_issue, np.where(sure, "relabelled", other), "trusted")
     assert found.action.tolist() == expected.tolist()
     is_pseudo = np.isin(expected, ["relabelled", "softened"])
     assert found.source.tolist() == np.where(is_pseudo, "pseudo", "given").tolist()
     assert found.label.tolist() == np.where(is_pseudo, pred_probs.argmax(axis=1), labels).tolist()
-    assert found.is_kept.tolist() == (expected != "dropped").tolist()
+    assert found.is_kept.tolist() == (~np.isin(expected, ["dropped", "unlabeled"])).tolist()
     assert found.soft_rows.tolist() == np.flatnonzero(expected == "softened").tolist()
     assert found.soft_label.sum(axis=1) == pytest.approx(np.ones(len(found.soft_rows)), abs=1e-6)
     assert found.soft_label.argmax(axis=1).tolist() == found.label[found.soft_rows].tolist()
@@ -93,5 +128,6 @@ def test_left_as_given_is_what_keeping_every_issue_gives(case):
     kept = repaired(labels, pred_probs, is_issue, 1.1, "keep")
     as_given = leave_as_given(labels, is_issue, pred_probs.shape[1])
     assert not as_given.is_changed.any()
-    for field in fields(kept):
+    assert kept.unlabeled is None
+    for field in fields(kept)[:-1]:
         assert getattr(kept, field.name).tolist() == getattr(as_given, field.name).tolist()

@@ -1,0 +1,48 @@
+"""Which of the rows without a label are sure enough to be given one."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def expected_counts(
+    labels: npt.NDArray[np.int64], n_unlabeled: int, n_classes: int, share: float
+) -> npt.NDArray[np.int64]:
+    """(K,) the most rows of each class that may join: its share among the labelled rows, of all that may.
+
+    Without such a limit the class that a weak model prefers takes most rows, and the next model prefers it
+    more: the drift that Arazo et al. ("Pseudo-Labeling and Confirmation Bias in Deep Semi-Supervised
+    Learning", IJCNN 2020, equation 4) hold up with a term of the loss.
+
+    Args:
+        labels: (N,) class indices of the labelled rows, N above 0.
+        n_unlabeled: rows without a label.
+        n_classes: K.
+        share: of the rows without a label that may join at most, in [0, 1].
+    """
+    counts = np.bincount(labels, minlength=n_classes)
+    return np.ceil(counts / len(labels) * n_unlabeled * share).astype(np.int64)
+
+
+def choose_sure(
+    labels: npt.NDArray[np.int64],
+    sureness: npt.NDArray[Any],
+    least: float,
+    limits: npt.NDArray[np.int64],
+) -> npt.NDArray[np.bool_]:
+    """(U,) the rows that are at least so sure; where a class has more than its limit, its surest ones.
+
+    Args:
+        labels: (U,) the class that each row would be given.
+        sureness: (U,); of equally sure rows the first come first.
+        least: the least sureness that suffices.
+        limits: (K,) the most rows of each class.
+    """
+    order = np.lexsort((np.arange(len(labels)), -sureness, labels))
+    counts = np.bincount(labels, minlength=len(limits))
+    starts = np.cumsum(counts) - counts
+    place = np.empty(len(labels), dtype=np.int64)
+    place[order] = np.arange(len(labels)) - starts[labels[order]]
+    found: npt.NDArray[np.bool_] = (sureness >= least) & (place < limits[labels])
+    return found

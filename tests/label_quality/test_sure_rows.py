@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.label_quality.sure_rows import choose_sure, expected_counts
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.2, 0.5, 0.8, 0.9, 1.0])), max_size=40),
+    st.lists(st.integers(0, 8), min_size=4, max_size=4),
+    st.floats(0, 1),
+)
+def test_of_each_class_the_surest_join_up_to_its_limit(rows, limits, least):
+    labels = np.array([label for label, _ in rows], dtype=np.int64)
+    sureness = np.array([sure for _, sure in rows])
+    found = choose_sure(labels, sureness, least, np.array(limits))
+    for label in range(4):
+        of_class = [row for row in range(len(rows)) if labels[row] == label and sureness[row] >= least]
+        wanted = sorted(of_class, key=lambda row: (-sureness[row], row))[: limits[label]]
+        assert np.flatnonzero(found & (labels == label)).tolist() == sorted(wanted)
+
+
+@pytest.mark.parametrize(
+    ("share", "limits"), [(1.0, [60, 20, 0]), (0.5, [30, 10, 0]), (0.0, [0, 0, 0]), (0.01, [1, 1, 0])]
+)
+def test_classes_join_as_often_as_the_labelled_rows_let_expect(share, limits):
+    labels = np.repeat([0, 1], [30, 10])
+    assert expected_counts(labels, 80, 3, share).tolist() == limits
