@@ -156,6 +156,7 @@ class Prune(Section):
     frac_noise: Annotated[float, Field(gt=0, le=1)]
     min_examples_per_class: Annotated[int, Field(ge=0)]
     importance: Literal["none", "given_class", "all_classes"]
+    self_tests: bool
     memory_limit_mb: Annotated[int, Field(ge=16)]
 
     @model_validator(mode="after")

@@ -1,15 +1,19 @@
 """Stage `prune`: which rows are label issues, in which order, and what their labels should be.
 
 The rows are passed over part by part, four times: thresholds, confident joint, selection, and once more to
-write. Beside the parts at work, memory holds what `label_quality.issues.find_issues` holds, the labels (two
-bytes a row), and, where the truth is known, the score that rows are ranked by. Embeddings, where there are
-any, are read twice before the last pass, and leave three numbers a row: importance, its percentile, contrast.
+write; the self-tests pass over them some eight times more. Beside the parts at work, memory holds what
+`label_quality.issues.find_issues` holds, the labels (two bytes a row), and, where the truth is known, the
+score that rows are ranked by. Embeddings, where there are any, are read twice before the last pass, and leave
+three numbers a row: importance, its percentile, contrast. For a second opinion they are read twice more, or
+oftener where they are large.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -31,13 +35,15 @@ from tasks.label_quality.margins import margin_steps
 from tasks.label_quality.metrics import detection_of_counts, ranking_quality
 from tasks.label_quality.rows import Batch
 from tasks.label_quality.scores import SCORES, Score, ranking_score, ranks
+from tasks.label_quality.self_tests.neighbours_vote import ask_neighbours
+from tasks.label_quality.self_tests.run import Ask, SelfTests, describe, run_self_tests
 from tasks.label_quality.statistics import sample_rows
 from tasks.label_quality.suggestions import second_best
 from tasks.params import Params
 from tasks.params import Prune as Section
 from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts
-from tasks.tables.files import atomic_path, write_json
+from tasks.tables.files import atomic_path, without_nan, write_json
 from tasks.tables.io import write_stream
 from tasks.tables.portions import Scratch, TableReader, available_cores, map_in_order
 from tasks.tables.probabilities import check_same_classes, rows_off_1
@@ -47,6 +53,8 @@ from tasks.tables.schemas import column_array
 Result = TypeVar("Result")
 
 _N_PASSES = 4
+# Of the self-tests; a filter may need one less for each of two kinds of planted errors.
+_N_TEST_PASSES = 8
 # Below so many probabilities a progress bar would be gone before it is read.
 _LONG = 50_000_000
 # A part takes so many times its size while it is read, decoded and looked at.
@@ -74,7 +82,7 @@ _REMEDY = (
 
 
 def prune(params: Params, workspace: Path) -> None:
-    """Write data/label_issues.parquet, metrics/label_issues.json, metrics/health.json and plots of both.
+    """Write data/label_issues.parquet, metrics of the issues, the health and the self-tests, and plots.
 
     Raises:
         ArtifactError: an input is missing or not what it should be, or the memory allowed is too little.
@@ -98,7 +106,7 @@ def prune(params: Params, workspace: Path) -> None:
     is_measured = section.importance != "none" and "embedding" in predictions.schema.names
     if is_measured:
         check_memory_of_importance(predictions, limit)
-    with progress_bar(console, predictions) as advance:
+    with progress_bar(console, predictions, section) as advance:
         rows = LabelledRows(predictions, given, n_threads, advance)
         try:
             issues = find_issues(
@@ -113,8 +121,16 @@ def prune(params: Params, workspace: Path) -> None:
         importance = None
         if is_measured:
             importance = measure_importance(rows, limit, contrast=section.importance == "all_classes")
+        tests = test_itself(rows, issues, section) if section.self_tests else None
         counts, detection, doubts = write_issues(
-            LABEL_ISSUES.at(workspace), rows, issues, importance, contradicting, section, judge=not proved
+            LABEL_ISSUES.at(workspace),
+            rows,
+            issues,
+            importance,
+            contradicting,
+            tests,
+            section,
+            judge=not proved,
         )
     for k in issues.skipped_classes[section.filter_by]:
         console.print(
@@ -126,10 +142,14 @@ def prune(params: Params, workspace: Path) -> None:
         console.print(f"prune: {warning}", soft_wrap=True)
     write_metrics(workspace, predictions.n_rows, issues, detection, len(contradicting), section)
     write_health(workspace, facts, issues, counts)
+    found = tests.entries(facts.class_names) if tests else {}
+    write_json(workspace / "metrics" / "self_tests.json", found)
     print(
         f"prune: {len(issues.flagged[section.filter_by].rows):,} of {predictions.n_rows:,} labels are issues "
         f"({section.filter_by}), data/label_issues.parquet"
     )
+    for sentence in describe(found):
+        print(f"prune: {sentence}")
 
 
 def check_proof(predictions: TableReader) -> bool:
@@ -400,6 +420,62 @@ def in_blocks(predictions: TableReader, n_rows: int) -> Iterator[npt.NDArray[np.
                 block = np.empty((min(n_rows, n_left), n_features), dtype=np.float32)
 
 
+def test_itself(rows: LabelledRows, issues: IssueRows, section: Section) -> SelfTests:
+    """What the self-tests say of the chosen filter on these rows.
+
+    Raises:
+        ArtifactError: an embedding is not finite.
+    """
+    return run_self_tests(
+        rows,
+        issues.flagged[section.filter_by].rows,
+        who_to_ask(rows),
+        filter_by=section.filter_by,
+        score=ranking_score(section.rank_by, issues.thresholds if section.adjust_pred_probs else None),
+        frac_noise=section.frac_noise,
+        min_examples_per_class=section.min_examples_per_class,
+    )
+
+
+def who_to_ask(rows: LabelledRows) -> Ask | None:
+    """Who has a second opinion on the rows: a second table of probabilities, or neighbours by embedding."""
+    predictions = rows.predictions
+    if "second_probs" in predictions.schema.names:
+        return lambda asked: ask_second_table(predictions, asked)
+    if "embedding" not in predictions.schema.names:
+        return None
+
+    def ask(asked: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        # As in `measure_importance`.
+        from threadpoolctl import threadpool_limits
+
+        n_rows = block_rows(predictions.shape_of("embedding")[0])
+        try:
+            with threadpool_limits(1), ThreadPoolExecutor(rows.n_threads) as pool:
+                return ask_neighbours(
+                    lambda: in_blocks(predictions, n_rows),
+                    rows.labels,
+                    predictions.column("fold"),
+                    asked,
+                    each=pool.map,
+                )
+        except ValueError as error:
+            raise ArtifactError(f"{predictions.where}: column `embedding`: {error}. {_REMEDY}") from error
+
+    return ask
+
+
+def ask_second_table(predictions: TableReader, asked: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(Q,) the most probable class of the rows `asked` (Q,), which ascend, by the second table."""
+    found = []
+    for number, (start, stop) in enumerate(pairwise(predictions.starts.tolist())):
+        first, last = np.searchsorted(asked, (start, stop))
+        if last > first:
+            probs = column_array(predictions.read(number, ["second_probs"]), "second_probs")
+            found.append(probs[asked[first:last] - start].argmax(axis=1))
+    return np.concatenate(found)
+
+
 @dataclass(frozen=True)
 class Detection:
     """How the flags compare with the truth.
@@ -485,6 +561,7 @@ def write_issues(
     issues: IssueRows,
     importance: Importance | None,
     contradicting: npt.NDArray[np.int64],
+    tests: SelfTests | None,
     section: Section,
     judge: bool,
 ) -> tuple[Counts, Detection | None, Doubts]:
@@ -518,6 +595,7 @@ def write_issues(
             **{name: _scores(score, batch) for name, score in SCORES.items()},
             **_importance(importance, batch),
             "contradicts": np.isin(part.ids, contradicting, assume_unique=True),
+            "second_opinion": _second_opinion(tests, batch),
             "is_issue": flags[section.filter_by],
             "rank": pa.array(rank, pa.int64(), mask=rank < 0),
             **flags,
@@ -532,6 +610,8 @@ def write_issues(
     true_counts: npt.NDArray[np.int64] | None = np.zeros_like(suggested_counts)
     doubts = Doubts()
     extra = {"filter_by": section.filter_by}
+    if tests:
+        extra["self_tests"] = json.dumps(without_nan(tests.entries(rows.given.facts.class_names)))
     if mark := rows.given.metadata(MARK):
         extra[MARK] = mark
     with write_stream(path, LABEL_ISSUES, rows.given.facts, extra) as append:
@@ -575,6 +655,14 @@ def _importance(importance: Importance | None, batch: Batch) -> dict[str, Any]:
         "importance_percentile": importance.percentile[rows],
         "contrast": nothing if importance.contrast is None else importance.contrast[rows],
     }
+
+
+def _second_opinion(tests: SelfTests | None, batch: Batch) -> pa.Array:
+    """The column of a batch; nulls where nobody was asked."""
+    if tests is None:
+        return pa.nulls(batch.stop - batch.start, pa.int16())
+    opinion = tests.second_opinion(batch.start, batch.stop)
+    return pa.array(opinion, pa.int16(), mask=opinion < 0)
 
 
 def _flags(rows: npt.NDArray[np.int64], batch: Batch) -> npt.NDArray[np.bool_]:
@@ -671,7 +759,9 @@ def threads_within(limit: int, predictions: TableReader, given: TableReader) -> 
 
 
 @contextmanager
-def progress_bar(console: Console, predictions: TableReader) -> Iterator[Callable[[float], None]]:
+def progress_bar(
+    console: Console, predictions: TableReader, section: Section
+) -> Iterator[Callable[[float], None]]:
     """Yield what to tell which share of a pass is done: a bar, on a terminal and where the way is long."""
     entries = predictions.n_rows * predictions.shape_of("pred_probs")[0]
     if entries < _LONG or not console.is_terminal:
@@ -680,5 +770,5 @@ def progress_bar(console: Console, predictions: TableReader) -> Iterator[Callabl
     from rich.progress import Progress
 
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("prune", total=_N_PASSES)
+        task = bar.add_task("prune", total=_N_PASSES + _N_TEST_PASSES * section.self_tests)
         yield lambda share: bar.advance(task, share)

@@ -27,6 +27,7 @@ from tasks.label_quality.importance import (
 from tasks.label_quality.issues import find_label_issues
 from tasks.label_quality.metrics import detection_quality, ranking_quality
 from tasks.label_quality.scores import SCORES
+from tasks.label_quality.self_tests import run
 from tasks.params import load_params
 from tasks.prune import LabelledRows, in_blocks, prune
 from tasks.tables.catalog import FILTER_COLUMNS, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, SPLIT_ROWS
@@ -667,3 +668,84 @@ def test_probabilities_without_proof_that_do_not_sum_to_1_are_warned_about(
     write_table(path, read_table(path, PRED_PROBS), PRED_PROBS, extra={OUT_OF_FOLD: proof})
     prune(params, tmp_path)
     assert capsys.readouterr().err == ""
+
+
+# --- self-tests -----------------------------------------------------------------------------------------
+
+
+def read_self_tests(workspace):
+    return json.loads((workspace / "metrics" / "self_tests.json").read_text())
+
+
+def test_the_run_tests_itself_and_says_so(params, tmp_path, capsys):
+    ids, labels, true, probs = write_inputs(tmp_path, embedded=True)
+    prune(params, tmp_path)
+    found, issues = read_self_tests(tmp_path), read_issues(tmp_path)
+    assert found == json.loads(issues.schema.metadata[b"self_tests"])
+    assert found["planted"]["uniform"]["n_planted"] == 8
+    assert found["planted"]["uniform"]["found"]["share"] == 1
+    assert not found["class_shares"]["is_shifted"]
+    second = issues.column("second_opinion").to_numpy()
+    views = found["second_opinion"]
+    assert views["n_rows"] == len(ids)
+    assert views["agrees_with_given"]["share"] == (second == labels).mean()
+    assert views["agrees_with_model"]["share"] == (second == probs.argmax(axis=1)).mean()
+    # The embedding tells the classes well, and the labels are not used.
+    assert (second == true).mean() > 0.7
+    assert views["right_labels"]["low"] <= (labels == true).mean()
+    said = capsys.readouterr().out
+    assert "Of 100 labels made wrong on purpose it finds 100" in said
+    assert "A second opinion agrees with the classifier on" in said
+
+
+def test_without_self_tests_the_rest_is_the_same(params, tmp_path, capsys):
+    write_inputs(tmp_path, embedded=True)
+    prune(params, tmp_path)
+    tested = read_issues(tmp_path)
+    capsys.readouterr()
+    prune(choose(params, self_tests=False), tmp_path)
+    plain = read_issues(tmp_path)
+    assert read_self_tests(tmp_path) == {}
+    assert "on purpose" not in capsys.readouterr().out
+    assert plain.column("second_opinion").null_count == plain.num_rows
+    columns = [name for name in tested.column_names if name != "second_opinion"]
+    assert tested.select(columns).equals(plain.select(columns))
+
+
+def test_a_second_table_of_probabilities_is_the_second_opinion(params, tmp_path):
+    *_, probs = write_inputs(tmp_path)
+    path = tmp_path / "data" / "pred_probs.parquet"
+    table = read_table(path, PRED_PROBS)
+    columns = {name: column_array(table, name) for name in table.column_names}
+    columns["second_probs"] = probs[::-1].copy()
+    write_table(path, make_table(PRED_PROBS, FACTS, columns), PRED_PROBS)
+    prune(params, tmp_path)
+    second = column_array(read_issues(tmp_path), "second_opinion")
+    assert second.tolist() == probs[::-1].argmax(axis=1).tolist()
+
+
+def test_beyond_so_many_rows_a_sample_and_the_issues_are_asked(params, tmp_path, monkeypatch):
+    write_inputs(tmp_path, embedded=True)
+    prune(params, tmp_path)
+    whole = read_issues(tmp_path)
+    monkeypatch.setattr(run, "ALL_ROWS", 40)
+    monkeypatch.setattr(run, "_SAMPLE_ROWS", 20)
+    prune(params, tmp_path)
+    issues = read_issues(tmp_path)
+    second = issues.column("second_opinion").to_numpy(zero_copy_only=False)
+    is_asked = ~np.isnan(second)
+    assert is_asked[column_array(issues, "is_issue")].all()
+    assert 20 <= is_asked.sum() <= 37
+    assert second[is_asked].tolist() == column_array(whole, "second_opinion")[is_asked].tolist()
+    assert read_self_tests(tmp_path)["second_opinion"]["n_rows"] == 20
+
+
+def test_probabilities_with_another_prior_than_the_labels_are_warned_of(params, tmp_path, capsys):
+    _, labels, _, probs = write_inputs(tmp_path)
+    weighted = probs * np.where(np.arange(3) == 2, 300, 1)
+    write_inputs(tmp_path, pred_probs=(weighted / weighted.sum(axis=1, keepdims=True)).astype(np.float32))
+    prune(params, tmp_path)
+    shares = read_self_tests(tmp_path)["class_shares"]
+    assert shares["given"] == (labels == FACTS.class_names.index(shares["class"])).mean()
+    assert shares["is_shifted"]
+    assert f"expect class {shares['class']} in" in capsys.readouterr().out

@@ -93,7 +93,11 @@ PRED_PROBS = Artifact(
     "pred_probs",
     "aggregate",
     "data/pred_probs.parquet",
-    (*_PREDICTED, Column("mean_margin", pa.float32(), nullable=True, optional=True)),
+    (
+        *_PREDICTED,
+        Column("second_probs", _VECTOR, optional=True),
+        Column("mean_margin", pa.float32(), nullable=True, optional=True),
+    ),
 )
 UNLABELED_PROBS = Artifact(
     "unlabeled_probs",
@@ -122,6 +126,7 @@ LABEL_ISSUES = Artifact(
         Column("importance_percentile", pa.float64(), nullable=True),
         Column("contrast", pa.float64(), nullable=True),
         Column("contradicts", pa.bool_()),
+        Column("second_opinion", _LABEL, nullable=True, optional=True),
         Column("is_issue", pa.bool_()),
         Column("rank", pa.int64(), nullable=True),
         *(Column(name, pa.bool_()) for name in FILTER_COLUMNS),

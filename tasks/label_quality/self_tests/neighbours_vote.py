@@ -24,9 +24,9 @@ UNASKED = -1
 
 # Of equally many votes, those of the nearer neighbours win.
 _NEARER = 1e-3
-# Rows that are searched at a time, and embeddings of queries that are in memory at a time, in bytes.
-_CHUNK_ROWS = 16_384
-_QUERY_BYTES = 2**27
+# Embeddings of queries that are in memory at a time, and of rows that wait to be searched, in bytes.
+_QUERY_BYTES = 2**26
+_CHUNK_BYTES = 2**25
 
 
 def ask_neighbours(
@@ -34,8 +34,8 @@ def ask_neighbours(
 ) -> npt.NDArray[np.int64]:
     """(Q,) the class that most of the nearest neighbours of each query are given, or `UNASKED`.
 
-    The result depends neither on the blocks that `read` gives nor on `each`. Memory: about 128 MB of queries,
-    and rows of a chunk for each fold.
+    The result depends neither on the blocks that `read` gives nor on `each`. Memory: about 64 MB of queries,
+    32 MB of rows for each fold, and some copies of these.
 
     Args:
         read: gives all embeddings in order of rows, block by block; it is called several times.
@@ -77,7 +77,7 @@ class _Search:
     def add(self, rows: Ints, embedding: Singles, each: Each) -> None:
         """Consider more rows, some at a time."""
         self.waiting.append((rows, embedding))
-        if sum(len(held) for held, _ in self.waiting) >= _CHUNK_ROWS:
+        if sum(values.nbytes for _, values in self.waiting) >= _CHUNK_BYTES:
             self.search(each)
 
     def search(self, each: Each) -> None:

@@ -12,7 +12,7 @@ docs/self_tests.md says how near the shares come to those of real errors.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,6 @@ from tasks.label_quality.self_tests.intervals import Share
 from tasks.label_quality.statistics import SAMPLE_ENTRIES
 from tasks.label_quality.suggestions import second_best
 
-Kind = Literal["uniform", "doubtful"]
 Ints = npt.NDArray[np.int64]
 Result = TypeVar("Result")
 
@@ -99,22 +98,22 @@ class RowsWithOtherLabels:
 
 
 def plant_errors(
-    rows: Rows, rng: np.random.Generator, *, filter_by: str, score: Score, **options: Any
-) -> dict[Kind, PlantedErrors]:
+    rows: Rows, pool: Pool, rng: np.random.Generator, *, filter_by: str, score: Score, **options: Any
+) -> dict[str, PlantedErrors]:
     """Plant errors of one kind after the other, and run the filter once more for each.
 
-    Deterministic for a generator. Beside what `find_issues` holds, memory holds a pool of 200,000 rows.
+    Deterministic for a generator. The rows are passed over as often as `find_issues` does, twice.
 
     Args:
         rows: the data set, as it was given.
+        pool: rows of it, of which some get a wrong label, and with which these are compared.
         rng: source of the draws.
         filter_by: the filter.
         score: what rows are ranked by; low is suspect.
         options: see `find_issues`.
     """
-    pool = draw_pool(rows, rng)
     n = int(min(max(_SHARE * rows.n_rows, _LEAST), _MOST, _LARGEST_SHARE * len(pool.labels)))
-    done: dict[Kind, PlantedErrors] = {}
+    done: dict[str, PlantedErrors] = {}
     for kind, choose in _KINDS.items():
         planted, wrong = choose(pool, n, rng)
         labels = pool.labels.copy()
@@ -174,7 +173,7 @@ def _draw(places: Ints, n: int, rng: np.random.Generator) -> Ints:
     return np.sort(rng.choice(places, min(n, len(places)), replace=False))
 
 
-_KINDS: dict[Kind, Callable[[Pool, int, np.random.Generator], tuple[Ints, Ints]]] = {
+_KINDS: dict[str, Callable[[Pool, int, np.random.Generator], tuple[Ints, Ints]]] = {
     "uniform": choose_uniform,
     "doubtful": choose_doubtful,
 }

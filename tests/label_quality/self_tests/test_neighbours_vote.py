@@ -48,7 +48,7 @@ def test_blocks_chunks_and_portions_change_nothing(
     queries = np.sort(rng.choice(n, rng.integers(1, n + 1), replace=False))
     expected = ask_neighbours(blocks(embedding), labels, fold, queries)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours_vote, "_CHUNK_ROWS", chunk)
+        patch.setattr(neighbours_vote, "_CHUNK_BYTES", 8 * chunk)
         patch.setattr(neighbours_vote, "_QUERY_BYTES", 8 * chunk)
         assert ask_neighbours(blocks(embedding, size), labels, fold, queries).tolist() == expected.tolist()
     alone = np.array([(fold == fold[query]).sum() == 1 for query in queries])

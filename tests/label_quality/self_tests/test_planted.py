@@ -28,9 +28,11 @@ def make_rows(skill: float, n: int = 2_000, n_classes: int = 5, batch_rows: int 
 
 
 def plant(rows: ArrayRows, seed: int = 0, **options):
+    rng = np.random.default_rng(seed)
     return plant_errors(
         rows,
-        np.random.default_rng(seed),
+        draw_pool(rows, rng),
+        rng,
         filter_by="predicted_neq_given",
         score=self_confidence,
         **options,
