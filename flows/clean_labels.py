@@ -23,7 +23,7 @@ from flows import FlowError
 from flows.dvc_api.graph import matching, plan
 from flows.dvc_api.inputs import begun, new_inputs, written_within
 from flows.dvc_api.lock_file import lock_order, order_lock
-from flows.dvc_api.overrides import set_params
+from flows.dvc_api.overrides import override_params
 from flows.dvc_api.record import Record, check_record, save_version
 from flows.dvc_api.run import mend_locks
 from flows.engines.bridge import recover
@@ -95,7 +95,7 @@ def clean_labels(
         if if_new_data and (why_not := _why_not_now(folder)):
             return Completed(message=why_not)
         if overrides:
-            set_params(folder, overrides)
+            override_params(folder, overrides)
         if pull:
             fetch(folder)
         graph, fresh = plan(folder, until)

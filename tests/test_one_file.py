@@ -37,14 +37,14 @@ def test_a_new_file_that_nobody_uses_and_a_comment_in_one_rerun_nothing(finished
     new = [finished / "tasks" / kind / "unused.py" for kind in plugins.KINDS if kind != "filters"]
     edited = [
         finished / "tasks" / place
-        for place in ("datasets/mnist.py", "models/mlp.py", "models/logistic.py", "objectives/mixup.py")
+        for place in ("datasets/mnist.py", "models/convnet.py", "models/logistic.py", "objectives/mixup.py")
     ]
     before = [path.read_bytes() for path in edited]
     for path in new:
         path.write_text('"""Nobody uses it."""\n')
     for path in edited:
         path.write_text(f"{path.read_text()}# A comment.\n")
-    set_params(finished / "params.yaml", {"models.mlp.max_lr": 0.05, "models.logistic": {"C": 0.5}})
+    set_params(finished / "params.yaml", {"models.convnet.max_lr": 0.05, "models.logistic": {"C": 0.5}})
     try:
         assert changed(finished) == set()
         done = subprocess.run([*DVC, "status"], cwd=finished, env=ENVIRONMENT, capture_output=True, text=True)
@@ -59,7 +59,7 @@ def test_a_new_file_that_nobody_uses_and_a_comment_in_one_rerun_nothing(finished
 @pytest.mark.parametrize(
     ("place", "stages"),
     [
-        ("models/convnet.py", TRAININGS | {"features"}),
+        ("models/nearest_mean.py", TRAININGS | {"features"}),
         ("objectives/supervised.py", TRAININGS),
         ("datasets/digits.py", {"download"}),
         ("pseudo_labels/threshold.py", {"pseudo_label"}),
@@ -170,8 +170,8 @@ def test_a_file_of_each_kind_is_found_by_its_name_and_the_pipeline_runs(tmp_path
     names = ["download.dataset=mine", "train_fold.model=mine", "train_fold.objective=mine"]
     names += ["retrain.objective=mine", "pseudo_label.method=mine", "prune.filter_by=mine"]
     set_names = (
-        "from flows.dvc_api.overrides import set_params; from pathlib import Path; "
-        f"set_params(Path(), {names})"
+        "from flows.dvc_api.overrides import override_params; from pathlib import Path; "
+        f"override_params(Path(), {names})"
     )
     for command in (["-c", set_names], ["-m", "dvc", "repro"]):
         done = subprocess.run([DVC[0], *command], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)

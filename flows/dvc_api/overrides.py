@@ -6,7 +6,7 @@ from pathlib import Path
 from flows import FlowError
 
 
-def set_params(root: Path, overrides: Sequence[str], option: str = "--set") -> None:
+def override_params(root: Path, overrides: Sequence[str], option: str = "--set") -> None:
     """Change params.yaml as `dvc exp run -S` does: `train_fold.epochs=2`.
 
     Args:

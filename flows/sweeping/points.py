@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import FlowError
-from flows.dvc_api.overrides import grid_values, set_params
+from flows.dvc_api.overrides import grid_values, override_params
 from flows.dvc_api.signatures import PlannedStage, plan_stages, source_hashes
 from flows.runner import needs_torch
 from flows.sweeping.tables_of_rows import (
@@ -167,7 +167,7 @@ def _told_apart(points: Sequence[Point]) -> list[Point]:
 
 def _set(root: Path, overrides: Sequence[str], option: str) -> None:
     try:
-        set_params(root, overrides, option)
+        override_params(root, overrides, option)
     except ParamsError as error:
         # One line, and not the path of the copy that was changed.
         faults = " ".join(str(error).split(":\n", 1)[-1].split())

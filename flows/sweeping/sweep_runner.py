@@ -10,7 +10,7 @@ from prefect.states import Completed, Failed
 
 from flows import FlowError
 from flows.dvc_api.lock_file import order_lock
-from flows.dvc_api.overrides import set_params
+from flows.dvc_api.overrides import override_params
 from flows.dvc_api.record import keep_experiment
 from flows.dvc_api.run import run_stage
 from flows.dvc_api.signatures import PlannedStage
@@ -77,7 +77,7 @@ class SweepRunner(StageRunner):
         workspace = self.root.parent / point.name
         if not workspace.exists():
             copy_workspace(self.root, workspace)
-            set_params(workspace, point.overrides)
+            override_params(workspace, point.overrides)
         return workspace
 
     def _restore(self, point: Point, workspace: Path, needed: Sequence[str], label: str) -> None:
