@@ -173,12 +173,14 @@ class PseudoLabel(Section):
     """What is done with each label issue, by which method.
 
     A model that agrees with the given labels little more than chance does, or that would change more than
-    `max_changed_share` of the rows, changes no label; `on_weak_model` says what happens then.
+    `max_changed_share` of the rows, changes no label; `on_weak_model` says what happens then. Where there are
+    rows without a label, up to `rounds` rounds of students prove out of fold whether labels for them help.
     """
 
     method: MethodName
     min_confidence: Fraction
     otherwise: Literal["drop", "keep", "soft", "unlabeled"]
+    rounds: Annotated[int, Field(ge=0, le=20)]
     max_changed_share: Fraction
     on_weak_model: Literal["rank_only", "stop", "go_on"]
     seed: Seed

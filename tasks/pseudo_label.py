@@ -3,6 +3,7 @@
 Memory follows the rows, some 60 bytes each, not the probabilities: of those, a portion is read at a time.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from tasks.decisions.log import PATH, digest_of, parse_decisions, read_whole, st
 from tasks.label_quality.brake import LEAST_AGREEMENT, Brake, apply_brake
 from tasks.label_quality.confusions import count_confusions
 from tasks.params import Params, PseudoLabel
-from tasks.repair import Evidence, Repair, Unlabeled, label_unlabeled, leave_as_given
+from tasks.repair import Evidence, Repair, Train, Unlabeled, label_unlabeled, leave_as_given
+from tasks.students import Round, best_of, is_of_use, make_train, teach, unlabeled_of
 from tasks.tables.catalog import (
     EXAMPLES,
+    FOLD_UNLABELED_PROBS,
     GIVEN_LABELS,
     LABEL_ISSUES,
     PRED_PROBS,
@@ -75,7 +78,11 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
     decisions = standing(parse_decisions(decided, workspace / PATH))
     evidence, facts = read_evidence(workspace, section)
     check_every_class_has_a_label(evidence, facts)
-    made = repair_by(params, evidence)
+    train = make_train(params, workspace)
+    evidence, rounds = teach_students(params, workspace, evidence, train)
+    made = repair_by(params, evidence, train)
+    if rounds and not is_of_use(rounds):
+        made = take_none(made, evidence)
     confusion = count_confusions(evidence.labels, evidence.suggested, facts.n_classes)
     brake = apply_brake(confusion, float(made.is_changed.mean()), section.max_changed_share)
     sentence = describe_brake(brake, made, section)
@@ -118,12 +125,16 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
             "of_pseudo_labels": _accuracy(repair.label[pseudo], truth[pseudo]),
         }
     if evidence.unlabeled is not None and repair.unlabeled is not None:
-        metrics["unlabeled"] = describe_unlabeled(workspace, evidence.unlabeled, repair.unlabeled, facts)
+        metrics["unlabeled"] = describe_unlabeled(
+            workspace, evidence.unlabeled, repair.unlabeled, rounds, facts
+        )
     write_json(workspace / "metrics" / "training_set.json", metrics)
     return metrics, verdicts
 
 
-def describe_unlabeled(workspace: Path, rows: Unlabeled, made: Repair, facts: DatasetFacts) -> dict[str, Any]:
+def describe_unlabeled(
+    workspace: Path, rows: Unlabeled, made: Repair, rounds: Sequence[Round], facts: DatasetFacts
+) -> dict[str, Any]:
     """How many rows without a label joined the training set, of which classes, and how many are right."""
     joined = made.is_kept
     counts = np.bincount(made.label[joined], minlength=facts.n_classes)
@@ -131,12 +142,18 @@ def describe_unlabeled(workspace: Path, rows: Unlabeled, made: Repair, facts: Da
         "n_rows": len(rows.ids),
         "n_joined": int(joined.sum()),
         "joined_by_class": dict(zip(facts.class_names, counts.tolist(), strict=True)),
+        "is_of_use": is_of_use(rounds) if rounds else None,
+        "rounds": [
+            {"out_of_fold_accuracy": each.accuracy, "n_joined": round(each.n_joined)} for each in rounds
+        ],
     }
     true = (
         TableReader(EXAMPLES.at(workspace), EXAMPLES, []).rows(rows.ids, ["true_label"]).column("true_label")
     )
     if not true.null_count:
         truth = true.to_numpy()
+        for shown, each in zip(found["rounds"], rounds, strict=True):
+            shown["label_accuracy"] = _accuracy(each.pred_probs.mean(axis=0).argmax(axis=1), truth)
         found["label_accuracy"] = {
             "of_all": _accuracy(rows.suggested, truth),
             "of_joined": _accuracy(made.label[joined], truth[joined]),
@@ -221,12 +238,48 @@ def check_every_class_has_a_label(evidence: Evidence, facts: DatasetFacts) -> No
         )
 
 
-def repair_by(params: Params, evidence: Evidence) -> Repair:
+def teach_students(
+    params: Params, workspace: Path, evidence: Evidence, train: Train | None
+) -> tuple[Evidence, list[Round]]:
+    """The evidence with what the best round of students says of rows without a label, and all rounds.
+
+    There are none without such rows, or where `pseudo_label.rounds` is 0. Memory holds the probabilities of
+    the rows without a label once for each fold.
+
+    Raises:
+        ArtifactError: a table is missing or not what it should be.
+        TrainingError: a student cannot learn.
+    """
+    rows, section = evidence.unlabeled, params.pseudo_label
+    if rows is None or train is None or not section.rounds:
+        return evidence, []
+    fold = TableReader(PRED_PROBS.at(workspace), PRED_PROBS, ["fold"]).rows(evidence.ids, ["fold"])
+    of_folds = [FOLD_UNLABELED_PROBS.at(workspace, fold=name) for name in params.train_fold.folds]
+    tables = [read_table(path, FOLD_UNLABELED_PROBS) for path in of_folds]
+    rounds = teach(
+        evidence,
+        rows,
+        column_array(fold, "fold"),
+        np.stack([column_array(join(table, rows.ids), "pred_probs") for table in tables]),
+        lambda each: repair_by(params, each, train),
+        train,
+        section.rounds,
+    )
+    best = best_of(rounds)
+    if best is not rounds[0]:
+        evidence = replace(evidence, unlabeled=unlabeled_of(rows.ids, best.pred_probs.mean(axis=0)))
+    return evidence, rounds
+
+
+def repair_by(params: Params, evidence: Evidence, train: Train | None) -> Repair:
     """What the chosen method makes of the rows."""
     name = params.pseudo_label.method
     method = plugins.load("pseudo_labels", name)
     made: Repair = method.repair(
-        evidence, params.options("pseudo_labels", name), None, np.random.default_rng(params.pseudo_label.seed)
+        evidence,
+        params.options("pseudo_labels", name),
+        train,
+        np.random.default_rng(params.pseudo_label.seed),
     )
     return made if made.unlabeled else take_none(made, evidence)
 
@@ -334,6 +387,18 @@ def _say_done(metrics: dict[str, Any]) -> None:
     if metrics["brake"]["sentence"]:
         print(f"pseudo_label: {metrics['brake']['sentence']}")
     others = metrics.get("unlabeled")
+    for number, found in enumerate(others["rounds"] if others else ()):
+        right = f", {found['label_accuracy']:.2%} of all right" if "label_accuracy" in found else ""
+        print(
+            f"pseudo_label: round {number}: {found['out_of_fold_accuracy']:.2%} of the labelled rows "
+            f"predicted as given out of fold, from {found['n_joined']:,} rows without a label{right}"
+        )
+    if others and others["is_of_use"] is False:
+        print(
+            "pseudo_label: no row without a label joins, as models that learned from such rows too know "
+            "labelled rows no better out of fold. More labels or a stronger model help; "
+            "pseudo_label.rounds 0 skips this proof."
+        )
     n_labelled = metrics["n_rows_after"] - (others["n_joined"] if others else 0)
     joined = f", and {others['n_joined']:,} of {others['n_rows']:,} without a label" if others else ""
     print(

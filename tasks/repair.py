@@ -88,8 +88,13 @@ class Evidence:
 class Train(Protocol):
     """Trains a student on other labels."""
 
-    def __call__(self, ids: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Predictions:
-        """What a model that learned from rows `ids` (M,) with `labels` (M,) says of all N rows."""
+    def __call__(
+        self, ids: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], of: npt.NDArray[np.int64]
+    ) -> Predictions:
+        """What a model that learned from rows `ids` (M,) with `labels` (M,) says of rows `of` (L,).
+
+        Those of `of` that it does not learn from lend their content, where the objective uses such.
+        """
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ def test_a_new_file_that_nobody_uses_and_a_comment_in_one_rerun_nothing(finished
 @pytest.mark.parametrize(
     ("place", "stages"),
     [
-        ("models/nearest_mean.py", TRAININGS | {"features"}),
-        ("objectives/supervised.py", TRAININGS),
+        ("models/nearest_mean.py", TRAININGS | {"features", "pseudo_label"}),
+        ("objectives/supervised.py", TRAININGS | {"pseudo_label"}),
         ("datasets/digits.py", {"download"}),
         ("pseudo_labels/threshold.py", {"pseudo_label"}),
         ("label_quality/filters/both.py", {"prune"}),

@@ -245,7 +245,7 @@ def write_unlabeled(workspace, *, true=(0, 1, 0)):
 def test_sure_rows_without_a_label_join_and_say_where_their_label_is_from(params, tmp_path, capsys):
     write_inputs(tmp_path)
     write_unlabeled(tmp_path)
-    table, metrics = run(choose(params, min_confidence=0.7, otherwise="soft"), tmp_path)
+    table, metrics = run(choose(params, rounds=0, min_confidence=0.7, otherwise="soft"), tmp_path)
     ids = column_array(table, "example_id").tolist()
     assert ids == sorted([*IDS, *UNLABELED_IDS])
     of = {row["example_id"]: row for row in table.to_pylist()}
@@ -257,7 +257,7 @@ def test_sure_rows_without_a_label_join_and_say_where_their_label_is_from(params
     # The labelled rows are as they would be without them, soft labels in their places.
     alone, before = tmp_path / "alone", metrics
     write_inputs(alone)
-    plain, metrics = run(choose(params, min_confidence=0.7, otherwise="soft"), alone)
+    plain, metrics = run(choose(params, rounds=0, min_confidence=0.7, otherwise="soft"), alone)
     assert [row for row in table.to_pylist() if row["example_id"] in set(IDS)] == plain.to_pylist()
     assert before["actions"] == metrics["actions"]
     assert (before["n_rows_before"], before["n_rows_after"]) == (10, metrics["n_rows_after"] + 2)
@@ -266,6 +266,8 @@ def test_sure_rows_without_a_label_join_and_say_where_their_label_is_from(params
         "n_rows": 3,
         "n_joined": 2,
         "joined_by_class": {names[0]: 1, names[1]: 1},
+        "is_of_use": None,
+        "rounds": [],
         "label_accuracy": {"of_all": pytest.approx(2 / 3), "of_joined": 0.5},
     }
     assert ", and 2 of 3 without a label, " in capsys.readouterr().out
@@ -274,25 +276,25 @@ def test_sure_rows_without_a_label_join_and_say_where_their_label_is_from(params
 def test_without_their_truth_the_rows_that_joined_are_not_measured(params, tmp_path):
     write_inputs(tmp_path)
     write_unlabeled(tmp_path, true=None)
-    assert "label_accuracy" not in run(params, tmp_path)[1]["unlabeled"]
+    assert "label_accuracy" not in run(choose(params, rounds=0), tmp_path)[1]["unlabeled"]
 
 
 def test_a_weak_model_labels_no_row_and_says_so(params, tmp_path):
     write_inputs(tmp_path, pred_probs=CHANCE, is_issue=np.zeros(10, dtype=bool))
     write_unlabeled(tmp_path)
-    table, metrics = run(params, tmp_path)
+    table, metrics = run(choose(params, rounds=0), tmp_path)
     assert metrics["unlabeled"]["n_joined"] == 0
     assert metrics["brake"]["is_on"]
     assert "its 2 labels of rows without one" in metrics["brake"]["sentence"]
     assert set(column_array(table, "action")) == {"trusted", "unlabeled"}
-    assert run(choose(params, on_weak_model="go_on"), tmp_path)[1]["unlabeled"]["n_joined"] == 2
+    assert run(choose(params, rounds=0, on_weak_model="go_on"), tmp_path)[1]["unlabeled"]["n_joined"] == 2
 
 
 def test_a_method_that_says_nothing_of_rows_without_a_label_leaves_them(params, tmp_path, add_plugin):
     add_plugin("pseudo_labels", "flips", FLIPS)
     write_inputs(tmp_path)
     write_unlabeled(tmp_path)
-    table, metrics = run(choose(params, method="flips"), tmp_path)
+    table, metrics = run(choose(params, rounds=0, method="flips"), tmp_path)
     assert metrics["unlabeled"]["n_joined"] == 0
     assert table.num_rows == 13
 
@@ -308,7 +310,7 @@ def test_a_class_without_a_label_is_refused_where_rows_may_be_of_it(params, tmp_
     with pytest.raises(
         RepairError, match=f"Class `{FACTS.class_names[1]}` was expected to have at least one"
     ):
-        run(params, tmp_path)
+        run(choose(params, rounds=0), tmp_path)
 
 
 # --- the brake ------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ NO_STAGES = RUNNERS | {
     "reading",
     "repair",
     "sections",
+    "students",
     "workspace",
 }
 # Which plug-ins a stage uses: what dvc.yaml fills in for their name, None for all of them.
@@ -40,7 +41,11 @@ USED = {
     "features": {"models": "${train_fold.model}"},
     "train_fold": {"models": "${train_fold.model}", "objectives": "${train_fold.objective}"},
     "prune": {"filters": None},
-    "pseudo_label": {"pseudo_labels": "${pseudo_label.method}"},
+    "pseudo_label": {
+        "pseudo_labels": "${pseudo_label.method}",
+        "models": "${train_fold.model}",
+        "objectives": "${train_fold.objective}",
+    },
     "retrain": {"models": "${train_fold.model}", "objectives": "${retrain.objective}"},
 }
 # Pages are made of these.

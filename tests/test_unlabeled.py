@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from small_runs import run_pipeline, write_params
 
@@ -21,6 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         download__labels_per_class=10,
         inject_noise__rate=0.0,
         train_fold__model="logistic",
+        pseudo_label__rounds=0,
         pseudo_labels__threshold__min_confidence=0.5,
     )
     run_pipeline(folder)
@@ -71,3 +74,58 @@ def test_the_report_counts_the_rows_that_joined(run: Path) -> None:
         '"', ""
     )
     assert f"{joined:,} of 1,338 rows without a label joined" in (run / "report" / "index.html").read_text()
+
+
+def write_clouds(folder: Path, seed: int) -> None:
+    """Three classes that overlap and are equally frequent, of which 20, 5 and 5 rows have a label."""
+    rng = np.random.default_rng(seed)
+    classes, place = rng.integers(3, size=900), np.arange(900)
+    points = rng.normal(size=(900, 8)) + 2.5 * np.eye(8)[classes]
+    split = np.where(place >= 600, "test", "unlabeled").astype(object)
+    for k, n_labels in enumerate((20, 5, 5)):
+        split[rng.choice(np.flatnonzero((classes == k) & (place < 600)), n_labels, replace=False)] = "train"
+    table = pa.table(
+        {
+            "example_id": [f"row {row}" for row in place],
+            "features": points.astype(np.float32).tolist(),
+            "split": split.tolist(),
+            "true_label": [NAMES[k] for k in classes],
+        }
+    )
+    path = folder / "inputs" / "examples" / "examples.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(table, path)
+
+
+NAMES = ["ant", "bee", "cat"]
+
+
+def worth(folder: Path, seed: int, **changes: object) -> float:
+    """Test accuracy with rows without a label less that without them."""
+    write_clouds(folder, seed)
+    own = {"download__dataset": "parquet", "datasets__parquet__class_names": NAMES}
+    # The labels are right, and no filter is to say otherwise: what differs are the rows without one.
+    same = {"inject_noise__rate": 0.0, "pseudo_label__otherwise": "keep", "pseudo_label__min_confidence": 1.0}
+    write_params(folder, train_fold__model="logistic", **own, **same, **changes)
+    run_pipeline(folder)
+    given, cleaned = (
+        json.loads((folder / "metrics" / f"retrain_{name}.json").read_text())["test"]["accuracy"]
+        for name in ("given", "cleaned")
+    )
+    return float(cleaned - given)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_plain_pseudo_labels_harm_where_labels_are_few_and_uneven_and_ours_do_not(
+    tmp_path: Path, seed: int
+) -> None:
+    plain = worth(
+        tmp_path / "plain",
+        seed,
+        pseudo_label__rounds=0,
+        pseudo_label__on_weak_model="go_on",
+        pseudo_labels__threshold__min_confidence=0.0,
+        pseudo_labels__threshold__class_balance=False,
+    )
+    assert plain < -0.05
+    assert worth(tmp_path / "ours", seed) >= 0
