@@ -1,9 +1,9 @@
 """A person's own examples, from `inputs/examples/examples.parquet`.
 
-Columns: `example_id`, whole numbers or texts, each once; `image` (uint8) or `features` (float), as a
-fixed-shape tensor or a list column whose rows have one length. Optionally `split` (`train` where absent),
-`given_label` (what people said) and `true_label` (what is known to be right): class indices or names, null
-where there is none.
+Columns: `example_id`, whole numbers or texts, each once; `image` (uint8, or encoded) or `features`
+(float), as a fixed-shape tensor or a list column whose rows have one length. Optionally `split` (`train`
+where absent), `given_label` (what people said) and `true_label` (what is known to be right): class indices or
+names, null where there is none.
 """
 
 import unicodedata
@@ -21,14 +21,21 @@ from tasks import DatasetError
 from tasks.contents import OF_KIND, Examples, Fetch
 from tasks.own_files.ids import row_keys
 from tasks.own_files.labels import class_indices
+from tasks.own_files.pictures import (
+    Picture,
+    decode_pictures,
+    encoded_bytes,
+    is_encoded,
+    pixels_of,
+    read_headers,
+    shape_of,
+)
 from tasks.sections import Section
 from tasks.tables.catalog import SPLITS
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.schemas import column_array
 
 FILE = "examples.parquet"
-# Sizes that a picture's last axis may have: grey, or red, green and blue.
-_CHANNELS = (1, 3)
 
 
 class Options(Section):
@@ -114,6 +121,8 @@ def _vectors(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[Any]
     """The content as one array: images of 2 or 3 dimensions a row, features of 1."""
     if column.null_count:
         raise DatasetError(f"{path}: expected `{kind}` without nulls, found {column.null_count}.")
+    if kind == "image" and is_encoded(column.type):
+        return _encoded(column, path)
     values = _nested(column, kind, path)
     if values.dtype.kind not in "iuf":
         raise DatasetError(f"{path}: expected numbers in every cell of `{kind}`, found {column.type}.")
@@ -123,12 +132,21 @@ def _vectors(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[Any]
             f"{path}: expected each row of `{kind}` to be {wanted}, found shape {values.shape[1:]}."
         )
     if kind == "image":
-        return _pixels(values, path)
+        return pixels_of(values, f"{path}, column {kind}")
     with np.errstate(over="ignore"):  # a value beyond float32 is infinite there, and refused
         values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise DatasetError(f"{path}: expected finite values in `features`, found NaN or infinity.")
     return values
+
+
+def _encoded(column: pa.ChunkedArray, path: Path) -> npt.NDArray[np.uint8]:
+    """Pictures that are encoded, as bytes or as Hugging Face's datasets keeps them, all of one size."""
+    pictures = [
+        Picture(f"{path}, column image, row {row}", content)
+        for row, content in enumerate(encoded_bytes(column, f"{path}, column image"))
+    ]
+    return decode_pictures(pictures, shape_of(read_headers(pictures), None, str(path)))
 
 
 def _nested(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[Any]:
@@ -153,17 +171,3 @@ def _nested(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[Any]:
     if not is_number:
         raise DatasetError(f"{path}: expected numbers in every cell of `{kind}`, found {column.type}.")
     return np.asarray(array.to_numpy(zero_copy_only=False)).reshape(shape)
-
-
-def _pixels(values: npt.NDArray[Any], path: Path) -> npt.NDArray[np.uint8]:
-    shape = values.shape[1:]
-    if len(shape) == 3 and shape[2] not in _CHANNELS:
-        first = shape[0] in _CHANNELS
-        advice = "; the channels come first: move them to the end with np.moveaxis(image, 0, -1)"
-        raise DatasetError(
-            f"{path}: expected pictures of height x width x {' or '.join(map(str, _CHANNELS))} channels, "
-            f"found shape {shape}{advice if first else ''}."
-        )
-    if values.min() < 0 or values.max() > 255 or not np.array_equal(values, np.rint(values)):
-        raise DatasetError(f"{path}: expected whole pixel values 0..255 in `image`.")
-    return values.astype(np.uint8)

@@ -34,6 +34,7 @@ ARRAY = "values"
 _KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".npy": "npy"}
 _PORTION_ROWS = 2**17
 _BUFFER_BYTES = 2**18
+_QUOTED_LINES = 10**6
 _SAMPLE_BYTES, _SAMPLE_ROWS = 2**20, 1000
 # A small gzip file can hold a thousand times its size.
 _GZIP_MAGIC, _GZIP_LEAST, _GZIP_RATIO = b"\x1f\x8b", 2**28, 100
@@ -50,11 +51,15 @@ _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+\s*")
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a CSV is written: what stands between cells and in fractions, and lines before the headings."""
+    """How a CSV is written: what stands between cells and in fractions, and lines before the headings.
+
+    Without `has_quotes` a quotation mark is a character like others, as in much text between tabs.
+    """
 
     separator: str
     decimal: str
     lines_before: int
+    has_quotes: bool = True
 
     def __str__(self) -> str:
         separator = _SEPARATORS.get(self.separator, self.separator)
@@ -94,7 +99,7 @@ class OwnFile:
         """
         if self.kind == "npy":
             for start in range(0, self.n_rows or 0, n_rows):
-                yield pa.table({ARRAY: _arrow(_load(self.path)[start : start + n_rows])})
+                yield pa.table({ARRAY: _arrow(load_array(self.path)[start : start + n_rows])})
             return
         headings = [self.headings[self.schema.get_field_index(name)] for name in names]
         with readable(self.path, self.form):
@@ -122,7 +127,7 @@ def open_file(path: Path) -> OwnFile:
     """
     kind = _kind(path)
     if kind == "npy":
-        array = _load(path)
+        array = load_array(path)
         _check_rows(path, len(array))
         return OwnFile(path, kind, pa.schema([(ARRAY, _arrow(array[:0]).type)]), (ARRAY,), len(array))
     dialect = n_rows = None
@@ -132,7 +137,7 @@ def open_file(path: Path) -> OwnFile:
     with readable(path, str(dialect or f"{kind} file")):
         if dialect:
             options = pacsv.ConvertOptions(decimal_point=dialect.decimal)
-            with _open_bytes(path) as stream, _open_csv(stream, dialect, options) as reader:
+            with open_bytes(path) as stream, _open_csv(stream, dialect, options) as reader:
                 schema = reader.schema
         else:
             with _open_parquet(path) as file:
@@ -230,7 +235,7 @@ def _csv_batches(
         decimal_point=dialect.decimal,
         **only_empty,
     )
-    with _open_bytes(path) as stream, _open_csv(stream, dialect, options) as reader:
+    with open_bytes(path) as stream, _open_csv(stream, dialect, options) as reader:
         yield from reader
 
 
@@ -238,7 +243,11 @@ def _open_csv(stream: BinaryIO, dialect: Dialect, options: pacsv.ConvertOptions)
     return pacsv.open_csv(
         stream,
         read_options=pacsv.ReadOptions(skip_rows=dialect.lines_before, block_size=_SAMPLE_BYTES),
-        parse_options=pacsv.ParseOptions(delimiter=dialect.separator, newlines_in_values=True),
+        parse_options=pacsv.ParseOptions(
+            delimiter=dialect.separator,
+            quote_char='"' if dialect.has_quotes else False,
+            newlines_in_values=dialect.has_quotes,
+        ),
         convert_options=options,
     )
 
@@ -260,8 +269,12 @@ class _BoundedGzip(gzip.GzipFile):
         return content
 
 
-def _open_bytes(path: Path) -> BinaryIO:
-    """The bytes of a CSV, unpacked if they are packed, whatever the suffix says."""
+def open_bytes(path: Path) -> BinaryIO:
+    """The bytes of a text file, unpacked if they are packed, whatever the suffix says.
+
+    Raises:
+        DatasetError: far more is packed than the size lets expect, once that much is read.
+    """
     file = path.open("rb")
     if file.read(2) == _GZIP_MAGIC:
         file.close()
@@ -276,7 +289,7 @@ def _find_dialect(path: Path) -> Dialect:
     Raises:
         DatasetError: it is not in UTF-8, or two separators fit equally well.
     """
-    with _open_bytes(path) as stream:
+    with open_bytes(path) as stream:
         head = stream.read(_SAMPLE_BYTES)
     if b"\0" in head:
         raise DatasetError(
@@ -291,11 +304,30 @@ def _find_dialect(path: Path) -> Dialect:
     if said:
         text = text[said.end() :]
     separator = said[1] if said else _find_separator(text, path)
+    has_quotes = separator != "\t" or _has_quotes(path, separator)
     cells = [cell for row in _rows(text, separator)[1:] for cell in row]
     commas = [cell for cell in cells if _WITH_COMMA.fullmatch(cell)]
     is_certain = any(not _THOUSANDS.fullmatch(cell) for cell in commas)
     has_points = any(_WITH_POINT.fullmatch(cell) for cell in cells)
-    return Dialect(separator, "," if is_certain and not has_points else ".", 1 if said else 0)
+    decimal = "," if is_certain and not has_points else "."
+    return Dialect(separator, decimal, 1 if said else 0, has_quotes)
+
+
+def _has_quotes(path: Path, separator: str) -> bool:
+    """Whether quotation marks stand around cells. They do not where each line is a row, and one opens alone.
+
+    Read as if they did, all that follows up to the next one would be one cell, and its rows lost.
+    """
+    mark = b'"'
+    with open_bytes(path) as stream:
+        is_open, widths = False, set()
+        for line in islice(stream, _QUOTED_LINES):
+            if not line.strip():
+                continue
+            cells = line.rstrip(b"\r\n").split(separator.encode())
+            widths.add(len(cells))
+            is_open |= any(cell.startswith(mark) and cell.count(mark) % 2 for cell in cells)
+    return not (is_open and len(widths) == 1)
 
 
 def _find_separator(text: str, path: Path) -> str:
@@ -329,8 +361,12 @@ def _rows(text: str, separator: str) -> list[list[str]]:
 # -- .npy.
 
 
-def _load(path: Path) -> npt.NDArray[Any]:
-    """The array, mapped; whoever reads a part of it lets go of the map, which counts as memory once read."""
+def load_array(path: Path, most_dimensions: int = 2) -> npt.NDArray[Any]:
+    """The array, mapped; whoever reads a part of it lets go of the map, which counts as memory once read.
+
+    Raises:
+        DatasetError: it is damaged, or no array of numbers or texts of so many dimensions.
+    """
     try:
         with np.errstate(over="raise"):
             array = np.lib.format.open_memmap(path, mode="r")
@@ -351,10 +387,15 @@ def _load(path: Path) -> npt.NDArray[Any]:
         with readable(path, "npy file"):
             raise error
     is_wide = array.dtype.kind == "f" and array.dtype.itemsize > 8
-    if array.ndim not in (1, 2) or array.dtype.kind not in "fiubUS" or is_wide or 0 in array.shape[1:]:
+    if (
+        not 1 <= array.ndim <= most_dimensions
+        or array.dtype.kind not in "fiubUS"
+        or is_wide
+        or 0 in array.shape[1:]
+    ):
         raise DatasetError(
-            f"{path}: expected an array of numbers or texts with 1 or 2 dimensions, found {array.dtype} of "
-            f"shape {array.shape}."
+            f"{path}: expected an array of numbers or texts with 1 to {most_dimensions} dimensions, found "
+            f"{array.dtype} of shape {array.shape}."
         )
     return array
 

@@ -25,6 +25,8 @@ MOST_CLASSES = 2**15 - 1
 # 1,000 may be a thousand.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*|,0)?")
 _TRUTH = {"false": 0, "true": 1}
+# What a program writes of whole numbers that it holds as fractions.
+_WHOLE_FLOAT = re.compile(r"-?[0-9]{1,18}\.0+")
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,45 @@ def _indices(portions: Iterable[pa.ChunkedArray], names: Sequence[str], where: s
         parts.append(np.array([index for _, index in meanings], dtype=np.int16)[places])
         done += len(labels)
     return np.concatenate(parts)
+
+
+def label_names(labels: pa.ChunkedArray, where: str) -> pa.Array:
+    """(N,) the name of each label as text, null where there is none.
+
+    The rule for labels without a list of classes. Text is a name, in NFC and without blanks around; empty
+    text, nulls and NaN are none. A whole number is the name that is written so (3.0 is `3`, and so are
+    texts if all of them look like 3.0), true and false are `True` and `False`.
+
+    Raises:
+        DatasetError: the labels are of another type, or a number is not whole; names the first such row.
+    """
+    is_truth = pa.types.is_boolean(labels.type)
+    found, places = _encode(labels, where)
+    texts = [label for label in found if isinstance(label, str) and label.strip()]
+    are_whole = bool(texts) and all(_WHOLE_FLOAT.fullmatch(text.strip()) for text in texts)
+    names: list[str | None] = []
+    for place, label in enumerate(found):
+        if label is None or label != label:
+            names.append(None)
+        elif isinstance(label, str):
+            text = nfc(label).strip()
+            names.append((text.split(".")[0] if are_whole else text.title() if is_truth else text) or None)
+        elif math.isfinite(label) and label == int(label):
+            names.append(str(int(label)))
+        else:
+            row = int(np.argmax(places == place))
+            raise DatasetError(
+                f"{where}: expected labels that are names or whole numbers, found {label} in row {row}."
+            )
+    return pa.array(names, pa.string()).take(pa.array(places))
+
+
+def sort_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Different names of classes in order: by size if all are numbers, else by letters in any case."""
+    different = set(names)
+    if all(_number(name) is not None for name in different):
+        return tuple(sorted(different, key=lambda name: (_number(name), name)))
+    return tuple(sorted(different, key=lambda name: (name.casefold(), name)))
 
 
 class _Kind(IntEnum):

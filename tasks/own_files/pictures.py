@@ -4,7 +4,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+import pyarrow as pa
+from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import Progress
 
@@ -48,6 +49,8 @@ _UNREADABLE = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
+# Sizes that a picture's last axis may have: grey, or red, green and blue.
+_CHANNELS = (1, 3)
 
 _Result = TypeVar("_Result")
 
@@ -143,7 +146,7 @@ def _in_parallel(
             try:
                 results.append(work(picture))
             except _UNREADABLE as error:
-                failures.append((picture.name, shown(" ".join(str(error).split()) or type(error).__name__)))
+                failures.append((picture.name, _reason(error)))
         return start, results, failures
 
     starts = range(0, len(pictures), _PORTION)
@@ -161,10 +164,16 @@ def _in_parallel(
     if failed:
         name, reason = failed[0]
         raise DatasetError(
-            f"{shown(name)}: expected a picture that can be read, found none ({reason}). Of "
+            f"{shown(name, 300)}: expected a picture that can be read, found none ({reason}). Of "
             f"{len(pictures):,} pictures this is so for {len(failed):,}. Mend or remove "
             f"{'it' if len(failed) == 1 else 'them'}."
         )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return f"none of {', '.join(_FORMATS)}"
+    return shown(" ".join(str(error).split()) or type(error).__name__)
 
 
 def _open(picture: Picture) -> Image.Image:
@@ -234,3 +243,44 @@ def _flatten(image: Image.Image) -> Image.Image:
     flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     # Red, green and blue are equal in what was grey; their weighted mean may not be.
     return flat.getchannel("R") if _is_grey(image) else flat
+
+
+def is_encoded(kind: pa.DataType) -> bool:
+    """Whether a column may hold encoded pictures: bytes, or bytes with a path."""
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
+    )
+
+
+def encoded_bytes(column: pa.ChunkedArray, where: str) -> Iterator[bytes]:
+    """The bytes of encoded pictures in a column: as they are, or in Hugging Face's struct of bytes and path.
+
+    Raises:
+        DatasetError: a row has none; names it.
+    """
+    for row, cell in enumerate(column.to_pylist()):
+        content = cell.get("bytes") if isinstance(cell, Mapping) else cell
+        if not isinstance(content, bytes) or not content:
+            raise DatasetError(f"{where}: expected an encoded picture in every row, found none in row {row}.")
+        yield content
+
+
+def pixels_of(values: npt.NDArray[Any], where: str) -> npt.NDArray[np.uint8]:
+    """Pictures (N, H, W) or (N, H, W, C) that are numbers already, as uint8.
+
+    Raises:
+        DatasetError: they have other channels than one or three, or values other than whole ones 0..255.
+    """
+    shape = values.shape[1:]
+    if len(shape) == 3 and shape[2] not in _CHANNELS:
+        first = shape[0] in _CHANNELS
+        advice = "; the channels come first: move them to the end with np.moveaxis(image, 0, -1)"
+        raise DatasetError(
+            f"{where}: expected pictures of height x width x {' or '.join(map(str, _CHANNELS))} channels, "
+            f"found shape {shape}{advice if first else ''}."
+        )
+    if values.min() < 0 or values.max() > 255 or not np.array_equal(values, np.rint(values)):
+        raise DatasetError(f"{where}: expected whole pixel values 0..255.")
+    return values.astype(np.uint8)

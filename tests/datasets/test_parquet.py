@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from own_forms import png
 
 from tasks import DatasetError
 from tasks.contents import Examples
@@ -41,6 +42,17 @@ def refused(inputs: Path) -> str:
     assert str(inputs / "examples" / "examples.parquet") in str(caught.value)
     assert "expected" in str(caught.value)
     return str(caught.value)
+
+
+@pytest.mark.parametrize("as_struct", [True, False])
+def test_encoded_pictures_are_decoded(tmp_path: Path, as_struct: bool) -> None:
+    pixels = np.arange(2 * 8 * 9 * 3, dtype=np.uint8).reshape(2, 8, 9, 3)
+    cells: list[Any] = [png(each) for each in pixels]
+    if as_struct:
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        cells = pa.array([{"bytes": cell, "path": None} for cell in cells], kind)
+    found = load(write(tmp_path, example_id=[1, 2], image=cells)).content.values()
+    np.testing.assert_array_equal(found, pixels)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -202,7 +214,7 @@ def test_a_tensor_column_with_a_null_row_is_refused(tmp_path: Path) -> None:
         ([[[float("nan")]], [[0.0]]], "0..255"),
         ([[1, 2], [3, 4]], "height x width"),
         ([1, 2], "height x width"),
-        ([b"png", b"png"], "numbers"),
+        ([b"png", b"png"], "row 0"),
         ([[[1, 2]], [[1], [2]]], "rows of one length"),
         (np.zeros((2, 3, 5, 4), np.uint8).tolist(), "1 or 3 channels, found shape (3, 5, 4); the channels"),
         (np.zeros((2, 5, 5, 4), np.uint8).tolist(), "1 or 3 channels, found shape (5, 5, 4)."),

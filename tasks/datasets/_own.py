@@ -1,0 +1,205 @@
+"""What readers of a person's own data share: which rows there are, before their content is read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field
+
+from tasks import DatasetError
+from tasks.contents import Content, Examples, Texts
+from tasks.own_files.labels import MOST_CLASSES, UNKNOWN, class_indices, label_names, sort_names
+from tasks.own_files.names import check_class_names, listed, nfc, shown
+from tasks.own_files.own_tables import SPLIT_WORDS, texts_of
+from tasks.sections import Section
+from tasks.tables.facts import DatasetFacts
+
+ImageSize = Annotated[int, Field(ge=8, le=1024)] | None
+Indices = npt.NDArray[np.int16]
+
+
+class OwnOptions(Section):
+    """`path` is where the data lie in `inputs/examples`, and `name` what they are called.
+
+    `class_names` by class index; where there are none, they are found in the data, in order of their names.
+    """
+
+    path: str = ""
+    name: str = ""
+    class_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """The N rows of a person's data, without their content.
+
+    Attributes:
+        where: what a sentence calls the data.
+        kind: of the content: `image`, `text` or `features`.
+        class_names: (K,) by class index.
+        key: (N,) what the owner calls each row.
+        keys_are: where the keys come from, for a sentence.
+        split: (N,) str.
+        given: (N,) class indices that people brought, -1 where there is none; None where no row has one.
+        true: (N,) class indices known to be right, likewise.
+        said: what was understood, and what is left out: a sentence each.
+    """
+
+    where: str
+    kind: str
+    class_names: tuple[str, ...]
+    key: Sequence[str]
+    keys_are: str
+    split: npt.NDArray[np.str_]
+    given: Indices | None
+    true: Indices | None
+    said: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> Indices:
+        """(N,) the given label, or the true one where there is no other; -1 where there is none."""
+        none = np.full(len(self.key), UNKNOWN, dtype=np.int16)
+        given, true = (none if each is None else each for each in (self.given, self.true))
+        return np.where(given == UNKNOWN, true, given).astype(np.int16)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the owner should know of the classes."""
+        return check_class_names(self.class_names, self.where)
+
+
+def as_examples(found: Found, options: OwnOptions, content: Content, names: tuple[str, ...] = ()) -> Examples:
+    """The rows with their content; `names` are those of its entries, where they have any."""
+    shape = () if isinstance(content, Texts) else content.held.shape[1:]
+    dataset = options.name or Path(found.where).name
+    facts = DatasetFacts(dataset, found.class_names, found.kind, shape, names)
+    return Examples(facts, found.key, found.split, found.given, found.true, content)
+
+
+def place_of(folder: Path, options: OwnOptions) -> Path:
+    """Where the data lie.
+
+    Raises:
+        DatasetError: nothing is there, or it is outside the folder.
+    """
+    return inside(folder, options.path, "path") if options.path else folder
+
+
+def inside(folder: Path, name: str, what: str) -> Path:
+    """A file or folder by its name within a folder.
+
+    Raises:
+        DatasetError: it lies outside the folder, or is not there.
+    """
+    try:
+        path = folder / name
+        is_inside, is_there = path.resolve().is_relative_to(folder.resolve()), path.exists()
+    except (OSError, ValueError) as error:  # too long, or with a null byte
+        raise DatasetError(f"{what}: expected a name in {folder}, found {shown(name)} ({error}).") from error
+    if not is_inside:
+        raise DatasetError(f"{what}: expected a name inside {folder}, found {shown(name)}.")
+    if not is_there:
+        raise DatasetError(f"{what}: expected {folder / name}, found none.")
+    return path
+
+
+def find_labels(
+    columns: Sequence[pa.ChunkedArray | None],
+    class_names: tuple[str, ...],
+    indices_mean: tuple[str, ...],
+    where: Sequence[str],
+) -> tuple[tuple[str, ...], list[Indices | None]]:
+    """The names of the classes, and the class indices of each column; None for one without labels.
+
+    Args:
+        columns: of labels: given and true.
+        class_names: those of the parameters; empty where they are to be found.
+        indices_mean: the names by class index that the file itself says of these columns, negative numbers
+            being no label; empty where it says none.
+        where: what a sentence calls each column.
+
+    Raises:
+        DatasetError: a label is no class, or there are too many classes.
+    """
+    names = tuple(map(nfc, class_names or indices_mean))
+    if names:
+        found = [
+            None if column is None else class_indices(_no_negatives(column), names, place)
+            for column, place in zip(columns, where, strict=True)
+        ]
+    else:
+        texts = [
+            None if column is None else label_names(column, place)
+            for column, place in zip(columns, where, strict=True)
+        ]
+        names = sort_names(
+            name for text in texts if text is not None for name in text.unique().drop_null().to_pylist()
+        )
+        if len(names) > MOST_CLASSES:
+            raise DatasetError(
+                f"{where[0]}: expected at most {MOST_CLASSES:,} classes, found {len(names):,}: these "
+                "are no classes."
+            )
+        index = pa.array(names, pa.string())
+        found = [
+            None
+            if text is None
+            else pa.compute.index_in(text, value_set=index).fill_null(UNKNOWN).to_numpy().astype(np.int16)
+            for text in texts
+        ]
+    return names, [None if each is None or (each == UNKNOWN).all() else each for each in found]
+
+
+def _no_negatives(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column in which numbers below 0, with which some mark a row without a label, are nulls."""
+    if not pa.types.is_signed_integer(column.type):
+        return column
+    return pa.compute.if_else(pa.compute.less(column, 0), pa.scalar(None, column.type), column)
+
+
+def read_splits(column: pa.ChunkedArray, where: str) -> npt.NDArray[np.str_]:
+    """(N,) splits from a column, `train` where it is empty.
+
+    Raises:
+        DatasetError: a value names no split.
+    """
+    texts = texts_of(column)
+    words = [SPLIT_WORDS.get((text or "train").casefold()) for text in texts]
+    if None in words:
+        row = words.index(None)
+        raise DatasetError(
+            f"{where}: expected splits ({', '.join(SPLIT_WORDS)}), found {shown(texts[row])} in row {row}."
+        )
+    return np.array(words, dtype=np.str_)
+
+
+def check_found(found: Found) -> Found:
+    """The rows, those without any label as `unlabeled`; checked to be such that a model can learn from them.
+
+    Raises:
+        DatasetError: there is one class only, or a class has one training row; names it.
+    """
+    labels = found.labels
+    split = np.where(labels == UNKNOWN, "unlabeled", found.split)
+    train = np.flatnonzero(split == "train")
+    counts = np.bincount(labels[train], minlength=len(found.class_names))
+    if (counts > 0).sum() < 2:
+        only = listed([found.class_names[k] for k in np.flatnonzero(counts)]) or "none"
+        raise DatasetError(
+            f"{found.where}: expected training rows of two or more classes, found {only} alone among "
+            f"{len(train):,} training rows with a label."
+        )
+    for k in np.flatnonzero(counts == 1):
+        row = train[labels[train] == k][0]
+        others = (counts == 1).sum() - 1
+        raise DatasetError(
+            f"{found.where}: expected two or more training rows of each class, found one of "
+            f"{shown(found.class_names[k])}: {shown(found.key[row])}"
+            + (f" (and {others:,} more such classes)" if others else "")
+            + ". Correct its label, remove it, or add rows of this class."
+        )
+    return replace(found, split=split)

@@ -1,0 +1,94 @@
+"""A person's own arrays: .npy files of features or pictures, and of their labels."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tasks import DatasetError
+from tasks.contents import Examples, Features, Fetch, Images
+from tasks.datasets._own import Found, OwnOptions, as_examples, check_found, find_labels, inside, place_of
+from tasks.own_files.columns import ARRAY, load_array, open_file
+from tasks.own_files.pictures import LEAST_SIDE, pixels_of
+
+GIVES = ("features", "image")
+
+
+class Options(OwnOptions):
+    """`content` is the file of features (N, d) or pictures (N, H, W) or (N, H, W, C), the others (N,)."""
+
+    content: str = ""
+    labels: str = ""
+    truth: str | None = None
+
+
+def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:  # noqa: ARG001  # it lies in inputs/
+    """Read the arrays.
+
+    Raises:
+        DatasetError: a file is missing or damaged, or they do not fit each other.
+    """
+    folder = place_of(inputs / "examples", options)
+    found = find(folder, options)
+    path = inside(folder, options.content, "content")
+    values = np.asarray(load_array(path, most_dimensions=4))
+    if found.kind == "image":
+        if min(values.shape[1:3]) < LEAST_SIDE:
+            raise DatasetError(
+                f"{path}: expected pictures of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, found "
+                f"{values.shape[1]} x {values.shape[2]}."
+            )
+        return as_examples(found, options, Images(pixels_of(values, str(path))))
+    with np.errstate(over="ignore"):
+        features = values.astype(np.float32)
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise DatasetError(f"{path}: expected numbers that are finite in float32, found others in row {row}.")
+    return as_examples(found, options, Features(features))
+
+
+def find(folder: Path, options: Options) -> Found:
+    """The rows of the arrays, each under its number.
+
+    Raises:
+        DatasetError: a file is missing or damaged, or they do not fit each other.
+    """
+    path = inside(folder, options.content, "content")
+    content = load_array(path, most_dimensions=4)
+    if content.ndim < 2 or content.dtype.kind not in "fiub":
+        raise DatasetError(
+            f"{path}: expected features (N, d) or pictures (N, H, W) or (N, H, W, C), found "
+            f"{content.dtype} of shape {content.shape}."
+        )
+    columns: list[pa.ChunkedArray | None] = []
+    where: list[str] = []
+    for name, option in ((options.labels, "labels"), (options.truth, "truth")):
+        if name is None:
+            columns.append(None)
+            where.append(option)
+            continue
+        file = open_file(inside(folder, name, option))
+        if file.names != [ARRAY]:
+            raise DatasetError(f"{file.path}: expected a .npy file of labels, found {file.form}.")
+        column = next(iter(file.portions([ARRAY], n_rows=max(len(content), 1) + 1))).column(ARRAY)
+        if file.n_rows != len(content):
+            raise DatasetError(
+                f"{file.path}: expected a label for each of the {len(content):,} rows of {options.content}, "
+                f"found {file.n_rows:,}."
+            )
+        columns.append(column)
+        where.append(str(file.path))
+    names, (given, true) = find_labels(columns, options.class_names, (), where)
+    return check_found(
+        Found(
+            where=str(path),
+            kind="features" if content.ndim == 2 else "image",
+            class_names=names,
+            key=[str(row) for row in range(len(content))],
+            keys_are="the number of the row, from 0",
+            split=np.repeat("train", len(content)),
+            given=given,
+            true=true,
+        )
+    )

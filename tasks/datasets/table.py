@@ -1,0 +1,169 @@
+"""A person's own table: texts, numbers and categories, or pictures, a row each.
+
+CSV, TSV, JSON lines or Parquet, in one file or several; Parquet as Hugging Face's datasets writes it too.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tasks import DatasetError
+from tasks.contents import Examples, Features, Fetch, Images, Texts
+from tasks.datasets._own import (
+    Found,
+    ImageSize,
+    OwnOptions,
+    as_examples,
+    check_found,
+    find_labels,
+    inside,
+    place_of,
+    read_splits,
+)
+from tasks.own_files.columns import is_text
+from tasks.own_files.encoding import encode_columns
+from tasks.own_files.ids import row_keys
+from tasks.own_files.names import shown
+from tasks.own_files.own_tables import OwnTable, read_own_table, texts_of
+from tasks.own_files.pictures import Picture, decode_pictures, read_headers, shape_of
+
+GIVES = ("text", "features", "image")
+
+
+class Options(OwnOptions):
+    """Which column is what; `text` or `image` is the content, without both it is all columns that are left.
+
+    `label` holds what people said, `truth` what is known to be right. `id` names the rows, else their number
+    does.
+    """
+
+    label: str = ""
+    text: str | None = None
+    image: str | None = None
+    id: str | None = None
+    split: str | None = None
+    truth: str | None = None
+    image_size: ImageSize = None
+
+
+def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:
+    """Read the table.
+
+    Raises:
+        DatasetError: a file or column is missing or damaged, or rows are not what they should be.
+    """
+    own = read_own_table(place_of(inputs / "examples", options))
+    found = find(own, options)
+    if options.text:
+        return as_examples(found, options, Texts(_texts(own, options, found)))
+    if options.image:
+        pictures = pictures_of(own, options, found.key)
+        shape = shape_of(read_headers(pictures, fetch.console), options.image_size, found.where)
+        return as_examples(found, options, Images(decode_pictures(pictures, shape, fetch.console)))
+    encoded = encode_columns(
+        own.table, content_columns(own, options), found.split == "train", own.decimal, found.where
+    )
+    return as_examples(found, options, Features(encoded.values), encoded.names)
+
+
+def find(own: OwnTable, options: Options) -> Found:
+    """The rows of the table.
+
+    Raises:
+        DatasetError: a column is missing, or rows are not what they should be.
+    """
+    where = str(own.path)
+    label = own.column(options.label, "label")
+    truth = own.column(options.truth, "truth") if options.truth else None
+    names, (given, true) = find_labels(
+        [label, truth],
+        options.class_names,
+        own.class_names.get(options.label, ()),
+        [f"{where}, column {shown(name)}" for name in (options.label, options.truth)],
+    )
+    key, keys_are = _keys(own, options)
+    found = check_found(
+        Found(
+            where=where,
+            kind="text" if options.text else "image" if options.image else "features",
+            class_names=names,
+            key=key,
+            keys_are=keys_are,
+            split=_splits(own, options),
+            given=given,
+            true=true,
+        )
+    )
+    if options.text:
+        _texts(own, options, found)
+    return found
+
+
+def content_columns(own: OwnTable, options: Options) -> list[str]:
+    """The columns that are neither label nor name of a row nor its split."""
+    taken = {options.label, options.id, options.split, options.truth, own.ids and own.ids.column}
+    return [name for name in own.names if name not in taken]
+
+
+def pictures_of(own: OwnTable, options: Options, key: Any) -> list[Picture]:
+    """The picture of each row: its bytes, or a file by its path within the folder of the table.
+
+    Raises:
+        DatasetError: a row has none.
+    """
+    name = str(options.image)
+    column = own.column(name, "image")
+    folder = own.path if own.path.is_dir() else own.path.parent
+    is_struct = pa.types.is_struct(column.type)
+    pictures = []
+    for row, cell in enumerate(column.to_pylist()):
+        content, path = (cell.get("bytes"), cell.get("path")) if is_struct and cell else (cell, cell)
+        if isinstance(content, bytes) and content:
+            pictures.append(Picture(f"{own.path}, column {name}, row {key[row]}", content))
+        elif isinstance(path, str) and path:
+            pictures.append(Picture(path, inside(folder, path, f"{own.path}, column {name}, row {key[row]}")))
+        else:
+            raise DatasetError(
+                f"{own.path}, column {name}: expected a picture in every row, found none in row {row}."
+            )
+    return pictures
+
+
+def _texts(own: OwnTable, options: Options, found: Found) -> list[str]:
+    column = own.column(str(options.text), "text")
+    if not is_text(column.type):
+        raise DatasetError(f"{own.path}: expected text in the column {options.text}, found {column.type}.")
+    texts = texts_of(column)
+    missing = [row for row, text in enumerate(texts) if text is None]
+    if missing:
+        raise DatasetError(
+            f"{own.path}: expected a text in every row of column {options.text}, found none in "
+            f"{len(missing):,}, the first {shown(found.key[missing[0]])} (row {missing[0]}). Fill them in or "
+            "remove them."
+        )
+    return [str(text) for text in texts]
+
+
+def _keys(own: OwnTable, options: Options) -> tuple[list[str], str]:
+    """(N,) what the owner calls each row, and where that comes from."""
+    if options.id:
+        where = f"{own.path}, column {options.id}"
+        return row_keys(own.column(options.id, "id"), where), f"the column {options.id}"
+    if own.ids is not None:
+        keys = own.ids.keys(np.arange(own.table.num_rows)).to_pylist()
+        return keys, f"the table's {own.ids.column}"
+    if len(own.parts) == 1:
+        return [str(row) for row in range(own.table.num_rows)], "the number of the row, from 0"
+    return [
+        f"{name}/{row}" for name, n in own.parts for row in range(n)
+    ], "the file and the number of the row"
+
+
+def _splits(own: OwnTable, options: Options) -> npt.NDArray[np.str_]:
+    if options.split:
+        where = f"{own.path}, column {options.split}"
+        return read_splits(own.column(options.split, "split"), where)
+    return np.array(own.split_of_parts() or ["train"] * own.table.num_rows, dtype=np.str_)

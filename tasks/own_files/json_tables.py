@@ -1,0 +1,78 @@
+"""A person's rows in JSON: an object a line, or one list of objects."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks import DatasetError
+from tasks.own_files.columns import open_bytes, readable
+from tasks.own_files.names import shown
+
+LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+LISTS = (".json", ".json.gz")
+_MOST_BYTES = 2**31
+
+
+def read_objects(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file, in its order.
+
+    Raises:
+        DatasetError: it is not JSON, too large, or holds something other than objects; names the first.
+    """
+    with readable(path, "JSON file"), open_bytes(path) as stream:
+        content = stream.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise DatasetError(f"{path}: expected at most 2 GB of JSON, found more. Give it as Parquet.")
+        text = content.decode("utf-8-sig")
+    if path.name.lower().endswith(LISTS) and text.lstrip().startswith("["):
+        found = _parse(text, path, 1)
+        if not isinstance(found, list):
+            raise DatasetError(f"{path}: expected a list of objects, found {type(found).__name__}.")
+        numbered = list(enumerate(found))
+        noun = "item"
+    else:
+        lines = enumerate(text.split("\n"), start=1)
+        numbered = [(number, _parse(line, path, number)) for number, line in lines if line.strip()]
+        noun = "line"
+    for number, found in numbered:
+        if not isinstance(found, dict):
+            raise DatasetError(f"{path}: expected an object in {noun} {number}, found {shown(found)}.")
+    return [found for _, found in numbered]
+
+
+def _parse(text: str, path: Path, line: int) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:  # JSONDecodeError, and numbers of too many digits
+        at = line + getattr(error, "lineno", 1) - 1
+        raise DatasetError(f"{path}, line {at}: expected JSON, found text that is none ({error}).") from error
+    except RecursionError as error:
+        raise DatasetError(f"{path}: expected JSON, found it too deeply nested.") from error
+
+
+def table_of(objects: list[dict[str, Any]]) -> pa.Table:
+    """The objects as a table: a column for each name, null where an object lacks it.
+
+    Columns of one type have it; those of several are text.
+    """
+    names = list(dict.fromkeys(name for each in objects for name in each))
+    return pa.table({name: _column([each.get(name) for each in objects]) for name in names})
+
+
+def _column(values: list[Any]) -> pa.Array:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} or (len(kinds) == 1 and not kinds & {dict, list}):
+        try:
+            return pa.array(values)
+        except (pa.ArrowException, OverflowError, UnicodeError):  # integers beyond 64 bits
+            pass
+    return pa.array([None if value is None else _text(value) for value in values], pa.large_string())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping | list):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return str(value).encode(errors="replace").decode()

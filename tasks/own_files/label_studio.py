@@ -1,0 +1,106 @@
+"""Tasks that Label Studio exported as JSON, and the choice that people made for each.
+
+https://labelstud.io/guide/task_format
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tasks import DatasetError
+from tasks.own_files.json_tables import read_objects
+from tasks.own_files.names import listed, shown
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: its id, its data by name, the choice that holds, and how many people chose otherwise.
+
+    `label` is None where nobody chose.
+    """
+
+    key: str
+    data: Mapping[str, Any]
+    label: str | None
+    n_annotations: int
+    n_other: int
+
+
+def are_tasks(objects: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether objects are tasks of Label Studio."""
+    return bool(objects) and all(
+        isinstance(each.get("data"), Mapping) and ("annotations" in each or "completions" in each)
+        for each in objects
+    )
+
+
+def read_tasks(path: Path, control: str | None) -> list[Task]:
+    """The tasks of an export, with the choice of their newest annotation that was not cancelled.
+
+    `control` is the name of the choices (`from_name`); None where there are no others.
+
+    Raises:
+        DatasetError: it is no such export, has several controls, or a task has several choices at once.
+    """
+    objects = read_objects(path)
+    if not are_tasks(objects):
+        raise DatasetError(
+            f"{path}: expected tasks as Label Studio exports them (JSON), found other objects."
+        )
+    controls = sorted({name for each in objects for _, name, _ in _choices(each)})
+    if control is None and len(controls) > 1:
+        raise DatasetError(
+            f"{path}: expected one question with choices, found {listed(controls, 10)}. Name the one that "
+            "holds the label (--label)."
+        )
+    if control is not None and control not in controls:
+        raise DatasetError(
+            f"{path}: expected choices called {shown(control)} (--label), found "
+            f"{listed(controls, 10) or 'none'}."
+        )
+    return [_task(each, row, control, path) for row, each in enumerate(objects)]
+
+
+def file_names(value: str) -> list[str]:
+    """What the file of a task may be called, the likeliest first: its path, its name, the name before upload.
+
+    A task names it by a URL, by `/data/local-files/?d=PATH` or by `/data/upload/PROJECT/HEX-NAME`.
+    """
+    parts = urlsplit(value)
+    path = PurePosixPath(unquote(parse_qs(parts.query).get("d", [parts.path])[0]))
+    prefix, _, rest = path.name.partition("-")
+    is_upload = len(prefix) == 8 and all(digit in "0123456789abcdef" for digit in prefix) and rest
+    return [str(path).lstrip("/"), path.name, *([rest] if is_upload else [])]
+
+
+def _annotations(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = task.get("annotations") or task.get("completions") or []
+    kept = [each for each in found if isinstance(each, Mapping) and not each.get("was_cancelled")]
+    # Times are in ISO 8601 and UTC: their order is that of the text.
+    return sorted(kept, key=lambda each: str(each.get("updated_at") or each.get("created_at") or ""))
+
+
+def _choices(task: Mapping[str, Any]) -> list[tuple[int, str, list[str]]]:
+    """The choices of a task: the place of the annotation, what was asked, and what was chosen."""
+    found = []
+    for place, annotation in enumerate(_annotations(task)):
+        for result in annotation.get("result") or []:
+            value = result.get("value", {}) if isinstance(result, Mapping) else {}
+            if isinstance(value, Mapping) and isinstance(value.get("choices"), list):
+                found.append((place, str(result.get("from_name", "")), list(map(str, value["choices"]))))
+    return found
+
+
+def _task(task: Mapping[str, Any], row: int, control: str | None, path: Path) -> Task:
+    key = str(task.get("id", row))
+    chosen = {place: choice for place, name, choice in _choices(task) if control in (None, name) and choice}
+    for choice in chosen.values():
+        if len(choice) > 1:
+            raise DatasetError(
+                f"{path}: expected one choice for each task, found {listed(choice)} for task {shown(key)}."
+            )
+    label = chosen[max(chosen)][0] if chosen else None
+    others = sum(choice != [label] for choice in chosen.values())
+    return Task(key, task["data"], label, len(chosen), others)

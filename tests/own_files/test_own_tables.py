@@ -1,0 +1,171 @@
+"""Tables in all forms are read whole, their splits and class names with them."""
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from forms import CSV_FORMS, write_form
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks import DatasetError
+from tasks.own_files import json_tables
+from tasks.own_files.own_tables import read_own_table, split_in_name, texts_of
+
+ROWS = {
+    "text": ["a b", "c, d", 'e "f"', "über;x"],
+    "n": [1.5, 2.25, -3.0, 4.0],
+    "label": ["x", "y", "x", "y"],
+}
+
+
+@pytest.mark.parametrize("form", [*CSV_FORMS, "parquet"])
+def test_a_table_comes_back_whatever_its_form(tmp_path: Path, form: str) -> None:
+    own = read_own_table(write_form(tmp_path, "t", form, ROWS))
+    assert own.names == list(ROWS)
+    assert list(texts_of(own.column("text", "text"))) == ROWS["text"]
+    assert own.decimal == ("," if form == "european" else ".")
+    assert own.split_of_parts() is None
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.ndjson", "t.json", "t.jsonl.gz"])
+def test_json_lines_and_lists(tmp_path: Path, name: str) -> None:
+    rows = [dict(zip(ROWS, row, strict=True)) for row in zip(*ROWS.values(), strict=True)]
+    text = json.dumps(rows) if name.endswith(".json") else "\n\n".join(map(json.dumps, rows))
+    content = text.encode("utf-8-sig")
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert read_own_table(tmp_path / name).table.to_pydict() == ROWS
+
+
+def test_json_of_several_types_is_text_and_absent_is_null(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"a": 1, "b": [1, 2]}\n{"a": "x"}\n{"c": true, "a": 99999999999999999999}\n')
+    assert read_own_table(path).table.to_pydict() == {
+        "a": ["1", "x", "99999999999999999999"],
+        "b": ["[1, 2]", None, None],
+        "c": [None, None, True],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ('{"a": 1}\n{"a": \n', "line 2"),
+        ("[1]\n", "object in line 1"),
+        ('{"a": 1}\n3\n', "line 2"),
+        ("[" * 100_000, "nested|none"),
+        ("", "rows"),
+        ("\ufeff", "rows"),
+    ],
+)
+def test_broken_json_names_the_line(tmp_path: Path, text: str, word: str) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(text)
+    with pytest.raises(DatasetError, match=word):
+        read_own_table(path)
+
+
+def test_a_gzip_bomb_ends_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_tables, "_MOST_BYTES", 1000)
+    path = tmp_path / "t.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"a": 1}\n' * 1000))
+    with pytest.raises(DatasetError, match="2 GB"):
+        read_own_table(path)
+
+
+def test_quotation_marks_in_text_between_tabs_swallow_no_rows(tmp_path: Path) -> None:
+    texts = ['"Half of it', "two", 'three" said', "four", '"five"'] * 20
+    path = tmp_path / "t.tsv"
+    path.write_text("text\tlabel\n" + "".join(f"{text}\tx\n" for text in texts) + "\n")
+    assert list(texts_of(read_own_table(path).column("text", "text"))) == texts
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1), min_size=1, max_size=8))
+def test_quotes_written_by_a_program_are_taken_off(tmp_path: Path, texts: list[str]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerows([["text", "note"], *([value, 'with a\t tab and "marks"'] for value in texts)])
+    path = tmp_path / "t.tsv"
+    path.write_text(text.getvalue(), encoding="utf-8")
+    assert list(texts_of(read_own_table(path).column("text", "text"))) == texts
+
+
+def test_files_of_splits_make_one_table(tmp_path: Path) -> None:
+    for name, value in (
+        ("train-00000-of-00002", 0),
+        ("train-00001-of-00002", 1),
+        ("validation", 2),
+        ("test", 3),
+    ):
+        pq.write_table(pa.table({"n": [value] * 2}), tmp_path / f"{name}.parquet")
+    own = read_own_table(tmp_path)
+    splits = own.split_of_parts()
+    by_value = dict(zip(own.table.column("n").to_pylist(), splits or [], strict=True))
+    assert by_value == {0: "train", 1: "train", 2: "valid", 3: "test"}
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("pets_TRAIN.csv", "train"),
+        ("dev.tsv", "valid"),
+        ("trained.csv", None),
+        ("train_test.csv", None),
+        ("test-00000-of-00001.parquet", "test"),
+    ],
+)
+def test_a_name_tells_a_split_by_a_whole_word(name: str, split: str | None) -> None:
+    assert split_in_name(name) == split
+
+
+def test_files_of_which_one_tells_no_split_are_refused(tmp_path: Path) -> None:
+    for name in ("train", "more"):
+        (tmp_path / f"{name}.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DatasetError, match=r"found more\.csv"):
+        read_own_table(tmp_path).split_of_parts()
+
+
+def test_files_of_other_columns_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "test.csv").write_text("a,c\n1,2\n")
+    with pytest.raises(DatasetError, match="found b, c"):
+        read_own_table(tmp_path)
+
+
+def test_class_names_are_those_that_hugging_face_wrote(tmp_path: Path) -> None:
+    features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "t": {"_type": "Value"}}
+    schema = pa.schema([("label", pa.int64()), ("t", pa.string())])
+    schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(pa.table({"label": [1, 0], "t": ["a", "b"]}, schema=schema), tmp_path / "t.parquet")
+    assert read_own_table(tmp_path / "t.parquet").class_names == {"label": ("cat", "dog")}
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b'{"info": {"features": {"a": 3}}}', b"\xff"])
+def test_metadata_that_hugging_face_did_not_write_is_left_aside(tmp_path: Path, content: bytes) -> None:
+    schema = pa.schema([("a", pa.int64())]).with_metadata({b"huggingface": content})
+    pq.write_table(pa.table({"a": [1]}, schema=schema), tmp_path / "t.parquet")
+    assert read_own_table(tmp_path / "t.parquet").class_names == {}
+
+
+def test_the_index_of_a_pandas_table_names_its_rows(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["a", "b", "c"]}, index=["k3", "k1", "k2"])
+    frame.to_parquet(tmp_path / "t.parquet")
+    own = read_own_table(tmp_path / "t.parquet")
+    assert own.ids is not None
+    assert own.ids.text.to_pylist() == ["k3", "k1", "k2"]
+
+
+def test_a_column_that_is_not_there_is_said_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Id,Text,Label\n1,2,3\n")
+    own = read_own_table(tmp_path / "t.csv")
+    with pytest.raises(DatasetError, match="Did you mean Label"):
+        own.column("label", "label")
+    with pytest.raises(DatasetError, match="Did you mean Text"):
+        own.column("Txt", "text")
