@@ -24,12 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _import_probs(given[1:])
     if given[:1] == ["explain"]:
         return _explain(given[1:])
+    if given[:1] == ["init"]:
+        return _init(given[1:])
     parser = argparse.ArgumentParser(
         prog="python -m tasks",
-        description="Run one stage here (or import-probs, or explain; they have a --help).",
+        description="Run one stage here (or init, import-probs or explain; they have a --help).",
     )
     parser.add_argument(
-        "stage", choices=STAGES, metavar="STAGE", help=", ".join((*STAGES, "or import-probs, explain"))
+        "stage", choices=STAGES, metavar="STAGE", help=", ".join((*STAGES, "or init, import-probs, explain"))
     )
     parser.add_argument("--fold", type=int, help="the fold to train (train_fold)")
     parser.add_argument("--labels", help="the label set to train on (retrain)")
@@ -76,6 +78,19 @@ def _import_probs(arguments: Sequence[str]) -> int:
         print(f"import-probs: {error}", file=sys.stderr)
     _record("import_probs", began_at, started, 0.0, failure)
     return 0 if failure is None else 1
+
+
+def _init(arguments: Sequence[str]) -> int:
+    """No stage: it makes a run of what a person has."""
+    from tasks.intake.command import init
+
+    try:
+        with readers_may_leave():
+            init(Path.cwd(), arguments)
+    except RelabelError as error:
+        print(f"init: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _explain(arguments: Sequence[str]) -> int:

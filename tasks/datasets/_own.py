@@ -17,6 +17,7 @@ from tasks.own_files.names import check_class_names, listed, nfc, shown
 from tasks.own_files.own_tables import SPLIT_WORDS, texts_of
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
+from tasks.tables.keys import example_ids_of
 
 ImageSize = Annotated[int, Field(ge=8, le=1024)] | None
 Indices = npt.NDArray[np.int16]
@@ -181,8 +182,9 @@ def check_found(found: Found) -> Found:
     """The rows, those without any label as `unlabeled`; checked to be such that a model can learn from them.
 
     Raises:
-        DatasetError: there is one class only, or a class has one training row; names it.
+        DatasetError: a key stands twice, there is one class only, or a class has one training row; names it.
     """
+    example_ids_of(found.key, found.where)
     labels = found.labels
     split = np.where(labels == UNKNOWN, "unlabeled", found.split)
     train = np.flatnonzero(split == "train")

@@ -9,7 +9,7 @@ from tasks import DatasetError
 from tasks.contents import Examples, Features, Fetch, Images
 from tasks.datasets._own import Found, OwnOptions, as_examples, check_found, find_labels, inside, place_of
 from tasks.own_files.columns import ARRAY, load_array, open_file
-from tasks.own_files.pictures import LEAST_SIDE, pixels_of
+from tasks.own_files.pictures import LEAST_SIDE, check_channels, pixels_of
 
 GIVES = ("features", "image")
 
@@ -33,11 +33,6 @@ def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:  # noqa: ARG
     path = inside(folder, options.content, "content")
     values = np.asarray(load_array(path, most_dimensions=4))
     if found.kind == "image":
-        if min(values.shape[1:3]) < LEAST_SIDE:
-            raise DatasetError(
-                f"{path}: expected pictures of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, found "
-                f"{values.shape[1]} x {values.shape[2]}."
-            )
         return as_examples(found, options, Images(pixels_of(values, str(path))))
     with np.errstate(over="ignore"):
         features = values.astype(np.float32)
@@ -61,6 +56,13 @@ def find(folder: Path, options: Options) -> Found:
             f"{path}: expected features (N, d) or pictures (N, H, W) or (N, H, W, C), found "
             f"{content.dtype} of shape {content.shape}."
         )
+    if content.ndim > 2:
+        check_channels(content.shape[1:], str(path))
+        if min(content.shape[1:3]) < LEAST_SIDE:
+            raise DatasetError(
+                f"{path}: expected pictures of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, found "
+                f"{content.shape[1]} x {content.shape[2]}."
+            )
     columns: list[pa.ChunkedArray | None] = []
     where: list[str] = []
     for name, option in ((options.labels, "labels"), (options.truth, "truth")):

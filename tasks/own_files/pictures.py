@@ -182,11 +182,15 @@ def _open(picture: Picture) -> Image.Image:
     if n_bytes > _MOST_BYTES:
         raise ValueError(f"{n_bytes / 2**20:,.0f} MB, more than {_MOST_BYTES >> 20} MB")
     image = Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=_FORMATS)
-    width, height = image.size
-    if width * height > _MOST_PIXELS:
-        raise ValueError(f"{width} x {height} pixels, more than {_MOST_PIXELS / 1e6:.0f} million")
-    if min(width, height) < LEAST_SIDE:
-        raise ValueError(f"{width} x {height} pixels, fewer than {LEAST_SIDE} x {LEAST_SIDE}")
+    try:
+        width, height = image.size
+        if width * height > _MOST_PIXELS:
+            raise ValueError(f"{width} x {height} pixels, more than {_MOST_PIXELS / 1e6:.0f} million")
+        if min(width, height) < LEAST_SIDE:
+            raise ValueError(f"{width} x {height} pixels, fewer than {LEAST_SIDE} x {LEAST_SIDE}")
+    except ValueError:
+        image.close()
+        raise
     return image
 
 
@@ -267,13 +271,12 @@ def encoded_bytes(column: pa.ChunkedArray, where: str) -> Iterator[bytes]:
         yield content
 
 
-def pixels_of(values: npt.NDArray[Any], where: str) -> npt.NDArray[np.uint8]:
-    """Pictures (N, H, W) or (N, H, W, C) that are numbers already, as uint8.
+def check_channels(shape: tuple[int, ...], where: str) -> None:
+    """Check the shape (H, W) or (H, W, C) of pictures.
 
     Raises:
-        DatasetError: they have other channels than one or three, or values other than whole ones 0..255.
+        DatasetError: they have other channels than one or three, or these come first.
     """
-    shape = values.shape[1:]
     if len(shape) == 3 and shape[2] not in _CHANNELS:
         first = shape[0] in _CHANNELS
         advice = "; the channels come first: move them to the end with np.moveaxis(image, 0, -1)"
@@ -281,6 +284,15 @@ def pixels_of(values: npt.NDArray[Any], where: str) -> npt.NDArray[np.uint8]:
             f"{where}: expected pictures of height x width x {' or '.join(map(str, _CHANNELS))} channels, "
             f"found shape {shape}{advice if first else ''}."
         )
+
+
+def pixels_of(values: npt.NDArray[Any], where: str) -> npt.NDArray[np.uint8]:
+    """Pictures (N, H, W) or (N, H, W, C) that are numbers already, as uint8.
+
+    Raises:
+        DatasetError: they have other channels than one or three, or values other than whole ones 0..255.
+    """
+    check_channels(values.shape[1:], where)
     if values.min() < 0 or values.max() > 255 or not np.array_equal(values, np.rint(values)):
         raise DatasetError(f"{where}: expected whole pixel values 0..255.")
     return values.astype(np.uint8)

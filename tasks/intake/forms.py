@@ -1,0 +1,331 @@
+"""Which form a person's data have, and the plan for each form."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks import DatasetError, plugins
+from tasks.intake.asked import Asked, Plan
+from tasks.intake.columns import (
+    TRUTHS,
+    find_by_name,
+    find_id,
+    find_label,
+    find_split,
+    find_text,
+    nearest_file,
+)
+from tasks.own_files.columns import load_array
+from tasks.own_files.encoding import encode_columns
+from tasks.own_files.json_tables import LISTS, read_objects
+from tasks.own_files.label_studio import are_tasks, read_tasks
+from tasks.own_files.names import listed, shown
+from tasks.own_files.own_tables import OwnTable, is_table, read_own_table, table_files
+from tasks.own_files.picture_folders import PictureFile, find_pictures, match_files
+from tasks.own_files.pictures import SUFFIXES, Picture, is_encoded, read_headers, usual_size
+
+FOLDER, TABLE, LABEL_STUDIO, ARRAYS = "folder", "table", "label_studio", "arrays"
+_SHOWN_COLUMNS = 12
+
+
+def make_plan(path: Path, asked: Asked) -> Plan:
+    """Look at `path` and say what it is; nothing is changed.
+
+    Raises:
+        DatasetError: it is none of the forms, a choice is not certain, or the data are not as they should be.
+    """
+    if not path.exists():
+        raise DatasetError(f"{path}: expected a file or folder, found none.")
+    if path.is_dir():
+        return _plan_folder(path, asked)
+    if path.suffix.lower() == ".npy":
+        return _plan_arrays(path.parent, path.name, asked)
+    if path.suffix.lower() == ".xml":
+        return _plan_labelled_pictures(path.parent, path, asked, whole=False)
+    if not is_table(path):
+        raise DatasetError(
+            f"{path}: expected a folder of pictures, a table (.csv, .tsv, .parquet, .jsonl, .json), .npy "
+            f"arrays, or a .zip or .tar of them, found a file {path.suffix or 'without suffix'}."
+        )
+    if _is_label_studio(path):
+        return _plan_label_studio(path, asked)
+    own = read_own_table(path)
+    if _names_pictures(own):
+        return _plan_labelled_pictures(path.parent, path, asked, whole=False)
+    return _plan_table(own, asked)
+
+
+def _plan_folder(path: Path, asked: Asked) -> Plan:
+    pictures = find_pictures(path)
+    tables = [file for file in sorted(path.iterdir()) if file.is_file() and is_table(file)]
+    tables += sorted(path.glob("*.xml")) if pictures else []
+    exports = [file for file in tables if _is_label_studio(file)]
+    if pictures:
+        if asked.labels:
+            return _plan_labelled_pictures(path, _file_in(path, asked.labels, "labels"), asked, whole=True)
+        if len({picture.label for picture in pictures} - {None}) > 1:
+            return _plan_class_folders(path, pictures, tables, asked)
+        if len(exports) == 1:
+            return _plan_label_studio(exports[0], asked)
+        if len(tables) == 1:
+            return _plan_labelled_pictures(path, tables[0], asked, whole=True)
+        inner = [folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+        if len(inner) == 1 and not tables:
+            return _plan_folder(inner[0], asked)
+        found = f"the tables {listed([table.name for table in tables])}" if tables else "no table"
+        raise DatasetError(
+            f"{path}: expected a folder for each class, or one table with the labels of the pictures, found "
+            f"{len(pictures):,} pictures without classes and {found}. Name the table: --labels FILE."
+        )
+    if list(path.glob("*.npy")):
+        return _plan_arrays(path, None, asked)
+    if len(exports) == 1 and len(tables) == 1:
+        return _plan_label_studio(exports[0], asked)
+    if table_files(path):
+        return _plan_table(read_own_table(path), asked)
+    raise DatasetError(
+        f"{path}: expected pictures ({', '.join(sorted(SUFFIXES))}), tables (.csv, .tsv, .parquet, .jsonl, "
+        f".json) or .npy arrays in this folder, found none."
+    )
+
+
+def _file_in(folder: Path, name: str, option: str) -> Path:
+    """A file that an option names, within the folder or from here.
+
+    Raises:
+        DatasetError: there is none in the folder; names the nearest.
+    """
+    for file in (folder / name, Path(name)):
+        if file.is_file() and file.resolve().is_relative_to(folder.resolve()):
+            return file
+    files = sorted(file.name for file in folder.iterdir() if file.is_file())
+    raise DatasetError(
+        f"--{option}: expected a file in {folder}, found no {shown(name)}.{nearest_file(name, files)}"
+    )
+
+
+def _is_label_studio(path: Path) -> bool:
+    return path.name.lower().endswith(LISTS) and are_tasks(read_objects(path))
+
+
+# -- Pictures.
+
+
+def _headers(folder: Path, keys: Sequence[str]) -> Any:
+    return tuple(read_headers([Picture(str(folder / key), folder / key) for key in keys]))
+
+
+def _plan_class_folders(path: Path, pictures: list[PictureFile], tables: list[Path], asked: Asked) -> Plan:
+    module = plugins.load("datasets", FOLDER)
+    headers = _headers(path, [picture.path for picture in pictures])
+    chosen = {"image_size": asked.image_size or usual_size(headers), "class_names": list(asked.class_names)}
+    found = module.find(path, module.Options(**chosen))
+    said = ["Each folder is a class" + (", in folders for splits." if _has_splits(pictures) else ".")]
+    n_loose = sum(picture.label is None for picture in pictures)
+    if n_loose:
+        said.append(f"{n_loose:,} pictures lie in no folder of a class: they have no label.")
+    said += [f"{table.name} is not read; its labels count with --labels {table.name}." for table in tables]
+    files = tuple(picture.path for picture in pictures)
+    return Plan(FOLDER, chosen, found, path, files, tuple(said), headers)
+
+
+def _has_splits(pictures: list[PictureFile]) -> bool:
+    return any(picture.split for picture in pictures)
+
+
+def _names_pictures(own: OwnTable) -> bool:
+    """Whether a column of a table holds paths of pictures that are there."""
+    return _file_column(own, None, None) is not None
+
+
+def _file_column(own: OwnTable, asked: str | None, known: set[str] | None) -> str | None:
+    """The column that names pictures: by their suffix, and by the files that are there."""
+    if asked:
+        own.column(asked, "id")
+        return asked
+    for name in own.names:
+        column = own.table.column(name)
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            continue
+        first = column.drop_null().slice(0, 100).to_pylist()
+        places = [Path(value.strip().replace("\\", "/")) for value in first]
+        if places and all(place.suffix.lower() in SUFFIXES for place in places):
+            if known is not None:
+                if places[0].name in known:
+                    return name
+            elif (own.path.parent / places[0]).is_file():
+                return name
+    return None
+
+
+def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool) -> Plan:
+    """A table with the labels of pictures: of all in the folder, or (`whole` false) of those it names."""
+    module = plugins.load("datasets", FOLDER)
+    own = module.label_table(table)
+    pictures = find_pictures(folder)
+    file = _file_column(own, asked.id, {Path(picture.path).name for picture in pictures})
+    file = file or ("file" if table.suffix.lower() == ".xml" else None)
+    if file is None:
+        raise DatasetError(
+            f"{table}: expected a column that names the pictures in {folder}, found {listed(own.names, 20)}. "
+            "Name it: --id COLUMN."
+        )
+    label = find_label(own, asked.label)
+    named = match_files(module.texts_of(own.column(file, "id")), pictures, f"{table}, column {file}")
+    if not whole:
+        pictures = [pictures[place] for place in sorted(named)]
+    keys = [picture.path for picture in pictures]
+    headers = _headers(folder, keys)
+    chosen: dict[str, Any] = {
+        "labels": table.relative_to(folder).as_posix(),
+        "file": file,
+        "label": label,
+        "split": find_split(own, asked.split),
+        "truth": find_by_name(own, asked.truth, TRUTHS, "truth"),
+        "image_size": asked.image_size or usual_size(headers),
+        "class_names": list(asked.class_names),
+    }
+    found = module.find(folder, module.Options(**chosen))
+    said = [f"Labels: column {label} of {table.name}, for the files in its column {file}."]
+    said += [f"Splits: column {chosen['split']}."] if chosen["split"] else []
+    said += [f"The truth: column {chosen['truth']}."] if chosen["truth"] else []
+    if len(named) < len(pictures):
+        said.append(f"{len(pictures) - len(named):,} pictures are not in the table: they have no label.")
+    return Plan(FOLDER, chosen, found, folder, (*keys, chosen["labels"]), tuple(said), headers)
+
+
+# -- Tables.
+
+
+def _plan_table(own: OwnTable, asked: Asked) -> Plan:
+    module = plugins.load("datasets", TABLE)
+    label = find_label(own, asked.label)
+    chosen: dict[str, Any] = {
+        "label": label,
+        "split": find_split(own, asked.split),
+        "truth": find_by_name(own, asked.truth, TRUTHS, "truth"),
+        "class_names": list(asked.class_names),
+    }
+    taken = [name for name in (label, asked.text, chosen["split"], chosen["truth"]) if name]
+    chosen["id"] = find_id(own, asked.id, taken)
+    others = module.content_columns(own, module.Options(**chosen))
+    images = [name for name in others if is_encoded(own.table.column(name).type)]
+    headers: Any = ()
+    if images and not asked.text:
+        if len(images) > 1:
+            raise DatasetError(f"{own.path}: expected one column of pictures, found {listed(images)}.")
+        chosen["image"] = images[0]
+    else:
+        chosen["text"] = find_text(own, asked.text, others)
+    found = module.find(own, module.Options(**chosen))
+    if images and not asked.text:
+        headers = tuple(read_headers(module.pictures_of(own, module.Options(**chosen), found.key)))
+        chosen["image_size"] = asked.image_size or usual_size(headers)
+    said = _said_of_columns(own, chosen, found, others)
+    files = (
+        tuple(str(file.relative_to(own.path)) for file in table_files(own.path)) if own.path.is_dir() else ()
+    )
+    return Plan(TABLE, chosen, found, own.path, files, said, headers)
+
+
+def _said_of_columns(own: OwnTable, chosen: dict[str, Any], found: Any, others: list[str]) -> tuple[str, ...]:
+    said = [f"Labels: column {chosen['label']}."]
+    content = chosen.get("text") or chosen.get("image")
+    if content:
+        said.append(f"{'Texts' if chosen.get('text') else 'Pictures'}: column {content}.")
+        left = [name for name in others if name != content]
+        if left:
+            said.append(f"Left out: {listed(left, _SHOWN_COLUMNS)}.")
+    else:
+        encoded = encode_columns(own.table, others, found.split == "train", own.decimal, str(own.path))
+        n_missing = sum(name.endswith(" is missing") for name in encoded.names)
+        said.append(
+            f"Content: {len(others) - len(encoded.left_out):,} columns as {len(encoded.names):,} numbers"
+            + (f"; {n_missing:,} lack values, for which the median stands" if n_missing else "")
+            + "."
+        )
+        if encoded.left_out:
+            said.append(f"Left out: {listed(encoded.left_out, _SHOWN_COLUMNS)}.")
+    said += [f"Splits: column {chosen['split']}."] if chosen["split"] else []
+    said += [f"The truth: column {chosen['truth']}."] if chosen["truth"] else []
+    return tuple(said)
+
+
+# -- Exports and arrays.
+
+
+def _plan_label_studio(path: Path, asked: Asked) -> Plan:
+    module = plugins.load("datasets", LABEL_STUDIO)
+    tasks = read_tasks(path, asked.label)
+    names = list(dict.fromkeys(name for task in tasks for name in task.data))
+    texts = [name for name in names if all(isinstance(task.data.get(name), str) for task in tasks)]
+    images = [
+        name for name in texts if Path(str(tasks[0].data[name]).split("?d=")[-1]).suffix.lower() in SUFFIXES
+    ]
+    chosen: dict[str, Any] = {"label": asked.label, "class_names": list(asked.class_names)}
+    headers: Any = ()
+    files: tuple[str, ...] = ()
+    source = path
+    if images and not asked.text:
+        chosen["image"] = images[0]
+        pictures = module.pictures_of(path, tasks, images[0])
+        headers = tuple(read_headers(pictures))
+        chosen["image_size"] = asked.image_size or usual_size(headers)
+        source, files = path.parent, tuple(dict.fromkeys([path.name, *(each.name for each in pictures)]))
+    else:
+        usual = [name for name in texts if name.casefold() in ("text", "content", "body")] or texts
+        if asked.text is None and len(usual) != 1:
+            raise DatasetError(
+                f"{path}: expected one text in the data of every task, found {listed(usual) or 'none'}. Name "
+                f"it: --text NAME, of {listed(names, 20)}."
+            )
+        chosen["text"] = asked.text or usual[0]
+    found = module.find(path, tasks, module.Options(**chosen))
+    content = chosen.get("text") or chosen.get("image")
+    said = [
+        "Tasks of Label Studio.",
+        f"{'Texts' if chosen.get('text') else 'Pictures'}: {content} of their data.",
+    ]
+    return Plan(
+        LABEL_STUDIO, chosen, found, source, files, (*said, *(f"{each}." for each in found.said)), headers
+    )
+
+
+def _plan_arrays(folder: Path, name: str | None, asked: Asked) -> Plan:
+    module = plugins.load("datasets", ARRAYS)
+    arrays = {file.name: load_array(file, most_dimensions=4) for file in sorted(folder.glob("*.npy"))}
+    wide = [name] if name else [each for each, array in arrays.items() if array.ndim > 1]
+    flat = [each for each, array in arrays.items() if array.ndim == 1]
+    labels = _file_in(folder, asked.labels, "labels").name if asked.labels else None
+    if len(wide) != 1:
+        raise DatasetError(
+            f"{folder}: expected one .npy file of features or pictures, found {listed(wide) or 'none'}. Give "
+            "the path of one."
+        )
+    if labels is None:
+        if len(flat) != 1:
+            raise DatasetError(
+                f"{folder}: expected one .npy file of labels, found {listed(flat) or 'none'}. Name "
+                "it: --labels FILE."
+            )
+        labels = flat[0]
+    chosen = {"content": wide[0], "labels": labels, "class_names": list(asked.class_names)}
+    found = module.find(folder, module.Options(**chosen))
+    shape = arrays[wide[0]].shape
+    kind = (
+        f"{shape[1]:,} numbers each" if len(shape) == 2 else f"pictures of {' x '.join(map(str, shape[1:]))}"
+    )
+    said = (f"Content: {wide[0]}, {kind}.", f"Labels: {labels}.")
+    return Plan(ARRAYS, chosen, found, folder, (wide[0], labels), said)
+
+
+def sizes_of(plan: Plan) -> str:
+    """The sizes of the pictures, for a sentence."""
+    sides = np.array([(header.height, header.width) for header in plan.headers])
+    low, high = sides.min(axis=0), sides.max(axis=0)
+    span = f"{low[0]} x {low[1]}" if (low == high).all() else f"{low[0]} x {low[1]} to {high[0]} x {high[1]}"
+    colour = "grey" if all(header.is_grey for header in plan.headers) else "in colour"
+    return f"{span} pixels, {colour}"

@@ -1,0 +1,490 @@
+"""`init` understands what is there, or says in one sentence what it needs; nothing is left half done."""
+
+import json
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import own_forms
+import pandas as pd
+import pytest
+from PIL import Image
+from small_runs import ROOT
+
+from tasks import RelabelError, plugins
+from tasks.contents import Examples
+from tasks.download import examples_table
+from tasks.intake import archives
+from tasks.intake.command import init
+from tasks.params import load_params
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    return folder
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Path:
+    """A folder for what a person has."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    return folder
+
+
+def read(workspace: Path) -> Examples:
+    """What the reader that `init` chose makes of what it brought."""
+    params = load_params(workspace / "params.yaml")
+    name = params.download.dataset
+    fetch = type("Silent", (), {"console": None})()
+    return plugins.load("datasets", name).read(workspace / "inputs", params.options("datasets", name), fetch)
+
+
+def refused(workspace: Path, *arguments: str) -> str:
+    before = (workspace / "params.yaml").read_bytes()
+    with pytest.raises(RelabelError) as caught:
+        init(workspace, arguments)
+    assert (workspace / "params.yaml").read_bytes() == before
+    assert not [path for path in (workspace / "inputs").rglob("*") if path.is_file()]
+    assert str(caught.value).count("\n") == 0
+    return str(caught.value)
+
+
+def save(path: Path, pixels: np.ndarray, **options: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+
+
+def two_classes(folder: Path, n: int = 6, side: int = 12) -> Path:
+    rng = np.random.default_rng(0)
+    for row in range(n):
+        save(
+            folder / ("cat", "dog")[row % 2] / f"{row}.png",
+            rng.integers(0, 255, (side, side), dtype=np.uint8),
+        )
+    return folder
+
+
+# -- What goes in.
+
+
+def test_only_lines_of_chosen_values_change_and_comments_stay(workspace: Path, given: Path) -> None:
+    before = (workspace / "params.yaml").read_text().splitlines()
+    init(workspace, [str(two_classes(given / "pets"))])
+    after = (workspace / "params.yaml").read_text().splitlines()
+    changed = {line.split("#")[0].strip() for line in after if line not in before}
+    assert {"dataset: folder", "kind: none", "path: pets", "name: pets"} <= changed
+    comments = [line.partition("#")[2] for line in before if "#" in line]
+    assert [line.partition("#")[2] for line in after if "#" in line] == comments
+    assert set(load_params(workspace / "params.yaml").retrain.label_sets) == {"given", "cleaned"}
+
+
+def test_folders_for_splits_hold_the_classes(
+    workspace: Path, given: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "val", "test"):
+        two_classes(given / "pets" / split)
+    save(given / "pets" / "train" / "loose.png", np.zeros((12, 12), dtype=np.uint8))
+    init(workspace, [str(given / "pets")])
+    found = read(workspace)
+    assert found.facts.class_names == ("cat", "dog")
+    assert dict(zip(*np.unique(found.split, return_counts=True), strict=True)) == {
+        "train": 6,
+        "valid": 6,
+        "test": 6,
+        "unlabeled": 1,
+    }
+    assert found.key[0] == "test/cat/0.png"
+    assert "1 pictures lie in no folder of a class" in capsys.readouterr().out
+
+
+def test_pictures_of_differing_sizes_and_kinds_come_to_one_shape(workspace: Path, given: Path) -> None:
+    rng = np.random.default_rng(0)
+    for row, (suffix, shape) in enumerate(
+        [("png", (200, 300)), ("jpg", (90, 40, 3)), ("webp", (64, 64, 3)), ("png", (30, 30, 4))]
+    ):
+        for name in ("a", "b"):
+            save(given / "mixed" / name / f"{row}.{suffix}", rng.integers(0, 255, shape, dtype=np.uint8))
+    init(workspace, [str(given / "mixed")])
+    assert read(workspace).content.values().shape == (8, 160, 160, 3)
+    init(workspace, [str(given / "mixed"), "--image-size", "32", "--name", "small"])
+    assert read(workspace).content.values().shape == (8, 32, 32, 3)
+
+
+def test_a_table_that_names_some_pictures_leaves_the_others_without_a_label(
+    workspace: Path, given: Path
+) -> None:
+    folder = own_forms.pictures_and_table(given)
+    save(folder / "images" / "extra.png", np.zeros((8, 8), dtype=np.uint8))
+    init(workspace, [str(folder)])
+    found = read(workspace)
+    assert found.split.tolist().count("unlabeled") == 1
+    assert found.split[found.key.index("images/extra.png")] == "unlabeled"
+
+
+def test_the_labels_of_pictures_are_those_of_their_row_whatever_the_order(
+    workspace: Path, given: Path
+) -> None:
+    folder = two_classes(given / "p", 8)
+    flat = given / "flat"
+    flat.mkdir()
+    rows = []
+    for path in folder.rglob("*.png"):
+        path.rename(flat / path.name)
+        rows.append((path.name, path.parent.name, "train" if path.stem < "6" else "test"))
+    frame = pd.DataFrame(rows, columns=["filename", "label", "split"]).sample(frac=1, random_state=1)
+    frame.to_csv(flat / "labels.csv", index=False)
+    init(workspace, [str(flat / "labels.csv")])
+    found = read(workspace)
+    by_key = {
+        key: (found.facts.class_names[k], split)
+        for key, k, split in zip(found.key, found.given_label, found.split, strict=True)
+    }
+    assert by_key == {name: (label, split) for name, label, split in rows}
+
+
+def test_a_hub_table_keeps_indices_names_and_splits(workspace: Path, given: Path) -> None:
+    init(workspace, [str(own_forms.hugging_face(given))])
+    found = read(workspace)
+    pixels, names, _ = own_forms.digits()
+    order = [int(key.rpartition("/")[2]) + (200 if key.startswith("test") else 0) for key in found.key]
+    assert [found.facts.class_names[k] for k in found.given_label] == [names[row] for row in order]
+    np.testing.assert_array_equal(found.content.values(), pixels[order])
+    assert set(found.split) == {"train", "test"}
+
+
+def test_of_several_annotations_the_newest_counts(
+    workspace: Path, given: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = own_forms.label_studio(given)
+    tasks = json.loads(path.read_text())
+    tasks[7]["annotations"] = []
+    path.write_text(json.dumps(tasks))
+    init(workspace, [str(path)])
+    assert "239 tasks have several annotations, and the newest counts" in capsys.readouterr().out
+    found = read(workspace)
+    _, names, _ = own_forms.texts()
+    labels = [found.facts.class_names[k] if k >= 0 else None for k in found.given_label]
+    assert labels == [*names[:7], None, *names[8:]]
+    assert found.split[7] == "unlabeled"
+
+
+def test_pictures_of_label_studio_lie_beside_its_export(workspace: Path, given: Path) -> None:
+    pixels, names, _ = own_forms.digits()
+    tasks = []
+    for row in range(20):
+        save(given / "upload" / f"scan {row}.png", pixels[row])
+        places = [
+            f"/data/upload/3/0a1b2c3d-scan%20{row}.png",
+            f"/data/local-files/?d=upload/scan%20{row}.png",
+        ]
+        result = {
+            "from_name": "digit",
+            "to_name": "image",
+            "type": "choices",
+            "value": {"choices": [names[row]]},
+        }
+        tasks.append({"id": row, "data": {"image": places[row % 2]}, "annotations": [{"result": [result]}]})
+    (given / "export.json").write_text(json.dumps(tasks))
+    init(workspace, [str(given)])
+    found = read(workspace)
+    assert [found.facts.class_names[k] for k in found.given_label] == names[:20]
+    np.testing.assert_array_equal(found.content.values(), pixels[:20])
+
+
+def test_columns_of_truth_and_split_are_used(workspace: Path, given: Path) -> None:
+    rows = "".join(
+        f"r{k},{'xy'[k % 2]},{'xy'[k % 3 > 0]},{k % 5},{['train', 'Test'][k % 4 == 0]}\n" for k in range(40)
+    )
+    (given / "t.csv").write_text("name,label,right,n,split\n" + rows)
+    init(workspace, [str(given / "t.csv"), "--truth", "right"])
+    found = read(workspace)
+    assert found.true_label is not None
+    assert found.true_label.tolist() == [int(k % 3 > 0) for k in range(40)]
+    assert found.given_label.tolist() == [k % 2 for k in range(40)]
+    assert found.split.tolist() == [["train", "test"][k % 4 == 0] for k in range(40)]
+    assert found.key[3] == "r3"
+    assert found.facts.feature_names == ("n",)
+    assert set(load_params(workspace / "params.yaml").retrain.label_sets) == {"given", "cleaned", "true"}
+
+
+def test_the_true_labels_come_back_where_they_are_known_again(workspace: Path, given: Path) -> None:
+    (given / "t.csv").write_text(
+        "label,right,n\n" + "".join(f"{'xy'[k % 2]},{'xy'[k % 2]},{k % 7}\n" for k in range(20))
+    )
+    init(workspace, [str(given / "t.csv")])
+    assert "true" not in load_params(workspace / "params.yaml").retrain.label_sets
+    init(workspace, [str(given / "t.csv"), "--truth", "right"])
+    assert "true" in load_params(workspace / "params.yaml").retrain.label_sets
+
+
+@pytest.mark.parametrize("index", ["named", "unnamed"])
+def test_the_index_of_a_pandas_table_names_the_rows(workspace: Path, given: Path, index: str) -> None:
+    frame = pd.DataFrame({"label": ["x", "y"] * 10, "n": np.arange(20) ** 2})
+    frame = frame.iloc[::-1].rename_axis("row" if index == "named" else None)
+    frame.to_parquet(given / "t.parquet")
+    init(workspace, [str(given / "t.parquet")])
+    found = read(workspace)
+    assert found.key == [str(19 - row) for row in range(20)]
+    assert found.facts.feature_names == ("n",)
+
+
+@pytest.mark.parametrize("n", [2, 3, 9])
+def test_a_small_class_shortens_the_folds(workspace: Path, given: Path, n: int) -> None:
+    (given / "t.csv").write_text(
+        "label,n\n" + "".join(f"{'x' if k < n else 'y'},{k % 7}\n" for k in range(40))
+    )
+    init(workspace, [str(given / "t.csv")])
+    assert len(load_params(workspace / "params.yaml").train_fold.folds) == min(n, 5)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_is_unpacked_and_nothing_of_it_stays_elsewhere(
+    workspace: Path, given: Path, kind: str
+) -> None:
+    folder = two_classes(given / "pets")
+    path = given / f"more pets.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in folder.rglob("*.png"):
+                archive.write(file, file.relative_to(given))
+    else:
+        with tarfile.open(path, "w:gz") as archive:
+            archive.add(folder, "pets")
+    init(workspace, [str(path)])
+    assert len(read(workspace).key) == 6
+    assert [each.name for each in (workspace / "inputs").iterdir()] == ["examples"]
+
+
+def test_links_are_followed_and_none_is_left(workspace: Path, given: Path) -> None:
+    folder = two_classes(given / "pets")
+    target = folder / "cat" / "0.png"
+    elsewhere = given / "elsewhere.png"
+    target.rename(elsewhere)
+    target.symlink_to(elsewhere)
+    init(workspace, [str(folder)])
+    brought = list((workspace / "inputs").rglob("*.png"))
+    assert len(brought) == 6
+    assert not any(path.is_symlink() for path in brought)
+
+
+def test_the_same_data_again_are_left_and_other_data_are_not_overwritten(
+    workspace: Path, given: Path
+) -> None:
+    folder = two_classes(given / "pets")
+    init(workspace, [str(folder)])
+    init(workspace, [str(folder), "--image-size", "20"])
+    assert read(workspace).content.values().shape[1:] == (20, 20)
+    other = two_classes(given / "other" / "pets", side=14)
+    with pytest.raises(RelabelError, match="--name"):
+        init(workspace, [str(other)])
+    init(workspace, [str(other), "--name", "more"])
+    assert sorted(path.name for path in (workspace / "inputs" / "examples").iterdir()) == ["more", "pets"]
+
+
+def test_data_that_lie_in_inputs_are_not_copied(workspace: Path) -> None:
+    folder = two_classes(workspace / "inputs" / "examples" / "pets")
+    init(workspace, [str(folder)])
+    assert len(read(workspace).key) == 6
+
+
+# -- What does not.
+
+
+def image_folder(given: Path) -> Path:
+    return two_classes(given / "pets")
+
+
+def broken_picture(given: Path) -> Path:
+    (image_folder(given) / "dog" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    return given / "pets"
+
+
+def tiny_picture(given: Path) -> Path:
+    save(image_folder(given) / "dog" / "tiny.png", np.zeros((7, 20), dtype=np.uint8))
+    return given / "pets"
+
+
+def lonely_class(given: Path) -> Path:
+    save(image_folder(given) / "dgo" / "9.png", np.zeros((12, 12), dtype=np.uint8))
+    return given / "pets"
+
+
+def one_class(given: Path) -> Path:
+    (given / "t.csv").write_text("label,n\n" + "".join(f"x,{k % 5}\n" for k in range(20)))
+    return given / "t.csv"
+
+
+def table_of(header: str, *rows: str, name: str = "t.csv") -> Callable[[Path], Path]:
+    def make(given: Path) -> Path:
+        (given / name).write_text("\n".join([header, *rows]) + "\n")
+        return given / name
+
+    return make
+
+
+def escaping_archive(given: Path) -> Path:
+    with zipfile.ZipFile(given / "a.zip", "w") as archive:
+        archive.writestr("pets/cat/0.png", b"")
+        archive.writestr("../../escaped.png", b"")
+    return given / "a.zip"
+
+
+def archive_with_a_link(given: Path) -> Path:
+    with tarfile.open(given / "a.tar", "w") as archive:
+        link = tarfile.TarInfo("pets/cat")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+        archive.addfile(link)
+    return given / "a.tar"
+
+
+def damaged_archive(given: Path) -> Path:
+    (given / "a.zip").write_bytes(b"PK\x03\x04 and no more")
+    return given / "a.zip"
+
+
+def channels_first(given: Path) -> Path:
+    np.save(given / "x.npy", np.zeros((10, 3, 16, 16), dtype=np.uint8))
+    np.save(given / "y.npy", np.arange(10) % 2)
+    return given
+
+
+def unequal_arrays(given: Path) -> Path:
+    np.save(given / "x.npy", np.zeros((10, 3)))
+    np.save(given / "y.npy", np.arange(9) % 2)
+    return given
+
+
+def objects_in_an_array(given: Path) -> Path:
+    np.save(given / "x.npy", np.array([{}, []], dtype=object), allow_pickle=True)
+    np.save(given / "y.npy", np.arange(2))
+    return given
+
+
+def two_tables(given: Path) -> Path:
+    folder = own_forms.pictures_and_table(given)
+    (folder / "more.csv").write_text("file,label\n0000.png,x\n")
+    return folder
+
+
+def picture_outside(given: Path) -> Path:
+    folder = own_forms.pictures_and_table(given)
+    text = (folder / "labels.csv").read_text(encoding="utf-8-sig")
+    save(given / "outside.png", np.zeros((8, 8), dtype=np.uint8))
+    (folder / "labels.csv").write_text(text + "../outside.png;x\n")
+    return folder
+
+
+def entities(given: Path) -> Path:
+    folder = own_forms.cvat(given)
+    (folder / "annotations.xml").write_text('<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>')
+    return folder
+
+
+def two_tags(given: Path) -> Path:
+    folder = own_forms.cvat(given)
+    text = (folder / "annotations.xml").read_text()
+    (folder / "annotations.xml").write_text(text.replace("</image>", '<tag label="x"></tag></image>', 1))
+    return folder
+
+
+FAULTS: list[tuple[Callable[[Path], Path], list[str], list[str]]] = [
+    (broken_picture, [], ["dog/broken.jpg", "1"]),
+    (tiny_picture, [], ["dog/tiny.png", "8 x 8"]),
+    (lonely_class, [], ["dgo", "dgo/9.png"]),
+    (one_class, [], ["two or more classes", "x"]),
+    (table_of("Id,Text,Sentiment", "1,a b c d,x"), [], ["--label", "Sentiment"]),
+    (table_of("Id,Text,Sentiment", "1,a b c d,x"), ["--label", "sentimant"], ["Did you mean Sentiment"]),
+    (table_of("label,target,n", "x,y,1", "y,x,2"), [], ["label, target", "--label"]),
+    (table_of("id,label,n", "a,x,1", "b,y,2", "a,x,3", "c,y,4"), [], ["a", "twice"]),
+    (channels_first, [], ["x.npy", "moveaxis"]),
+    (table_of("id,label,n", "1,x,1", "2,y,2", ",x,3"), [], ["row 2"]),
+    (table_of("text,label", "some words,x", ",y", "more words,x", "other words,y"), [], ["row 1", "text"]),
+    (table_of("text,label", "a b,x", "c d,y"), ["--text", "txet"], ["Did you mean text"]),
+    (table_of("a,b", name="t.csv"), ["--label", "a"], ["rows"]),
+    (table_of("label,n,split", "x,1,train", "y,2,tran"), ["--split", "split"], ["tran", "row 1"]),
+    (escaping_archive, [], ["../../escaped.png", "out of it"]),
+    (archive_with_a_link, [], ["link", "pets/cat"]),
+    (damaged_archive, [], ["a.zip"]),
+    (unequal_arrays, [], ["10", "9", "y.npy"]),
+    (objects_in_an_array, [], ["x.npy", "pickled"]),
+    (two_tables, [], ["labels.csv, more.csv", "--labels"]),
+    (picture_outside, [], ["outside.png", "row 240"]),
+    (entities, [], ["entities"]),
+    (two_tags, [], ["0000.png", "one tag"]),
+    (lambda given: given, [], ["expected pictures", "none"]),
+    (lambda given: given / "absent", [], ["absent", "none"]),
+    (image_folder, ["--labels", "lables.csv"], ["lables.csv"]),
+    (image_folder, ["--name", "../up"], ["../up"]),
+]
+
+
+@pytest.mark.parametrize(("make", "options", "words"), FAULTS)
+def test_a_fault_is_one_sentence_and_nothing_is_left(
+    workspace: Path, given: Path, make: Callable[[Path], Path], options: list[str], words: list[str]
+) -> None:
+    said = refused(workspace, str(make(given)), *options)
+    assert all(word in said for word in words), said
+    assert not (workspace.parent / "escaped.png").exists()
+
+
+def test_a_bomb_is_not_unpacked(workspace: Path, given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_LEAST", 2**16)
+    with zipfile.ZipFile(given / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("pets/cat/0.png", bytes(2**24))
+    assert "unpack it yourself" in refused(workspace, str(given / "a.zip"))
+
+
+def test_classes_that_hardly_differ_are_a_warning(
+    workspace: Path, given: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{['Cat', 'cat', 'dog'][k % 3]},{k % 7}" for k in range(30)]
+    init(workspace, [str(table_of("label,n", *rows)(given))])
+    assert "Warning" in (said := capsys.readouterr().out)
+    assert "Cat, cat" in said
+
+
+def test_a_params_yaml_that_does_not_fit_leaves_nothing(workspace: Path, given: Path) -> None:
+    text = (workspace / "params.yaml").read_text()
+    (workspace / "params.yaml").write_text(text.replace("batch_size: 256", "batch_size: none"))
+    with pytest.raises(RelabelError, match="batch_size"):
+        init(workspace, [str(image_folder(given))])
+    assert not list((workspace / "inputs").rglob("*.png"))
+
+
+def test_where_no_pipeline_is_the_command_says_so(tmp_path: Path, given: Path) -> None:
+    with pytest.raises(RelabelError, match=r"params\.yaml"):
+        init(tmp_path, [str(image_folder(given))])
+
+
+def test_a_full_disk_leaves_nothing(workspace: Path, given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "link", fail)
+    monkeypatch.setattr("fcntl.ioctl", fail)
+    monkeypatch.setattr("shutil.copyfile", fail)
+    assert "No space left" in refused(workspace, str(image_folder(given)))
+
+
+def test_rows_keep_their_ids_when_others_come_go_and_move(workspace: Path, given: Path) -> None:
+    rows = [f"s/{k}.txt,{'xy'[k % 2]},{k % 7}" for k in range(20)]
+    path = table_of("id,label,n", *rows)(given)
+    init(workspace, [str(path)])
+    before = examples_table(read(workspace))
+    changed = table_of("id,label,n", "new,x,3", *reversed(rows[5:]))(workspace / "inputs" / "examples")
+    assert changed.name == "t.csv"
+    after = examples_table(read(workspace))
+    ids = [
+        dict(zip(each.column("key").to_pylist(), each.column("example_id").to_pylist(), strict=True))
+        for each in (before, after)
+    ]
+    assert {key: ids[1][key] for key in ids[0] if key in ids[1]} == {
+        f"s/{k}.txt": ids[0][f"s/{k}.txt"] for k in range(5, 20)
+    }
