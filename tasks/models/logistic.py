@@ -9,11 +9,11 @@ import numpy.typing as npt
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from tasks import TrainingError
 from tasks.contents import Content
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
+from tasks.training.linear import fit_linear, predict_linear, shapes_of_linear
 from tasks.training.protocol import Model, Predictions, Rows, Run, check_content
 from tasks.training.statistics import moments, n_statistics, portions, standardize
 
@@ -39,9 +39,7 @@ def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray
     shapes = {
         "mean": (n_statistics(facts),),
         "deviation": (n_statistics(facts),),
-        "weights": (facts.n_classes, math.prod(facts.shape)),
-        "biases": (facts.n_classes,),
-        "has_rows": (facts.n_classes,),
+        **shapes_of_linear(facts.n_classes, math.prod(facts.shape)),
     }
     model = Logistic(facts, options, threads=1)
     model.arrays = arrays_of_shapes(arrays, shapes)
@@ -56,43 +54,18 @@ class Logistic:
         self.arrays: dict[str, npt.NDArray[Any]] = {}
 
     def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
-        """See `tasks.training.protocol.Model`.
-
-        A row with a soft label counts once for each class that it may have, weighted by the probability: the
-        loss is cross-entropy with the soft label.
-        """
-        from sklearn.linear_model import LogisticRegression
-
-        content = check_content(rows.content, self._facts)
-        targets = rows.targets(self._facts.n_classes)
-        places, labels = np.nonzero(targets)
-        classes = np.unique(labels)
-        if len(classes) < 2:
-            raise TrainingError(
-                f"Logistic regression needs rows of at least 2 classes, found {len(classes)}."
-            )
+        """See `tasks.training.protocol.Model` and `fit_linear`."""
+        content, options = check_content(rows.content, self._facts), self._options
         mean, deviation = moments(content)
-        values = standardize(content, mean, deviation)
-        regression = LogisticRegression(C=self._options.C, max_iter=self._options.max_iter)
         with threadpool_limits(self._threads):
-            regression.fit(
-                values if len(places) == len(values) else values[places],
-                labels,
-                targets[places, labels] * rows.weight[places],
+            fitted = fit_linear(
+                standardize(content, mean, deviation),
+                rows,
+                self._facts.n_classes,
+                options.C,
+                options.max_iter,
             )
-        # Of two classes scikit-learn gives the weights of the second; those of the first are 0.
-        found = classes[1:] if len(classes) == 2 else classes
-        weights = np.zeros((self._facts.n_classes, values.shape[1]), dtype=np.float32)
-        weights[found] = regression.coef_
-        biases = np.zeros(self._facts.n_classes, dtype=np.float32)
-        biases[found] = regression.intercept_
-        self.arrays = {
-            "mean": mean,
-            "deviation": deviation,
-            "weights": weights,
-            "biases": biases,
-            "has_rows": np.isin(np.arange(self._facts.n_classes), classes),
-        }
+        self.arrays = {"mean": mean, "deviation": deviation, **fitted}
 
     def predict(self, content: Content) -> Predictions:
         """See `tasks.training.protocol.Model`; the embedding is the standardised content."""
@@ -102,10 +75,7 @@ class Logistic:
         with threadpool_limits(self._threads):
             for chosen in portions(content):
                 embedding[chosen] = standardize(content.take(chosen), arrays["mean"], arrays["deviation"])
-                logits = (embedding[chosen] @ arrays["weights"].T + arrays["biases"]).astype(np.float64)
-                logits[:, ~arrays["has_rows"]] = -np.inf
-                odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-                probs[chosen] = odds / odds.sum(axis=1, keepdims=True)
+                probs[chosen] = predict_linear(embedding[chosen], arrays)
         return Predictions(probs, embedding)
 
     def save(self, path: Path) -> None:

@@ -14,6 +14,7 @@ from tasks.contents import Content, Texts
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
+from tasks.training.linear import fit_linear, predict_linear, shapes_of_linear
 from tasks.training.protocol import Model, Predictions, Rows, Run
 
 TAKES = ("text",)
@@ -65,9 +66,7 @@ def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray
     terms = [_read_terms(part, arrays) for part in _PARTS]
     n_terms = sum(len(each.names) for each in terms)
     shapes = {
-        "weights": (facts.n_classes, n_terms),
-        "biases": (facts.n_classes,),
-        "has_rows": (facts.n_classes,),
+        **shapes_of_linear(facts.n_classes, n_terms),
         "axes": (options.embedding_size, min(n_terms, _AXES_TERMS)),
     }
     model = TextModel(facts, options, seed=0, threads=1)
@@ -89,45 +88,21 @@ class TextModel:
         self.arrays: dict[str, npt.NDArray[Any]] = {}
 
     def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
-        """See `tasks.training.protocol.Model`.
-
-        A row with a soft label counts once for each class that it may have, weighted by the probability: the
-        loss is cross-entropy with the soft label.
-        """
+        """See `tasks.training.protocol.Model` and `fit_linear`."""
         from scipy import sparse  # type: ignore[import-untyped]
-        from sklearn.linear_model import LogisticRegression
 
-        texts, n_classes = _check_texts(rows.content).values(), self._facts.n_classes
-        targets = rows.targets(n_classes)
-        places, labels = np.nonzero(targets)
-        classes = np.unique(labels)
-        if len(classes) < 2:
-            raise TrainingError(f"The model `text` needs rows of at least 2 classes, found {len(classes)}.")
-        self.terms, parts = zip(*(_find_terms(part, texts, self._options) for part in _PARTS), strict=True)
+        texts, options = _check_texts(rows.content).values(), self._options
+        self.terms, parts = zip(*(_find_terms(part, texts, options) for part in _PARTS), strict=True)
         if not any(each.names for each in self.terms):
             raise TrainingError(
                 f"The model `text` needs texts with words in common, found none in {len(texts)} rows. Lower "
-                f"models.text.min_texts ({self._options.min_texts}), or look at the texts."
+                f"models.text.min_texts ({options.min_texts}), or look at the texts."
             )
         values = sparse.hstack(parts, format="csr")
-        regression = LogisticRegression(C=self._options.C, max_iter=self._options.max_iter)
         with threadpool_limits(self._threads):
-            regression.fit(
-                values if len(places) == len(texts) else values[places],
-                labels,
-                targets[places, labels] * rows.weight[places],
-            )
-            axes = _principal_axes(
-                values[:, _most_frequent(self.terms)], self._options.embedding_size, self._seed
-            )
-        # Of two classes scikit-learn gives the weights of the second; those of the first are 0.
-        found = classes[1:] if len(classes) == 2 else classes
-        weights = np.zeros((n_classes, values.shape[1]), dtype=np.float32)
-        weights[found] = regression.coef_
-        biases = np.zeros(n_classes, dtype=np.float32)
-        biases[found] = regression.intercept_
-        has_rows = np.isin(np.arange(n_classes), classes)
-        self.arrays = {"weights": weights, "biases": biases, "has_rows": has_rows, "axes": axes}
+            fitted = fit_linear(values, rows, self._facts.n_classes, options.C, options.max_iter)
+            axes = _principal_axes(values[:, _most_frequent(self.terms)], options.embedding_size, self._seed)
+        self.arrays = {**fitted, "axes": axes}
 
     def predict(self, content: Content) -> Predictions:
         """See `tasks.training.protocol.Model`.
@@ -143,10 +118,7 @@ class TextModel:
             for start in range(0, len(texts), _PORTION):
                 chosen = slice(start, start + _PORTION)
                 values = _weigh(texts[chosen], self.terms)
-                logits = (values @ arrays["weights"].T + arrays["biases"]).astype(np.float64)
-                logits[:, ~arrays["has_rows"]] = -np.inf
-                odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-                probs[chosen] = odds / odds.sum(axis=1, keepdims=True)
+                probs[chosen] = predict_linear(values, arrays)
                 places = values[:, frequent] @ arrays["axes"].T
                 lengths = np.linalg.norm(places, axis=1, keepdims=True)
                 embedding[chosen] = np.divide(places, lengths, out=places, where=lengths > 0)

