@@ -16,11 +16,16 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-repro: $(STAMP) ## the main job: real MNIST, from raw labels to the proof of the repair
+repro: $(STAMP) ## the main job: real MNIST, from labels to proof; PRESET=digits: another data set, in a folder of its own
+ifdef PRESET
+	@python -m tasks preset "$(PRESET)" --into ".cache/presets/$(PRESET)" $(foreach value,$(SET),--set "$(value)")
+	@python -m benchmarks.repro --cd ".cache/presets/$(PRESET)"
+else
 	@python -m benchmarks.repro
+endif
 
-first-look: $(STAMP) ## the same in half a minute of training, on scikit-learn's digits, in a folder of its own
-	@python -m benchmarks.first_look
+first-look: ## the same in half a minute of training, on scikit-learn's digits: `make repro PRESET=digits`
+	@$(MAKE) --no-print-directory repro PRESET=digits
 
 test: $(STAMP) ## ruff, mypy and pytest
 	ruff check .

@@ -1,5 +1,9 @@
-"""`dvc repro`, and where its time went: training, download, and everything else."""
+"""`dvc repro`, and where its time went: training, download, and everything else.
 
+`--cd FOLDER` runs it in another workspace; all else is handed on to DVC.
+"""
+
+import argparse
 import json
 import os
 import subprocess
@@ -9,18 +13,23 @@ from pathlib import Path
 
 
 def main() -> int:
-    times = Path(".dvc/tmp/stage_times.jsonl").resolve()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cd", type=Path, default=Path())
+    chosen, others = parser.parse_known_args()
+    times = (chosen.cd / ".dvc/tmp/stage_times.jsonl").resolve()
     times.parent.mkdir(parents=True, exist_ok=True)
     times.unlink(missing_ok=True)
     started = time.monotonic()
     status = subprocess.run(
-        [sys.executable, "-m", "dvc", "repro", *sys.argv[1:]],
+        [sys.executable, "-m", "dvc", "repro", *others],
+        cwd=chosen.cd,
         env={**os.environ, "RELABEL_STAGE_RECORD": str(times)},
         check=False,
     ).returncode
     wall = time.monotonic() - started
     if status == 0 and times.exists():
         print(describe([json.loads(line) for line in times.read_text().splitlines()], wall))
+        print(f"The report: {chosen.cd / 'report/index.html'}")
     return status
 
 

@@ -14,6 +14,12 @@ from pathlib import Path
 from tasks import RelabelError
 from tasks.params import STAGES, load_params
 
+COMMANDS = {
+    "init": ("tasks.intake.command", "init"),
+    "preset": ("tasks.presets", "preset"),
+    "explain": ("tasks.explain", "explain"),
+}
+"""What is no stage: the module and the function, which takes the workspace and arguments."""
 _OPTIONS = {"train_fold": "fold", "retrain": "labels"}
 
 
@@ -22,17 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["import-probs"]:
         return _import_probs(given[1:])
-    if given[:1] == ["explain"]:
-        return _explain(given[1:])
-    if given[:1] == ["init"]:
-        return _init(given[1:])
+    if given and given[0] in COMMANDS:
+        return _run_command(given[0], given[1:])
+    others = ", ".join(("import-probs", *COMMANDS))
     parser = argparse.ArgumentParser(
-        prog="python -m tasks",
-        description="Run one stage here (or init, import-probs or explain; they have a --help).",
+        prog="python -m tasks", description=f"Run one stage here, or one of {others}, which have a --help."
     )
-    parser.add_argument(
-        "stage", choices=STAGES, metavar="STAGE", help=", ".join((*STAGES, "or init, import-probs, explain"))
-    )
+    parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=f"{', '.join(STAGES)}, or {others}")
     parser.add_argument("--fold", type=int, help="the fold to train (train_fold)")
     parser.add_argument("--labels", help="the label set to train on (retrain)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -80,28 +82,14 @@ def _import_probs(arguments: Sequence[str]) -> int:
     return 0 if failure is None else 1
 
 
-def _init(arguments: Sequence[str]) -> int:
-    """No stage: it makes a run of what a person has."""
-    from tasks.intake.command import init
-
+def _run_command(name: str, arguments: Sequence[str]) -> int:
+    """Run one of `COMMANDS`."""
+    module, function = COMMANDS[name]
     try:
         with readers_may_leave():
-            init(Path.cwd(), arguments)
+            getattr(importlib.import_module(module), function)(Path.cwd(), arguments)
     except RelabelError as error:
-        print(f"init: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _explain(arguments: Sequence[str]) -> int:
-    """No stage: it reads what the stages wrote."""
-    from tasks.explain import explain
-
-    try:
-        with readers_may_leave():
-            explain(Path.cwd(), arguments)
-    except RelabelError as error:
-        print(f"explain: {error}", file=sys.stderr)
+        print(f"{name}: {str(error).removeprefix(f'{name}: ')}", file=sys.stderr)
         return 1
     return 0
 

@@ -29,6 +29,7 @@ NO_STAGES = RUNNERS | {
     "params",
     "params_file",
     "plugins",
+    "presets",
     "reading",
     "repair",
     "sections",

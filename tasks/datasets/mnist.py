@@ -5,10 +5,11 @@
 from pathlib import Path
 
 from tasks.contents import Examples, Fetch
-from tasks.datasets._idx_sets import IdxSet, load
+from tasks.datasets._idx_sets import LOCAL_FILES, IdxSet, load
 from tasks.sections import Section
 
 GIVES = ("image",)
+INPUTS = LOCAL_FILES
 MNIST = IdxSet(
     name="mnist",
     title="MNIST",

@@ -125,16 +125,48 @@ def test_a_damaged_gzip_is_refused(files, tmp_path: Path) -> None:
     assert f"{path}: expected a whole gzip file" in refused(tmp_path)
 
 
-def test_files_of_another_shape_are_refused_where_no_checksum_is_known(files, tmp_path: Path) -> None:
-    files["train-labels-idx1-ubyte"] = idx.encode(np.zeros(N_TRAIN + 1))
-    found = refused(place(tmp_path, files), dataset=fashion_mnist)
-    assert f"train-labels-idx1-ubyte: expected shape ({N_TRAIN},), found ({N_TRAIN + 1},)" in found
+@pytest.fixture
+def published(files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """inputs/ with gzip files that stand for the published ones of Fashion-MNIST."""
+    inputs = place(tmp_path, files, packed=True)
+    gz_sha256 = {
+        name: hashlib.sha256((inputs / "examples" / f"{name}.gz").read_bytes()).hexdigest() for name in files
+    }
+    known = dataclasses.replace(fashion_mnist.FASHION_MNIST, gz_sha256=gz_sha256)
+    monkeypatch.setattr(fashion_mnist, "FASHION_MNIST", known)
+    return inputs
 
 
-def test_fashion_mnist_has_its_own_names(files, tmp_path: Path) -> None:
-    examples = load(place(tmp_path, files), dataset=fashion_mnist)
+def test_fashion_mnist_has_its_own_names(published: Path) -> None:
+    log = io.StringIO()
+    examples = load(published, dataset=fashion_mnist, log=log)
     assert examples.facts.dataset == "fashion_mnist"
     assert examples.facts.class_names[9] == "Ankle boot"
+    assert "taken from `local`, content checked" in log.getvalue()
+
+
+def test_local_files_other_than_the_published_ones_are_refused(published: Path, files) -> None:
+    path = published / "examples" / "t10k-labels-idx1-ubyte.gz"
+    name = path.stem
+    labels = bytearray(files[name])
+    labels[-1] ^= 1
+    path.write_bytes(gzip.compress(bytes(labels)))
+    assert f"{path}: expected the published file, of sha256" in refused(published, dataset=fashion_mnist)
+    path.unlink()
+    (path.parent / name).write_bytes(files[name])  # of this no checksum is published
+    assert f"no {name}.gz" in refused(published, dataset=fashion_mnist)
+
+
+def test_what_no_checksum_is_published_of_is_not_called_checked(
+    files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = io.StringIO()
+    monkeypatch.setattr(_idx_sets, "_from_openml", lambda name, fetch: files)
+    load(tmp_path, "openml", dataset=fashion_mnist, log=log)
+    assert "taken from `openml`, shapes checked; no checksum" in log.getvalue()
+    files["train-labels-idx1-ubyte"] = idx.encode(np.zeros(N_TRAIN + 1))
+    found = refused(tmp_path, "openml", dataset=fashion_mnist)
+    assert f"train-labels-idx1-ubyte: expected shape ({N_TRAIN},), found ({N_TRAIN + 1},)" in found
 
 
 def test_a_source_that_lacks_a_file_does_not_pass_the_check(files) -> None:
