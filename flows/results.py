@@ -17,14 +17,11 @@ def describe_results(root: Path) -> str:
     repair = json.loads((root / "metrics" / "training_set.json").read_text(encoding="utf-8"))
     rows = [
         ("training rows", f"{found['n_rows']:,}"),
-        (
-            "wrong labels",
-            f"{found['n_errors']:,}" if _is_known(found) else f"about {found['n_errors_estimated']:,}",
-        ),
+        ("wrong labels", _wrong_labels(found, repair)),
         ("label issues", f"{found['n_issues']:,}"),
         *((name.title() if name == "f1" else name, f"{found[name]:.4f}") for name in _known(found)),
         *((f"labels {name}", f"{count:,}") for name, count in repair["actions"].items() if count),
-        *([("brake", repair["brake"]["sentence"])] if repair["brake"]["sentence"] else []),
+        *([("gate", repair["gate"]["sentence"])] if repair["gate"]["sentence"] else []),
     ]
     for path in sorted((root / "metrics").glob("retrain_*.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
@@ -49,6 +46,14 @@ def describe_results(root: Path) -> str:
         table(("row", "given", "suggested", "probability", "now"), _escaped(issues)) if issues else "",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _wrong_labels(found: dict[str, Any], repair: dict[str, Any]) -> str:
+    if _is_known(found):
+        return f"{found['n_errors']:,}"
+    if repair["gate"]["is_too_weak"]:
+        return "cannot be estimated: the classifier is too weak"
+    return f"about {found['n_errors_estimated']:,}"
 
 
 def _is_known(found: dict[str, Any]) -> bool:

@@ -36,7 +36,8 @@ from tasks.label_quality.metrics import detection_of_counts, ranking_quality
 from tasks.label_quality.rows import Batch
 from tasks.label_quality.scores import SCORES, Score, ranking_score, ranks
 from tasks.label_quality.self_tests.neighbours_vote import ask_neighbours
-from tasks.label_quality.self_tests.run import Ask, SelfTests, describe, run_self_tests
+from tasks.label_quality.self_tests.run import Ask, SelfTests, run_self_tests
+from tasks.label_quality.self_tests.words import describe
 from tasks.label_quality.statistics import sample_rows
 from tasks.label_quality.suggestions import second_best
 from tasks.params import Params

@@ -3,6 +3,7 @@
 Memory follows the rows, some 60 bytes each, not the probabilities: of those, a portion is read at a time.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,11 @@ from rich.console import Console
 from tasks import ArtifactError, RepairError, plugins
 from tasks.decisions.apply import Verdicts, apply_decisions, match_decisions
 from tasks.decisions.log import PATH, digest_of, parse_decisions, read_whole, standing
-from tasks.label_quality.brake import LEAST_AGREEMENT, Brake, apply_brake
 from tasks.label_quality.confusions import count_confusions
+from tasks.label_quality.gate import Sides, judge_repair
+from tasks.label_quality.gate_words import describe_gate
 from tasks.params import Params, PseudoLabel
-from tasks.repair import Evidence, Repair, Train, Unlabeled, label_unlabeled, leave_as_given
+from tasks.repair import DROPPED, Evidence, Repair, Train, Unlabeled, label_unlabeled, take_back
 from tasks.students import Round, best_of, is_of_use, make_train, teach, unlabeled_of
 from tasks.tables.catalog import (
     EXAMPLES,
@@ -83,13 +85,25 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
     made = repair_by(params, evidence, train)
     if rounds and not is_of_use(rounds):
         made = take_none(made, evidence)
+    second, self_tests = read_self_tests(workspace)
     confusion = count_confusions(evidence.labels, evidence.suggested, facts.n_classes)
-    brake = apply_brake(confusion, float(made.is_changed.mean()), section.max_changed_share)
-    sentence = describe_brake(brake, made, section)
+    relabelled, dropped = made.source == "pseudo", made.action == DROPPED
+    gate = judge_repair(
+        confusion,
+        Sides.of(relabelled, evidence.labels, made.label, second),
+        Sides.of(dropped, evidence.labels, evidence.suggested, second),
+        section.max_changed_share,
+        self_tests,
+    )
+    n_joined = _n_joined(made)
+    sentence = None if section.on_weak_model == "go_on" else describe_gate(gate, n_joined)
     if sentence and section.on_weak_model == "stop":
         raise RepairError(sentence)
-    if sentence and section.on_weak_model == "rank_only":
-        made = take_none(leave_as_given(evidence.labels, evidence.is_issue, facts.n_classes), evidence)
+    if sentence:
+        refused = (relabelled & ("relabel" in gate.closed)) | (dropped & ("drop" in gate.closed))
+        made = take_back(made, refused, evidence.labels)
+    if n_joined and gate.is_too_weak and section.on_weak_model == "rank_only":
+        made = take_none(made, evidence)
     verdicts = match_decisions(decisions, evidence.ids, evidence.labels, facts.class_names)
     repair = apply_decisions(made, verdicts)
     write_training_set(TRAINING_SET.at(workspace), evidence, repair, facts)
@@ -100,11 +114,13 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
         "n_rows_before": len(evidence.ids),
         "n_rows_after": int(repair.is_kept.sum()) + _n_joined(repair),
         "actions": {**dict.fromkeys(_ACTIONS, 0), **found},
-        "brake": {
-            "agreement": brake.agreement,
-            "changed_share": brake.changed_share,
-            "reason": brake.reason,
-            "is_on": bool(sentence) and section.on_weak_model == "rank_only",
+        "gate": {
+            "agreement": gate.agreement,
+            "changed_share": gate.changed_share,
+            "relabel": {**vars(gate.relabelled), "reason": gate.relabel},
+            "drop": {**vars(gate.dropped), "reason": gate.drop},
+            "is_closed": gate.is_closed and section.on_weak_model != "go_on",
+            "is_too_weak": gate.is_too_weak,
             "sentence": sentence,
         },
         "decisions": {
@@ -293,27 +309,15 @@ def take_none(made: Repair, evidence: Evidence) -> Repair:
     return replace(made, unlabeled=label_unlabeled(rows, evidence.n_classes, nothing))
 
 
-def describe_brake(brake: Brake, made: Repair, section: PseudoLabel) -> str | None:
-    """Why no label is changed, what helps, and how to change them all the same; None where labels may be."""
-    n_changed, n_rows, n_joined = int(made.is_changed.sum()), len(made.label), _n_joined(made)
-    if brake.reason is None or not n_changed + n_joined or section.on_weak_model == "go_on":
-        return None
-    overrule = "To change labels all the same, set pseudo_label.on_weak_model to go_on."
-    if brake.reason == "near_chance":
-        return (
-            "No label is changed: the classifier agrees with the given labels little more than chance does "
-            f"(agreement {brake.agreement:.2f}; 0 is chance, 1 is all, {LEAST_AGREEMENT} is needed), so its "
-            f"{n_changed:,} changes of {n_rows:,} rows"
-            f"{f' and its {n_joined:,} labels of rows without one' if n_joined else ''} "
-            "are not to be trusted. More rows, a stronger model "
-            "(train_fold.model) or more epochs help. "
-            f"{overrule}"
-        )
-    return (
-        f"No label is changed: {n_changed:,} of {n_rows:,} rows ({brake.changed_share:.0%}) would be, more "
-        f"than pseudo_label.max_changed_share ({section.max_changed_share:.0%}) allows. A stronger model "
-        f"(train_fold.model) or a stricter filter (prune.filter_by) helps. {overrule}"
-    )
+def read_self_tests(workspace: Path) -> tuple[npt.NDArray[Any] | None, dict[str, Any]]:
+    """(N,) the second opinion on each row, -1 where there is none, and what the self-tests found.
+
+    The one is None, the other empty, where `prune` left none.
+    """
+    issues = TableReader(LABEL_ISSUES.at(workspace), LABEL_ISSUES, [], optional=["second_opinion"])
+    self_tests = json.loads(issues.metadata("self_tests") or "{}")
+    is_asked = self_tests and self_tests["second_opinion"]
+    return (issues.column("second_opinion", null=-1) if is_asked else None), self_tests
 
 
 def write_training_set(path: Path, evidence: Evidence, repair: Repair, facts: DatasetFacts) -> None:
@@ -384,8 +388,8 @@ def _n_joined(repair: Repair) -> int:
 
 def _say_done(metrics: dict[str, Any]) -> None:
     done = ", ".join(f"{count:,} {name}" for name, count in metrics["actions"].items() if count)
-    if metrics["brake"]["sentence"]:
-        print(f"pseudo_label: {metrics['brake']['sentence']}")
+    if metrics["gate"]["sentence"]:
+        print(f"pseudo_label: {metrics['gate']['sentence']}")
     others = metrics.get("unlabeled")
     for number, found in enumerate(others["rounds"] if others else ()):
         right = f", {found['label_accuracy']:.2%} of all right" if "label_accuracy" in found else ""

@@ -138,6 +138,17 @@ class Repair:
         return replace(self, soft_rows=self.soft_rows[left], soft_label=self.soft_label[left], **columns)
 
 
+def take_back(made: Repair, rows: npt.NDArray[np.bool_], labels: npt.NDArray[Any]) -> Repair:
+    """The same with the given `labels` (N,) of `rows` (N,), which are kept."""
+    return made.with_hard(
+        rows,
+        label=np.where(rows, labels, made.label).astype(np.int64),
+        weight=np.where(rows, 1, made.weight).astype(np.float32),
+        action=np.where(rows, "kept", made.action),
+        source=np.where(rows, "given", made.source),
+    )
+
+
 def leave_as_given(labels: npt.NDArray[np.int64], is_issue: npt.NDArray[np.bool_], n_classes: int) -> Repair:
     """Every row with its given label (N,): nothing is cleaned."""
     n = len(labels)

@@ -17,6 +17,7 @@ from tasks import ArtifactError
 from tasks.label_quality.confusions import count_confusions, most_and_least_important, worst_confused
 from tasks.label_quality.metrics import PredictionCounts
 from tasks.label_quality.review_budget import Budget, review_budgets, round_sizes
+from tasks.label_quality.self_tests.words import describe
 from tasks.page import Card, describe_rows, environment
 from tasks.page.charts import Chart
 from tasks.params import LabelSetName, Params
@@ -94,7 +95,7 @@ def report(params: Params, workspace: Path) -> None:
     split_rows = read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS)
     metrics = {
         name: _read_json(workspace / "metrics" / f"{name}.json")
-        for name in ("cross_validation", "label_issues", "health", "training_set")
+        for name in ("cross_validation", "label_issues", "health", "training_set", "self_tests")
     }
     detection, health, repair = metrics["label_issues"], metrics["health"], metrics["training_set"]
     filters = _read_csv(plots / "filters.csv")
@@ -155,7 +156,8 @@ def report(params: Params, workspace: Path) -> None:
             shown_suggested={cards[row].suggested for row in shown["by_pair"].tolist()},
             splits=splits,
             repeats=repeats,
-            brake=repair["brake"],
+            gate=repair["gate"],
+            self_tests=list(describe(metrics["self_tests"])),
             measured_on=next((found.labels for found in measured.values() if found.labels), None),
             pairs=issue_pairs(
                 column_array(issues, "given_label")[found],
@@ -182,7 +184,16 @@ def report(params: Params, workspace: Path) -> None:
     )
     write_text(workspace / "report" / "index.html", page)
     print_summary(
-        Console(), facts.dataset, params, metrics["cross_validation"], detection, splits, repair, runs, gain
+        Console(),
+        facts.dataset,
+        params,
+        metrics["cross_validation"],
+        detection,
+        splits,
+        repair,
+        runs,
+        gain,
+        list(describe(metrics["self_tests"])),
     )
 
 
@@ -527,6 +538,7 @@ def print_summary(
     repair: dict[str, Any],
     runs: dict[str, dict[str, Any]],
     gain: dict[str, float],
+    self_tests: list[str],
 ) -> None:
     """Print what was wrong, what was found, what was done, and what it was worth."""
     table = Table(title=f"Relabel: {dataset}, {detection['n_rows']:,} training rows", show_header=False)
@@ -535,7 +547,7 @@ def print_summary(
     if "n_errors" in detection:
         share = detection["n_errors"] / detection["n_rows"]
         table.add_row("wrong labels", f"{detection['n_errors']:,} ({share:.1%}), known")
-    elif repair["brake"]["reason"] == "near_chance":
+    elif repair["gate"]["is_too_weak"]:
         table.add_row("wrong labels", "cannot be estimated: the classifier is too weak")
     else:
         table.add_row("wrong labels", f"about {detection['n_errors_estimated']:,}, estimated")
@@ -563,8 +575,10 @@ def print_summary(
         if np.isfinite(recovered):
             line += f", {recovered:.0%} of what the true labels would give"
         table.add_row("worth of the repair", line)
-    if repair["brake"]["sentence"]:
-        table.add_row("brake", repair["brake"]["sentence"])
+    for sentence in self_tests:
+        table.add_row("self-test", sentence)
+    if repair["gate"]["sentence"]:
+        table.add_row("gate", repair["gate"]["sentence"])
     console.print(table)
     console.print("The whole story: report/index.html")
 

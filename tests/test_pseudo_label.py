@@ -5,10 +5,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import tasks.label_quality.gate
 import tasks.pseudo_label
 import tasks.repair
 from tasks import ArtifactError, RepairError, plugins
 from tasks.decisions.log import PATH, Decision, append_decisions
+from tasks.label_quality.self_tests.intervals import Share
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
 from tasks.tables.catalog import (
@@ -141,7 +143,7 @@ def test_every_row_is_there_with_what_became_of_it(
     assert metrics["label_accuracy"] == pytest.approx(
         {"before": 8 / 10, "after": accuracy[0], "of_pseudo_labels": accuracy[1]}
     )
-    assert metrics["brake"]["sentence"] is None
+    assert metrics["gate"]["sentence"] is None
     said = f"{9 + kept} of 10 rows to train on (7 trusted, 2 relabelled, 1 {action}), {TRAINING_SET.path}"
     assert capsys.readouterr().out == f"pseudo_label: {said}\n"
 
@@ -284,8 +286,7 @@ def test_a_weak_model_labels_no_row_and_says_so(params, tmp_path):
     write_unlabeled(tmp_path)
     table, metrics = run(choose(params, rounds=0), tmp_path)
     assert metrics["unlabeled"]["n_joined"] == 0
-    assert metrics["brake"]["is_on"]
-    assert "its 2 labels of rows without one" in metrics["brake"]["sentence"]
+    assert "None of 2 rows without a label" in metrics["gate"]["sentence"]
     assert set(column_array(table, "action")) == {"trusted", "unlabeled"}
     assert run(choose(params, rounds=0, on_weak_model="go_on"), tmp_path)[1]["unlabeled"]["n_joined"] == 2
 
@@ -313,7 +314,7 @@ def test_a_class_without_a_label_is_refused_where_rows_may_be_of_it(params, tmp_
         run(choose(params, rounds=0), tmp_path)
 
 
-# --- the brake ------------------------------------------------------------------------------------------
+# --- the gate -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -334,13 +335,13 @@ def test_a_weak_model_changes_no_label_and_the_stage_says_why_and_what_helps(
     assert set(column_array(table, "source")) == {"given"}
     assert column_array(table, "action").tolist() == np.where(IS_ISSUE, "kept", "trusted").tolist()
     assert table.column("soft_label").null_count == 10
-    brake = metrics["brake"]
-    assert brake["is_on"]
-    assert brake["reason"] == reason
-    assert brake["sentence"].startswith("No label is changed: ")
+    gate = metrics["gate"]
+    assert gate["is_closed"]
+    assert gate["relabel"]["reason"] == gate["drop"]["reason"] == reason
+    assert gate["sentence"].startswith("No label is changed: ")
     for part in (says, "train_fold.model", "pseudo_label.on_weak_model to go_on"):
-        assert part in brake["sentence"]
-    assert brake["sentence"] in capsys.readouterr().out
+        assert part in gate["sentence"]
+    assert gate["sentence"] in capsys.readouterr().out
 
     # What people decided holds all the same.
     decide(tmp_path, (8, "choose", "bee", "ant"), (13, "drop", "", "bee"))
@@ -348,27 +349,63 @@ def test_a_weak_model_changes_no_label_and_the_stage_says_why_and_what_helps(
     assert column_array(table, "label")[2] == 1
     assert column_array(table, "weight")[3] == 0
     assert metrics["n_rows_after"] == 9
-    assert metrics["brake"] == brake
+    assert metrics["gate"] == gate
 
-    # Overruled, it is as if there were no brake.
+    # Overruled, it is as if there were no gate.
     _, metrics = run(choose(section, on_weak_model="go_on"), tmp_path)
     assert metrics["actions"]["relabelled"] > 0
-    assert metrics["brake"] == {**brake, "is_on": False, "sentence": None}
+    assert metrics["gate"] == {**gate, "is_closed": False, "sentence": None}
 
     # Or the run is to fail then, and leaves nothing.
     TRAINING_SET.at(tmp_path).unlink()
     with pytest.raises(RepairError) as caught:
         run(choose(section, on_weak_model="stop"), tmp_path)
-    assert str(caught.value) == brake["sentence"]
+    assert str(caught.value) == gate["sentence"]
     assert not TRAINING_SET.at(tmp_path).exists()
 
 
 def test_as_many_changes_as_are_allowed_are_made(params, tmp_path):
     write_inputs(tmp_path)
     _, metrics = run(choose(params, min_confidence=0.7, max_changed_share=0.3), tmp_path)
-    assert metrics["brake"]["changed_share"] == pytest.approx(0.3)
-    assert metrics["brake"]["reason"] is None
+    assert metrics["gate"]["changed_share"] == pytest.approx(0.3)
+    assert metrics["gate"]["relabel"]["reason"] is None
     assert metrics["actions"]["relabelled"] == 2
+
+
+@pytest.mark.parametrize(
+    ("side", "actions"),
+    [
+        ("given", {"relabelled": 0, "dropped": 0, "kept": 3}),
+        ("suggested", {"relabelled": 2, "dropped": 1, "kept": 0}),
+        ("of the dropped alone", {"relabelled": 0, "dropped": 1, "kept": 2}),
+    ],
+)
+def test_a_second_opinion_opens_and_closes_each_action(params, tmp_path, monkeypatch, side, actions):
+    # So few rows prove nothing; the figures of the rule are tested on their own.
+    monkeypatch.setattr(tasks.label_quality.gate, "LEAST_SIDE", 0.6)
+    monkeypatch.setattr(Share, "low", property(lambda share: share.value))
+    write_inputs(tmp_path)
+    path = LABEL_ISSUES.at(tmp_path)
+    table = read_table(path, LABEL_ISSUES)
+    columns = {name: table.column(name).combine_chunks() for name in table.column_names}
+    suggested = PRED_PROBS_ROWS.argmax(axis=1)
+    second = suggested if side == "suggested" else np.where(np.arange(10) == 3, suggested, GIVEN)
+    columns["second_opinion"] = pa.array(GIVEN if side == "given" else second, pa.int16())
+    found = {
+        "planted": {"uniform": {"auroc": 0.9}},
+        "class_shares": {"is_shifted": False},
+        "second_opinion": {"is_known": True},
+    }
+    facts = DatasetFacts("toy", ("ant", "bee"), "features", (2,))
+    written = make_table(LABEL_ISSUES, facts, columns)
+    write_table(path, written, LABEL_ISSUES, {"self_tests": json.dumps(found)})
+    table, metrics = run(choose(params, min_confidence=0.7), tmp_path)
+    assert {name: metrics["actions"][name] for name in actions} == actions
+    labels = column_array(table, "label")
+    assert (labels[[2, 4]] == (GIVEN if not actions["relabelled"] else suggested)[[2, 4]]).all()
+    assert metrics["gate"]["is_closed"] == (side == "given")
+    assert (metrics["gate"]["sentence"] is None) == (side == "suggested")
+    assert metrics["gate"]["drop"]["with_model"] == (side != "given")
 
 
 # --- inputs ---------------------------------------------------------------------------------------------
