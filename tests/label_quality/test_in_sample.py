@@ -4,7 +4,7 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import cross_val_predict
 
-from tasks.label_quality.in_sample import Surprise
+from tasks.label_quality.in_sample import LEAST_AGREEMENT, LOWEST_RATIO, Surprise
 
 
 def test_calibrated_probabilities_are_as_surprised_as_they_expect():
@@ -52,3 +52,17 @@ def test_good_and_somewhat_timid_predictions_of_clean_labels_are_no_reason_for_a
 def test_a_few_rows_that_agree_are_no_reason_for_a_warning():
     assert not Surprise(n_rows=2, n_agreed=2, found=0.1, expected=0.5).looks_in_sample
     assert Surprise(n_rows=200, n_agreed=200, found=10, expected=50).looks_in_sample
+
+
+def test_honest_probabilities_of_a_rare_class_are_no_reason_for_a_warning():
+    # 2 % of the rows are of one class, found by half; the model is timid, as label smoothing makes it.
+    rng = np.random.default_rng(0)
+    labels = (rng.random(5_000) < 0.02).astype(np.int64)
+    seen = np.where(rng.random(5_000) < 0.5, labels, 0)
+    probs = 0.9 * np.eye(2)[seen] + 0.05
+    found = Surprise.of(labels, probs)
+    assert found.agreement > LEAST_AGREEMENT
+    assert found.ratio < LOWEST_RATIO
+    assert not found.looks_in_sample
+    # A model that has learned these labels by heart is still seen.
+    assert Surprise.of(labels, 0.9 * np.eye(2)[labels] + 0.05).looks_in_sample
