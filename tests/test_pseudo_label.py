@@ -394,7 +394,7 @@ def test_a_second_opinion_opens_and_closes_each_action(params, tmp_path, monkeyp
     found = {
         "planted": {"uniform": {"auroc": 0.9}},
         "class_shares": {"is_shifted": False},
-        "second_opinion": {"is_known": True},
+        "second_opinion": {"is_known": True, "second_skill": 1.0},
     }
     facts = DatasetFacts("toy", ("ant", "bee"), "features", (2,))
     written = make_table(LABEL_ISSUES, facts, columns)

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.label_quality.metrics import chance_corrected_agreement
+from tasks.label_quality.self_tests.agreement import LEAST_SKILL
 from tasks.label_quality.self_tests.intervals import Share
 
 LEAST_AGREEMENT = 0.2
@@ -69,11 +70,16 @@ class Sides:
             int((changed & (second == given)).sum()),
         )
 
-    @property
-    def are_for_it(self) -> bool:
-        """Whether enough of them are the classifier's, and more than half of them beyond chance."""
+    def are_for_it(self, skill: float, n_classes: int) -> bool:
+        """Whether enough of them are the classifier's, and more than half of them beyond chance.
+
+        A second opinion guesses on a share 1 - `skill` of the rows, and then takes a wrong side as often as
+        it names any other class. These sides are taken out: of x sides, (x - e) / (1 - 2 e) are meant.
+        """
         share = Share(self.with_model, self.with_model + self.with_given)
-        return bool(share.value >= LEAST_SIDE and share.low > 0.5)
+        guessed = (1 - min(max(skill, LEAST_SKILL), 1)) / n_classes
+        error = guessed / (1 - guessed * (n_classes - 2))
+        return bool((share.value - error) / (1 - 2 * error) >= LEAST_SIDE and share.low > 0.5)
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,8 @@ def judge_repair(
         if not self_tests:
             return None
         if not is_unsure:
-            return None if sides.are_for_it else "second_opinion"
+            skill = self_tests["second_opinion"]["second_skill"] or 0.0
+            return None if sides.are_for_it(skill, len(confusion)) else "second_opinion"
         if self_tests["class_shares"]["is_shifted"]:
             return "class_shares"
         auroc = self_tests["planted"]["uniform"]["auroc"]

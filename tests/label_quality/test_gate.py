@@ -9,11 +9,11 @@ CHANCE = np.array([[25, 25], [25, 25]])
 NONE = Sides(0, 0, 0)
 
 
-def evidence(second=True, auroc=0.95, is_known=True, is_shifted=False):
+def evidence(second=True, auroc=0.95, is_known=True, is_shifted=False, skill=1.0):
     return {
         "planted": {"uniform": {"auroc": auroc}},
         "class_shares": {"class": "rare", "expected": 0.112, "given": 0.018, "is_shifted": is_shifted},
-        "second_opinion": {"is_known": is_known} if second else None,
+        "second_opinion": {"is_known": is_known, "second_skill": skill} if second else None,
     }
 
 
@@ -98,6 +98,15 @@ def test_without_a_second_opinion_the_other_tests_speak_and_less_may_be_changed(
     assert gate.relabel == reason
     sentence = describe_gate(gate)
     assert says is None if sentence is None else says in sentence
+
+
+def test_sides_that_a_weak_second_opinion_guesses_are_taken_out():
+    sides = Sides(60, 47, 13)
+    assert judge(relabelled=sides, self_tests=evidence()).relabel == "second_opinion"
+    assert judge(relabelled=sides, self_tests=evidence(skill=0.8)).relabel is None
+    for skill in (0.0, None):  # one that only guesses proves nothing
+        half = judge(relabelled=Sides(60, 33, 27), self_tests=evidence(skill=skill))
+        assert half.relabel == "second_opinion"
 
 
 def test_without_self_tests_the_agreement_and_the_limit_alone_decide():

@@ -11,6 +11,7 @@ from tasks.label_quality.rows import Batch, Rows
 from tasks.label_quality.scores import Score
 from tasks.label_quality.self_tests.agreement import Agreement, compare_views
 from tasks.label_quality.self_tests.class_shares import ClassShares, compare_class_shares
+from tasks.label_quality.self_tests.intervals import Share
 from tasks.label_quality.self_tests.neighbours_vote import UNASKED
 from tasks.label_quality.self_tests.planted import PlantedErrors, draw_pool, plant_errors
 
@@ -30,6 +31,7 @@ class SelfTests:
     """What the tests found.
 
     Attributes:
+        n_classes: K.
         planted: by kind, what became of errors that were planted.
         shares: the class whose share in the probabilities differs most from its share in the labels.
         agreement: what given label, model and second opinion say of each other; None without an opinion.
@@ -37,6 +39,7 @@ class SelfTests:
         opinion: (Q,) their second opinion: a class, or `UNASKED`.
     """
 
+    n_classes: int
     planted: dict[str, PlantedErrors]
     shares: ClassShares
     agreement: Agreement | None
@@ -49,6 +52,20 @@ class SelfTests:
         first, last = np.searchsorted(self.asked, (start, stop))
         found[self.asked[first:last] - start] = self.opinion[first:last]
         return found
+
+    @property
+    def recall(self) -> Share:
+        """The recall of errors like the uniform ones, in any rows, with its interval.
+
+        Errors are planted where the classifier is right. Where it is wrong, which a second opinion tells, a
+        wrong label is found unless it is the very class that the classifier takes the row for.
+        """
+        found = self.planted["uniform"].found
+        if self.agreement is None or not self.agreement.is_known:
+            return found
+        right = self.agreement.model_skill + (1 - self.agreement.model_skill) / self.n_classes
+        factor = right + (1 - right) * (self.n_classes - 2) / (self.n_classes - 1)
+        return Share(round(found.n_hits * factor), found.n_rows)
 
     def entries(self, class_names: Sequence[str]) -> dict[str, Any]:
         """All but the opinions, ready for JSON."""
@@ -63,6 +80,7 @@ class SelfTests:
                 }
                 for kind, errors in self.planted.items()
             },
+            "recall": self.recall.entries(),
             "class_shares": {
                 "class": class_names[shares.label],
                 "expected": shares.expected,
@@ -104,7 +122,7 @@ def run_self_tests(
     del pool
     if ask is None:
         nothing = np.zeros(0, dtype=np.int64)
-        return SelfTests(planted, shares, None, nothing, nothing)
+        return SelfTests(rows.n_classes, planted, shares, None, nothing, nothing)
     sample = np.arange(rows.n_rows)
     asked = sample
     if rows.n_rows > ALL_ROWS:
@@ -115,7 +133,7 @@ def run_self_tests(
     second = opinion[np.searchsorted(asked, sample)]
     known = second != UNASKED
     agreement = compare_views(given[known], model[known], second[known], rows.n_classes)
-    return SelfTests(planted, shares, agreement, asked, opinion)
+    return SelfTests(rows.n_classes, planted, shares, agreement, asked, opinion)
 
 
 def _draw(n_rows: int, n: int, rng: np.random.Generator) -> Ints:
