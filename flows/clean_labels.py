@@ -31,13 +31,13 @@ from flows.engines.clusters import EngineName, open_engine
 from flows.one_at_a_time import only_flow
 from flows.prefect_page import Bar, Page
 from flows.prefect_server import silence_prefect
-from flows.progress import RunProgress
 from flows.remote_tasks import fetch, send, update
 from flows.results import REPORT, describe_results
 from flows.run_result import RunResult
 from flows.runner import StageRunner, check_options, default_workers, needs_torch
 from flows.scheduler import run_all
 from flows.stranded import only_run
+from flows.terminal_progress import RunProgress
 from tasks.params import load_params
 
 # New data is not taken while a file of it is younger: a copy under way looks like a shorter file.

@@ -1,44 +1,99 @@
 """What a run found, as markdown for its page: figures before and after, and the most suspect labels."""
 
 import csv
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel
 
 from flows.markdown import plain, table
 
 REPORT = Path("report", "index.html")
 
 
+class LabelIssues(BaseModel):
+    """What metrics/label_issues.json says of the issues; None where the true labels are not known."""
+
+    n_rows: int
+    n_issues: int
+    n_errors_estimated: int
+    n_errors: int | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+
+    def wrong_labels(self, gate: "Gate") -> str:
+        """How many labels are wrong. If none is known to be, as they come all of them are in question."""
+        if self.n_errors:
+            return f"{self.n_errors:,}"
+        if gate.is_too_weak:
+            return "cannot be estimated: the classifier is too weak"
+        return f"about {self.n_errors_estimated:,}"
+
+    def scores(self) -> Iterator[tuple[str, str]]:
+        """How well the wrong labels were found, where that is known."""
+        if self.n_errors:
+            for name, value in (("precision", self.precision), ("recall", self.recall), ("F1", self.f1)):
+                if value is not None:
+                    yield name, f"{value:.4f}"
+
+
+class Gate(BaseModel):
+    """Why labels are left as given, None where they are not; whether the classifier is too weak to tell."""
+
+    sentence: str | None
+    is_too_weak: bool
+
+
+class Repair(BaseModel):
+    """What metrics/training_set.json says of the repair: how many rows met which fate."""
+
+    actions: dict[str, int]
+    gate: Gate
+
+
+class Accuracy(BaseModel):
+    """The share of rows that a model classifies right."""
+
+    accuracy: float
+
+
+class Retraining(BaseModel):
+    """What metrics/retrain_*.json says of a model; `test` is None where no row measures it."""
+
+    test: Accuracy | None = None
+
+
+class TopIssue(BaseModel):
+    """A line of report/top_issues.csv."""
+
+    key: str
+    given: str
+    suggested: str
+    suggested_prob: float
+    now: str
+
+
 def describe_results(root: Path) -> str:
     """The markdown of the report of a workspace in which every stage ran: figures, and the top issues."""
-    found = json.loads((root / "metrics" / "label_issues.json").read_text(encoding="utf-8"))
-    repair = json.loads((root / "metrics" / "training_set.json").read_text(encoding="utf-8"))
+    metrics = root / "metrics"
+    found = LabelIssues.model_validate_json((metrics / "label_issues.json").read_bytes())
+    repair = Repair.model_validate_json((metrics / "training_set.json").read_bytes())
     rows = [
-        ("training rows", f"{found['n_rows']:,}"),
-        ("wrong labels", _wrong_labels(found, repair)),
-        ("label issues", f"{found['n_issues']:,}"),
-        *((name.title() if name == "f1" else name, f"{found[name]:.4f}") for name in _known(found)),
-        *((f"labels {name}", f"{count:,}") for name, count in repair["actions"].items() if count),
-        *([("gate", repair["gate"]["sentence"])] if repair["gate"]["sentence"] else []),
+        ("training rows", f"{found.n_rows:,}"),
+        ("wrong labels", found.wrong_labels(repair.gate)),
+        ("label issues", f"{found.n_issues:,}"),
+        *found.scores(),
+        *((f"labels {name}", f"{count:,}") for name, count in repair.actions.items() if count),
+        *([("gate", repair.gate.sentence)] if repair.gate.sentence else []),
     ]
-    for path in sorted((root / "metrics").glob("retrain_*.json")):
-        run = json.loads(path.read_text(encoding="utf-8"))
-        if "test" in run:
+    for path in sorted(metrics.glob("retrain_*.json")):
+        if test := Retraining.model_validate_json(path.read_bytes()).test:
             name = path.stem.removeprefix("retrain_")
-            rows.append((f"test accuracy, trained on {name} labels", f"{run['test']['accuracy']:.2%}"))
+            rows.append((f"test accuracy, trained on {name} labels", f"{test.accuracy:.2%}"))
     with (root / "report" / "top_issues.csv").open(encoding="utf-8", newline="") as file:
-        issues = [
-            (
-                issue["key"],
-                issue["given"],
-                issue["suggested"],
-                f"{float(issue['suggested_prob']):.2%}",
-                issue["now"],
-            )
-            for issue in csv.DictReader(file)
-        ]
+        lines = [TopIssue.model_validate(line) for line in csv.DictReader(file)]
+    issues = [(row.key, row.given, row.suggested, f"{row.suggested_prob:.2%}", row.now) for row in lines]
     parts = [
         table(("what", "figure"), _escaped(rows)),
         f"The whole report: `{root / REPORT}`",
@@ -46,24 +101,6 @@ def describe_results(root: Path) -> str:
         table(("row", "given", "suggested", "probability", "now"), _escaped(issues)) if issues else "",
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def _wrong_labels(found: dict[str, Any], repair: dict[str, Any]) -> str:
-    if _is_known(found):
-        return f"{found['n_errors']:,}"
-    if repair["gate"]["is_too_weak"]:
-        return "cannot be estimated: the classifier is too weak"
-    return f"about {found['n_errors_estimated']:,}"
-
-
-def _is_known(found: dict[str, Any]) -> bool:
-    """Whether some labels are known to be wrong; if none is, as they come all of them are in question."""
-    return bool(found.get("n_errors"))
-
-
-def _known(found: dict[str, Any]) -> list[str]:
-    names = ("precision", "recall", "f1") if _is_known(found) else ()
-    return [name for name in names if found.get(name) is not None]
 
 
 def _escaped(rows: Iterable[Sequence[str]]) -> list[list[str]]:

@@ -19,7 +19,7 @@ from flows.dvc_api.graph import is_fresh
 from flows.dvc_api.run import end_process_group, run_stage
 from flows.engines.bridge import Engine
 from flows.prefect_page import Bar, Page
-from flows.progress import RunProgress, epoch_of
+from flows.terminal_progress import RunProgress, epoch_of
 from tasks import plugins
 from tasks.params import Params
 

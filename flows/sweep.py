@@ -26,7 +26,6 @@ from flows.one_at_a_time import only_flow
 from flows.prefect_page import Page
 from flows.prefect_server import open_server
 from flows.program import run_program
-from flows.progress import RunProgress
 from flows.runner import check_options, default_workers
 from flows.scheduler import run_all
 from flows.sweeping.copies import BASE, snapshot, sweep_folder
@@ -43,6 +42,7 @@ from flows.sweeping.tables_of_rows import (
     table_csv,
     terminal_table,
 )
+from flows.terminal_progress import RunProgress
 
 PLOTS = (".png", ".svg", ".pdf")
 

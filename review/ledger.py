@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from review.suspects import Suspects
+from review.suspect_rows import Suspects
 from tasks import ArtifactError
 from tasks.decisions.apply import why_refused
 from tasks.decisions.log import (

@@ -22,7 +22,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
 from review.ledger import Ledger
-from review.suspects import Contents, Wanted, read_suspects, signature_of
+from review.suspect_rows import Contents, Wanted, read_suspects, signature_of
 from tasks import RelabelError
 from tasks.decisions.log import PATH, RELABELLING, Decision, append_decisions
 from tasks.decisions.provenance import current_revision

@@ -4,12 +4,19 @@ Every error that a person can cause or mend is a `RelabelError`; its message is 
 saying what was expected, what was found and what to do.
 
     RelabelError
-    ├── ParamsError      params.yaml: an unknown, missing or out-of-range value
-    ├── ArtifactError    a Parquet artifact: missing, unreadable, wrong column, type or rows
-    ├── DatasetError     the source data: no source reachable, altered content, unusable rows
-    ├── TrainingError    training cannot go on: loss not finite, class or row missing
-    ├── RepairError      no label may be changed, and the run is to fail then
-    └── WorkspaceError   a folder of its own for a data set cannot be made there
+    ├── ParamsError          params.yaml: an unknown, missing or out-of-range value
+    ├── ArtifactError        a Parquet artifact: missing, unreadable, wrong column, type or rows
+    ├── DatasetError         the source data: no source reachable, altered content, unusable rows
+    ├── TrainingError        training cannot go on: loss not finite, class or row missing
+    ├── RepairError          no label may be changed, and the run is to fail then
+    ├── WorkspaceError       a folder of its own for a data set cannot be made there
+    ├── ExplainError         explain: no such row, or nothing is known of it yet
+    ├── DamagedLockError     DVC's list of locks is damaged, and a DVC is at work
+    ├── ReviewError          the review page: a request that it refuses
+    └── FlowError            a flow, a sweep or a comparison cannot start or go on
+        ├── StageError       a stage failed; the message is what it said
+        ├── RevisionError    a version, or a file of it, cannot be had
+        └── ServerLostError  the Prefect server of a run stopped answering
 """
 
 

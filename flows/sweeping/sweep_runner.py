@@ -15,10 +15,10 @@ from flows.dvc_api.record import keep_experiment
 from flows.dvc_api.run import run_stage
 from flows.dvc_api.signatures import PlannedStage
 from flows.prefect_page import Page
-from flows.progress import RunProgress
 from flows.runner import StageRunner
 from flows.sweeping.copies import copy_workspace
 from flows.sweeping.points import SAVE, Point
+from flows.terminal_progress import RunProgress
 
 
 class SweepRunner(StageRunner):

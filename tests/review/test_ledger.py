@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.review import write_suspects
 from review.ledger import Ledger
-from review.suspects import Suspects, Wanted, read_suspects
+from review.suspect_rows import Suspects, Wanted, read_suspects
 from tasks import ArtifactError
 from tasks.decisions.apply import match_decisions
 from tasks.decisions.log import PATH, Decision, append_decisions, read_decisions, standing

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.review import write_suspects
-from review.suspects import Contents, read_suspects
+from review.suspect_rows import Contents, read_suspects
 from tasks import ArtifactError
 from tasks.tables.catalog import EXAMPLES, SPLIT_ROWS
 from tasks.tables.io import read_table
