@@ -1,7 +1,9 @@
 # `make repro` runs the main job, `make test` the tests; each makes .venv first. `make help` lists the rest.
 
 PYTHON ?= python3
+# What users need, and what developers need beside it.
 STAMP := .venv/.installed
+DEV := .venv/.installed-dev
 # It installs in half of pip's time.
 UV := uv==0.13.9
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -10,7 +12,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .PHONY: help repro flow first-look review test test-endurance check accept bench bench-prune bench-importance \
-  bench-review bench-doors bench-scale chaos docs lock clean
+  bench-review bench-doors bench-scale chaos docs coverage lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -27,16 +29,16 @@ endif
 first-look: ## the same in half a minute of training, on scikit-learn's digits: `make repro PRESET=digits`
 	@$(MAKE) --no-print-directory repro PRESET=digits
 
-test: $(STAMP) ## ruff, mypy and pytest
+test: $(DEV) ## ruff, mypy and pytest
 	ruff check .
 	ruff format --check .
 	mypy
 	pytest
 
-test-endurance: $(STAMP) ## the tests that kill processes and clusters in the middle of their work (some minutes)
+test-endurance: $(DEV) ## the tests that kill processes and clusters in the middle of their work (some minutes)
 	pytest -m endurance
 
-check: $(STAMP) ## one quick look before a commit: ruff, mypy and the tests that take no training
+check: $(DEV) ## one quick look before a commit: ruff, mypy and the tests that take no training
 	ruff check .
 	ruff format --check .
 	mypy
@@ -45,19 +47,19 @@ check: $(STAMP) ## one quick look before a commit: ruff, mypy and the tests that
 accept: $(STAMP) ## the acceptance figures on real MNIST over 3 seeds, as a table (most of an hour on 2 cores)
 	@python -m benchmarks.accept
 
-bench: $(STAMP) ## time and accuracy beside the cleanlab tutorial's recipe, in one run, as a table
+bench: $(DEV) ## time and accuracy beside the cleanlab tutorial's recipe, in one run, as a table
 	@python -m benchmarks.baseline
 
-bench-prune: $(STAMP) ## finding issues: time and memory beside cleanlab's, up to 1.28 million x 1,000 (an hour, 12 GB of disk)
+bench-prune: $(DEV) ## finding issues: time and memory beside cleanlab's, up to 1.28 million x 1,000 (an hour, 12 GB of disk)
 	@python -m benchmarks.prune
 
 bench-doors: $(STAMP) ## the flow beside dvc repro on MNIST, cold and with nothing to do (most of an hour)
 	@python -m benchmarks.doors
 
-bench-scale: $(STAMP) ## what a stage costs before it does anything, measured (docs/scale.md; some minutes)
+bench-scale: $(DEV) ## what a stage costs before it does anything, measured (docs/scale.md; some minutes)
 	@python -m benchmarks.scale
 
-bench-review: $(STAMP) ## how soon the review page is there, and decisions a minute, in a real browser (a minute)
+bench-review: $(DEV) ## how soon the review page is there, and decisions a minute, in a real browser (a minute)
 	@python -m benchmarks.review
 
 review: $(STAMP) ## the page on which a person decides about suspect labels, at http://127.0.0.1:8765
@@ -76,25 +78,37 @@ docs: $(STAMP) ## the manual as a site, in docs/_build/index.html
 	python -m pip install --quiet --no-deps --require-hashes -r docs/requirements.lock
 	python -m sphinx -W --keep-going -q -b html docs docs/_build
 
-lock: $(STAMP) ## requirements.lock anew from pyproject.toml
+coverage: $(DEV) ## the tests with the share of lines and branches that they run
+	pytest --cov --cov-report=term:skip-covered
+
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
+lock: $(DEV) ## requirements*.lock anew from pyproject.toml
 	python -m pip install --quiet $(UV)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --extra dev pyproject.toml -o requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links -c requirements.lock docs/requirements.in -o docs/requirements.lock
+	$(LOCK) --extra dask pyproject.toml -o requirements.lock
+	$(LOCK) --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(LOCK) -c requirements.lock docs/requirements.in -o docs/requirements.lock
 
 clean: ## remove .venv (data, models and DVC's cache stay)
 	rm -rf .venv
 
-$(STAMP): requirements.lock
+# $(1) lists every package with its hashes, so there is nothing to resolve. A package index that is set for pip alone
+# is one that uv does not ask: then pip does it.
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Relabel needs Python 3.11 or newer; found $$($(PYTHON) --version). Set PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	# The lock lists every package with its hashes, so there is nothing to resolve. A package index that is set
-	# for pip alone is one that uv does not ask: then pip does it.
 	{ .venv/bin/python -m pip install --quiet $(UV) && .venv/bin/python -m uv pip install --quiet \
-	  --python .venv/bin/python --compile-bytecode --no-deps --require-hashes -r requirements.lock; } \
-	  || .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	  --python .venv/bin/python --compile-bytecode --no-deps --require-hashes -r $(1); } \
+	  || .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r $(1)
 	@printf '#!/bin/sh\nexec "%s/.venv/bin/python" -P "%s/flows/relabel.py" "$$@"\n' "$(CURDIR)" "$(CURDIR)" \
 	  > .venv/bin/relabel && chmod +x .venv/bin/relabel
+endef
+
+$(STAMP): requirements.lock
+	$(call install,requirements.lock)
 	@touch $@
+
+# What developers need holds what users need.
+$(DEV): requirements.lock requirements-dev.lock
+	$(call install,requirements-dev.lock)
+	@touch $(STAMP) $@

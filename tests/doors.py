@@ -24,6 +24,33 @@ while not Path("go").exists():
     time.sleep(0.05)
 """
 
+# A model whose training never ends: it tells one epoch after the other.
+ENDLESS = '''"""A model whose training never ends."""
+
+import itertools
+import time
+
+from tasks.sections import Section
+
+TAKES = ("image",)
+USES_TORCH = False
+OBJECTIVES = ("supervised",)
+
+
+class Options(Section):
+    """It has none."""
+
+
+def restore(facts, options, arrays):
+    raise NotImplementedError
+
+
+def build(facts, options, run):
+    for epoch in itertools.count(1):
+        print(f"epoch {epoch}/1000000", flush=True)
+        time.sleep(0.05)
+'''
+
 
 class Door:
     """A workspace and its two doors."""
@@ -47,15 +74,19 @@ class Door:
 
     def flow(self, *arguments: str, status: int = 0) -> str:
         process = self.start(*arguments)
-        log, _ = process.communicate(timeout=300)
+        log, _ = process.communicate(timeout=900)
         assert process.returncode == status, log
         return log
 
     def dvc(self, *arguments: str) -> str:
         process = self.start(*arguments, command=DVC)
-        log, _ = process.communicate(timeout=300)
+        log, _ = process.communicate(timeout=900)
         assert process.returncode == 0, log
         return log
+
+    def add_endless(self) -> None:
+        """Add the model `endless`, a file that nothing else uses."""
+        (self.folder / "tasks" / "models" / "endless.py").write_text(ENDLESS)
 
     def lock(self) -> bytes:
         return (self.folder / "dvc.lock").read_bytes()
