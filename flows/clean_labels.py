@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -39,6 +39,9 @@ from flows.scheduler import run_all
 from flows.stranded import only_run
 from flows.terminal_progress import RunProgress
 from tasks.params import load_params
+
+if TYPE_CHECKING:
+    from flows.dvc_api.revisions import Revision
 
 # New data is not taken while a file of it is younger: a copy under way looks like a shorter file.
 _SETTLE_S = 10.0
@@ -197,7 +200,7 @@ def _keep(root: Path, record: Record, push: bool) -> str:
 
 
 # Only a run that compares pays for the imports of these two.
-def _open_base(root: Path, name: str | None) -> Any:
+def _open_base(root: Path, name: str | None) -> "Revision | None":
     """The version to compare with. What is the last version now is not when this run is kept."""
     if name is None:
         return None
@@ -206,7 +209,7 @@ def _open_base(root: Path, name: str | None) -> Any:
     return open_revisions(root, [name])[0]
 
 
-def _compare(base: Any, page: Page) -> str:
+def _compare(base: "Revision | None", page: Page) -> str:
     """Show what changed since `base`; a sentence on it, after a space."""
     if base is None:
         return ""

@@ -13,7 +13,7 @@ class Page:
     def __init__(self) -> None:
         self._lost = False
 
-    def show(self, publish: Callable[..., Any], **content: Any) -> Any:
+    def show(self, publish: Callable[..., Any], **content: object) -> Any:
         """Call one of `prefect.artifacts`; None where there is no server to call any more."""
         if self._lost:
             return None
@@ -30,7 +30,7 @@ class Bar:
     def __init__(self, page: Page, key: str, description: str) -> None:
         self._page = page
         self._named = {"key": key, "description": description}
-        self._id: Any = None
+        self._id: object = None
 
     def move(self, share: float) -> None:
         """Show how much is done, in [0, 1]."""

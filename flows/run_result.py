@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 UP_TO_DATE = "Everything is up to date."
 
@@ -70,6 +69,6 @@ class RunResult:
             return f"{first}{more}{waiting} Mend it and run again: what is done is kept."
         return f"{len(self.ran)} of {len(self.graph)} stages were out of date." if self.ran else UP_TO_DATE
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         """The same as plain values, for the state of the flow run."""
         return asdict(self) | {"left": self.left}

@@ -1,7 +1,6 @@
 """The decisions as a running page knows them: what reviews/decisions.csv holds, followed as it changes."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +97,7 @@ class Ledger:
                 return decision
         return None
 
-    def state(self, example_id: int) -> dict[str, Any]:
+    def state(self, example_id: int) -> dict[str, object]:
         """What the page shows of an example's decisions.
 
         `key` names the decision that stands, `problem` says why it is not applied, and `said` lists the

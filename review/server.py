@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time_ns as clock
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -90,7 +90,7 @@ class Review:
         # A server that was started anew counts from 0, and tabs are still open.
         self._started = clock()
 
-    def rows(self, page: Page) -> dict[str, Any]:
+    def rows(self, page: Page) -> dict[str, object]:
         """The rows of a page, with what was decided on each, and how far the review of these filters is."""
         with self._lock:
             problem = self._refresh()
@@ -143,7 +143,7 @@ class Review:
         }
         return chosen, np.flatnonzero(chosen & by_decision[wanted.decided])
 
-    def states(self, example_ids: list[int], wanted: Wanted) -> dict[str, Any]:
+    def states(self, example_ids: list[int], wanted: Wanted) -> dict[str, object]:
         """What was decided on some rows by now, and where in the order of review the first of them is."""
         with self._lock:
             problem = self._refresh()
@@ -157,7 +157,7 @@ class Review:
                 "states": {example_id: self.ledger.state(example_id) for example_id in example_ids},
             }
 
-    def decide(self, asked: Decide) -> dict[str, Any]:
+    def decide(self, asked: Decide) -> dict[str, object]:
         """Append a decision on each row; it is on the disk when this returns.
 
         Raises:
@@ -238,7 +238,7 @@ class Review:
             return str(error)
         return ""
 
-    def _status(self, problem: str) -> dict[str, Any]:
+    def _status(self, problem: str) -> dict[str, object]:
         version = f"{self._started}.{self.ledger.version}"
         return {"version": version, "signature": self.suspects.signature, "problem": problem}
 
@@ -283,7 +283,7 @@ def create_app(review: Review, host_names: tuple[str, ...] = ()) -> FastAPI:
         return HTMLResponse(render())
 
     @app.get("/api/facts")
-    def tell_facts() -> dict[str, Any]:
+    def tell_facts() -> dict[str, object]:
         return {
             "class_names": review.suspects.facts.class_names,
             "reviewer": review.reviewer,
@@ -300,15 +300,15 @@ def create_app(review: Review, host_names: tuple[str, ...] = ()) -> FastAPI:
         return Response(picture, media_type="image/png")
 
     @app.get("/api/rows")
-    def show_rows(page: Annotated[Page, Query()]) -> dict[str, Any]:
+    def show_rows(page: Annotated[Page, Query()]) -> dict[str, object]:
         return review.rows(page)
 
     @app.get("/api/states")
-    def show_states(shown: Annotated[Shown, Query()]) -> dict[str, Any]:
+    def show_states(shown: Annotated[Shown, Query()]) -> dict[str, object]:
         return review.states([int(text) for text in shown.ids.split(",") if text], shown)
 
     @app.post("/api/decide")
-    def decide(asked: Decide) -> dict[str, Any]:
+    def decide(asked: Decide) -> dict[str, object]:
         return review.decide(asked)
 
     app.mount("/static", StaticFiles(directory=_HERE / "static"))
@@ -368,5 +368,5 @@ def _policy(page: str) -> str:
     )
 
 
-def _number(value: Any) -> float | None:
+def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None

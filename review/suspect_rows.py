@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -66,12 +66,12 @@ class Suspects:
     facts: DatasetFacts
     signature: str
     example_id: npt.NDArray[np.int64]
-    given: npt.NDArray[Any]
-    suggested: npt.NDArray[Any]
-    suggested_prob: npt.NDArray[Any]
+    given: npt.NDArray[np.int16]
+    suggested: npt.NDArray[np.int16]
+    suggested_prob: npt.NDArray[np.float32]
     importance: npt.NDArray[np.float64]
     is_issue: npt.NDArray[np.bool_]
-    split: npt.NDArray[Any]
+    split: npt.NDArray[np.str_]
     splits: tuple[str, ...]
     order: npt.NDArray[np.intp]
 
@@ -143,7 +143,7 @@ def read_suspects(data: Path) -> Suspects:
     )
 
 
-def _read_splits(data: Path, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+def _read_splits(data: Path, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.str_]:
     """(N,) the split of each row as its owner has it."""
     path = data / "splits.parquet"
     if path.exists():
@@ -169,7 +169,7 @@ class Contents:
             self._ids, values = self._reader.column("example_id"), self._reader.column(self._kind)
             self._from_memory = lru_cache(2_000)(lambda row: content_of(self._kind, values[row]))
 
-    def show(self, ids: npt.NDArray[Any]) -> list[Content]:
+    def show(self, ids: npt.NDArray[np.int64]) -> list[Content]:
         """What a page shows of each of `ids` (M,).
 
         Raises:

@@ -17,14 +17,15 @@ from tasks.tables.joins import locate
 from tasks.tables.schemas import column_array
 
 Floats = npt.NDArray[np.float64]
+Columns = Mapping[str, npt.NDArray[Any]]
 
 
 def distances(
     base: Revision,
     other: Revision,
     ids: npt.NDArray[np.int64],
-    old: Mapping[str, npt.NDArray[Any]],
-    new: Mapping[str, npt.NDArray[Any]],
+    old: Columns,
+    new: Columns,
     notes: list[str],
 ) -> Floats:
     """Total variation between the probabilities of each row of `ids`, which ascend."""
@@ -79,9 +80,9 @@ def rows_among(
     return rows, places + low
 
 
-def probabilities_of(revision: Revision, ids: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[Any]]:
+def probabilities_of(revision: Revision, ids: npt.NDArray[np.int64]) -> dict[int, Floats]:
     """The probabilities of a few rows, by id; empty where the version has none."""
-    found: dict[int, npt.NDArray[Any]] = {}
+    found: dict[int, Floats] = {}
     ids = np.sort(ids)
     for part in (
         revision.portions(PRED_PROBS.path, PRED_PROBS, ["pred_probs"])

@@ -1,12 +1,11 @@
 """Parameters of the first edition by their names of today, so that versions of both can be compared."""
 
 from collections.abc import Mapping
-from typing import Any
 
 _OF_MODEL = ("max_lr", "muon_lr", "weight_decay", "shift", "eval_shift")
 
 
-def rename_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
+def rename_parameters(params: Mapping[str, object]) -> dict[str, object]:
     """Flat parameters (`section.name`) under today's names; those of this edition are left as they are."""
     if "train_fold.network" not in params:
         return dict(params)

@@ -2,20 +2,19 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from flows.comparison.result import Param, finite
 from flows.dvc_api.revisions import WORKSPACE, Revision
-from flows.dvc_api.stale import behind, changed_since
+from flows.dvc_api.stale import Entry, behind, changed_since
 from tasks.plugins import KINDS
 from tasks.tables.catalog import LABEL_ISSUES, TRAINING_SET
 
 
-def params_of(revision: Revision, notes: list[str]) -> dict[str, Any]:
+def params_of(revision: Revision, notes: list[str]) -> dict[str, object]:
     """The parameters that made the results, as dvc.lock has them; of stages that never ran, params.yaml's."""
     wanted = flatten(revision.yaml("params.yaml"))
-    stages: Mapping[str, Any] = revision.yaml("dvc.lock").get("stages") or {}
-    used: dict[str, Any] = {}
+    stages: Mapping[str, Entry] = revision.yaml("dvc.lock").get("stages") or {}
+    used: dict[str, object] = {}
     for name, stage in stages.items():
         found = flatten((stage.get("params") or {}).get("params.yaml") or {})
         own = {key: value for key, value in found.items() if key.split(".")[0] == name.split("@")[0]}
@@ -62,9 +61,9 @@ def _plug_in(key: str) -> str | None:
     return f"{kind}.{name}" if kind in KINDS else None
 
 
-def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(content: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Nested mappings as one, keys joined by dots; lists are values."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for key, value in content.items():
         if isinstance(value, Mapping) and value:
             found |= flatten(value, f"{prefix}{key}.")
@@ -73,7 +72,7 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def show(value: Any) -> str:
+def show(value: object) -> str:
     """A parameter's value as params.yaml would have it: a text in quotes where it were none without."""
     if not isinstance(value, str):
         found = finite(value)
@@ -87,7 +86,7 @@ def show(value: Any) -> str:
     return json.dumps(value)
 
 
-def differing(params: Mapping[str, Mapping[str, Any]]) -> Iterable[Param]:
+def differing(params: Mapping[str, Mapping[str, object]]) -> Iterable[Param]:
     """The parameters that are not the same in all versions, or missing in one."""
     for name in dict.fromkeys(name for found in params.values() for name in found):
         values = {version: found[name] for version, found in params.items() if name in found}
@@ -95,16 +94,18 @@ def differing(params: Mapping[str, Mapping[str, Any]]) -> Iterable[Param]:
             yield Param(name, values)
 
 
-def other_data(base: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+def other_data(base: Mapping[str, object], other: Mapping[str, object]) -> str | None:
     """Why the data of two versions are not the same by their parameters, if they are not."""
     old, new = (each.get("download.dataset") for each in (base, other))
     if None not in (old, new) and old != new:
         return of_other_data_sets(old, new)
-    old, new = (each.get("datasets.parquet.class_names") or [] for each in (base, other))
-    return of_other_classes(old, new) if old and new and old != new else None
+    old, new = (each.get("datasets.parquet.class_names") for each in (base, other))
+    if isinstance(old, list) and isinstance(new, list) and old and new and old != new:
+        return of_other_classes(old, new)
+    return None
 
 
-def of_other_data_sets(old: Any, new: Any) -> str:
+def of_other_data_sets(old: object, new: object) -> str:
     """Why versions of two data sets cannot be compared."""
     return f"they are of other data sets ({new} and {old})"
 

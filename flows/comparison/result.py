@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tasks.label_quality.changes import (
     ACTIONS,
@@ -29,7 +29,7 @@ class Param:
     """A parameter that differs. `values` has no entry for a version that does not know it."""
 
     name: str
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Comparison:
         return json.dumps(content, indent=1, allow_nan=False, default=str)
 
 
-def finite(value: Any) -> Any:
+def finite(value: object) -> object:
     """A parameter's value with YAML's names of the numbers that JSON has none for."""
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"

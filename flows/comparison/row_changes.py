@@ -3,12 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from flows.comparison.distances import Floats, distances, probabilities_of
+from flows.comparison.distances import Columns, Floats, distances, probabilities_of
 from flows.comparison.result import ChangedRow, Judgement, RowChanges, Truth
 from flows.comparison.version_labels import Labels, incomparable, read_labels
 from flows.dvc_api.revisions import Revision, RevisionError
@@ -170,8 +169,8 @@ def _describe(
     other: Labels,
     ids: npt.NDArray[np.int64],
     rows: npt.NDArray[np.intp],
-    old: Mapping[str, npt.NDArray[Any]],
-    new: Mapping[str, npt.NDArray[Any]],
+    old: Columns,
+    new: Columns,
     truth: npt.NDArray[np.int64],
     distance: Floats,
 ) -> list[ChangedRow]:
@@ -204,7 +203,7 @@ def _describe(
     return found
 
 
-def _judgement(columns: Mapping[str, npt.NDArray[Any]], row: int, names: Sequence[str]) -> Judgement:
+def _judgement(columns: Columns, row: int, names: Sequence[str]) -> Judgement:
     label = int(columns["label"][row]) if "label" in columns else NO_LABEL
     return Judgement(
         names[columns["given_label"][row]],

@@ -1,13 +1,11 @@
 """What a version says of each row: its labels, issues and actions."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from flows.comparison.distances import rows_among
+from flows.comparison.distances import Columns, rows_among
 from flows.comparison.parameters import of_other_classes, of_other_data_sets
 from flows.dvc_api.revisions import Revision
 from tasks.label_quality.changes import (
@@ -29,9 +27,9 @@ class Labels:
     revision: Revision
     facts: DatasetFacts
     ids: npt.NDArray[np.int64]
-    columns: Mapping[str, npt.NDArray[Any]]
+    columns: Columns
 
-    def of(self, places: npt.NDArray[np.intp]) -> dict[str, npt.NDArray[Any]]:
+    def of(self, places: npt.NDArray[np.intp]) -> Columns:
         """The columns of these rows."""
         return {name: values[places] for name, values in self.columns.items()}
 
@@ -66,9 +64,7 @@ def read_labels(revision: Revision, notes: list[str]) -> Labels | None:
     return Labels(revision, read_facts(table, f"{revision.name}: {LABEL_ISSUES.path}"), ids, columns)
 
 
-def _read_actions(
-    revision: Revision, ids: npt.NDArray[np.int64], is_issue: npt.NDArray[np.bool_]
-) -> dict[str, npt.NDArray[Any]]:
+def _read_actions(revision: Revision, ids: npt.NDArray[np.int64], is_issue: npt.NDArray[np.bool_]) -> Columns:
     """What became of each row: `action`, an index in `ACTIONS`, and `label`, `NO_LABEL` where dropped."""
     table = revision.table(TRAINING_SET.path, TRAINING_SET, ["label"], optional=["action"])
     of_table, places = rows_among(ids, column_array(table, "example_id"))

@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from flows import FlowError
-from flows.dvc_api.repository import open_repository, pipeline_stages, stage_name, stage_names, while_locked
+from flows.dvc_api.repository import (
+    Repository,
+    Stage,
+    open_repository,
+    pipeline_stages,
+    stage_name,
+    stage_names,
+    while_locked,
+)
 
 
 def stage_graph(root: Path, until: str | None = None) -> dict[str, tuple[str, ...]]:
@@ -39,11 +47,11 @@ def plan(root: Path, until: str | None = None) -> tuple[dict[str, tuple[str, ...
         return {stage_name(stage): upstream for stage, upstream in graph.items()}, fresh
 
 
-def _graph(repo: Any, until: str | None) -> dict[Any, tuple[str, ...]]:
+def _graph(repo: Repository, until: str | None) -> dict[Stage, tuple[str, ...]]:
     """By DVC's stage objects. Inputs that a person put under DVC are stages too, named after their file."""
     from dvc.repo.reproduce import get_active_graph, plan_repro
 
-    def read() -> tuple[Any, list[Any]]:
+    def read() -> tuple[Any, list[Stage]]:
         # `dvc repro` starts from the stages in the order of dvc.yaml.
         return get_active_graph(repo.index.graph), pipeline_stages(repo)
 
@@ -78,6 +86,6 @@ def is_fresh(root: Path, name: str) -> bool:
         return bool(stages) and not any(_changed(repo, stage) for stage in stages)
 
 
-def _changed(repo: Any, stage: Any) -> bool:
+def _changed(repo: Repository, stage: Stage) -> bool:
     # If somebody is at work on its files, it is not known to be fresh; the run waits its turn.
     return while_locked(repo, lambda: bool(stage.changed()), lambda: True)

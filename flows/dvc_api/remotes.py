@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from flows import FlowError
 from flows.dvc_api.repository import open_repository
@@ -54,7 +53,7 @@ def pull(root: Path) -> None:
     )
 
 
-def remote_settings(root: Path) -> dict[str, dict[str, Any]]:
+def remote_settings(root: Path) -> dict[str, dict[str, object]]:
     """DVC's settings of its cache and of its default remote, as its configuration files have them today."""
     with open_repository(root) as repo:
         name = repo.config["core"].get("remote")

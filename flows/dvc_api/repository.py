@@ -4,16 +4,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from flows import FlowError
 
 Answer = TypeVar("Answer")
+# DVC publishes no types.
+Repository: TypeAlias = Any
+Stage: TypeAlias = Any
 WAITS_S = (1, 2, 5, 10, 30)
 
 
 @contextmanager
-def open_repository(root: Path) -> Iterator[Any]:
+def open_repository(root: Path) -> Iterator[Repository]:
     """The DVC repository at `root`; what DVC cannot read is one sentence.
 
     Raises:
@@ -31,22 +34,22 @@ def open_repository(root: Path) -> Iterator[Any]:
         raise FlowError(f"DVC in {root}: {' '.join(str(error).split())}") from error
 
 
-def pipeline_stages(repo: Any) -> list[Any]:
+def pipeline_stages(repo: Repository) -> list[Stage]:
     """The stages of the root's dvc.yaml, in its order."""
     return list(repo.stage.collect(str(Path(repo.root_dir) / "dvc.yaml")))
 
 
-def stage_name(stage: Any) -> str:
+def stage_name(stage: Stage) -> str:
     """As `dvc repro` takes it at the root; DVC's own `addressing` is relative to the current folder."""
     return str(getattr(stage, "name", None) or stage.path_in_repo)
 
 
-def stage_names(stages: Iterable[Any]) -> list[str]:
+def stage_names(stages: Iterable[Stage]) -> list[str]:
     """The names of several stages, in their order."""
     return [stage_name(stage) for stage in stages]
 
 
-def while_locked(repo: Any, ask: Callable[[], Answer], otherwise: Callable[[], Answer]) -> Answer:
+def while_locked(repo: Repository, ask: Callable[[], Answer], otherwise: Callable[[], Answer]) -> Answer:
     """Ask DVC while nobody writes: it rewrites dvc.lock in place, and half of it does not load."""
     from dvc.lock import LockError
 

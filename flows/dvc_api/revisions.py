@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,7 +52,7 @@ class Revision:
     root: Path
     commit: str | None
     is_experiment: bool
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Mapping[str, object]]
 
     @property
     def title(self) -> str:
@@ -198,7 +199,7 @@ class Revision:
 
         # DVC takes the remote's settings from the work tree, but whether there is one from the revision.
         config = None if self.commit is None else {key: dict(value) for key, value in self.settings.items()}
-        options: dict[str, Any] = {"config": config}
+        options: dict[str, object] = {"config": config}
         if self._prefix:
             options = {"subrepos": True, "repo_factory": partial(Repo, config=config)}
         return self._ask(lambda: DVCFileSystem(str(self.root), rev=self.commit, **options))
@@ -319,7 +320,7 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _md5(file: Any) -> str:
+def _md5(file: BufferedIOBase) -> str:
     return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 

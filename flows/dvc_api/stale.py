@@ -4,14 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from flows.dvc_api.revisions import Revision
 
 _SHOWN = 3
 _TEMPLATE = re.compile(r"\$\{[^}]*\}")
 _NEW = "any-new-file"
-Entry = Mapping[str, Any]
+Entry: TypeAlias = Mapping[str, Any]
 
 
 def behind(stages: Mapping[str, Entry]) -> list[str]:
@@ -28,8 +28,8 @@ def changed_since(revision: Revision, stages: Mapping[str, Entry]) -> Iterator[s
     A sentence for all stages of which the same was changed.
     """
     made = [out["path"] for stage in stages.values() for out in _entries(stage, "outs")]
-    defined: Mapping[str, Any] = revision.yaml("dvc.yaml").get("stages") or {}
-    now: dict[tuple[Any, ...], str | None] = {}
+    defined: Mapping[str, Entry] = revision.yaml("dvc.yaml").get("stages") or {}
+    now: dict[tuple[object, ...], str | None] = {}
     found: dict[tuple[str, ...], list[str]] = {}
     for name, stage in stages.items():
         definition = defined.get(name.split("@")[0])
@@ -97,7 +97,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, _TEMPLATE.split(text))), re.DOTALL)
 
 
-def _lines(command: Any) -> str:
+def _lines(command: object) -> str:
     return "\n".join(map(str, command)) if isinstance(command, list) else str(command or "")
 
 

@@ -12,6 +12,7 @@ import socket
 import tempfile
 import threading
 import time
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class Engine:
                 if status is not None:
                     connection.sendall(bytes([status]))
 
-    def _run(self, request: Request, connection: socket.socket, stream: Any) -> int | None:
+    def _run(self, request: Request, connection: socket.socket, stream: RawIOBase) -> int | None:
         """The exit status of the stage, or None if the caller is gone."""
         stage = request.environment.get("DVC_STAGE", request.arguments[0]).replace(os.sep, "_")
         failure = ""
@@ -138,7 +139,7 @@ class Engine:
         raise AssertionError("unreachable")
 
     def _attempt(
-        self, attempt: str, stage: str, request: Request, connection: socket.socket, stream: Any
+        self, attempt: str, stage: str, request: Request, connection: socket.socket, stream: RawIOBase
     ) -> int | str | None:
         """Exit status, a sentence why no worker can run it, or None if the caller is gone.
 
@@ -216,7 +217,7 @@ def _is_closed(connection: socket.socket) -> bool:
         return bool(ready.select(0))  # a caller sends nothing more
 
 
-def _write(stream: Any, content: bytes) -> int:
+def _write(stream: RawIOBase, content: bytes) -> int:
     with contextlib.suppress(BrokenPipeError):
         stream.write(content)
     return len(content)

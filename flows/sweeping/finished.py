@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ class Run:
     """A finished point of a sweep: its grid values, its seed and its metrics by `Column.metric`."""
 
     experiment: str
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     seed: int | None
     metrics: Mapping[str, float]
 
@@ -67,7 +66,7 @@ class Cell:
 class Row:
     """A grid point: its values, how many runs it has, and a cell for each column that any run knows."""
 
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     n_runs: int
     cells: Mapping[str, Cell]
 
@@ -105,7 +104,7 @@ def read_metrics(columns: Sequence[Column], texts: Mapping[str, str]) -> dict[st
     """The numbers that `texts`, the metrics files as JSON text by name, have for the columns."""
     found = {}
     for column in columns:
-        value: Any = json.loads(texts.get(column.file, "{}"))
+        value: object = json.loads(texts.get(column.file, "{}"))
         for part in column.key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         if isinstance(value, int | float) and math.isfinite(value):

@@ -41,7 +41,7 @@ class Point:
 
     name: str
     experiment: str
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     seed: int | None
     overrides: tuple[str, ...]
     stages: Mapping[str, PlannedStage]
@@ -130,7 +130,7 @@ def task_graph(points: Sequence[Point]) -> dict[str, tuple[str, ...]]:
 
 
 def _point(
-    values: Mapping[str, Any],
+    values: Mapping[str, object],
     seed: int | None,
     overrides: tuple[str, ...],
     stages: Mapping[str, PlannedStage],

@@ -39,7 +39,7 @@ def save_plot(path: Path, rows: Sequence[Row], columns: Sequence[Column]) -> Non
 
     def where(row: Row) -> float:
         value = row.values[across]
-        return float(value) if numeric else ticks.index(show(value))
+        return float(str(value)) if numeric else ticks.index(show(value))
 
     width = max(map(len, groups.values()))
     figure = Figure(figsize=(1 + 3.6 * width, 0.8 + 2.8 * len(groups)), layout="constrained")

@@ -5,7 +5,6 @@ import io
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from rich.table import Table
 
@@ -19,7 +18,7 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     return {name: last if lasts.count(last) == 1 else name for name, last in zip(names, lasts, strict=True)}
 
 
-def show(value: Any) -> str:
+def show(value: object) -> str:
     """A parameter's value as params.yaml would have it."""
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -64,7 +63,7 @@ def markdown_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
 
 def table_csv(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """A line per grid point, with mean, sd (empty for one run) and n of each metric, as they are."""
-    lines: list[list[Any]] = []
+    lines: list[list[object]] = []
     for row in rows:
         line = [*(show(value) for value in row.values.values()), row.n_runs]
         for column in columns:
@@ -77,7 +76,7 @@ def table_csv(rows: Sequence[Row], columns: Sequence[Column]) -> str:
 
 def runs_csv(runs: Sequence[Run], columns: Sequence[Column]) -> str:
     """A line per run: experiment, grid values, seed and metrics."""
-    lines: list[list[Any]] = [
+    lines: list[list[object]] = [
         [run.experiment, *(show(value) for value in run.values.values()), run.seed]
         + [run.metrics.get(column.metric) for column in columns]
         for run in runs
@@ -106,7 +105,7 @@ def _texts(cell: Cell | None, column: Column) -> tuple[str, str]:
     return (f"{cell.mean:,.0f}" if abs(cell.mean) >= 1000 else f"{cell.mean:.4g}"), spread
 
 
-def _csv(heading: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+def _csv(heading: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heading)
