@@ -9,6 +9,7 @@ saying what was expected, what was found and what to do.
     ├── DatasetError         the source data: no source reachable, altered content, unusable rows
     ├── TrainingError        training cannot go on: loss not finite, class or row missing
     ├── RepairError          no label may be changed, and the run is to fail then
+    ├── StorageError         a file cannot be written: no room, no permission, a read-only file system
     ├── WorkspaceError       a folder of its own for a data set cannot be made there
     ├── ExplainError         explain: no such row, or nothing is known of it yet
     ├── DamagedLockError     DVC's list of locks is damaged, and a DVC is at work
@@ -42,6 +43,10 @@ class TrainingError(RelabelError):
 
 class RepairError(RelabelError):
     """No label may be changed on the evidence there is, and `pseudo_label.on_weak_model` is `stop`."""
+
+
+class StorageError(RelabelError):
+    """A file cannot be written."""
 
 
 class WorkspaceError(RelabelError):

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError, model_validator
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from tasks import ParamsError, plugins
 from tasks.sections import Fraction, Section, Seed
+from tasks.small_files import parse_yaml, read_small
 
 SourceName = Literal["local", "mirrors", "openml", "wheel"]
 NoiseKind = Literal["none", "uniform", "symmetric", "pair", "matrix", "instance", "doubt", "file"]
@@ -288,6 +290,11 @@ _RENAMED = {
     },
 }
 
+# Whatever a value holds, what is said of it is a line.
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+_MOST_FAULTS, _LONGEST_FAULT = 20, 400
+
 
 def load_params(path: Path) -> Params:
     """Read and check a `params.yaml`.
@@ -297,11 +304,13 @@ def load_params(path: Path) -> Params:
             message names every fault with its path in the file.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_small(path).decode("utf-8-sig")
     except FileNotFoundError as error:
         raise ParamsError(f"{path}: expected the parameters here, found no file.") from error
     except UnicodeDecodeError as error:
-        raise ParamsError(f"{path}: expected YAML, found text that does not parse: {error}") from error
+        raise ParamsError(
+            f"{path}: expected YAML, found text that does not parse: it is not UTF-8 ({error.reason})."
+        ) from error
     except OSError as error:
         raise ParamsError(f"{path}: expected a readable file ({error}).") from error
     return parse_params(text, path)
@@ -314,14 +323,19 @@ def parse_params(text: str, where: Path) -> Params:
         ParamsError: see `load_params`.
     """
     try:
-        content = YAML(typ="safe").load(text)
-    except (YAMLError, ValueError) as error:  # ValueError: a date that is none
-        raise ParamsError(f"{where}: expected YAML, found text that does not parse: {error}") from error
+        content = parse_yaml(text)
+    except (YAMLError, ValueError) as error:  # ValueError: too deep, a date that is none
+        raise ParamsError(f"{where}: expected YAML, found text that does not parse: {_cut(error)}") from error
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        faults = [f"  {fault}" for fault in _describe(error)]
+        faults = [f"  {_cut(fault)}" for fault in islice(_describe(error), _MOST_FAULTS)]
         raise ParamsError(f"{where}: mend these values:\n" + "\n".join(faults)) from error
+
+
+def _cut(said: object) -> str:
+    text = str(said)
+    return text if len(text) <= _LONGEST_FAULT else f"{text[:_LONGEST_FAULT]}…"
 
 
 def _describe(error: ValidationError, *path: Any) -> Iterator[str]:
@@ -335,5 +349,5 @@ def _describe(error: ValidationError, *path: Any) -> Iterator[str]:
             yield f"{name}: is now {_RENAMED[name]}; move the value there"
         else:
             shown = fault["loc"] and fault["type"] not in ("value_error", "missing")
-            found = f" (found {fault['input']!r})" if shown else ""
+            found = f" (found {_SHORT.repr(fault['input'])})" if shown else ""
             yield f"{name}: {fault['msg'].removeprefix('Value error, ')}{found}"

@@ -1,7 +1,6 @@
 """Stage `report`: the proof of the repair, as one self-contained page, as plots, and on the terminal."""
 
-import csv
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from tasks import ArtifactError
 from tasks.label_quality.confusions import count_confusions, most_and_least_important, worst_confused
 from tasks.label_quality.metrics import PredictionCounts
 from tasks.label_quality.review_budget import Budget, review_budgets, round_sizes
@@ -29,6 +28,16 @@ from tasks.reporting.figures import (
     score_histogram,
 )
 from tasks.reporting.matrices import MOST_CLASSES, heat_maps, issue_pairs, read_entries, worst_classes
+from tasks.reporting.measured import (
+    CrossValidation,
+    Detection,
+    Health,
+    Repair,
+    SelfTests,
+    not_a_plot,
+    read_metrics,
+    read_plot,
+)
 from tasks.reporting.provenance import fingerprints, package_versions, parameters
 from tasks.reporting.repeats import find_repeats
 from tasks.reporting.suspects import Split, confident_suspects, issues_by_split, of_each_pair, suspects
@@ -62,6 +71,13 @@ _MEASURED = ("test", "valid", HELD_OUT)
 _DETECTION = {"precision": "precision", "recall": "recall", "f1": "F1"}
 # Bins of confidence of the reliability diagram.
 _BINS = 15
+_METRICS: dict[str, type[BaseModel]] = {
+    "cross_validation": CrossValidation,
+    "label_issues": Detection,
+    "health": Health,
+    "training_set": Repair,
+    "self_tests": SelfTests,
+}
 _CURVES = ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy")
 _INPUTS = (
     "data/given_labels.parquet",
@@ -94,11 +110,10 @@ def report(params: Params, workspace: Path) -> None:
     )
     split_rows = read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS)
     metrics = {
-        name: _read_json(workspace / "metrics" / f"{name}.json")
-        for name in ("cross_validation", "label_issues", "health", "training_set", "self_tests")
+        name: read_metrics(workspace / "metrics" / f"{name}.json", form) for name, form in _METRICS.items()
     }
     detection, health, repair = metrics["label_issues"], metrics["health"], metrics["training_set"]
-    filters = _read_csv(plots / "filters.csv")
+    filters = read_plot(plots / "filters.csv", ["filter"], ["n_issues"])
     measured = {str(name): measure(workspace, name, given) for name in params.retrain.label_sets}
     runs = {name: found.metrics for name, found in measured.items()}
     write_runs(workspace, measured)
@@ -461,10 +476,13 @@ def reliability_charts(folder: Path) -> dict[str, Chart]:
     charts = {}
     for name in ("out_of_fold", "test"):
         bins: dict[str, dict[str, list[float]]] = {}
-        for row in _read_csv(folder / f"{name}.csv"):
+        path = folder / f"{name}.csv"
+        for row in read_plot(path, ["labels"], ["confidence", "accuracy"]):
+            if row["labels"] not in get_args(LabelSetName):
+                raise not_a_plot(path, f"labels called {row['labels']}")
             columns = bins.setdefault(row["labels"], {"confidence": [], "accuracy": []})
             for column, values in columns.items():
-                values.append(float(row[column]))
+                values.append(row[column])
         if bins or name == "out_of_fold":
             charts[name] = reliability_chart(bins)
     return charts
@@ -599,27 +617,9 @@ def _read_curves(folder: Path) -> dict[str, list[float]]:
     for name in _CURVES:
         path = folder / "plots" / "metrics" / f"{name}.tsv"
         if path.exists():
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file, delimiter="\t"))
-            curves[name] = [float(row[name.rsplit("/", 1)[-1]]) for row in rows]
+            measure = name.rsplit("/", 1)[-1]
+            rows = read_plot(path, [], ["step"])
+            if any(measure not in row for row in rows):
+                raise not_a_plot(path, f"no column {measure}")
+            curves[name] = [math.nan if row[measure] is None else row[measure] for row in rows]
     return curves
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{path}: expected the metrics of an earlier stage ({error}). Rebuild them with `dvc repro`."
-        ) from error
-    return content
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise ArtifactError(
-            f"{path}: expected the plot of an earlier stage ({error}). Rebuild it with `dvc repro`."
-        ) from error

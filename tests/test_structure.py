@@ -33,6 +33,8 @@ NO_STAGES = RUNNERS | {
     "reading",
     "repair",
     "sections",
+    "small_files",
+    "storage",
     "students",
     "wheels",
     "workspace",

@@ -18,11 +18,15 @@ from pathlib import Path
 from typing import Literal
 
 from tasks import ArtifactError
+from tasks.own_files.names import shown
+from tasks.small_files import open_regular
 
 PATH = Path("reviews", "decisions.csv")
 DECISIONS = ("keep", "accept", "choose", "drop", "unsure", "undo")
 # Those that say which label is right, other than the given one.
 RELABELLING = ("accept", "choose")
+# Of a broken line, in a message.
+_LONGEST = 200
 # So often lines are appended anew because the file was replaced meanwhile.
 _ATTEMPTS = 10
 
@@ -114,7 +118,7 @@ def read_whole(path: Path) -> bytes:
         ArtifactError: it is not readable.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             # A writer in another process has its lines in whole, or not at all.
             fcntl.flock(file, fcntl.LOCK_SH)
             return file.read()
@@ -309,7 +313,8 @@ def _field(value: str | int) -> str:
 
 
 def _broken(path: Path, line: int, expected: str, found: str) -> ArtifactError:
+    found = shown(found, _LONGEST) if found else "nothing"
     return ArtifactError(
-        f"{path}, line {line}: expected {expected}, found {found or 'nothing'}. Mend or remove this line; "
+        f"{path}, line {line}: expected {expected}, found {found}. Mend or remove this line; "
         "nothing was changed."
     )

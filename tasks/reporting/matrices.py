@@ -1,6 +1,5 @@
 """Matrices by pair of classes, and the classes that a page has room for."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks import ArtifactError
+from tasks.reporting.measured import not_a_plot, read_plot
 
 Matrix = npt.NDArray[Any]
 
@@ -21,20 +20,21 @@ def read_entries(path: Path, class_names: Sequence[str]) -> dict[str, Matrix]:
     """The matrices of a plots file by name, each (K, K) [given, true]; entries that it leaves out are 0.
 
     Raises:
-        ArtifactError: there is no such file.
+        ArtifactError: it is missing, not readable, or of other classes.
     """
-    if not path.exists():
-        raise ArtifactError(f"{path}: this file of stage `prune` is missing. Rebuild it with `dvc repro`.")
     index = {name: k for k, name in enumerate(class_names)}
-    matrices: dict[str, Matrix] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        for name in (reader.fieldnames or ())[2:]:
-            matrices[name] = np.zeros((len(index), len(index)))
-        for row in reader:
-            given, true = index[row["given"]], index[row["true"]]
-            for name, matrix in matrices.items():
-                matrix[given, true] = float(row[name])
+    rows = read_plot(path, ["given", "true"], ["confident_joint"])
+    if not rows:
+        raise not_a_plot(path, "no line")
+    names = [name for name in rows[0] if name not in ("given", "true")]
+    matrices = {name: np.zeros((len(index), len(index))) for name in names}
+    for row in rows:
+        if unknown := {row["given"], row["true"]} - index.keys():
+            raise not_a_plot(path, f"a class called {min(unknown)!r}")
+        for name, matrix in matrices.items():
+            if row[name] is None:
+                raise not_a_plot(path, f"no number in column {name}")
+            matrix[index[row["given"]], index[row["true"]]] = row[name]
     return matrices
 
 

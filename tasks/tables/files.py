@@ -13,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from tasks.storage import refusal
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -20,24 +22,35 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     A writer that was killed leaves a `.NAME.*.tmp` behind (ignored by DVC and git); the next writer of
     the same file removes it. An orphan still writing then fails at its rename, so the newest writer wins.
+
+    Raises:
+        StorageError: there is no room or no permission; `path` is as it was.
     """
+    try:
+        temporary = _temporary(path)
+        try:
+            yield temporary
+            # mkstemp makes files private to their owner; artifacts follow the umask like any other file.
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise refusal(error, path) or error from error
+
+
+def _temporary(path: Path) -> Path:
+    """A new file beside `path`; what killed writers of the same file left is gone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         leftover.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes files private to their owner; artifacts follow the umask like any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return Path(name)
 
 
 @contextmanager
