@@ -162,6 +162,27 @@ def leave_as_given(labels: npt.NDArray[np.int64], is_issue: npt.NDArray[np.bool_
     )
 
 
+_OTHERWISE = {"drop": DROPPED, "keep": "kept", "soft": "softened", "unlabeled": UNLABELED}
+
+
+def relabel_issues(evidence: Evidence, is_sure: npt.NDArray[np.bool_]) -> Repair:
+    """Issues whose suggestion is sure (N,) are relabelled; the others are as `evidence.otherwise` says."""
+    relabelled = evidence.is_issue & is_sure
+    rest = evidence.is_issue & ~relabelled
+    softened = rest & (evidence.otherwise == "soft")
+    left_out = rest & (evidence.otherwise in ("drop", "unlabeled"))
+    soft_rows = np.flatnonzero(softened)
+    is_pseudo = relabelled | softened
+    return Repair(
+        label=np.where(is_pseudo, evidence.suggested, evidence.labels),
+        weight=np.where(left_out, 0, 1).astype(np.float32),
+        action=np.select([relabelled, rest], ["relabelled", _OTHERWISE[evidence.otherwise]], TRUSTED),
+        source=np.where(is_pseudo, "pseudo", "given"),
+        soft_rows=soft_rows,
+        soft_label=evidence.soft_labels(soft_rows),
+    )
+
+
 def label_unlabeled(
     unlabeled: Unlabeled,
     n_classes: int,

@@ -1,6 +1,7 @@
 """Rows without a label, through the pipeline: hidden, predicted, taken where sure, learned from, measured."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from small_runs import run_pipeline, write_params
 
+from tasks.params import load_params
+from tasks.pseudo_label import pseudo_label
 from tasks.tables.catalog import EXAMPLES, TEST_PROBS, TRAINING_SET, UNLABELED_PROBS
 from tasks.tables.io import read_table
 from tasks.tables.schemas import column_array
@@ -66,6 +69,22 @@ def test_the_retrained_model_predicts_the_rows_without_a_label(run: Path) -> Non
     is_predicted = np.isin(column_array(examples, "example_id"), column_array(found, "example_id"))
     assert set(split[is_predicted]) == {"test", "unlabeled"}
     assert (is_predicted == (split != "train")).all()
+
+
+def test_propagation_trains_a_student_and_labels_more_rows_than_the_model_is_sure_of(
+    run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "copy")
+    before = json.loads((folder / "metrics" / "training_set.json").read_text())["unlabeled"]
+    settings = {"pseudo_label__method": "propagation", "pseudo_label__rounds": 1}
+    write_params(folder, train_fold__model="logistic", **settings)
+    pseudo_label(load_params(folder / "params.yaml"), folder)
+    found = json.loads((folder / "metrics" / "training_set.json").read_text())["unlabeled"]
+    first, second = found["rounds"]
+    assert first["label_accuracy"] == before["label_accuracy"]["of_all"]
+    assert second["out_of_fold_accuracy"] > first["out_of_fold_accuracy"]
+    assert found["n_joined"] > before["n_joined"]
+    assert found["label_accuracy"]["of_joined"] > found["label_accuracy"]["of_all"]
 
 
 def test_the_report_counts_the_rows_that_joined(run: Path) -> None:

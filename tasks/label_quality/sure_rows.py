@@ -30,19 +30,28 @@ def choose_sure(
     sureness: npt.NDArray[Any],
     least: float,
     limits: npt.NDArray[np.int64],
+    most: int,
 ) -> npt.NDArray[np.bool_]:
-    """(U,) the rows that are at least so sure; where a class has more than its limit, its surest ones.
+    """(U,) the rows that are at least so sure; where a class, or all, have more than their limit, the surest.
 
     Args:
         labels: (U,) the class that each row would be given.
         sureness: (U,); of equally sure rows the first come first.
         least: the least sureness that suffices.
         limits: (K,) the most rows of each class.
+        most: the most rows of all classes.
     """
-    order = np.lexsort((np.arange(len(labels)), -sureness, labels))
-    counts = np.bincount(labels, minlength=len(limits))
+    sure = sureness >= least
+    sure[sure] = _place_by_sureness(labels[sure], sureness[sure]) < limits[labels[sure]]
+    sure[sure] = _place_by_sureness(np.zeros_like(labels[sure]), sureness[sure]) < most
+    return sure
+
+
+def _place_by_sureness(labels: npt.NDArray[np.int64], sureness: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """(U,) how many rows of its class are surer than each, or as sure and before it."""
+    order = np.lexsort((-sureness, labels))
+    counts = np.bincount(labels)
     starts = np.cumsum(counts) - counts
     place = np.empty(len(labels), dtype=np.int64)
     place[order] = np.arange(len(labels)) - starts[labels[order]]
-    found: npt.NDArray[np.bool_] = (sureness >= least) & (place < limits[labels])
-    return found
+    return place

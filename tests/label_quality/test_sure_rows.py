@@ -10,15 +10,18 @@ from tasks.label_quality.sure_rows import choose_sure, expected_counts
     st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.2, 0.5, 0.8, 0.9, 1.0])), max_size=40),
     st.lists(st.integers(0, 8), min_size=4, max_size=4),
     st.floats(0, 1),
+    st.integers(0, 50),
 )
-def test_of_each_class_the_surest_join_up_to_its_limit(rows, limits, least):
+def test_of_each_class_the_surest_join_up_to_its_limit(rows, limits, least, most):
     labels = np.array([label for label, _ in rows], dtype=np.int64)
     sureness = np.array([sure for _, sure in rows])
-    found = choose_sure(labels, sureness, least, np.array(limits))
+    found = choose_sure(labels, sureness, least, np.array(limits), most)
+    of_classes = []
     for label in range(4):
         of_class = [row for row in range(len(rows)) if labels[row] == label and sureness[row] >= least]
-        wanted = sorted(of_class, key=lambda row: (-sureness[row], row))[: limits[label]]
-        assert np.flatnonzero(found & (labels == label)).tolist() == sorted(wanted)
+        of_classes += sorted(of_class, key=lambda row: (-sureness[row], row))[: limits[label]]
+    wanted = sorted(of_classes, key=lambda row: (-sureness[row], row))[:most]
+    assert np.flatnonzero(found).tolist() == sorted(wanted)
 
 
 @pytest.mark.parametrize(

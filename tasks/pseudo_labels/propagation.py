@@ -1,0 +1,110 @@
+"""Labels flow along a graph of similar rows: to rows without a label, and to label issues.
+
+Iscen et al., "Label Propagation for Deep Semi-Supervised Learning", CVPR 2019. Rows are alike where a student
+that learned from the trusted rows embeds them alike; a model of frozen features embeds them by these.
+"""
+
+from dataclasses import replace
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from tasks import RepairError
+from tasks.label_quality.propagation import (
+    UNLABELED,
+    certainty,
+    class_balance,
+    propagate,
+    similarity_graph,
+)
+from tasks.label_quality.sure_rows import choose_sure, expected_counts
+from tasks.neighbours import nearest
+from tasks.repair import Evidence, Repair, Train, label_unlabeled, leave_as_given, relabel_issues
+from tasks.sections import Fraction, Section
+
+_REACHED = 1e-9
+
+
+class Options(Section):
+    """`k` neighbours make the graph, `gamma` is the exponent of their cosine, `alpha` how far labels flow.
+
+    Rows without a label join that are at least `min_certainty` certain (1 less the normalised entropy); their
+    weight is their certainty, balanced by class. At most the share `share` of them joins; with
+    `class_balance`, no class gets more of them than its share among the labelled rows lets expect.
+    """
+
+    k: Annotated[int, Field(ge=1, le=1000)] = 50
+    gamma: Annotated[float, Field(gt=0, le=20)] = 3.0
+    alpha: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    min_certainty: Fraction = 0.0
+    share: Fraction = 1.0
+    class_balance: bool = True
+
+
+def repair(evidence: Evidence, options: Options, train: Train | None, rng: np.random.Generator) -> Repair:  # noqa: ARG001
+    """Propagate the labels of rows that are no issue.
+
+    An issue takes the propagated class where it is at least `evidence.min_confidence` probable, and is the
+    class that the model suggests: two kinds of evidence. All others are treated as `evidence.otherwise` says.
+
+    Raises:
+        RepairError: there is nothing to train on, or there are fewer rows than neighbours.
+    """
+    if train is None:
+        raise RepairError(
+            "pseudo_label.method: propagation needs embeddings of a student, and beside probabilities of "
+            "your own there are no rows to train one on. Choose the method threshold."
+        )
+    rows = evidence.unlabeled
+    ids = evidence.ids if rows is None else np.concatenate([evidence.ids, rows.ids])
+    if len(ids) <= options.k:
+        raise RepairError(
+            f"pseudo_labels.propagation.k: expected fewer neighbours than the {len(ids)} rows, found "
+            f"{options.k}. Lower it to {max(len(ids) - 1, 1)} or less."
+        )
+    n_labelled = len(evidence.ids)
+    seeds = np.full(len(ids), UNLABELED)
+    seeds[:n_labelled] = np.where(evidence.is_issue, UNLABELED, evidence.labels)
+    gives = seeds != UNLABELED
+    if not gives.any():
+        return leave_as_given(evidence.labels, evidence.is_issue, evidence.n_classes)
+    embedding = train(ids[gives], seeds[gives], ids).embedding
+    probs = flow(embedding, seeds, evidence.n_classes, options)
+    reached = probs[:n_labelled]
+    agrees = reached.argmax(axis=1) == evidence.suggested
+    made = relabel_issues(evidence, agrees & (reached.max(axis=1) >= evidence.min_confidence))
+    if rows is None:
+        return made
+    labels, sure = probs[n_labelled:].argmax(axis=1), certainty(probs[n_labelled:])
+    limits = np.full(evidence.n_classes, len(labels))
+    if options.class_balance:
+        limits = expected_counts(evidence.labels, len(labels), evidence.n_classes, options.share)
+    # A row that nothing reaches is not certain at all.
+    least = max(options.min_certainty, _REACHED)
+    chosen = choose_sure(labels, sure, least, limits, int(len(labels) * options.share))
+    weight = np.ones(len(labels))
+    weight[chosen] = sure[chosen] / sure.max()
+    weight[chosen] *= class_balance(labels[chosen], evidence.n_classes)
+    return replace(
+        made, unlabeled=label_unlabeled(rows, evidence.n_classes, chosen, label=labels, weight=weight)
+    )
+
+
+def flow(
+    embedding: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], n_classes: int, options: Options
+) -> npt.NDArray[np.float64]:
+    """(N, K) what flows from rows that give a label to all N rows of an embedding (N, D).
+
+    Rows of zeros, which have no direction, are in no one's neighbourhood, and nothing reaches them.
+    """
+    probs = np.full((len(labels), n_classes), 1 / n_classes)
+    there = np.flatnonzero(embedding.any(axis=1))
+    k = min(options.k, len(there) - 1)
+    if k < 1 or (labels[there] == UNLABELED).all():
+        return probs
+    found = nearest(embedding[there], k, metric="cosine")
+    graph = similarity_graph(found.index, 1 - found.distance, options.gamma)
+    probs[there] = propagate(graph, labels[there], n_classes, options.alpha)
+    return probs
