@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks import DatasetError, ParamsError
-from tasks.params import LabelSetName, Params
+from tasks.params import LabelSetName, Params, uses_unlabeled
 from tasks.tables.catalog import (
     EXAMPLES,
     GIVEN_LABELS,
@@ -60,6 +60,8 @@ def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
         ids, targets = read_given(workspace, labels)
         unlabeled_ids = read_unlabeled(workspace)
     unlabeled = content.take(locate(all_ids, unlabeled_ids, EXAMPLES.path)) if len(unlabeled_ids) else None
+    if uses_unlabeled(section.objective) and unlabeled is None:
+        print(f"retrain@{labels}: every row has a label, so {section.objective} learns from these alone")
     rows = Rows(content.take(locate(all_ids, ids, EXAMPLES.path)), *targets)
     test_ids, test_split, curve = read_test(workspace)
     test = content.take(locate(all_ids, test_ids, EXAMPLES.path))

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks import ParamsError
-from tasks.params import Params
+from tasks import DatasetError, ParamsError
+from tasks.params import Params, uses_unlabeled
 from tasks.tables.catalog import (
     FOLD_PRED_PROBS,
     FOLD_UNLABELED_PROBS,
@@ -40,6 +40,7 @@ def train_fold(params: Params, workspace: Path, fold: int) -> float:
 
     Raises:
         ParamsError: there is no such fold.
+        DatasetError: the objective learns from rows without a label, and there are none.
         TrainingError: the model cannot learn from these rows, or the loss is not finite.
     """
     section = params.train_fold
@@ -52,6 +53,12 @@ def train_fold(params: Params, workspace: Path, fold: int) -> float:
     labels = column_array(given, "given_label").astype(np.int64)
     splits = read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS, columns=["split"])
     unlabeled_ids = column_array(splits, "example_id")[column_array(splits, "split") == "unlabeled"]
+    if uses_unlabeled(section.objective) and not len(unlabeled_ids):
+        raise DatasetError(
+            f"train_fold.objective: {section.objective} learns from rows without a label, found none. "
+            "Call the split of such rows `unlabeled`, hide labels (download.labels_per_class), or choose "
+            "another objective."
+        )
     all_ids, all_rows, facts = read_rows(params, workspace)
     content = all_rows.take(locate(all_ids, ids))
     unlabeled = all_rows.take(locate(all_ids, unlabeled_ids)) if len(unlabeled_ids) else None

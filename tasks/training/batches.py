@@ -6,12 +6,16 @@ A file in `tasks/objectives` is an objective. It defines
                 the batches of one epoch; each epoch must have as many
     loss(network, batch, options, generator) -> Tensor
                 the scalar that one optimiser step lowers
+and may define
+    USES_UNLABELED = True           it learns from rows without a label, where there are any
+    average_decay(options) -> float of the averaged weights that teach and predict, in (0, 1); 0 averages none
 `generator` is a seeded `torch.Generator` on the CPU; each of the two functions has its own.
 
 Importing this module imports torch.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -49,10 +53,25 @@ class Batch(NamedTuple):
 
 
 class Network(Protocol):
-    """The network in training, as an objective sees it."""
+    """The network in training, as an objective sees it.
+
+    Attributes:
+        n_unlabeled: rows without a label.
+        memory: what the objective keeps while one network is trained, empty at first.
+    """
+
+    n_unlabeled: int
+    memory: dict[str, Tensor]
+
+    @property
+    def progress(self) -> float:
+        """The share of the optimiser steps that is done, in [0, 1)."""
 
     def __call__(self, content: Tensor) -> Tensor:
         """(N, K) logits of raw content (N, ...)."""
+
+    def teach(self, content: Tensor) -> Tensor:
+        """(N, K) logits of raw content to learn from, without gradients: by the averaged weights, if any."""
 
     def change(self, content: Tensor, generator: torch.Generator) -> Tensor:
         """Raw content (N, ...), changed at random as the model does with training rows."""
@@ -86,3 +105,39 @@ def shuffled(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterat
     """
     order = RandomSampler(range(n_rows), generator=generator)
     yield from BatchSampler(order, min(batch_size, n_rows), drop_last=True)
+
+
+def beside(
+    n_labeled: int, n_unlabeled: int, batch_size: int, ratio: int, generator: torch.Generator
+) -> Iterator[Places]:
+    """Batches of `batch_size` unlabelled rows (all, if fewer) and one labelled row for each `ratio` of them.
+
+    An epoch shows all rows of both kinds, but for less than a batch. Those of which there are fewer come
+    again and again, each time in another order. Without unlabelled rows it is `shuffled`.
+    """
+    if not n_unlabeled:
+        yield from map(Places, shuffled(n_labeled, batch_size, generator))
+        return
+    n_others = min(batch_size, n_unlabeled)
+    n_own = max(n_others // ratio, 2)
+    n_batches = max(n_unlabeled // n_others, n_labeled // n_own)
+    own, others = _endless(n_labeled, generator), _endless(n_unlabeled, generator)
+    for _ in range(n_batches):
+        yield Places(list(islice(own, n_own)), list(islice(others, n_others)))
+
+
+def _endless(n_rows: int, generator: torch.Generator) -> Iterator[int]:
+    """The positions of `n_rows` rows in a random order, then in another one, and so on."""
+    while True:
+        yield from RandomSampler(range(n_rows), generator=generator)
+
+
+def labelled_loss(network: Network, batch: Batch, logits: Tensor) -> Tensor:
+    """The weighted mean loss of the labelled rows of a batch, noted for learning curves and signals."""
+    network.observe(batch, logits)
+    return (network.row_losses(logits, batch.soft_label) * batch.weight).sum() / batch.weight.sum()
+
+
+def ramp(progress: float, start: float, full: float) -> float:
+    """A weight that is 0 until `start`, 1 from `full` on, and rises in a line between; all in [0, 1]."""
+    return min(max((progress - start) / max(full - start, 1e-9), 0.0), 1.0)

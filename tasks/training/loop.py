@@ -5,7 +5,7 @@ Importing this module imports torch and Lightning (about 5 seconds).
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from tasks import TrainingError
 from tasks.sections import Section
@@ -83,6 +84,7 @@ class Training(pl.LightningModule):
         objective: Objective,
         run: Run,
         n_rows: int,
+        n_unlabeled: int,
         learning_rates: str,
     ) -> None:
         super().__init__()
@@ -92,6 +94,11 @@ class Training(pl.LightningModule):
         self.recipe, self.run = recipe, run
         # The function, not the module: callbacks that average weights copy all that is here.
         self._loss = objective.loss
+        decay = getattr(objective, "average_decay", lambda _: 0.0)(run.objective_options)
+        self.averaged = average_of(classifier, decay) if decay else None
+        self.n_unlabeled = n_unlabeled
+        self.memory: dict[str, Tensor] = {}
+        self._n_steps, self._n_done = 1, 0
         self._learning_rates = learning_rates
         self._changes = torch.Generator().manual_seed(run.seed)
         # No buffers: callbacks that average weights average buffers too.
@@ -103,6 +110,24 @@ class Training(pl.LightningModule):
     def forward(self, content: Tensor) -> Tensor:
         """(N, K) logits of raw content."""
         logits: Tensor = self.classifier(content)
+        return logits
+
+    @property
+    def progress(self) -> float:
+        """See `tasks.training.batches.Network`."""
+        return self._n_done / self._n_steps
+
+    @property
+    def predictor(self) -> Classifier:
+        """The classifier that predicts: the averaged one, if any."""
+        return self.classifier if self.averaged is None else cast(Classifier, self.averaged.module)
+
+    @torch.no_grad()
+    def teach(self, content: Tensor) -> Tensor:
+        """See `tasks.training.batches.Network`."""
+        teacher = self.predictor.eval()
+        logits: Tensor = teacher(content)
+        self.classifier.train()
         return logits
 
     def change(self, content: Tensor, generator: torch.Generator) -> Tensor:
@@ -145,6 +170,9 @@ class Training(pl.LightningModule):
         for optimizer, schedule in zip(optimizers, schedules, strict=True):
             optimizer.step()
             schedule.step()
+        self._n_done += 1
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.classifier)
         # Logged once an epoch: Lightning's `log` at every batch takes a twentieth of the training time.
         self._sums[0] += loss.detach() * len(batch.content)
         self._n_shown += len(batch.content)
@@ -157,7 +185,7 @@ class Training(pl.LightningModule):
             self._n_shown = self._n_observed = 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self(batch.content)
+        logits = self.predictor(batch.content)
         losses = generalized_cross_entropy(logits, batch.soft_label, self.run.loss.gce_q)
         correct = logits.argmax(dim=1) == batch.label
         self._log("validation/loss", losses.mean(), len(logits))
@@ -174,7 +202,7 @@ class Training(pl.LightningModule):
             )
 
     def configure_optimizers(self) -> Any:
-        n_steps = int(self.trainer.estimated_stepping_batches)
+        n_steps = self._n_steps = int(self.trainer.estimated_stepping_batches)
         pairs = self.recipe.optimizers(self.classifier.network, self.classifier.head, n_steps=n_steps)
         return [optimizer for optimizer, _ in pairs], [schedule for _, schedule in pairs]
 
@@ -202,6 +230,20 @@ class Prediction(pl.LightningModule):
                 n_views += 1
             probs = probs / n_views
         return probs, embedding.float()
+
+
+def average_of(classifier: Classifier, decay: float) -> AveragedModel:
+    """The running mean of the weights and of the batch norms' statistics of a classifier in training.
+
+    At first it forgets faster, so that it does not remember the random start (Tarvainen and Valpola, "Mean
+    teachers are better role models", NeurIPS 2017, section 3.4).
+    """
+
+    def mean(averaged: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
+        kept = min(decay, (1 + float(n_averaged)) / (10 + float(n_averaged)))
+        return averaged * kept + current * (1 - kept)
+
+    return AveragedModel(classifier, avg_fn=mean, use_buffers=True)
 
 
 def learning_rates_of(model: str, options: Section) -> str:

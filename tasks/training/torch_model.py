@@ -72,6 +72,7 @@ class TorchModel:
                 objective,
                 run,
                 len(content),
+                0 if unlabeled is None else len(unlabeled),
                 learning_rates_of(self._name, self._options),
             )
             trainer = self._trainer(
@@ -87,7 +88,7 @@ class TorchModel:
                     _training_loader(objective, run, rows, unlabeled, self._facts),
                     None if held_out is None or not len(held_out.content) else _loader(held_out, self._facts),
                 )
-        self._classifier = classifier
+        self._classifier = training.predictor
         margins = training.mean_margins()
         return None if margins is None else Signals(margins)
 

@@ -1,0 +1,105 @@
+"""Sure classes of hardly changed rows are the targets of the same rows, strongly changed.
+
+Sohn et al., "FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence", NeurIPS 2020.
+The teacher has averaged weights, and so has what predicts.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from tasks.sections import Fraction, Section
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from tasks.training.batches import Batch, Network, Places
+
+USES_UNLABELED = True
+
+_MOMENTUM = 0.99
+
+
+class Options(Section):
+    """`ratio` unlabelled rows come with each labelled one.
+
+    They count, `weight` times, where the teacher gives a class the probability `min_confidence` at least.
+    `decay` is of the averaged weights. With `align`, what the teacher says is scaled so that it says each
+    class as often as the labels do (Berthelot et al., "ReMixMatch", ICLR 2020, section 3.1): a guard against
+    the drift to one class, and wrong where unlabelled rows are of other classes than labelled ones. With
+    `class_cuts`, the cut of a class that is seldom predicted is lower (Wang et al., "FreeMatch", ICLR 2023,
+    equation 8). The rest says how far rows are changed; see `tasks.training.changes.StrongChanges`.
+    """
+
+    ratio: Annotated[int, Field(ge=1, le=64)] = 4
+    weight: Annotated[float, Field(ge=0, le=100)] = 1.0
+    min_confidence: Fraction = 0.9
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    align: bool = True
+    class_cuts: bool = False
+    degrees: Annotated[float, Field(ge=0, le=180)] = 20.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    shift: Annotated[float, Field(ge=0, le=64)] = 3.0
+    cutout: Annotated[int, Field(ge=0, le=256)] = 6
+    swap: Fraction = 0.2
+
+
+def batches(
+    n_labeled: int,
+    n_unlabeled: int,
+    batch_size: int,
+    options: Options,
+    generator: "Generator",
+) -> "Iterator[Places]":
+    """`ratio` unlabelled rows for each labelled one; see `tasks.training.batches.beside`."""
+    from tasks.training.batches import beside
+
+    return beside(n_labeled, n_unlabeled, batch_size, options.ratio, generator)
+
+
+def average_decay(options: Options) -> float:
+    """See `tasks.training.batches`."""
+    return options.decay
+
+
+def loss(network: "Network", batch: "Batch", options: Options, generator: "Generator") -> "Tensor":
+    """Equations 3 and 4: the loss of labelled rows, and of the others with the teacher's sure classes."""
+    import torch
+    from torch.nn import functional
+
+    from tasks.training.batches import labelled_loss
+    from tasks.training.changes import StrongChanges, change_strongly
+
+    content = network.change(batch.content, generator)
+    if batch.unlabeled is None:
+        return labelled_loss(network, batch, network(content))
+    probs = network.teach(network.change(batch.unlabeled, generator)).float().softmax(dim=1)
+    predicted = remember(network.memory, "predicted", probs.mean(dim=0))
+    if options.align:
+        given = remember(network.memory, "given", batch.soft_label.mean(dim=0))
+        probs = probs * (given / predicted.clamp_min(1e-6))
+        probs = probs / probs.sum(dim=1, keepdim=True).clamp_min(1e-12)
+    sureness, target = probs.max(dim=1)
+    cut = torch.full_like(predicted, options.min_confidence)
+    if options.class_cuts:
+        cut = cut * predicted / predicted.max()
+    is_sure = (sureness >= cut[target]).float()
+    how = StrongChanges(
+        degrees=options.degrees,
+        scale=options.scale,
+        shift=options.shift,
+        cutout=options.cutout,
+        swap=options.swap,
+    )
+    logits = network(torch.cat([content.float(), change_strongly(batch.unlabeled, generator, how)]))
+    own, of_others = logits[: len(content)], logits[len(content) :]
+    unlike = functional.cross_entropy(of_others.float(), target, reduction="none")
+    return labelled_loss(network, batch, own) + options.weight * (unlike * is_sure).mean()
+
+
+def remember(memory: dict[str, "Tensor"], name: str, value: "Tensor") -> "Tensor":
+    """The running mean of a value over the batches so far."""
+    before = memory.get(name, value)
+    memory[name] = _MOMENTUM * before + (1 - _MOMENTUM) * value
+    return memory[name]
