@@ -30,6 +30,7 @@ from tasks.tables.catalog import (
     LABEL_ISSUES,
     PRED_PROBS,
     TRAINING_SET,
+    UNLABELED,
     UNLABELED_PROBS,
 )
 from tasks.tables.facts import DatasetFacts, read_facts
@@ -87,7 +88,9 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
         made = take_none(made, evidence)
     second, self_tests = read_self_tests(workspace)
     confusion = count_confusions(evidence.labels, evidence.suggested, facts.n_classes)
-    relabelled, dropped = made.source == "pseudo", made.action == DROPPED
+    relabelled = made.source == "pseudo"
+    # A row whose label is taken out is gone for the labels, whatever its content is used for.
+    dropped = np.isin(made.action, (DROPPED, UNLABELED))
     gate = judge_repair(
         confusion,
         Sides.of(relabelled, evidence.labels, made.label, second),

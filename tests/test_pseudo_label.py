@@ -291,6 +291,14 @@ def test_a_weak_model_labels_no_row_and_says_so(params, tmp_path):
     assert run(choose(params, rounds=0, on_weak_model="go_on"), tmp_path)[1]["unlabeled"]["n_joined"] == 2
 
 
+def test_a_weak_model_takes_no_label_out_for_its_content_either(params, tmp_path):
+    write_inputs(tmp_path, pred_probs=CHANCE)
+    found, _ = run(choose(params, min_confidence=1.0, otherwise="unlabeled"), tmp_path)
+    assert "unlabeled" not in set(column_array(found, "action"))
+    found, _ = run(choose(params, min_confidence=1.0, otherwise="unlabeled", on_weak_model="go_on"), tmp_path)
+    assert (column_array(found, "action") == "unlabeled").sum() == IS_ISSUE.sum()
+
+
 def test_a_method_that_says_nothing_of_rows_without_a_label_leaves_them(params, tmp_path, add_plugin):
     add_plugin("pseudo_labels", "flips", FLIPS)
     write_inputs(tmp_path)
