@@ -1,5 +1,7 @@
 """Trainings of a second, shared by the tests of models, objectives and the training loop."""
 
+import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,10 @@ from tasks import plugins
 from tasks.contents import Content, Features, Images, Texts
 from tasks.tables.facts import DatasetFacts
 from tasks.training.protocol import Loss, Model, Rows, Run, build_model
+
+# Of a second in the tests of all models; those with millions of weights have tests of their own.
+_LARGE = ("resnet18", "resnet34", "efficientnet_lite0_tuned")
+SMALL_MODELS = [name for name in plugins.names("models") if name not in _LARGE]
 
 
 def bars(n: int, seed: int = 0, channels: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -65,6 +71,21 @@ def rows_for(model: str, n: int, seed: int = 0) -> Rows:
     if "image" in takes:
         return bar_rows(n, seed)
     return word_rows(n, seed) if "text" in takes else cluster_rows(n, n_classes=2, seed=seed)
+
+
+@cache
+def lite_weights() -> bytes:
+    """A file of weights like that of EfficientNet-Lite0: random arrays in the network's order."""
+    import torch
+
+    from tasks.models._efficientnet_lite import make_network
+
+    torch.manual_seed(0)
+    arrays = make_network(pretrained=False).state_dict()
+    arrays |= {"_fc.weight": torch.zeros(1000, 1280), "_fc.bias": torch.zeros(1000)}
+    file = io.BytesIO()
+    torch.save({f"_{number}": value for number, value in enumerate(arrays.values())}, file)
+    return file.getvalue()
 
 
 def facts_of(content: Content, n_classes: int = 2) -> DatasetFacts:

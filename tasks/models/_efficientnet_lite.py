@@ -6,6 +6,7 @@ its checksum is right, by `torch.load(weights_only=True)`.
 """
 
 import io
+import math
 import os
 import tempfile
 from functools import cache
@@ -27,6 +28,30 @@ _MEMBER_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77
 MEAN, DEVIATION = 127.0, 128.0
 """Of pixels 0 to 255, as in the training of the weights, for every channel."""
 N_FEATURES = 1280
+# Pixels of a side of a square picture, as the network sees it; others keep their proportions and their area.
+_SIDE = 160
+_LEAST_SIDE = 8
+
+
+def check_shape(shape: tuple[int, ...], model: str) -> None:
+    """Refuse pictures that are too small or have other channels.
+
+    Raises:
+        DatasetError: they are not (H, W), (H, W, 1) or (H, W, 3) of at least 8 x 8.
+    """
+    height, width, *channels = shape
+    if min(height, width) < _LEAST_SIDE or channels not in ([], [1], [3]):
+        raise DatasetError(
+            f"The model `{model}` takes pictures of at least {_LEAST_SIDE} x {_LEAST_SIDE} pixels, grey or "
+            f"of 3 channels, found rows of shape {shape}. Convert them, or choose another model."
+        )
+
+
+def size_for_network(sides: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of pictures of these sides, in the area that the network expects."""
+    scale = _SIDE / math.prod(sides) ** 0.5
+    height, width = (max(round(side * scale), _LEAST_SIDE) for side in sides)
+    return height, width
 
 
 def weights_folder() -> Path:

@@ -23,9 +23,6 @@ TAKES = ("image",)
 USES_TORCH = False
 OBJECTIVES = ("supervised",)
 
-# Pixels of a side of a square picture, as the network sees it; others keep their proportions and their area.
-_SIDE = 160
-_LEAST_SIDE = 8
 _BATCH = 64
 
 
@@ -47,20 +44,24 @@ def extract(content: Content, accelerator: str) -> npt.NDArray[np.float32]:
             could not be had.
         TrainingError: there is no such accelerator.
     """
-    pictures = _check_pictures(content)
-    size = _size_for_network(pictures)
+    if not isinstance(content, Images):
+        raise DatasetError(
+            f"The model `efficientnet_lite0` takes pictures, found {content.kind}. Choose another model."
+        )
+    lite.check_shape(content.held.shape[1:], "efficientnet_lite0")
+    size = lite.size_for_network(content.held.shape[1:3])
     import torch
 
     network, device, kind = lite.frozen_network(accelerator)
-    features = np.empty((len(pictures), lite.N_FEATURES), dtype=np.float32)
+    features = np.empty((len(content), lite.N_FEATURES), dtype=np.float32)
     with (
         torch.inference_mode(),
         torch.backends.cudnn.flags(deterministic=True, benchmark=False),
         torch.autocast(device.type, dtype=torch.bfloat16, enabled=kind == torch.bfloat16),
     ):
-        for start in range(0, len(pictures), _BATCH):
+        for start in range(0, len(content), _BATCH):
             chosen = slice(start, start + _BATCH)
-            pixels = pictures.take(chosen).values()
+            pixels = content.take(chosen).values()
             images = torch.from_numpy(pixels if pixels.ndim == 4 else pixels[..., None]).to(device)
             images = images.permute(0, 3, 1, 2).expand(-1, 3, -1, -1).float()
             if images.shape[2:] != size:
@@ -107,24 +108,3 @@ class LinearHead:
     def save(self, path: Path) -> None:
         """See `tasks.training.protocol.Model`."""
         write_checkpoint(path, "efficientnet_lite0", self._options, self._facts, self.arrays)
-
-
-def _check_pictures(content: Content) -> Images:
-    if not isinstance(content, Images):
-        raise DatasetError(
-            f"The model `efficientnet_lite0` takes pictures, found {content.kind}. Choose another model."
-        )
-    height, width, *channels = content.held.shape[1:]
-    if min(height, width) < _LEAST_SIDE or channels not in ([], [1], [3]):
-        raise DatasetError(
-            f"The model `efficientnet_lite0` takes pictures of at least {_LEAST_SIDE} x {_LEAST_SIDE} "
-            f"pixels, grey or of 3 channels, found rows of shape {content.held.shape[1:]}. Convert them, or "
-            "choose another model."
-        )
-    return content
-
-
-def _size_for_network(images: Images) -> tuple[int, int]:
-    height, width = images.held.shape[1:3]
-    scale = _SIDE / (height * width) ** 0.5
-    return max(round(height * scale), _LEAST_SIDE), max(round(width * scale), _LEAST_SIDE)

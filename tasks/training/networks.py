@@ -29,6 +29,37 @@ class MatrixConv2d(nn.Module):
         return nn.functional.conv2d(images, kernel, stride=self.stride, padding=self.padding)
 
 
+class ChannelsLast(nn.Module):
+    """A network that gets pictures with as many channels as it takes, in the memory order that convolutions
+    of large pictures like; of grey ones it gets the one channel as often.
+    """
+
+    def __init__(self, network: nn.Module, n_channels: int) -> None:
+        super().__init__()
+        self.network, self.n_channels = network.to(memory_format=torch.channels_last), n_channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the network makes of (N, 1, H, W) or (N, C, H, W)."""
+        images = images.expand(-1, self.n_channels, -1, -1)
+        found: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
+        return found
+
+
+class Resized(nn.Module):
+    """A network that gets all pictures in one size, (height, width)."""
+
+    def __init__(self, network: nn.Module, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.network, self.size = network, size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the network makes of (N, C, H, W)."""
+        if images.shape[2:] != self.size:
+            images = nn.functional.interpolate(images, self.size, mode="bilinear", antialias=True)
+        found: Tensor = self.network(images)
+        return found
+
+
 def describe_features(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, bool]:
     """The length of a row of flattened features, and whether a convolution meets a map that is too narrow.
 
@@ -83,6 +114,16 @@ def shifted_views(images: Tensor, reach: int) -> Iterator[Tensor]:
             yield shift_images(images, down, right, reach)
 
 
+def shift_and_flip(images: Tensor, generator: torch.Generator, reach: int, *, flip: bool) -> Tensor:
+    """Move each image (N, C, H, W) at random by up to `reach` pixels; mirror half of them where `flip`."""
+    if reach:
+        images = shift_at_random(images, generator, reach)
+    if not flip:
+        return images
+    chosen = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
+    return torch.where(chosen[:, None, None, None], images.flip(3), images)
+
+
 def generalized_cross_entropy(logits: Tensor, soft_label: Tensor, q: float) -> Tensor:
     """(N,) the loss sum_k s_k (1 - p_k^q) / q, between cross-entropy (q to 0) and absolute error (q = 1).
 
@@ -127,7 +168,28 @@ def muon_and_sgd(
     return [(muon, one_cycle(muon, muon_lr, n_steps)), (sgd, one_cycle(sgd, max_lr, n_steps))]
 
 
-def one_cycle(optimizer: torch.optim.Optimizer, max_lr: float, n_steps: int) -> LRScheduler:
+def adamw(
+    network: nn.Module, head: nn.Module, max_lr: float, weight_decay: float, n_steps: int
+) -> list[tuple[torch.optim.Optimizer, LRScheduler]]:
+    """AdamW on one cycle; biases and the weights of norms, which have one axis, are not decayed.
+
+    Args:
+        network: all layers but the last.
+        head: the last, linear layer.
+        max_lr: the highest learning rate.
+        weight_decay: of weights with more axes.
+        n_steps: optimiser steps of the whole training.
+    """
+    weights = [*network.parameters(), *head.parameters()]
+    groups = [
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=max_lr)
+    return [(optimizer, one_cycle(optimizer, max_lr, n_steps))]
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, max_lr: float | list[float], n_steps: int) -> LRScheduler:
     """A learning rate that rises in a line for a quarter of the steps and then falls to nearly 0."""
     return OneCycleLR(
         optimizer,

@@ -1,7 +1,6 @@
 """Frozen features of a pretrained network: with random weights, so that no test needs the network's file."""
 
 import hashlib
-import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from small_trainings import cluster_rows, fitted
+from small_trainings import cluster_rows, fitted, lite_weights
 
 from tasks import DatasetError, TrainingError
 from tasks.contents import Content, Features, Images, Texts
@@ -20,20 +19,9 @@ from tasks.models.efficientnet_lite0 import extract
 from tasks.wheels import check_sha256
 
 
-@pytest.fixture(scope="module")
-def weights() -> bytes:
-    """A file like the published one: arrays in the network's order under other names."""
-    torch.manual_seed(0)
-    network = lite.make_network(pretrained=False)
-    arrays = network.state_dict() | {"_fc.weight": torch.zeros(1000, 1280), "_fc.bias": torch.zeros(1000)}
-    file = io.BytesIO()
-    torch.save({f"_{number}": value for number, value in enumerate(arrays.values())}, file)
-    return file.getvalue()
-
-
 @pytest.fixture
-def with_weights(weights: bytes, monkeypatch) -> Iterator[None]:
-    monkeypatch.setattr(lite, "read_weights", lambda: weights)
+def with_weights(monkeypatch) -> Iterator[None]:
+    monkeypatch.setattr(lite, "read_weights", lite_weights)
     lite.frozen_network.cache_clear()
     yield
     lite.frozen_network.cache_clear()

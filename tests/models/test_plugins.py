@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_trainings import accuracy, build, fitted, rows_for, run_of
+from small_trainings import SMALL_MODELS, accuracy, build, fitted, rows_for, run_of
 
 from tasks import ParamsError, TrainingError, plugins
 from tasks.contents import OF_KIND
@@ -56,7 +56,7 @@ def test_a_model_without_torch_trains_and_predicts_without_it(name: str) -> None
     assert found.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SMALL_MODELS)
 def test_a_model_learns_and_gives_probabilities_in_the_rows_order(tmp_path: Path, name: str) -> None:
     model, rows = fitted(tmp_path, rows_for(name, 320), name=name), rows_for(name, 200, seed=1)
     found = model.predict(rows.content)
@@ -75,7 +75,7 @@ def test_a_model_learns_and_gives_probabilities_in_the_rows_order(tmp_path: Path
     np.testing.assert_allclose(some.embedding, found.embedding[[7, 3, 7]], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SMALL_MODELS)
 def test_equal_seeds_give_equal_bits(tmp_path: Path, name: str) -> None:
     rows = rows_for(name, 100)
     first, again = (fitted(tmp_path, rows, name=name).predict(rows.content) for _ in range(2))
@@ -83,7 +83,7 @@ def test_equal_seeds_give_equal_bits(tmp_path: Path, name: str) -> None:
     assert np.array_equal(first.embedding, again.embedding)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SMALL_MODELS)
 def test_signals_come_from_models_that_train_in_epochs(tmp_path: Path, name: str) -> None:
     rows = rows_for(name, 64)
     signals = build(tmp_path, rows.content, name=name).fit(rows, None)

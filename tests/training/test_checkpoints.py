@@ -15,7 +15,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_trainings import bar_rows, bars, build, cluster_rows, facts_of, fitted, rows_for, run_of
+from small_trainings import (
+    SMALL_MODELS,
+    bar_rows,
+    bars,
+    build,
+    cluster_rows,
+    facts_of,
+    fitted,
+    rows_for,
+    run_of,
+)
 
 from tasks import ArtifactError, plugins
 from tasks.contents import Features, Images
@@ -52,7 +62,7 @@ def header_with(**changes: Any) -> Callable[[dict[str, bytes]], None]:
     return change
 
 
-@pytest.mark.parametrize("name", plugins.names("models"))
+@pytest.mark.parametrize("name", SMALL_MODELS)
 def test_a_checkpoint_round_trips_and_its_bytes_do_not_depend_on_its_name(tmp_path: Path, name: str) -> None:
     rows = rows_for(name, 64)
     model = fitted(tmp_path, rows, name=name)
