@@ -64,7 +64,7 @@ def write_suspects(
     }
     split = ["train"] * n_rows
     original_split = np.where(rng.random(n_rows) < test_share, "test", "train")
-    key = [f"row {i}" for i in range(n_rows)]
+    key = ids.astype(str)
     labels = {"given_label": pa.nulls(n_rows, pa.int16()), "true_label": given}
     tables: dict[str, tuple[Artifact, dict[str, Any]]] = {
         "examples": (EXAMPLES, {"key": key, "split": split, **labels, content: values[content]()}),

@@ -199,7 +199,9 @@ class Review:
             if label not in names:
                 raise ReviewError(f"Expected the name of a class, found {label!r}.")
         given = names[suspects.given[position]]
-        return Decision(example_id, asked.decision, label, given, self.reviewer, time, revision)
+        return Decision(
+            suspects.key[position].as_py(), asked.decision, label, given, self.reviewer, time, revision
+        )
 
     def _check(self, content: bytes, asked: Decide) -> None:
         """Nothing is added to a broken file; an undo is of what was shown, not of what was added since."""

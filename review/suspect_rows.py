@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.page import Content, content_of
@@ -54,6 +55,7 @@ class Suspects:
         facts: of the data set.
         signature: changes whenever one of the files that this was read from does.
         example_id: (N,).
+        key: (N,) what the owner calls each row.
         given: (N,) class indices, as are `suggested` (N,).
         suggested_prob: (N,) in [0, 1].
         importance: (N,) percentile within the class, NaN where not measured.
@@ -66,6 +68,7 @@ class Suspects:
     facts: DatasetFacts
     signature: str
     example_id: npt.NDArray[np.int64]
+    key: pa.ChunkedArray
     given: npt.NDArray[np.int16]
     suggested: npt.NDArray[np.int16]
     suggested_prob: npt.NDArray[np.float32]
@@ -122,7 +125,7 @@ def read_suspects(data: Path) -> Suspects:
     signature = signature_of(data)
     columns = ["given_label", "suggested_label", "suggested_prob", "self_confidence", "importance_percentile"]
     path = data / "label_issues.parquet"
-    issues = read_table(path, LABEL_ISSUES, columns=[*columns, "is_issue", "rank"])
+    issues = read_table(path, LABEL_ISSUES, columns=["key", *columns, "is_issue", "rank"])
     ids = column_array(issues, "example_id")
     is_issue = column_array(issues, "is_issue")
     rank = issues.column("rank").fill_null(np.iinfo(np.int64).max).to_numpy()
@@ -132,6 +135,7 @@ def read_suspects(data: Path) -> Suspects:
         facts=read_facts(issues, str(path)),
         signature=signature,
         example_id=ids[order],
+        key=issues.column("key").take(pa.array(order)),
         given=column_array(issues, "given_label")[order],
         suggested=column_array(issues, "suggested_label")[order],
         suggested_prob=column_array(issues, "suggested_prob")[order],

@@ -131,7 +131,7 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
             **verdicts.counts(),
             "not_applied": len(verdicts.refused),
             "not_applied_first": [
-                {"example_id": decision.example_id, "reason": reason}
+                {"key": decision.key, "example_id": decision.example_id, "reason": reason}
                 for decision, reason in verdicts.refused[:_NAMED]
             ],
         },
@@ -419,7 +419,7 @@ def _say_refused(verdicts: Verdicts) -> None:
     if verdicts.refused:
         console.print(f"{PATH}: {len(verdicts.refused)} decision(s) not applied:")
     for decision, reason in verdicts.refused[:_NAMED]:
-        console.print(f"  example {decision.example_id} ({decision.decision}, {decision.reviewer}): {reason}")
+        console.print(f"  example {decision.key} ({decision.decision}, {decision.reviewer}): {reason}")
 
 
 def _accuracy(labels: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:

@@ -28,7 +28,9 @@ def life_of(folder: Path, example_id: int, ask_classifiers: bool = False) -> dic
 
 def decide(folder: Path, example_id: int, decision: str, label: str = "", given: str | None = None) -> None:
     given = given or life_of(folder, example_id)["given_label"]
-    line = Decision(example_id, decision, label, given, "anna", "2026-01-31T12:00:00Z", "0123456789ab-dirty")
+    line = Decision(
+        str(example_id), decision, label, given, "anna", "2026-01-31T12:00:00Z", "0123456789ab-dirty"
+    )
     append_decisions(folder / PATH, [line])
 
 

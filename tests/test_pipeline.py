@@ -108,7 +108,7 @@ def test_a_decision_reruns_from_pseudo_label_and_removing_its_line_restores_the_
     decisions = repository / PATH
     header = decisions.read_bytes()
     append_decisions(
-        decisions, [Decision(example_id, "keep", "", given, "anna", "2026-01-31T12:00:00Z", "none")]
+        decisions, [Decision(str(example_id), "keep", "", given, "anna", "2026-01-31T12:00:00Z", "none")]
     )
     graph, fresh = plan(repository)
     rerun = ["pseudo_label", "retrain@cleaned", "report"]

@@ -440,7 +440,9 @@ def test_a_missing_input_is_an_error_that_names_the_command(params, tmp_path):
 
 def decide(workspace, *decisions):
     """Append decisions: (example_id, decision, label, given_label)."""
-    lines = [Decision(*values, "anna", "2026-01-31T12:00:00Z", "none") for values in decisions]
+    lines = [
+        Decision(str(key), *values, "anna", "2026-01-31T12:00:00Z", "none") for key, *values in decisions
+    ]
     append_decisions(workspace / PATH, lines)
 
 
@@ -486,6 +488,7 @@ def test_a_decision_about_another_given_label_is_reported_not_applied(params, tm
     assert table.equals(expected)
     assert metrics["decisions"]["not_applied"] == 3
     assert metrics["decisions"]["not_applied_first"][0] == {
+        "key": "8",
         "example_id": 8,
         "reason": "its given label was bee then and is ant now",
     }

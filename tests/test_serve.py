@@ -331,7 +331,7 @@ def test_a_version_as_commit_holds_the_lock_and_the_decisions_and_nothing_else(d
     git(done.folder, "config", "user.email", "test@localhost")
     (done.folder / "notes.txt").write_text("mine")
     git(done.folder, "add", "notes.txt")
-    line = Decision(0, "keep", "", "0", "anna", "2026-01-31T12:00:00Z", "none")
+    line = Decision("0", "keep", "", "0", "anna", "2026-01-31T12:00:00Z", "none")
     append_decisions(done.folder / PATH, [line])
     assert "Kept as commit" in (save_version(done.folder, "commit", "Nightly") or "")
     changed = git(done.folder, "show", "--name-only", "--format=%s", "HEAD").split()

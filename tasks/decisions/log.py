@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from tasks import ArtifactError
 from tasks.own_files.names import shown
 from tasks.small_files import open_regular
+from tasks.tables.keys import example_id_of
 
 PATH = Path("reviews", "decisions.csv")
 DECISIONS = ("keep", "accept", "choose", "drop", "unsure", "undo")
@@ -30,7 +32,6 @@ _LONGEST = 200
 # So often lines are appended anew because the file was replaced meanwhile.
 _ATTEMPTS = 10
 
-_ID = re.compile(r"-?[0-9]{1,19}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _REVISION = re.compile(r"[0-9a-f]{12}(-dirty)?|none")
 _QUOTED = re.compile(r'[",\r\n]')
@@ -43,7 +44,8 @@ class Decision:
     """One line.
 
     Attributes:
-        example_id: of the row that it is about.
+        key: what the owner calls the row that it is about; in older files its example_id, which is the same
+            where rows are called by whole numbers, and names the same row where they are not.
         decision: one of `DECISIONS`.
         label: the name of the class that `accept` (the suggestion of that time) or `choose` says is right;
             for `undo` the `name` of the line that it withdraws; empty for all others.
@@ -54,13 +56,18 @@ class Decision:
             not the commit's; `none` outside git.
     """
 
-    example_id: int
+    key: str
     decision: str
     label: str
     given_label: str
     reviewer: str
     time: str
     revision: str
+
+    @cached_property
+    def example_id(self) -> int:
+        """By which tables are joined."""
+        return example_id_of(self.key)
 
     @property
     def name(self) -> str:
@@ -70,6 +77,8 @@ class Decision:
 
 HEADER = tuple(field.name for field in fields(Decision))
 HEADER_LINE = (",".join(HEADER) + "\n").encode()
+# Of files that were begun before lines named the key. The key of a number is the number.
+_OLD_HEADER = ("example_id", *HEADER[1:])
 
 
 def outcomes(decisions: Iterable[Decision]) -> list[Outcome]:
@@ -148,9 +157,11 @@ def parse_decisions(content: bytes, path: Path) -> list[Decision]:
         raise _broken(path, line, "UTF-8 text", f"the byte {content[error.start]:#04x}") from error
     records = _records(text, path)
     _, header = next(records, (1, []))
-    if tuple(header) != HEADER:
+    if tuple(header) not in (HEADER, _OLD_HEADER):
         raise _broken(path, 1, f"the header {','.join(HEADER)}", ",".join(header))
-    return [_decision(record, path, line) for line, record in records if record]
+    # Where git merged a branch that began its file otherwise, both headers are there.
+    headers: list[list[str]] = [[], list(HEADER), list(_OLD_HEADER)]
+    return [_decision(record, path, line) for line, record in records if record not in headers]
 
 
 def format_decisions(decisions: Iterable[Decision]) -> str:
@@ -276,9 +287,9 @@ def _decision(record: list[str], path: Path, line: int) -> Decision:
     if len(record) != len(HEADER):
         found = f"{len(record)}: {','.join(record)}"
         raise _broken(path, line, f"{len(HEADER)} fields ({', '.join(HEADER)})", found)
-    example_id, decision, label, given_label, reviewer, time, revision = record
-    if not _ID.fullmatch(example_id) or not -(2**63) <= int(example_id) < 2**63:
-        raise _broken(path, line, "a whole number as example_id", repr(example_id))
+    key, decision, label, given_label, reviewer, time, revision = record
+    if not key:
+        raise _broken(path, line, "the key of a row", "none")
     if decision not in DECISIONS:
         raise _broken(path, line, f"a decision ({', '.join(DECISIONS)})", repr(decision))
     if (decision in (*RELABELLING, "undo")) != bool(label):
@@ -297,7 +308,7 @@ def _decision(record: list[str], path: Path, line: int) -> Decision:
         raise _broken(
             path, line, "a revision (12 digits of a commit, -dirty or not; or none)", repr(revision)
         )
-    return Decision(int(example_id), decision, label, given_label, reviewer, time, revision)
+    return Decision(key, decision, label, given_label, reviewer, time, revision)
 
 
 def _is_time(text: str) -> bool:

@@ -1,6 +1,7 @@
 import tracemalloc
 
 import numpy as np
+import pytest
 from evidence import make_evidence
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from tasks.decisions.apply import apply_decisions, match_decisions
 from tasks.decisions.log import Decision
 from tasks.pseudo_labels import threshold
 from tasks.sections import Section
+from tasks.tables.keys import example_id_of
 
 CLASSES = ("ant", "bee", "cat")
 IDS = np.array([3, 5, 8, 13])
@@ -20,7 +22,7 @@ IS_ISSUE = np.array([False, False, True, True])
 
 
 def decide(example_id, decision, label="", given_label="ant"):
-    return Decision(example_id, decision, label, given_label, "anna", "2026-01-31T12:00:00Z", "none")
+    return Decision(str(example_id), decision, label, given_label, "anna", "2026-01-31T12:00:00Z", "none")
 
 
 def repair_labels(*case):
@@ -129,3 +131,17 @@ def row_of(repair, row):
     """Label, weight, action, source and soft label of a row."""
     soft = repair.soft_label[repair.soft_rows == row].tolist()
     return repair.label[row], repair.weight[row], repair.action[row], repair.source[row], soft
+
+
+@pytest.mark.parametrize("kept", [[0, 1, 2, 3], [3, 1], [2, 0, 3]])
+def test_decisions_stay_with_their_rows_when_others_come_go_and_move(kept: list[int]) -> None:
+    keys = ["site b/3.png", "0007", "Ameise.png", "12"]
+    standing = [
+        Decision(key, "choose", "bee", "ant", "anna", "2026-01-31T12:00:00Z", "none") for key in keys[:3]
+    ]
+    now = ["new row", *(keys[row] for row in kept)]
+    ids = np.array([example_id_of(key) for key in now])
+    verdicts = match_decisions(standing, ids, np.zeros(len(now), dtype=int), ("ant", "bee"))
+    decided = [key for key, decision in zip(now, verdicts.decision, strict=True) if decision]
+    assert decided == [keys[row] for row in kept if row < 3]
+    assert [decision.key for decision, _ in verdicts.refused] == [key for key in keys[:3] if key not in now]

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tasks.decisions.log import (
     read_decisions,
     standing,
 )
+from tasks.tables.keys import example_id_of
 
 PATH = Path("reviews", "decisions.csv")
 FIRST = ",".join(HEADER) + "\n"
@@ -31,7 +33,7 @@ DECIDED = st.builds(
     lambda decision, label, **others: Decision(
         decision=decision, label=label if decision in (*RELABELLING, "undo") else "", **others
     ),
-    example_id=st.integers(-(10**17), 10**17),
+    key=NAMES,
     decision=st.sampled_from(DECISIONS),
     label=NAMES,
     given_label=NAMES,
@@ -42,7 +44,7 @@ DECIDED = st.builds(
 
 
 def decide(example_id: int, decision: str, label: str = "", reviewer: str = "anna") -> Decision:
-    return Decision(example_id, decision, label, "cat", reviewer, "2026-01-31T12:00:00Z", "0123456789ab")
+    return Decision(str(example_id), decision, label, "cat", reviewer, "2026-01-31T12:00:00Z", "0123456789ab")
 
 
 def test_the_shipped_file_holds_no_decision() -> None:
@@ -100,7 +102,7 @@ def test_of_several_decisions_the_latest_stands_and_undo_brings_back_the_one_bef
 
 
 def undo(of: Decision, reviewer: str = "anna") -> Decision:
-    return decide(of.example_id, "undo", of.name, reviewer)
+    return replace(of, decision="undo", label=of.name, reviewer=reviewer)
 
 
 STEP = st.tuples(st.integers(0, 2), st.sampled_from(["keep", "drop", "unsure"]), st.integers(0, 4))
@@ -154,6 +156,26 @@ def test_an_undo_withdraws_its_own_line_after_a_merge_too(tmp_path: Path) -> Non
         assert standing(order) == [ben]
 
 
+def test_files_that_name_rows_by_example_id_still_apply_and_grow(tmp_path: Path) -> None:
+    path = tmp_path / PATH
+    path.parent.mkdir()
+    hashed = example_id_of("site b/scan 7.png")
+    old = "example_id,decision,label,given_label,reviewer,time,revision\n"
+    path.write_text(f"{old}{GOOD}\n{hashed}{GOOD[1:]}\n")
+    assert [line.example_id for line in read_decisions(path)] == [7, hashed]
+    new = replace(decide(0, "drop"), key="site b/scan 7.png")
+    append_decisions(path, [new])
+    assert path.read_text().startswith(f"{old}{GOOD}\n{hashed},keep,")
+    # The new line is about the same row as the second, and replaces it.
+    assert outcomes(read_decisions(path)) == ["stands", "replaced", "stands"]
+
+
+def test_a_merge_of_branches_that_began_with_different_headers_reads() -> None:
+    old = "example_id,decision,label,given_label,reviewer,time,revision\n"
+    content = f"{FIRST}{old}{GOOD}\n{FIRST}8{GOOD[1:]}\n"
+    assert [line.key for line in parse_decisions(content.encode(), PATH)] == ["7", "8"]
+
+
 GOOD = "7,keep,,cat,anna,2026-01-31T12:00:00Z,0123456789ab"
 
 
@@ -162,7 +184,7 @@ GOOD = "7,keep,,cat,anna,2026-01-31T12:00:00Z,0123456789ab"
     [
         ("7,keep,,cat,anna,2026-01-31T12:00:00Z", "expected 7 fields"),
         (GOOD + ",more", "expected 7 fields"),
-        ("seven" + GOOD[1:], "expected a whole number as example_id, found 'seven'"),
+        (GOOD[1:], "expected the key of a row, found none"),
         (GOOD.replace("keep", "kep"), "expected a decision .*, found 'kep'"),
         (GOOD.replace("keep,", "keep,dog"), "expected no label for `keep`, found 'dog'"),
         (GOOD.replace("keep", "choose"), "expected the name of a class as label of `choose`"),
@@ -188,7 +210,7 @@ def test_a_broken_line_is_one_sentence_with_its_number(tmp_path: Path, line: str
 def test_another_header_and_another_encoding_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "decisions.csv"
     path.write_text("id,decision\n")
-    with pytest.raises(ArtifactError, match="line 1: expected the header example_id,decision,label,"):
+    with pytest.raises(ArtifactError, match="line 1: expected the header key,decision,label,"):
         read_decisions(path)
     path.write_bytes(f"{FIRST}{GOOD}\n".encode() + GOOD.replace("cat", "Käfer").encode("latin-1"))
     with pytest.raises(ArtifactError, match="line 3: expected UTF-8 text, found the byte 0xe4"):
@@ -293,7 +315,7 @@ import sys
 from pathlib import Path
 from tasks.decisions.log import Decision, append_decisions
 for number in range(int(sys.argv[3])):
-    rows = [Decision(number * 3 + k, "keep", "", "cat", sys.argv[2], "2026-01-31T12:00:00Z", "none")
+    rows = [Decision(str(number * 3 + k), "keep", "", "cat", sys.argv[2], "2026-01-31T12:00:00Z", "none")
             for k in range(3)]
     append_decisions(Path(sys.argv[1]), rows)
     print(number, flush=True)

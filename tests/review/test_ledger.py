@@ -30,7 +30,7 @@ def undo(of: Decision) -> Decision:
 def decide(row: int, decision: str, reviewer: str = "anna", given_class: int | None = None) -> Decision:
     given_label = f"class {row % 4 if given_class is None else given_class}"
     label = "class 3" if decision == "choose" else ""
-    return Decision(10 * row, decision, label, given_label, reviewer, "2026-01-31T12:00:00Z", "none")
+    return Decision(str(10 * row), decision, label, given_label, reviewer, "2026-01-31T12:00:00Z", "none")
 
 
 def test_the_worst_come_first_then_the_rest_by_confidence(suspects: Suspects) -> None:

@@ -165,7 +165,7 @@ def test_two_tabs_and_another_reviewer_see_each_other(
     expect(tab.row(9800).locator(".badge")).to_have_text("drop")
     given = read_decisions(tab.path)[0].given_label
     append_decisions(
-        tab.path, [Decision(9900, "drop", "", given, "<i>ben</i>", "2026-01-31T12:00:00Z", "none")]
+        tab.path, [Decision("9900", "drop", "", given, "<i>ben</i>", "2026-01-31T12:00:00Z", "none")]
     )
     expect(tab.row(9900).locator(".badge")).to_have_text("drop")
     expect(tab.row(9900)).to_contain_text("drop by <i>ben</i>")

@@ -149,7 +149,7 @@ def test_what_is_decided_elsewhere_appears_and_is_not_taken_back_unseen(tmp_path
     with serve(tmp_path) as client:
         key = client.decide([2900], "keep")["states"]["2900"]["key"]
         given = client.rows(decided="any")["rows"][0]["given"]
-        other = Decision(2900, "drop", "", given, "ben", "2026-01-31T12:00:00Z", "none")
+        other = Decision("2900", "drop", "", given, "ben", "2026-01-31T12:00:00Z", "none")
         append_decisions(tmp_path / PATH, [other])
         error = client.decide([2900], "undo", 409, keys=[key])["error"]
         assert "ben decided on example 2900 since (drop)" in error
