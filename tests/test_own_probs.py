@@ -9,6 +9,7 @@ from forms import write_form
 from small_runs import DVC, ENVIRONMENT, ROOT
 
 from benchmarks.workspaces import make_workspace
+from tasks.intake.command import init
 from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES
 from tasks.tables.io import read_table
 
@@ -31,17 +32,13 @@ def test_names_of_files_may_hold_spaces_accents_and_marks(tmp_path: Path) -> Non
     given = np.where(np.arange(300) % 11 == 0, (true + 1) % 3, true)
     keys = [f"site b/{k}.png" for k in range(300)]
     wide = dict(zip(NAMES, np.where(np.eye(3)[true] > 0, 0.9, 0.05).T, strict=True))
-    inputs = folder / "inputs" / "probs"
+    inputs = tmp_path / "given"
+    inputs.mkdir()
     probs = write_form(inputs, name, "european", {"id": keys} | wide)
     labels = write_form(
         inputs, f"{name} labels", "tsv", {"id": keys[::-1], "given_label": NAMES[given[::-1]]}
     )
-    text = (ROOT / "docs" / "own_probs.yaml").read_text()
-    for variable, path in (("pred_probs", probs), ("labels", labels)):
-        before, _, after = text.partition(f"  - {variable}: ")
-        _, _, after = after.partition("\n")
-        text = f'{before}  - {variable}: "{path.relative_to(folder)}"\n{after}'
-    (folder / "dvc.yaml").write_text(text)
+    init(folder, [str(probs), "--labels", str(labels)])
     repro(folder)
     issues = read_table(LABEL_ISSUES.at(folder), LABEL_ISSUES)
     flagged = issues.filter(issues.column("is_issue")).column("key").to_pylist()

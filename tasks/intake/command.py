@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from tasks import DatasetError, ParamsError, plugins
+from tasks.import_probs import Brought
+from tasks.intake import probabilities
 from tasks.intake.archives import is_archive, stem_of, unpack
 from tasks.intake.asked import Asked, Plan
 from tasks.intake.bring import bring_files, remove
@@ -67,8 +69,11 @@ def init(workspace: Path, arguments: Sequence[str]) -> None:
             shutil.rmtree(unpacked, ignore_errors=True)
             unpack(path, unpacked / stem_of(path))
             path = unpacked / stem_of(path)
-        plan = make_plan(path, asked)
         name = chosen.name or _name_of(path)
+        if (brought := probabilities.open_probabilities(path, asked)) is not None:
+            _start_probabilities(workspace, brought, asked, name, chosen.into)
+            return
+        plan = make_plan(path, asked)
         _start(workspace, plan, name, chosen.into, chosen.dvc_add)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
@@ -139,11 +144,28 @@ def _start(workspace: Path, plan: Plan, name: str, into: Path | None, dvc_add: b
     print(f"Brought to {target.relative_to(workspace)} ({way}); params.yaml says the rest.")
     if dvc_add:
         _dvc_add(workspace, target)
-    first = f"cd {shlex.quote(str(into))} && " if into else ""
     versioned = f"dvc add {shlex.quote(str(target.relative_to(workspace)))}"
     print(
-        f"Next: {first}dvc repro" + ("" if dvc_add else f"   (and `{versioned}` keeps a version of the data)")
+        f"Next: {_cd(into)}dvc repro"
+        + ("" if dvc_add else f"   (and `{versioned}` keeps a version of the data)")
     )
+
+
+def _start_probabilities(
+    workspace: Path, brought: Brought, asked: Asked, name: str, into: Path | None
+) -> None:
+    for line in probabilities.describe(brought, name):
+        print(line)
+    if into is not None:
+        make_workspace(into, {})
+        workspace = into
+    for line in probabilities.start(workspace, brought, asked):
+        print(line)
+    print(f"Next: {_cd(into)}dvc repro")
+
+
+def _cd(into: Path | None) -> str:
+    return f"cd {shlex.quote(str(into))} && " if into else ""
 
 
 def _check_name(name: str) -> None:

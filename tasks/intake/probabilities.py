@@ -1,0 +1,128 @@
+"""A person's own probabilities: the pipeline that begins with them, in place of dvc.yaml."""
+
+import json
+import shlex
+import subprocess
+import tempfile
+from argparse import Namespace
+from collections import Counter
+from pathlib import Path
+
+from tasks import DatasetError
+from tasks.import_probs import Brought, open_all
+from tasks.intake.asked import Asked
+from tasks.intake.bring import bring_files
+from tasks.own_files.columns import open_file
+from tasks.own_files.labels import GIVEN
+from tasks.own_files.names import shown
+from tasks.own_files.vectors import PROBABILITIES, open_vectors
+from tasks.tables.files import write_text
+
+_SUFFIXES = (".npy", ".csv", ".tsv", ".csv.gz", ".parquet", ".pq")
+_LOOKED_AT = 1000
+
+
+def are_probabilities(path: Path) -> bool:
+    """Whether each of the first rows of a file is a list of probabilities, whose sum is 1."""
+    if not path.is_file() or not path.name.lower().endswith(_SUFFIXES):
+        return False
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            vectors = open_vectors(path, PROBABILITIES)
+            return next(vectors.in_order(_LOOKED_AT, Path(folder)), None) is not None
+    except DatasetError:
+        return False
+
+
+def open_probabilities(path: Path, asked: Asked) -> Brought | None:
+    """The probabilities with their labels, all checked; None where a file holds something else.
+
+    Raises:
+        DatasetError: the labels are missing, or do not fit.
+    """
+    if not are_probabilities(path):
+        return None
+    own_labels = path.suffix.lower() != ".npy" and GIVEN in open_file(path).names
+    labels = Path(asked.labels) if asked.labels else path if own_labels else None
+    if labels is None:
+        raise DatasetError(
+            f"{path}: expected labels for these probabilities, found none. Name their file: --labels FILE."
+        )
+    names = ",".join(asked.class_names) or None
+    return open_all(
+        Namespace(pred_probs=path, labels=labels, class_names=names, embeddings=None, true_labels=None)
+    )
+
+
+def describe(brought: Brought, name: str) -> list[str]:
+    """What there is: rows, classes with their counts, and what rows are called."""
+    counts = Counter(brought.given.indices.tolist())
+    classes = [f"{shown(each, 40)} {counts[k]:,}" for k, each in enumerate(brought.names[:10])]
+    more = f" and {len(brought.names) - 10:,} more" if len(brought.names) > 10 else ""
+    ids = brought.given.ids
+    return [
+        f"{name}: {brought.given.n_rows:,} rows of your own probabilities, {len(brought.names):,} classes",
+        f"Classes, by given label: {', '.join(classes)}{more}.",
+        f"Each row is called by {f'its {ids.column}' if ids else 'its number, from 0'}.",
+        "They must be out-of-fold: of a model that did not learn from the row. That cannot be checked.",
+        "No model is trained and no pictures or texts are shown: the pipeline begins at `prune`.",
+    ]
+
+
+def start(workspace: Path, brought: Brought, asked: Asked) -> list[str]:
+    """Bring the files to inputs/probs and put the pipeline that begins with them in place; say what was done.
+
+    Raises:
+        DatasetError: dvc.yaml has changes that are not committed, or a file cannot be brought.
+    """
+    pipeline = _pipeline(workspace, brought, asked)
+    path = workspace / "dvc.yaml"
+    if path.exists() and path.read_text(encoding="utf-8") != pipeline and _is_changed(workspace):
+        raise DatasetError(
+            f"{path}: expected the file as it is committed, found changes, which would be lost. Commit "
+            "them, or make a workspace of its own: --into FOLDER."
+        )
+    ways = {
+        bring_files(file, (), workspace / _place(file))
+        for file in {brought.predictions.path, brought.given.path}
+    }
+    write_text(path, pipeline)
+    return [
+        f"Brought to inputs/probs ({', '.join(sorted(ways))}).",
+        "dvc.yaml is now the pipeline that begins with them; `git checkout dvc.yaml` brings back the other.",
+    ]
+
+
+def _place(file: Path) -> str:
+    return f"inputs/probs/{file.name}"
+
+
+def _pipeline(workspace: Path, brought: Brought, asked: Asked) -> str:
+    """docs/own_probs.yaml with the names of the files."""
+    source = workspace / "docs" / "own_probs.yaml"
+    try:
+        text = source.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DatasetError(
+            f"{source}: expected the pipeline for probabilities of one's own, found none ({error.strerror})."
+        ) from error
+    values = {
+        "pred_probs": _place(brought.predictions.path),
+        "labels": _place(brought.given.path),
+        "options": f"--class-names {shlex.quote(names)}" if (names := ",".join(asked.class_names)) else "",
+    }
+    lines = text.split("\n")
+    for place, line in enumerate(lines):
+        variable = line.removeprefix("  - ").partition(":")[0]
+        if line.startswith("  - ") and variable in values:
+            lines[place] = f"  - {variable}: {json.dumps(values.pop(variable), ensure_ascii=False)}"
+    return "\n".join(lines)
+
+
+def _is_changed(workspace: Path) -> bool:
+    command = ["git", "status", "--porcelain", "--", "dvc.yaml"]
+    try:
+        done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return bool(done.stdout.strip())

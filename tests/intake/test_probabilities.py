@@ -1,0 +1,90 @@
+"""Probabilities of one's own, with labels, become the pipeline that begins with them."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_runs import ROOT
+
+from tasks import RelabelError
+from tasks.intake.command import init
+from tasks.intake.probabilities import are_probabilities
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    folder = tmp_path / "workspace"
+    (folder / "docs").mkdir(parents=True)
+    for name in ("params.yaml", "dvc.yaml", "docs/own_probs.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "--no-gpg-sign", "-m", "Start"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
+def write(folder: Path) -> tuple[Path, Path]:
+    true = np.arange(60) % 3
+    np.save(folder / "p.npy", np.where(np.eye(3)[true] > 0, 0.8, 0.1))
+    (folder / "labels.csv").write_text("given_label\n" + "".join(f"{k}\n" for k in true))
+    return folder / "p.npy", folder / "labels.csv"
+
+
+def variables(workspace: Path) -> list[str]:
+    lines = (workspace / "dvc.yaml").read_text().splitlines()
+    return [line for line in lines if line.startswith("  - ")]
+
+
+def test_files_are_brought_and_named_in_the_pipeline(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probs, labels = write(tmp_path)
+    before = (workspace / "params.yaml").read_bytes()
+    init(workspace, [str(probs), "--labels", str(labels), "--class-names", "a cat,Anna's,c"])
+    assert variables(workspace) == [
+        '  - pred_probs: "inputs/probs/p.npy"',
+        '  - labels: "inputs/probs/labels.csv"',
+        """  - options: "--class-names 'a cat,Anna'\\"'\\"'s,c'\"""",
+    ]
+    assert np.array_equal(np.load(workspace / "inputs" / "probs" / "p.npy"), np.load(probs))
+    assert (workspace / "params.yaml").read_bytes() == before
+    said = capsys.readouterr().out
+    assert "60 rows" in said
+    assert "a cat 20, Anna's 20, c 20" in said
+
+
+def test_one_file_may_hold_probabilities_and_labels(workspace: Path, tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"id": [f"r{k}" for k in range(9)], "x": 0.25, "y": 0.75, "given_label": ["x", "y", "y"] * 3}
+    )
+    frame.to_csv(tmp_path / "p.csv", index=False)
+    init(workspace, [str(tmp_path / "p.csv")])
+    assert variables(workspace)[:2] == [
+        '  - pred_probs: "inputs/probs/p.csv"',
+        '  - labels: "inputs/probs/p.csv"',
+    ]
+
+
+def test_faults_are_one_sentence_and_change_nothing(workspace: Path, tmp_path: Path) -> None:
+    probs, labels = write(tmp_path)
+    with pytest.raises(RelabelError, match="--labels"):
+        init(workspace, [str(probs)])
+    with pytest.raises(RelabelError, match="3 names"):
+        init(workspace, [str(probs), "--labels", str(labels), "--class-names", "a,b"])
+    (workspace / "dvc.yaml").write_text("stages: {}\n")
+    with pytest.raises(RelabelError, match="--into"):
+        init(workspace, [str(probs), "--labels", str(labels)])
+    assert (workspace / "dvc.yaml").read_text() == "stages: {}\n"
+    assert not (workspace / "inputs").exists()
+
+
+def test_other_numbers_are_no_probabilities(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(20, 3)))
+    np.save(tmp_path / "b.npy", np.zeros((20, 8, 8), dtype=np.uint8))
+    (tmp_path / "c.csv").write_text("text,label\na,b\n")
+    (tmp_path / "d.csv").write_text("a,b,label\n1,2,3\n")
+    for name in ("a.npy", "b.npy", "c.csv", "d.csv"):
+        assert not are_probabilities(tmp_path / name), name
