@@ -37,7 +37,7 @@ class Options(OwnOptions):
     """Which column is what; `text` or `image` is the content, without both it is all columns that are left.
 
     `label` holds what people said, `truth` what is known to be right. `id` names the rows, else their number
-    does.
+    does. `drop` are columns that are no content.
     """
 
     label: str = ""
@@ -46,6 +46,7 @@ class Options(OwnOptions):
     id: str | None = None
     split: str | None = None
     truth: str | None = None
+    drop: tuple[str, ...] = ()
     image_size: ImageSize = None
 
 
@@ -103,8 +104,21 @@ def find(own: OwnTable, options: Options) -> Found:
 
 
 def content_columns(own: OwnTable, options: Options) -> list[str]:
-    """The columns that are neither label nor name of a row nor its split."""
-    taken = {options.label, options.id, options.split, options.truth, own.ids and own.ids.column}
+    """The columns that are neither label nor name of a row nor its split, and are not to be left out.
+
+    Raises:
+        DatasetError: a column that is to be left out is not there.
+    """
+    for name in options.drop:
+        own.column(name, "drop")
+    taken = {
+        options.label,
+        options.id,
+        options.split,
+        options.truth,
+        own.ids and own.ids.column,
+        *options.drop,
+    }
     return [name for name in own.names if name not in taken]
 
 

@@ -17,6 +17,7 @@ class Asked:
     id: str | None = None
     split: str | None = None
     truth: str | None = None
+    drop: tuple[str, ...] = ()
     labels: str | None = None
     image_size: int | None = None
     class_names: tuple[str, ...] = ()

@@ -73,6 +73,11 @@ def find_id(own: OwnTable, asked: str | None, taken: Sequence[str]) -> str | Non
     return own.names[0] if are_words and len(pc.unique(column)) == len(column) else None
 
 
+def n_repeats(own: OwnTable, name: str | None) -> int:
+    """How many rows have the value of an earlier one in a column; 0 where there is no column."""
+    return 0 if name is None else own.table.num_rows - len(pc.unique(own.table.column(name)))
+
+
 def find_split(own: OwnTable, asked: str | None) -> str | None:
     """The column of splits; one that is called so counts if its values are splits.
 

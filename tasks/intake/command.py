@@ -22,6 +22,7 @@ from tasks.intake.forms import make_plan, sizes_of
 from tasks.own_files.labels import UNKNOWN
 from tasks.own_files.names import read_class_names, shown
 from tasks.own_files.own_tables import SUFFIXES
+from tasks.own_files.pictures import MOST_OWN_SIDE
 from tasks.params import LabelSet, load_params
 from tasks.params_file import set_params
 from tasks.workspace import make_workspace
@@ -35,13 +36,9 @@ _NO_TRUTH = (
     "No truth is known: the number of wrong labels is estimated, the repair is measured against given "
     "labels, and there is no retrain@true."
 )
-# Of each kind the best first; the others serve where its file is not there.
-_MODELS = {
-    "photos": ("efficientnet_lite0", "logistic"),
-    "small pictures": ("convnet",),
-    "text": ("text",),
-    "features": ("boosting", "logistic"),
-}
+# What does best on each kind of content, of the files of tasks/models.
+_PHOTOS, _SMALL_PICTURES = "efficientnet_lite0", "convnet"
+_MODELS = {"text": "text", "features": "boosting"}
 
 
 def init(workspace: Path, arguments: Sequence[str]) -> None:
@@ -58,6 +55,7 @@ def init(workspace: Path, arguments: Sequence[str]) -> None:
         chosen.id,
         chosen.split,
         chosen.truth,
+        tuple(chosen.drop),
         chosen.labels,
         chosen.image_size,
         read_class_names(chosen.class_names) if chosen.class_names else (),
@@ -92,6 +90,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--split", metavar="COLUMN", help="says train, valid, test or unlabeled")
     parser.add_argument(
         "--truth", metavar="COLUMN", help="holds what is known to be right, to measure against"
+    )
+    parser.add_argument(
+        "--drop", metavar="COLUMN", action="append", default=[], help="is no content; again for more"
     )
     parser.add_argument("--labels", metavar="FILE", help="holds the labels of pictures, or of an array")
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="height and width, from 8 to 1024")
@@ -200,21 +201,11 @@ def describe(plan: Plan, name: str) -> list[str]:
 
 
 def choose_model(plan: Plan) -> str:
-    """The model for the kind of content: the first of its list whose file is there.
-
-    Raises:
-        DatasetError: none is there.
-    """
-    kind = plan.found.kind
-    if kind == "image":
-        kind = "photos" if plan.options.get("image_size") else "small pictures"
-    known = plugins.names("models")
-    found = next((name for name in _MODELS[kind] if name in known), None)
-    if found is None:
-        raise DatasetError(
-            f"expected a model for {kind} in tasks/models ({', '.join(_MODELS[kind])}), found none."
-        )
-    return found
+    """The model for the kind of content."""
+    if plan.found.kind == "image":
+        size = plan.options.get("image_size")
+        return _SMALL_PICTURES if size is None or size <= MOST_OWN_SIDE else _PHOTOS
+    return _MODELS[plan.found.kind]
 
 
 def _n_folds(plan: Plan) -> int:

@@ -16,6 +16,7 @@ from tasks.intake.columns import (
     find_label,
     find_split,
     find_text,
+    n_repeats,
     nearest_file,
 )
 from tasks.own_files.columns import load_array
@@ -211,6 +212,13 @@ def _plan_table(own: OwnTable, asked: Asked) -> Plan:
     }
     taken = [name for name in (label, asked.text, chosen["split"], chosen["truth"]) if name]
     chosen["id"] = find_id(own, asked.id, taken)
+    drop = list(asked.drop)
+    said_of_id: tuple[str, ...] = ()
+    if asked.id is None and (repeats := n_repeats(own, chosen["id"])):
+        said_of_id = (f"The column {chosen['id']} names no rows: {repeats:,} of them repeat another's name.",)
+        drop.append(str(chosen["id"]))
+        chosen["id"] = None
+    chosen["drop"] = drop
     others = module.content_columns(own, module.Options(**chosen))
     images = [name for name in others if is_encoded(own.table.column(name).type)]
     headers: Any = ()
@@ -228,7 +236,7 @@ def _plan_table(own: OwnTable, asked: Asked) -> Plan:
     files = (
         tuple(str(file.relative_to(own.path)) for file in table_files(own.path)) if own.path.is_dir() else ()
     )
-    return Plan(TABLE, chosen, found, own.path, files, said, headers)
+    return Plan(TABLE, chosen, found, own.path, files, (*said, *said_of_id), headers)
 
 
 def _said_of_columns(own: OwnTable, chosen: dict[str, Any], found: Any, others: list[str]) -> tuple[str, ...]:

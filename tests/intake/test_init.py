@@ -235,6 +235,17 @@ def test_the_index_of_a_pandas_table_names_the_rows(workspace: Path, given: Path
     assert found.facts.feature_names == ("n",)
 
 
+def test_a_column_of_ids_that_repeat_names_no_rows(
+    workspace: Path, given: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (f"{k % 15},{'xy'[k % 2]},{k % 7},{k % 5}" for k in range(20))
+    init(workspace, [str(table_of("id,label,n,leak", *rows)(given)), "--drop", "leak"])
+    found = read(workspace)
+    assert found.key == [str(row) for row in range(20)]
+    assert found.facts.feature_names == ("n",)
+    assert "5 of them repeat" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("n", [2, 3, 9])
 def test_a_small_class_shortens_the_folds(workspace: Path, given: Path, n: int) -> None:
     (given / "t.csv").write_text(
@@ -402,7 +413,7 @@ FAULTS: list[tuple[Callable[[Path], Path], list[str], list[str]]] = [
     (table_of("Id,Text,Sentiment", "1,a b c d,x"), [], ["--label", "Sentiment"]),
     (table_of("Id,Text,Sentiment", "1,a b c d,x"), ["--label", "sentimant"], ["Did you mean Sentiment"]),
     (table_of("label,target,n", "x,y,1", "y,x,2"), [], ["label, target", "--label"]),
-    (table_of("id,label,n", "a,x,1", "b,y,2", "a,x,3", "c,y,4"), [], ["a", "twice"]),
+    (table_of("id,label,n", "a,x,1", "b,y,2", "a,x,3", "c,y,4"), ["--id", "id"], ["a", "twice"]),
     (channels_first, [], ["x.npy", "moveaxis"]),
     (table_of("id,label,n", "1,x,1", "2,y,2", ",x,3"), [], ["row 2"]),
     (table_of("text,label", "some words,x", ",y", "more words,x", "other words,y"), [], ["row 1", "text"]),
