@@ -413,7 +413,10 @@ def test_health_is_that_of_the_joint_and_of_the_table(params, tmp_path):
     assert errors == pytest.approx(
         {
             "confident_joint": mean_l1_error(noise_matrix(issues.calibrated), injected, n_true),
-            "noise_posterior": mean_l1_error(issues.noise_matrices["noise_posterior"], injected, n_true),
+            **{
+                name: mean_l1_error(issues.noise_matrices[name], injected, n_true)
+                for name in ("auto", "noise_posterior")
+            },
         }
     )
     assert all(0 < error < 0.4 for error in errors.values())
@@ -426,12 +429,12 @@ def test_the_noise_matrices_stand_beside_each_other(params, tmp_path):
     _, labels, true, _ = write_inputs(tmp_path)
     prune(params, tmp_path)
     rows = pacsv.read_csv(tmp_path / "plots" / "noise_matrices.csv").to_pylist()
-    assert list(rows[0]) == ["given", "true", "confident_joint", "noise_posterior", "injected"]
+    assert list(rows[0]) == ["given", "true", "confident_joint", "auto", "noise_posterior", "injected"]
     injected = {(row["given"], row["true"]): row["injected"] for row in rows}
     for k, name in enumerate(FACTS.class_names):
         following = FACTS.class_names[(k + 1) % 3]
         assert injected[following, name] == pytest.approx((labels[true == k] == (k + 1) % 3).mean())
-        for matrix in ("confident_joint", "noise_posterior", "injected"):
+        for matrix in ("confident_joint", "auto", "noise_posterior", "injected"):
             assert sum(row[matrix] for row in rows if row["true"] == name) == pytest.approx(1, abs=1e-6)
 
 
@@ -453,7 +456,7 @@ def test_without_the_truth_nothing_is_compared_with_it(params, tmp_path):
     prune(params, tmp_path)
     assert "noise_matrix_l1_error" not in json.loads((tmp_path / "metrics" / "health.json").read_text())
     columns = pacsv.read_csv(tmp_path / "plots" / "noise_matrices.csv").column_names
-    assert columns == ["given", "true", "confident_joint", "noise_posterior"]
+    assert columns == ["given", "true", "confident_joint", "auto", "noise_posterior"]
 
 
 WRITTEN = (

@@ -251,7 +251,7 @@ def test_stages_and_libraries_name_no_plug_in() -> None:
     """A plug-in has its name in its file and in params.yaml, nowhere else."""
     # These words mean other things too.
     names = {name for kind in plugins.KINDS for name in plugins.names(kind)}
-    names -= {"parquet", "table", "folder", "arrays", "text"}
+    names -= {"parquet", "table", "folder", "arrays", "text", "auto"}
     of_plugins = {path for kind in plugins.KINDS for path in folder_of(kind).glob("*.py")}
     # What fits a person's data best is for `init` to choose.
     choosing = set((ROOT / "tasks" / "intake").glob("*.py"))

@@ -15,14 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.label_quality import confident_joint as cj
+from tasks.label_quality.error_prob import ErrorModel
 from tasks.label_quality.filter_files import check_filter_name, filter_names
+from tasks.label_quality.noise_model import fit_noise_models
 from tasks.label_quality.passes import first_pass, second_pass, third_pass
 from tasks.label_quality.rows import ArrayRows, Rows
-from tasks.label_quality.scores import ranking_score
+from tasks.label_quality.scores import Score, ranking_score
 from tasks.label_quality.selection import ByRow, Flagged, LowestOfGroups, Selector
 from tasks.label_quality.statistics import JointStatistics, Statistics, sample_rows
 
 Flags = npt.NDArray[np.bool_]
+
+_NEEDS = ("sample", "noise", "joint", "margins")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Filter:
 
     Attributes:
         select: from `Statistics`, or `JointStatistics` where it needs or combines any, to a selector.
-        needs: NEEDS, statistics that are made only where a filter needs them: `sample`, `joint`, `margins`.
+        needs: NEEDS, statistics that are made only where a filter needs them, of `_NEEDS`.
         veto: VETO, whether it leaves rows alone whose most probable class is the given one.
         skips_small_classes: SKIPS_SMALL_CLASSES, whether it leaves classes alone that are not `prunable`.
         combines: COMBINES, other filters whose rows it chooses from; it gives `Flagged`.
@@ -67,10 +71,10 @@ def load_filter(name: str) -> Filter:
         if entry.name != "select"
     }
     found = Filter(module.select, **said)
-    unknown = sorted(set(found.needs) - {"sample", "joint", "margins"})
+    unknown = sorted(set(found.needs) - set(_NEEDS))
     if unknown:
         raise ImportError(
-            f"{module.__file__}: NEEDS was expected to be of sample, joint, margins, found {unknown[0]}"
+            f"{module.__file__}: NEEDS was expected to be of {', '.join(_NEEDS)}, found {unknown[0]}"
         )
     return found
 
@@ -102,6 +106,9 @@ class IssueRows:
         n_off_diagonal: the same by the raw joint: rows confidently predicted as another class.
         skipped_classes: by filter name, the classes with too few rows for it.
         noise_matrices: by filter name, (K, K) P(given | true), [given, true], where a filter estimates it.
+        rules: by filter name, which rule it took and why, where a filter chooses one by the data.
+        score: what rows are ranked by, or None; low is suspect.
+        error_model: what gives each row's probability that its label is wrong, where it was asked for.
     """
 
     flagged: dict[str, Flagged]
@@ -113,6 +120,9 @@ class IssueRows:
     n_off_diagonal: int
     skipped_classes: dict[str, tuple[int, ...]]
     noise_matrices: dict[str, cj.Floats]
+    rules: dict[str, str]
+    score: Score | None
+    error_model: ErrorModel | None
 
 
 @dataclass(frozen=True)
@@ -168,6 +178,7 @@ def find_issues(
     filters: Sequence[str] | None = None,
     rank_by: str | None = "self_confidence",
     adjust_pred_probs: bool = False,
+    with_error_prob: bool = False,
 ) -> IssueRows:
     """Run filters over rows in batches.
 
@@ -179,9 +190,11 @@ def find_issues(
         frac_noise: share of the estimated errors that the prune filters flag, in (0, 1].
         min_examples_per_class: classes with at most so many rows, or with one, are not pruned; at least 0.
         filters: which to run; all that there are where it is None.
-        rank_by: the score that comes with each flagged row (`scores.SCORES`), or none.
+        rank_by: the score that comes with each flagged row (`scores.SCORES`, or `error_prob`), or none.
         adjust_pred_probs: whether that score is of probabilities less their class's threshold
             (`scores.adjust_pred_probs`).
+        with_error_prob: whether to fit what gives each row's probability that its label is wrong, which
+            `rank_by: error_prob` does too.
 
     Raises:
         ValueError: there are no rows, an option is none of these, or see `confident_joint.check_inputs` and
@@ -193,13 +206,17 @@ def find_issues(
     loaded = _load_with_parts(names)
     if not rows.n_rows:
         raise ValueError("expected at least one row, found none")
-    needs = _needs_of(loaded.values())
+    with_error_prob |= rank_by == "error_prob"
+    needs = _needs_of(loaded.values()) | ({"noise"} if with_error_prob else set())
     vetoed = frozenset(name for name, entry in loaded.items() if entry.veto)
 
-    n_sampled = rows.n_rows if "sample" in needs else 0
+    n_sampled = rows.n_rows if {"sample", "noise"} & needs else 0
     statistics = first_pass(rows, sample_rows(n_sampled, rows.n_classes))
     totals, thresholds = statistics.totals, statistics.thresholds
-    score = ranking_score(rank_by, thresholds if adjust_pred_probs else None) if rank_by else None
+    if "noise" in needs:
+        statistics = replace(statistics, noise=fit_noise_models(*statistics.sample))
+    error_model = ErrorModel.of(statistics.noise.averaged) if with_error_prob else None
+    score = _score(rank_by, thresholds if adjust_pred_probs else None, error_model)
     selectors = _select(loaded, 1, statistics)
     # A sample may take as much memory as many batches: it goes as soon as no filter needs it.
     statistics = statistics.only(_needs_of(entry for entry in loaded.values() if entry.after_pass > 1))
@@ -231,6 +248,8 @@ def find_issues(
                 raise TypeError(f"filter {name} combines others: expected Flagged, found {type(combined)}")
             flagged[name] = combined
     small = tuple(int(k) for k in np.flatnonzero((totals.counts > 0) & ~joint.prunable))
+    found = _judging(selectors | late)
+    judging = {name: found[name] for name in names if name in found}
     return IssueRows(
         flagged={name: flagged[name] for name in names},
         totals=totals,
@@ -240,12 +259,21 @@ def find_issues(
         n_errors=cj.estimate_n_errors(calibrated),
         n_off_diagonal=n_off_diagonal,
         skipped_classes={name: small if loaded[name].skips_small_classes else () for name in names},
-        noise_matrices={
-            name: s.noise_matrix
-            for name, s in _judging(selectors | late).items()
-            if s.noise_matrix is not None and name in names
-        },
+        noise_matrices={n: s.noise_matrix for n, s in judging.items() if s.noise_matrix is not None},
+        rules={n: s.rule for n, s in judging.items() if s.rule is not None},
+        score=score,
+        error_model=error_model,
     )
+
+
+def _score(rank_by: str | None, adjust_by: cj.Floats | None, error_model: ErrorModel | None) -> Score | None:
+    if rank_by is None:
+        return None
+    if rank_by != "error_prob" or error_model is None:
+        return ranking_score(rank_by, adjust_by)
+    if adjust_by is not None:
+        raise ValueError("error_prob can not be computed from adjusted probabilities")
+    return error_model.label_right_prob
 
 
 def _needs_of(entries: Iterable[Filter]) -> set[str]:

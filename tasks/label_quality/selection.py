@@ -43,10 +43,12 @@ class ByRow:
     Attributes:
         flags: (M,) True for the rows of a piece that are issues.
         noise_matrix: (K, K) P(given | true), [given, true], where the filter has estimated it.
+        rule: where the filter has chosen a rule by the data, which one and why, for people.
     """
 
     flags: Callable[[JudgedPiece], Flags]
     noise_matrix: Floats | None = None
+    rule: str | None = None
 
 
 def take(columns: Candidates, chosen: Flags | Ints) -> Candidates:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.label_quality import confident_joint as cj
+from tasks.label_quality.noise_model import NO_FITS, NoiseFits
 from tasks.label_quality.selection import Flagged
 
 SAMPLE_ENTRIES = 2**23
@@ -26,19 +27,23 @@ class Statistics:
         totals: rows and own probabilities of each class.
         thresholds: (K,) confident thresholds.
         sample: rows evenly spread over the data set, for filters that need `sample`; otherwise no row.
+        noise: the noise model, fitted to those rows, for filters that need `noise`; otherwise no fit.
     """
 
     n_rows: int
     totals: cj.ClassTotals
     thresholds: cj.Floats
     sample: Sample
+    noise: NoiseFits = field(default=NO_FITS, kw_only=True)
 
     def only(self, needs: Collection[str]) -> Self:
         """The same without what takes much memory and is not needed."""
-        if "sample" in needs:
-            return self
         labels, pred_probs = self.sample
-        return replace(self, sample=(labels[:0].copy(), pred_probs[:0].copy()))
+        return replace(
+            self,
+            sample=self.sample if "sample" in needs else (labels[:0].copy(), pred_probs[:0].copy()),
+            noise=self.noise if "noise" in needs else NO_FITS,
+        )
 
 
 @dataclass(frozen=True)

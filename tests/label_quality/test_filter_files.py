@@ -188,7 +188,10 @@ def test_an_estimated_noise_matrix_is_handed_on(add_filter, case) -> None:
     ("text", "message"),
     [
         ("", r"broken\.py: expected a function `select`, found none"),
-        ("NEEDS = ('margin',)\nselect = print", r"broken\.py: NEEDS .* sample, joint, margins, found margin"),
+        (
+            "NEEDS = ('margin',)\nselect = print",
+            r"broken\.py: NEEDS .* noise, joint, margins, found margin",
+        ),
     ],
 )
 def test_a_file_that_is_no_filter_is_named(add_filter, text, message) -> None:
@@ -220,7 +223,7 @@ def test_filters_that_combine_each_other_are_refused(add_filter) -> None:
 
 def test_a_wrong_name_gets_the_list_and_the_nearest_one() -> None:
     assert check_filter_name("both") == "both"
-    with pytest.raises(ValueError, match=r"among both, .*, found prune_by_clas; .* prune_by_class\?$"):
+    with pytest.raises(ValueError, match=r"among auto, .*, found prune_by_clas; .* prune_by_class\?$"):
         check_filter_name("prune_by_clas")
     with pytest.raises(ValueError, match=r"found magic$"):
         check_filter_name("magic")

@@ -284,7 +284,7 @@ def test_whole_numbers_in_floats_are_labels_as_in_cleanlab(draw_label_case):
         ({"frac_noise": 2.0}, r"frac_noise must be in \(0, 1\], found 2.0"),
         ({"frac_noise": np.nan}, "found nan"),
         ({"min_examples_per_class": -5}, "min_examples_per_class must be at least 0, found -5"),
-        ({"filters": ("both", "magic")}, "expected a filter among both, .*, found magic$"),
+        ({"filters": ("both", "magic")}, "expected a filter among auto, .*, found magic$"),
         ({"rank_by": "magic"}, "expected a score among self_confidence, .*, found magic"),
     ],
 )

@@ -7,7 +7,7 @@ from tasks.label_quality import noise_model as module
 from tasks.label_quality import statistics
 from tasks.label_quality.issues import find_label_issues
 from tasks.label_quality.metrics import detection_quality
-from tasks.label_quality.noise_model import fit_noise_model
+from tasks.label_quality.noise_model import fit_noise_models
 from tasks.label_quality.statistics import sample_rows
 
 TRANSITION = np.array(
@@ -44,7 +44,7 @@ def world(request):
         is_noisy=given != true,
         posterior=posterior,
         issues=find_label_issues(given, pred_probs),
-        fitted=fit_noise_model(given, pred_probs),
+        fitted=fit_noise_models(given, pred_probs).likeliest,
     )
 
 
@@ -73,14 +73,14 @@ def test_the_filter_finds_noise_about_as_well_as_the_true_parameters_would(world
 
 
 def test_clean_labels_are_left_alone(world):
-    fitted = fit_noise_model(world.true, world.pred_probs)
+    fitted = fit_noise_models(world.true, world.pred_probs).likeliest
     assert (fitted.posterior(world.true, world.pred_probs) < 0.5).mean() < 0.002
     assert (world.pred_probs.argmax(axis=1) != world.true).mean() > 0.05  # the classifier is not always right
     assert fitted.transition_matrix == pytest.approx(np.eye(4), abs=0.01)
 
 
 def test_the_fit_is_deterministic(world):
-    again = fit_noise_model(world.given, world.pred_probs)
+    again = fit_noise_models(world.given, world.pred_probs).likeliest
     assert again.log_likelihood == world.fitted.log_likelihood
     assert np.array_equal(again.transition_matrix, world.fitted.transition_matrix)
     # The filter's own fit, which all rows fit into, says so of [given, true].
@@ -88,7 +88,7 @@ def test_the_fit_is_deterministic(world):
 
 
 def test_float32_and_float64_probabilities_give_the_same_fit(world):
-    again = fit_noise_model(world.given, world.pred_probs.astype(np.float64))
+    again = fit_noise_models(world.given, world.pred_probs.astype(np.float64)).likeliest
     assert np.array_equal(again.expected_under, world.fitted.expected_under)
 
 
@@ -161,7 +161,7 @@ def test_the_sharpness_of_the_highest_likelihood_is_chosen(world):
 
 def test_where_nothing_tells_sharpnesses_apart_the_smallest_is_chosen():
     uniform = np.full((12, 3), 1 / 3)
-    assert fit_noise_model(np.arange(12) % 3, uniform).sharpness == module.SHARPNESS[0] == 1.0
+    assert fit_noise_models(np.arange(12) % 3, uniform).likeliest.sharpness == module.SHARPNESS[0] == 1.0
 
 
 def test_sharpening_is_a_power_renormalised():
@@ -174,7 +174,7 @@ def test_sharpening_is_a_power_renormalised():
 def test_posteriors_are_probabilities_and_transition_rows_sum_to_1(draw_label_case):
     for seed in range(40):
         labels, probs = draw_label_case(seed)
-        fitted = fit_noise_model(labels, probs)
+        fitted = fit_noise_models(labels, probs).likeliest
         posterior = fitted.posterior(labels, probs)
         assert posterior.shape == labels.shape
         assert ((posterior >= 0) & (posterior <= 1 + 1e-12)).all(), seed
@@ -189,7 +189,7 @@ def test_probabilities_of_exactly_0_and_1_are_no_trap(dtype):
     given = true.copy()
     given[:10] = (given[:10] + 1) % 4
     probs = np.eye(4, dtype=dtype)[true]
-    fitted = fit_noise_model(given, probs)
+    fitted = fit_noise_models(given, probs).likeliest
     assert np.isfinite(fitted.transition_matrix).all()
     assert np.array_equal(fitted.posterior(given, probs) < 0.5, given != true)
 
@@ -198,7 +198,7 @@ def test_a_class_without_given_rows_is_no_trap():
     rng = np.random.default_rng(0)
     true = rng.integers(3, size=600)
     probs = 0.9 * np.eye(4)[true] + 0.025
-    fitted = fit_noise_model(true, probs)
+    fitted = fit_noise_models(true, probs).likeliest
     posterior = fitted.posterior(true, probs)
     assert np.isfinite(posterior).all()
     assert np.isfinite(fitted.transition_matrix).all()
