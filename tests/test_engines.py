@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster_tests import ON_WORKER, lose_a_worker, refuse_silent
@@ -15,10 +16,11 @@ from doors import Door, outcomes, wait_for
 from small_runs import ROOT
 
 from flows import FlowError
-from flows.engines import worker
+from flows.engines import bridge, worker
 from flows.engines.bridge import recover
 from flows.engines.clusters import check
 from flows.engines.order import LEASE_S, Order, installed_versions
+from tasks.stage_server import run_remotely
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +173,63 @@ def test_recovery_does_not_wait_for_a_killed_worker_of_this_machine(tmp_path: Pa
     recover(tmp_path)
     assert time.monotonic() - started < LEASE_S / 2
     assert not folder.exists()
+
+
+# --- cheap twins of the tests that kill workers and flows ---------------------------------------------------
+
+
+class LosingCluster:
+    """Stands for a cluster that loses the worker of the first two attempts."""
+
+    def __init__(self) -> None:
+        self.attempts: list[str] = []
+        self.results: list[Exception | int] = [RuntimeError("gone"), RuntimeError("gone"), 0]
+
+    def submit(self, task: object, parameters: dict[str, Any]) -> "LosingCluster":
+        self.attempts.append(Order(*parameters["order"]).attempt)
+        return self
+
+    def result(self, timeout: float, raise_on_failure: bool) -> Exception | int:
+        return self.results[len(self.attempts) - 1]
+
+
+def test_a_stage_that_loses_its_worker_twice_runs_a_third_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bridge, "_RETRY_S", (0.01, 0.01, 0.01))
+    monkeypatch.setenv("DVC_STAGE", "train_fold@0")
+    cluster = LosingCluster()
+    engine = bridge.Engine("dask", tmp_path, cluster, slots=2, threads=1)
+    engine.start()
+    try:
+        assert run_remotely(engine.address("train_fold@0"), ["train_fold", "--fold", "0"]) == 0
+        assert not list(engine.folder.glob("*.ticket"))
+    finally:
+        engine.end()
+    assert cluster.attempts == ["train_fold@0-1", "train_fold@0-2", "train_fold@0-3"]
+    assert capfd.readouterr().out.count("worker was lost") == 2
+    assert not engine.folder.exists()
+    assert not engine.socket.exists()
+
+
+def test_a_worker_ends_its_stages_when_a_killed_flow_renews_its_lease_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LEASE_S", 3.0)
+    # As a stage server, it ends when its stdin does.
+    server = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    monkeypatch.setitem(worker._servers, "here", server)
+    lease = tmp_path / "lease"
+    lease.write_text("0")
+    watch = threading.Thread(target=worker._end_with_lease, args=["here", tmp_path])
+    watch.start()
+    for beat in range(15):
+        lease.write_text(str(beat))
+        time.sleep(0.3)
+        assert server.poll() is None
+    watch.join(timeout=60)
+    assert server.poll() == 0
+    assert "here" not in worker._servers
 
 
 # --- bad input ----------------------------------------------------------------------------------------------

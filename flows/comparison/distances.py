@@ -40,10 +40,10 @@ def distances(
     if digests[0] is not None and digests[0] == digests[1]:
         return np.zeros(len(ids))
     for revision in (base, other):
-        found = revision.table(PRED_PROBS.path, PRED_PROBS, [])  # each id once
+        found = revision.table(PRED_PROBS, [])  # each id once
         locate(column_array(found, "example_id"), ids, f"{revision.name}: {PRED_PROBS.path}")
     distance = np.empty(len(ids))
-    portions = (revision.portions(PRED_PROBS.path, PRED_PROBS, ["pred_probs"]) for revision in (base, other))
+    portions = (revision.portions(PRED_PROBS, ["pred_probs"]) for revision in (base, other))
     for pair in _in_step(*portions):
         one, two = (column_array(part, "pred_probs") for part in pair)
         if one.shape[1] != two.shape[1]:
@@ -84,11 +84,7 @@ def probabilities_of(revision: Revision, ids: npt.NDArray[np.int64]) -> dict[int
     """The probabilities of a few rows, by id; empty where the version has none."""
     found: dict[int, Floats] = {}
     ids = np.sort(ids)
-    for part in (
-        revision.portions(PRED_PROBS.path, PRED_PROBS, ["pred_probs"])
-        if revision.has(PRED_PROBS.path)
-        else ()
-    ):
+    for part in revision.portions(PRED_PROBS, ["pred_probs"]) if revision.has(PRED_PROBS.path) else ():
         rows, places = rows_among(ids, column_array(part, "example_id"))
         found |= dict(zip(ids[places].tolist(), column_array(part, "pred_probs")[rows], strict=True))
     return found

@@ -43,13 +43,13 @@ def read_labels(revision: Revision, notes: list[str]) -> Labels | None:
         )
         return None
     needed = ["given_label", "suggested_label", "suggested_prob", "self_confidence", "is_issue"]
-    table = revision.table(LABEL_ISSUES.path, LABEL_ISSUES, needed)
+    table = revision.table(LABEL_ISSUES, needed)
     ids = column_array(table, "example_id")
     columns = {name: column_array(table, name) for name in needed}
     columns |= {name: columns[name].astype(np.int64) for name in ("given_label", "suggested_label")}
     columns["truth"] = np.full(len(ids), NO_LABEL, dtype=np.int64)
     if revision.has(GIVEN_LABELS.path):
-        given = revision.table(GIVEN_LABELS.path, GIVEN_LABELS, [], optional=["true_label"])
+        given = revision.table(GIVEN_LABELS, [], optional=["true_label"])
         if "true_label" in given.column_names:
             places = locate(column_array(given, "example_id"), ids, f"{revision.name}: {GIVEN_LABELS.path}")
             columns["truth"] = (
@@ -66,7 +66,7 @@ def read_labels(revision: Revision, notes: list[str]) -> Labels | None:
 
 def _read_actions(revision: Revision, ids: npt.NDArray[np.int64], is_issue: npt.NDArray[np.bool_]) -> Columns:
     """What became of each row: `action`, an index in `ACTIONS`, and `label`, `NO_LABEL` where dropped."""
-    table = revision.table(TRAINING_SET.path, TRAINING_SET, ["label"], optional=["action"])
+    table = revision.table(TRAINING_SET, ["label"], optional=["action"])
     of_table, places = rows_among(ids, column_array(table, "example_id"))
     label = np.full(len(ids), NO_LABEL, dtype=np.int64)
     label[places] = column_array(table, "label")[of_table]
@@ -78,7 +78,7 @@ def _read_actions(revision: Revision, ids: npt.NDArray[np.int64], is_issue: npt.
     # The first edition wrote down neither dropped rows nor what became of the others.
     source = np.full(len(ids), "", dtype=object)
     there, is_soft = np.zeros((2, len(ids)), dtype=bool)
-    for part in revision.portions(TRAINING_SET.path, TRAINING_SET, ["source", "soft_label"]):
+    for part in revision.portions(TRAINING_SET, ["source", "soft_label"]):
         of_part, places = rows_among(ids, column_array(part, "example_id"))
         there[places] = True
         source[places] = column_array(part, "source")[of_part]

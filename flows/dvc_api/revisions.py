@@ -152,9 +152,7 @@ class Revision:
             )
         return Path(found)
 
-    def table(
-        self, path: str, artifact: Artifact, needed: Sequence[str], optional: Sequence[str] = ()
-    ) -> pa.Table:
+    def table(self, artifact: Artifact, needed: Sequence[str], optional: Sequence[str] = ()) -> pa.Table:
         """Columns of a Parquet artifact, in order of `example_id`, with its metadata.
 
         What an older version has otherwise, columns that are not asked for and widths of numbers, is no
@@ -164,10 +162,10 @@ class Revision:
             RevisionError: the file cannot be had or read, or a column is missing or of another kind.
         """
         with self._checked():
-            reader = self._reader(path, artifact, needed, optional)
+            reader = self._reader(artifact, needed, optional)
             return pa.concat_tables([reader.nothing(), *reader.portions()])
 
-    def portions(self, path: str, artifact: Artifact, needed: Sequence[str]) -> Iterator[pa.Table]:
+    def portions(self, artifact: Artifact, needed: Sequence[str]) -> Iterator[pa.Table]:
         """The same, some rows at a time: what it takes in memory is one portion.
 
         A file in another order, which no stage writes, is sorted in memory.
@@ -176,12 +174,10 @@ class Revision:
             RevisionError: see `table`.
         """
         with self._checked():
-            yield from self._reader(path, artifact, needed).portions()
+            yield from self._reader(artifact, needed).portions()
 
-    def _reader(
-        self, path: str, artifact: Artifact, needed: Sequence[str], optional: Sequence[str] = ()
-    ) -> TableReader:
-        file, where = self.file(path), f"{self.name}: {path}"
+    def _reader(self, artifact: Artifact, needed: Sequence[str], optional: Sequence[str] = ()) -> TableReader:
+        file, where = self.file(artifact.path), f"{self.name}: {artifact.path}"
         advised = replace(artifact, advice="--no-rows compares without it.")
         return TableReader(file, advised, needed, optional, any_layout=True, where=where)
 

@@ -3,6 +3,7 @@
 DVC lets go of its repository lock while a stage's command runs (measured with DVC 3.67).
 """
 
+import itertools
 import json
 import os
 import re
@@ -13,8 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from flows import FlowError
 from flows.dvc_api.repository import WAITS_S
@@ -72,67 +74,112 @@ def run_stage(
     Raises:
         StageError: the stage or DVC failed, or the stage outran `timeout_s`.
     """
+    for attempt in itertools.count():
+        done = _repro(root, name, options, environment, say, register, timeout_s)
+        if done.status == 0:
+            return "Completed" if done.facts else "Restored"
+        if done.timed_out:
+            raise StageError(f"{name} ran longer than timeout_s ({timeout_s:g} s) and was ended.")
+        if not done.is_blocked:
+            raise StageError(done.failure or f"{name} ended with status {done.status}: {done.last_words}")
+        if mended := mend(root):
+            say(" ".join(mended))
+        else:
+            wait_s = WAITS_S[min(attempt, len(WAITS_S) - 1)]
+            say(f"{done.holder} is at work on the files of {name}; trying again in {wait_s} s.")
+            time.sleep(wait_s)
+    raise AssertionError("unreachable")
+
+
+@dataclass(frozen=True)
+class _Repro:
+    """How a `dvc repro` ended.
+
+    Attributes:
+        status: its exit status.
+        lines: what DVC and the stage printed.
+        facts: what the stage recorded of itself; none where DVC restored its outputs.
+        timed_out: whether it was ended because it took too long.
+    """
+
+    status: int
+    lines: list[str]
+    facts: list[dict[str, Any]]
+    timed_out: bool
+
+    @property
+    def failure(self) -> str | None:
+        """What the stage says went wrong."""
+        return next((str(fact["failure"]) for fact in self.facts if fact["failure"]), None)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether another process of DVC was in the way."""
+        return self.failure is None and self.status > 0 and any(map(_BUSY.search, self.lines))
+
+    @property
+    def holder(self) -> str:
+        """Which process of DVC that was."""
+        found = dict.fromkeys(match[1] for line in self.lines if (match := _HOLDER.match(line)))
+        return f"Another process of DVC ({'; '.join(found)})" if found else "Another process of DVC"
+
+    @property
+    def last_words(self) -> str:
+        """The last lines that may say why it failed."""
+        said = [line for line in self.lines if line.strip() and not _NO_REASON.match(line)]
+        return " ".join(said[-3:]) or "no output"
+
+
+def _repro(
+    root: Path,
+    name: str,
+    options: Sequence[str],
+    environment: Mapping[str, str],
+    say: Callable[[str], None],
+    register: Callable[[subprocess.Popen[str]], None],
+    timeout_s: float | None,
+) -> _Repro:
     record = root / ".dvc" / "tmp" / "relabel" / f"{name.replace(os.sep, '_')}.jsonl"
     record.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(sys.maxsize):
-        record.unlink(missing_ok=True)
-        lines: list[str] = []
-        timed_out = threading.Event()
-        with subprocess.Popen(
-            [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name, *options],
-            cwd=root,
-            # dvc.yaml says `python`: the one that runs this, in an activated environment or not.
-            env={
-                **os.environ,
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-                **environment,
-                "RELABEL_STAGE_RECORD": str(record),
-            },
-            # Never written to: it ends when this process does, and the stage then ends too.
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        ) as process:
-            register(process)
+    record.unlink(missing_ok=True)
+    lines: list[str] = []
+    timed_out = threading.Event()
+    with subprocess.Popen(
+        [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name, *options],
+        cwd=root,
+        # dvc.yaml says `python`: the one that runs this, in an activated environment or not.
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            **environment,
+            "RELABEL_STAGE_RECORD": str(record),
+        },
+        # Never written to: it ends when this process does, and the stage then ends too.
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        register(process)
 
-            def give_up(process: subprocess.Popen[str] = process, late: threading.Event = timed_out) -> None:
-                late.set()
-                end_process_group(process)
+        def give_up() -> None:
+            timed_out.set()
+            end_process_group(process)
 
-            timer = threading.Timer(timeout_s or threading.TIMEOUT_MAX, give_up)
-            timer.daemon = True
-            timer.start()
-            try:
-                for line in process.stdout or ():
-                    lines.append(line.rstrip())
-                    if not _HINT.match(lines[-1]):
-                        say(lines[-1])
-            finally:
-                timer.cancel()
-        facts = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
-        if process.returncode == 0:
-            return "Completed" if facts else "Restored"
-        if timed_out.is_set():
-            raise StageError(f"{name} ran longer than timeout_s ({timeout_s:g} s) and was ended.")
-        failure = next((fact["failure"] for fact in facts if fact["failure"]), None)
-        if failure is None and process.returncode > 0 and any(_BUSY.search(line) for line in lines):
-            if mended := mend(root):
-                say(" ".join(mended))
-                continue
-            wait_s = WAITS_S[min(attempt, len(WAITS_S) - 1)]
-            holders = "; ".join(dict.fromkeys(found[1] for line in lines if (found := _HOLDER.match(line))))
-            who = f"Another process of DVC ({holders})" if holders else "Another process of DVC"
-            say(f"{who} is at work on the files of {name}; trying again in {wait_s} s.")
-            time.sleep(wait_s)
-            continue
-        last = [line for line in lines if line.strip() and not _NO_REASON.match(line)][-3:]
-        raise StageError(
-            failure or f"{name} ended with status {process.returncode}: {' '.join(last) or 'no output'}"
-        )
-    raise AssertionError("unreachable")
+        timer = threading.Timer(timeout_s or threading.TIMEOUT_MAX, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            for line in process.stdout or ():
+                lines.append(line.rstrip())
+                if not _HINT.match(lines[-1]):
+                    say(lines[-1])
+        finally:
+            timer.cancel()
+    facts = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+    return _Repro(process.returncode, lines, facts, timed_out.is_set())
 
 
 def end_process_group(process: subprocess.Popen[str], grace_s: float = 5.0) -> None:

@@ -41,7 +41,29 @@ def work(order: Order) -> int | str | None:
         The exit status; a sentence why this worker cannot run it; None if the ticket is gone or another
         worker has it, as when an engine runs by itself again what a lost worker had.
     """
-    folder, host = Path(order.folder), socket.gethostname()
+    folder = Path(order.folder)
+    if refusal := _why_not(order, folder):
+        return refusal
+    ticket, running = (folder / f"{order.attempt}.{kind}" for kind in ("ticket", "running"))
+    if not ticket.exists():
+        return None
+    try:
+        with running.open("x") as file:
+            file.write(f"{socket.gethostname()} {os.getpid()}")
+    except FileExistsError:
+        return None
+    try:
+        server = _start_server(order.root, folder)
+        if server is None:
+            return f"The worker on {socket.gethostname()} could not start a stage server; its log says why."
+        return _run_in(server, order, ticket, folder / f"{order.attempt}.log")
+    finally:
+        running.unlink(missing_ok=True)
+
+
+def _why_not(order: Order, folder: Path) -> str | None:
+    """A sentence why this worker can run no stage of the flow; None if it can."""
+    host = socket.gethostname()
     deadline = time.monotonic() + _SHARE_S
     while not (folder / "lease").exists():
         if time.monotonic() > deadline:
@@ -57,42 +79,33 @@ def work(order: Order) -> int | str | None:
     ]
     if differ:
         return f"The worker on {host} has {', '.join(differ)}: install requirements.lock there too."
-    ticket, running, log = (folder / f"{order.attempt}.{kind}" for kind in ("ticket", "running", "log"))
-    if not ticket.exists():
+    return None
+
+
+def _run_in(server: str, order: Order, ticket: Path, log: Path) -> int | None:
+    """The exit status of the stage; None if it was ended, as its ticket or its run is gone."""
+    with socket.socket(socket.AF_UNIX) as connection, log.open("ab") as stream:
+        connection.connect(server)
+        stream.write(f"On {socket.gethostname()}, worker process {os.getpid()}\n".encode())
+        stream.flush()
+        request = Request(order.arguments, order.root, {**os.environ, **order.environment})
+        send_request(connection, request, (stream.fileno(), stream.fileno()))
+        stream.close()
+        connection.settimeout(LOOK_S)
+        while ticket.exists():
+            with contextlib.suppress(TimeoutError):
+                if answer := connection.recv(1):
+                    return answer[0]
+                if server not in _servers:  # ended with its run
+                    return None
+                with log.open("a") as file:
+                    file.write(f"{KILLED}\n")
+                return 1
+        # The stage ends with its connection, and the connection with the stage.
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(None)
+        connection.recv(1)
         return None
-    try:
-        with running.open("x") as file:
-            file.write(f"{host} {os.getpid()}")
-    except FileExistsError:
-        return None
-    try:
-        server = _start_server(order.root, folder)
-        if server is None:
-            return f"The worker on {host} could not start a stage server; its log says why."
-        with socket.socket(socket.AF_UNIX) as connection, log.open("ab") as stream:
-            connection.connect(server)
-            stream.write(f"On {host}, worker process {os.getpid()}\n".encode())
-            stream.flush()
-            request = Request(order.arguments, order.root, {**os.environ, **order.environment})
-            send_request(connection, request, (stream.fileno(), stream.fileno()))
-            stream.close()
-            connection.settimeout(LOOK_S)
-            while ticket.exists():
-                with contextlib.suppress(TimeoutError):
-                    if answer := connection.recv(1):
-                        return answer[0]
-                    if server not in _servers:  # ended with its run
-                        return None
-                    with log.open("a") as file:
-                        file.write(f"{KILLED}\n")
-                    return 1
-            # The stage ends with its connection, and the connection with the stage.
-            connection.shutdown(socket.SHUT_WR)
-            connection.settimeout(None)
-            connection.recv(1)
-            return None
-    finally:
-        running.unlink(missing_ok=True)
 
 
 def _start_server(root: str, folder: Path) -> str | None:

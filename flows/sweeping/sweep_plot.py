@@ -1,12 +1,20 @@
 """The rows of a sweep as a plot."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows import FlowError
 from flows.sweeping.finished import Column, Row
 from flows.sweeping.tables_of_rows import show
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def save_plot(path: Path, rows: Sequence[Row], columns: Sequence[Column]) -> None:
@@ -18,61 +26,16 @@ def save_plot(path: Path, rows: Sequence[Row], columns: Sequence[Column]) -> Non
     Raises:
         FlowError: the path's ending names no format that Matplotlib writes, or it cannot be written.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     groups: dict[str, list[Column]] = {}
     for column in columns:
         if column.group:
             groups.setdefault(column.group, []).append(column)
     shown = [row for row in rows if row.cells]
-    names = list(shown[0].values) if shown else []
-    if not names or not groups:
+    if not groups or not shown or not shown[0].values:
         return
-    numeric = [name for name in names if all(_is_number(row.values[name]) for row in shown)]
-    across = (numeric or names)[0]
-    others = [name for name in names if name != across]
-    ticks = list(dict.fromkeys(show(row.values[across]) for row in shown))
-    lines: dict[tuple[str, ...], list[Row]] = {}
-    for row in shown:
-        lines.setdefault(tuple(show(row.values[name]) for name in others), []).append(row)
+    from matplotlib import rc_context
 
-    def where(row: Row) -> float:
-        value = row.values[across]
-        return float(str(value)) if numeric else ticks.index(show(value))
-
-    width = max(map(len, groups.values()))
-    figure = Figure(figsize=(1 + 3.6 * width, 0.8 + 2.8 * len(groups)), layout="constrained")
-    panels = figure.subplots(len(groups), width, squeeze=False, sharex=True, sharey="row")
-    for (group, members), axes in zip(groups.items(), panels, strict=True):
-        for column, panel in zip(members, axes, strict=False):
-            for (values, line), marker in zip(lines.items(), _MARKERS * len(lines), strict=False):
-                known = [row for row in line if column.metric in row.cells]
-                if numeric:
-                    known.sort(key=where)
-                cells = [row.cells[column.metric] for row in known]
-                panel.errorbar(
-                    [where(row) for row in known],
-                    [cell.mean for cell in cells],
-                    # NaN draws no bar: one run has no spread.
-                    yerr=[math.nan if cell.spread is None else cell.spread for cell in cells],
-                    marker=marker,
-                    markersize=4,
-                    capsize=3,
-                    linestyle="-" if numeric else "",
-                    label=", ".join(values),
-                )
-            panel.set_title(column.title, fontsize=10)
-            panel.grid(alpha=0.3)
-            if not numeric:
-                panel.set_xticks(range(len(ticks)), ticks, rotation=20, ha="right")
-        axes[0].set_ylabel(group)
-        for panel in axes[len(members) :]:
-            panel.set_visible(False)
-    figure.supxlabel(across)
-    if others:
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, title=", ".join(others), loc="outside right upper")
+    figure = _draw(groups, shown)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # No date, and SVG's names from a fixed salt: equal runs give equal files.
@@ -83,7 +46,68 @@ def save_plot(path: Path, rows: Sequence[Row], columns: Sequence[Column]) -> Non
         raise FlowError(f"--plot: expected a file such as plot.png or plot.svg ({error}).") from error
 
 
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+def _draw(groups: Mapping[str, Sequence[Column]], rows: Sequence[Row]) -> "Figure":
+    """A row of panels for each group, a panel for each of its columns."""
+    from matplotlib.figure import Figure
+
+    names = list(rows[0].values)
+    numeric = [name for name in names if all(_is_number(row.values[name]) for row in rows)]
+    across = (numeric or names)[0]
+    others = [name for name in names if name != across]
+    ticks = None if numeric else list(dict.fromkeys(show(row.values[across]) for row in rows))
+    lines: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        lines.setdefault(tuple(show(row.values[name]) for name in others), []).append(row)
+
+    width = max(map(len, groups.values()))
+    figure = Figure(figsize=(1 + 3.6 * width, 0.8 + 2.8 * len(groups)), layout="constrained")
+    panels = figure.subplots(len(groups), width, squeeze=False, sharex=True, sharey="row")
+    for (group, members), axes in zip(groups.items(), panels, strict=True):
+        for column, panel in zip(members, axes, strict=False):
+            _fill(panel, column, lines, across, ticks)
+        axes[0].set_ylabel(group)
+        for panel in axes[len(members) :]:
+            panel.set_visible(False)
+    figure.supxlabel(across)
+    if others:
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, title=", ".join(others), loc="outside right upper")
+    return figure
+
+
+def _fill(
+    panel: "Axes",
+    column: Column,
+    lines: Mapping[tuple[str, ...], Sequence[Row]],
+    across: str,
+    ticks: Sequence[str] | None,
+) -> None:
+    """Draw one metric: a line over a number, or marks over the `ticks` of what is none."""
+
+    def where(row: Row) -> float:
+        value = row.values[across]
+        return float(str(value)) if ticks is None else ticks.index(show(value))
+
+    for (values, line), marker in zip(lines.items(), _MARKERS * len(lines), strict=False):
+        known = [row for row in line if column.metric in row.cells]
+        if ticks is None:
+            known.sort(key=where)
+        cells = [row.cells[column.metric] for row in known]
+        panel.errorbar(
+            [where(row) for row in known],
+            [cell.mean for cell in cells],
+            # NaN draws no bar: one run has no spread.
+            yerr=[math.nan if cell.spread is None else cell.spread for cell in cells],
+            marker=marker,
+            markersize=4,
+            capsize=3,
+            linestyle="-" if ticks is None else "",
+            label=", ".join(values),
+        )
+    panel.set_title(column.title, fontsize=10)
+    panel.grid(alpha=0.3)
+    if ticks is not None:
+        panel.set_xticks(range(len(ticks)), ticks, rotation=20, ha="right")
 
 
 def _is_number(value: object) -> bool:
