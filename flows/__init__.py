@@ -11,24 +11,24 @@ import os
 
 from tasks import RelabelError
 
-# Before Prefect is imported; its server's settings stand in pyproject.toml. A person's own go first.
+# Set before Prefect is imported. Its server's settings are in pyproject.toml. What a person has set stays.
 for _name, _value in {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
-    # The terminal shows the flow's own lines; Prefect's go to its page.
+    # The terminal shows the flow's own lines. Prefect's lines go to its page.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
 }.items():
     os.environ.setdefault(_name, _value)
 
-# A proxy is another machine, on which 127.0.0.1 is not this one. Children inherit this. Where both spellings
-# are set, most programs read the small one alone.
+# A proxy is another machine, and 127.0.0.1 there is not this machine. Child processes inherit this. If both
+# spellings are set, most programs read only the one in small letters.
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DIRECT = [host for name in ("no_proxy", "NO_PROXY") for host in os.environ.get(name, "").split(",") if host]
 for _name in ("no_proxy", "NO_PROXY"):
     os.environ[_name] = ",".join(dict.fromkeys([*_DIRECT, *_LOOPBACK]))
 
-# What the start imports stays: at the default of 700 objects the collector walks over it a hundred times.
+# Imported modules stay. With the default of 700 objects, the garbage collector would visit them 100 times.
 gc.set_threshold(50_000)
 
 

@@ -43,7 +43,7 @@ from tasks.params import load_params
 if TYPE_CHECKING:
     from flows.dvc_api.revisions import Revision
 
-# New data is not taken while a file of it is younger: a copy under way looks like a shorter file.
+# A run does not start while a file of the new data is younger: a file that is being copied looks complete.
 _SETTLE_S = 10.0
 
 
@@ -151,7 +151,7 @@ def _run_stages(
     places = workers or default_workers(params.train_fold.threads)
     result = RunResult(graph)
     bar = Bar(page, "stages", "Stages of this run")
-    # With nothing to do, no cluster.
+    # If there is nothing to do, no cluster is started.
     where = (engine, address) if stale else ("local", None)
     with (
         open_engine(*where, root, places, params.train_fold.threads) as cluster,
@@ -199,9 +199,9 @@ def _keep(root: Path, record: Record, push: bool) -> str:
     return f" {kept}" if kept else ""
 
 
-# Only a run that compares pays for the imports of these two.
+# These two import what only a run with `compare` needs.
 def _open_base(root: Path, name: str | None) -> "Revision | None":
-    """The version to compare with. What is the last version now is not when this run is kept."""
+    """The version to compare with. It is chosen before the run, which may itself become the last version."""
     if name is None:
         return None
     from flows.dvc_api.revisions import open_revisions
@@ -219,9 +219,9 @@ def _compare(base: "Revision | None", page: Page) -> str:
 
 
 if __name__ == "__main__":
-    # Prefect finds the flow and its tasks again by the module's name, which must not be __main__.
+    # Prefect finds the flow and its tasks by the name of the module, which must not be __main__.
     from flows.run_once import main
 
-    # A last walk of the collector over all that was imported would find nothing and take half a second.
+    # At the end, the garbage collector would visit all imported modules, in half a second, and find nothing.
     atexit.register(gc.freeze)
     sys.exit(main())

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         asked = Path.cwd(), chosen.revisions, not chosen.no_rows, chosen.html is not None
         if chosen.publish:
-            # Prefect costs seconds, and only this needs it.
+            # Prefect takes seconds to import, and only this needs it.
             from flows.publish import run_flow
 
             found = run_flow(*asked)

@@ -79,7 +79,7 @@ def open_server(what: str) -> Iterator[None]:
         if server_answers():
             yield
             return
-        # A server that does not answer costs its record of this run, not the run.
+        # If the server is down, only its record of this run is lost.
         if url:
             print(f"No Prefect server answers at {url}; this {what} does without.", file=sys.stderr)
             url = None
@@ -116,7 +116,7 @@ def _start_server(what: str) -> str:
             pass_fds=[listener.fileno()],
             start_new_session=True,
         )
-    # Prefect sends its last lines and events when the interpreter ends, before it comes to this.
+    # At the end of the interpreter Prefect sends its last lines and events. This runs after that.
     atexit.register(_end_server, process)
     try:
         httpx.get(f"{url}/health", timeout=limit_s, trust_env=False).raise_for_status()
@@ -164,7 +164,7 @@ def _serve(descriptor: int) -> None:
 
 def _end_with_stdin() -> None:
     os.read(0, 1)
-    # What it was told lately is not in its database yet.
+    # The last messages are not in its database yet. At SIGTERM it writes them.
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE_S)
     os._exit(1)

@@ -34,7 +34,7 @@ def run_program(name: str, goes_on: str, run: Callable[[], int]) -> int:
         return 128 + number
     except ServerLostError as error:
         print(f"{name}: {error}", file=sys.stderr, flush=True)
-        # An orderly end would try for minutes to tell the server what happened, event by event.
+        # A normal end would try for minutes to send each event to the server.
         os._exit(1)
     except RelabelError as error:
         print(f"{name}: {error}", file=sys.stderr)

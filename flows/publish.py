@@ -69,7 +69,7 @@ def show_changes(base: Revision, show: Callable[..., Any]) -> str:
         return summarise(found)
     except RelabelError as error:
         return f"Not compared: {error}"
-    except Exception as error:  # the run is done and kept, whatever the comparison stumbles on
+    except Exception as error:  # the run is done and kept, even if the comparison fails
         get_run_logger().exception("What changed since %s could not be said.", base.name)
         return f"Not compared: {type(error).__name__}: {error}"
 

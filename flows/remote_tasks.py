@@ -14,7 +14,7 @@ from flows.dvc_api import remotes
 from flows.dvc_api.inputs import update_imports
 from flows.dvc_api.record import Record, push_version
 
-# A stage that failed would fail again; a remote that did not answer may answer in a minute.
+# A stage that failed would fail again. A remote that did not answer may answer in a minute.
 _WAITS_S: list[float] = [2, 10, 60]
 _remote = task(
     cache_policy=NO_CACHE,

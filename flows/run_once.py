@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     root = Path.cwd()
     check_options(chosen.workers, chosen.timeout_s)
-    # What is wrong with the workspace or the options is said before Prefect starts.
+    # Faults of the workspace or the options are reported before Prefect starts.
     check(chosen.engine, chosen.address)
     mend_locks(root)
     graph, fresh = plan(root, chosen.until)
@@ -61,17 +61,17 @@ def _run(chosen: argparse.Namespace) -> int:
 
         open_revisions(root, [chosen.compare])
     asked = chosen.force or chosen.overrides or chosen.if_new_data
-    # Without a server one starts for the run, which takes far longer than to find nothing to do.
+    # If no server answers, the run would start one. That takes far longer than to find nothing to do.
     if fresh.issuperset(graph) and not asked and not server_answers():
         print(UP_TO_DATE)
         return 0
-    # The thread that tells the server every 30 s that a run lives makes its end wait up to 1 s.
+    # Prefect tells its server every 30 s that the run lives. The end of the run would wait 1 s for that.
     with open_server("run"), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         state = clean_labels(**vars(chosen), return_state=True)
     if state.is_completed():
         print(state.message)
         return 0
     failure = state.result(raise_on_failure=False)
-    # Prefect's own words would stand before those of an exception.
+    # Prefect puts words of its own before the message of an exception.
     print(f"clean_labels: {failure if isinstance(failure, RelabelError) else state.message}", file=sys.stderr)
     return 1

@@ -130,7 +130,7 @@ class StageRunner:
         for process in running:
             end_process_group(process)
         if server is not None:
-            # Its stdin ends: it kills its stages and goes.
+            # Its stdin ends. It then kills its stages and ends.
             server.communicate()
         remove_socket(self.root)
 

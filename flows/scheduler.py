@@ -16,7 +16,7 @@ from flows.runner import StageRunner
     task_run_name="{name}",
     cache_policy=NO_CACHE,
     persist_result=False,
-    # The stage itself retries what a retry can help (downloads); waiting for DVC is in `run_stage`.
+    # A stage retries its downloads by itself, and `run_stage` waits for other processes of DVC.
     retries=0,
 )
 def stage(name: str, runner: StageRunner) -> State[str]:
@@ -46,7 +46,7 @@ def run_all(
             for name in graph
             if name not in done and name not in running.values() and succeeded.issuperset(graph[name])
         ]
-        # Cached stages cost a question to DVC, no core.
+        # A cached stage only asks DVC. It needs no core.
         for name in sorted(ready, key=lambda name: -urgency[name]):
             if name in runner.fresh or len(running) < n_workers:
                 waited = [done[upstream] for upstream in graph[name]]
@@ -57,7 +57,7 @@ def run_all(
         future = next(iter(as_completed(list(running))))
         name = running.pop(future)
         done[name] = future
-        future.wait()  # what makes its own state known; the server's may lag behind
+        future.wait()  # then its own state is known; the server's may be older
         state = future.state
         if state.is_completed():
             succeeded.add(name)

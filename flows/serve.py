@@ -76,7 +76,7 @@ def _check_cron(cron: str) -> None:
     fields = cron.split()
     found = f"{cron!r}, which has {len(fields)}" if len(fields) != len(_CRON) else repr(cron)
     try:
-        # Prefect takes six and seven as well: seconds come last there, and first in Quartz and Spring.
+        # Prefect also takes six and seven fields. Seconds are last there, but first in Quartz and Spring.
         if len(fields) != len(_CRON):
             raise ValueError(found)
         schedule = CronSchedule(cron=cron, timezone="UTC")
@@ -141,7 +141,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _start_again() -> NoReturn:
-    """Wait for the server and start this program anew, as if it had been killed: its run may live or not."""
+    """Wait for the server, then start this program again. What its run does meanwhile is as after a kill."""
     url = PREFECT_API_URL.value()
     print(
         f"serve: the Prefect server at {url} stopped answering; the schedule goes on when it answers again.",
@@ -174,7 +174,7 @@ def take_over(root: Path, name: str) -> None:
                     f"`prefect deployment delete {clean_labels.name}/{name}`."
                 )
             print(f"serve: {name} was the schedule of {owner}; from now on it runs here.", file=sys.stderr)
-        # One that is still at work holds the workspace, and ends by itself.
+        # A run that is still at work holds the workspace. It ends by itself.
         with suppress(FlowError), only_flow(root):
             end_stranded(client, found.id)
 
@@ -187,7 +187,7 @@ def _serve(root: Path, chosen: argparse.Namespace, schedule: Schedule) -> None:
         f"run {clean_labels.name}/{chosen.name}` runs it now.",
         flush=True,
     )
-    # A run that falls due while another is at work is cancelled, not piled up behind it.
+    # A run that is due while another is at work is cancelled. It does not wait.
     one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     with silence_prefect():
         clean_labels.serve(

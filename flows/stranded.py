@@ -1,4 +1,4 @@
-"""Scheduled runs that say that they are at work and are not: what ran them died and could tell nobody."""
+"""Scheduled runs that Prefect shows as running, though their process is gone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

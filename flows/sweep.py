@@ -69,10 +69,10 @@ def run_points(
     threads = max(point.threads for point in points)
     failures: dict[str, str] = {}
     n_workers = options["workers"] or default_workers(threads)
-    # Points in their order, so that one is saved, and its workspace removed, before many are begun.
+    # Points go in their order. So the first is saved, and its workspace removed, before the last begins.
     urgency = {name: -place for place, name in enumerate(graph)}
 
-    # Within, for a plan is no parameter that Prefect's page could show.
+    # It is defined here, as Prefect's page could not show a plan as a parameter.
     @flow(name="sweep", persist_result=False, validate_parameters=False)
     def sweep(options: Mapping[str, Any]) -> State[Any]:
         page = Page()

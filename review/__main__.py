@@ -71,7 +71,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
-            # From here on a browser that is early waits for its answer.
+            # From here on, a browser that asks early waits for its answer.
             listener.listen()
         except BaseException:
             listener.close()

@@ -53,7 +53,7 @@ class Ledger:
             stat = self.path.stat()
         except FileNotFoundError:
             self.take(b"")
-            # A file that is moved away and back comes with the stat that was seen last.
+            # A file that is moved away and back has the size and times that were seen last.
             self._stat = ()
             return
         now = (stat.st_mtime_ns, stat.st_size, stat.st_ino)

@@ -31,7 +31,7 @@ from tasks.page import environment
 
 _HERE = Path(__file__).parent
 _ROWS = 50
-# So long a decision waits for a stage that reads the decisions; the browser shows it as not saved meanwhile.
+# Seconds that a decision waits for a stage that reads decisions. Until then the page shows it as not saved.
 _WAIT_SECONDS = 30.0
 
 
@@ -87,7 +87,7 @@ class Review:
         self.ledger = Ledger(root / PATH, self.suspects)
         self.ledger.follow()
         self._lock = threading.RLock()
-        # A server that was started anew counts from 0, and tabs are still open.
+        # A server that was started again counts from 0, while tabs are still open.
         self._started = clock()
 
     def rows(self, page: Page) -> dict[str, object]:
@@ -122,7 +122,7 @@ class Review:
                 "suggested_prob": float(suspects.suggested_prob[position]),
                 "importance": _number(suspects.importance[position]),
                 "is_issue": bool(suspects.is_issue[position]),
-                # Of one split there is nothing to say.
+                # If there is one split only, it is not shown.
                 "split": str(suspects.split[position]) if len(suspects.splits) > 1 else None,
                 "picture": content.picture,
                 "text": content.text,

@@ -22,7 +22,7 @@ from tasks.tables.joins import join, locate
 from tasks.tables.portions import TableReader
 from tasks.tables.schemas import column_array
 
-# Contents up to so many bytes stay in memory (MNIST's are 55 MB); of larger ones each page reads its own.
+# Contents of at most so many bytes stay in memory (MNIST's are 55 MB). Of larger ones a page reads its rows.
 _IN_MEMORY_BYTES = 2**30
 
 
@@ -121,7 +121,7 @@ def read_suspects(data: Path) -> Suspects:
     Raises:
         ArtifactError: a table is missing or not what it should be.
     """
-    # Before the tables, so that one written meanwhile is read again.
+    # Taken before the tables are read: a table that is written meanwhile is then read again.
     signature = signature_of(data)
     columns = ["given_label", "suggested_label", "suggested_prob", "self_confidence", "importance_percentile"]
     path = data / "label_issues.parquet"
@@ -152,7 +152,7 @@ def _read_splits(data: Path, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.str_]
     path = data / "splits.parquet"
     if path.exists():
         return column_array(join(read_table(path, SPLIT_ROWS, ["original_split"]), ids), "original_split")
-    # Probabilities of one's own may come without.
+    # Probabilities from elsewhere may come without contents.
     given = read_table(data / "given_labels.parquet", GIVEN_LABELS, ["split"])
     return column_array(join(given, ids), "split")
 

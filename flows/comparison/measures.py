@@ -17,9 +17,9 @@ _HIGHER = {
     *("after", "of_pseudo_labels"),
 }
 _LOWER = {"log_loss", "expected_calibration_error"}
-# More agreement with labels that may be wrong, or fewer errors in the data, is no merit of a version.
+# Agreement with labels that may be wrong says nothing about how good a version is.
 _NEUTRAL = ("cross_validation: given.",)
-# Shares of rows, and of which rows they are shares; what is not here has no sampling error that is known.
+# Shares of rows, and the counts of those rows. Of other metrics the sampling error is not known.
 _SHARE_OF = {
     "test.accuracy": ("n_test_rows",),
     "true.accuracy": ("n_rows",),
@@ -70,7 +70,7 @@ def direction(name: str) -> Better | None:
 def measure(numbers: Mapping[str, Mapping[str, float]], same_data: bool) -> Iterable[Metric]:
     """All metrics; where the data are not alike in all versions none has a better value."""
     base, *others = numbers
-    # Where one version alone has metrics, all of them are news.
+    # If only one version has metrics, all of them differ.
     n_known = max(2, sum(bool(found) for found in numbers.values()))
     for name in dict.fromkeys(name for found in numbers.values() for name in found):
         values = {version: found[name] for version, found in numbers.items() if name in found}
@@ -108,7 +108,7 @@ def _is_within_error(name: str, one: Mapping[str, float], other: Mapping[str, fl
     """Whether two versions differ by no more than the sampling error, or than four places show."""
     if abs(one[name] - other[name]) < _LEAST_DIFFERENCE:
         return True
-    if name.endswith(": f1"):  # it is made of the two, and has no error of its own that is known
+    if name.endswith(": f1"):  # made of precision and recall; its own error is not known
         parts = [name.removesuffix("f1") + part for part in ("precision", "recall")]
         return all(part in one and part in other and _is_within_error(part, one, other) for part in parts)
     margin = _margin(name, one, other)

@@ -18,7 +18,7 @@ def params_of(revision: Revision, notes: list[str]) -> dict[str, object]:
     for name, stage in stages.items():
         found = flatten((stage.get("params") or {}).get("params.yaml") or {})
         own = {key: value for key, value in found.items() if key.split(".")[0] == name.split("@")[0]}
-        used = found | used | own  # a stage's own section is as it last ran, whoever else lists it
+        used = found | used | own  # of its own section, the stage's values go first
     if not stages:
         notes.append(
             f"{revision.name} has no dvc.lock: no stage ran in that version, or its results "
@@ -73,7 +73,7 @@ def flatten(content: Mapping[str, object], prefix: str = "") -> dict[str, object
 
 
 def show(value: object) -> str:
-    """A parameter's value as params.yaml would have it: a text in quotes where it were none without."""
+    """A parameter's value as params.yaml would have it. A text that looks like a number is in quotes."""
     if not isinstance(value, str):
         found = finite(value)
         return (

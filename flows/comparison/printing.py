@@ -40,7 +40,7 @@ def print_tables(console: Console, comparison: Comparison) -> None:
 
 
 def printable(text: str) -> str:
-    """A text on one line, without what a terminal would obey instead of print (ECMA-48)."""
+    """A text on one line, without the control characters that a terminal would obey (ECMA-48)."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
@@ -92,7 +92,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def _folded(title: str, part: Table) -> list[str]:
-    # In a line of HTML nothing is markdown.
+    # Within a line of HTML, markdown is not read.
     head = f"<details><summary>{html.escape(title)}</summary>"
     return [head, "", *_markdown_table(part), "", "</details>", ""]
 

@@ -27,7 +27,7 @@ from tasks.page import read_contents
 from tasks.tables.catalog import EXAMPLES
 
 MOST_CHANGED = 25
-# From here on the probability of some set of classes moved by at least a percentage point.
+# At least this far, the probability of some set of classes moved by a percentage point or more.
 MIN_DISTANCE = 0.01
 _OF_CLASS = (
     *("newly flagged", "no longer flagged", "suggested differently"),
@@ -156,7 +156,7 @@ def _judge(
 def _sign_test(n_old: int, n_new: int) -> float:
     """The two-sided p-value of McNemar's exact test (McNemar 1947, by the binomial distribution).
 
-    Were both versions equally good, rows that only one of them has right would be either's by a fair coin.
+    If both versions were equally good, each row that only one has right would be a throw of a fair coin.
     """
     # It takes a second to import, and only versions whose truth is known need it.
     from scipy.stats import binomtest  # type: ignore[import-untyped]

@@ -75,7 +75,7 @@ def _read_actions(revision: Revision, ids: npt.NDArray[np.int64], is_issue: npt.
         action[places] = action_indices(column_array(table, "action")[of_table])
         label[action == ACTIONS.index("dropped")] = NO_LABEL
         return {"label": label, "action": action}
-    # The first edition wrote down neither dropped rows nor what became of the others.
+    # The first edition wrote no action, and no row for what was dropped.
     source = np.full(len(ids), "", dtype=object)
     there, is_soft = np.zeros((2, len(ids)), dtype=bool)
     for part in revision.portions(TRAINING_SET, ["source", "soft_label"]):

@@ -113,7 +113,7 @@ def _metrics(comparison: Comparison) -> Table | None:
     caption = " ".join(left_out)
     if not main:
         return None
-    # Two versions: the difference says which is better. More: a mark does.
+    # Of two versions, the sign of the difference says which is better. Of more, a mark says it.
     marks = len(names) > 2
     rows = []
     for metric in main:

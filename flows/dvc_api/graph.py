@@ -33,7 +33,7 @@ def stage_graph(root: Path, until: str | None = None) -> dict[str, tuple[str, ..
 
 
 def plan(root: Path, until: str | None = None) -> tuple[dict[str, tuple[str, ...]], set[str]]:
-    """`stage_graph`, and the stages that are up to date and so is all upstream of them, by DVC's judgement.
+    """`stage_graph`, and the stages that DVC finds up to date, with all that is upstream of them.
 
     Raises:
         FlowError: see `stage_graph`.
@@ -87,5 +87,5 @@ def is_fresh(root: Path, name: str) -> bool:
 
 
 def _changed(repo: Repository, stage: Stage) -> bool:
-    # If somebody is at work on its files, it is not known to be fresh; the run waits its turn.
+    # While another process works on its files, the stage counts as changed; its run waits for that process.
     return while_locked(repo, lambda: bool(stage.changed()), lambda: True)

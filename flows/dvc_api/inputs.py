@@ -14,7 +14,7 @@ _INPUTS = "inputs/"
 
 
 def new_inputs(root: Path) -> list[str]:
-    """What in inputs/ stages read and is not what the last run read, by DVC's own judgement."""
+    """What stages read in inputs/ and DVC finds changed since the last run."""
     with open_repository(root) as repo, repo.lock:
         found = {
             str(dep.def_path)
@@ -33,7 +33,7 @@ def written_within(root: Path, inputs: Iterable[str], seconds: float) -> bool:
     places = [root / name for name in inputs]
     files = [path for place in places for path in ([place] if place.is_file() else place.rglob("*"))]
     for path in files:
-        # `dvc update` writes its .dvc file anew each time. What rsync renames is gone a moment later.
+        # `dvc update` writes its .dvc file each time. A file that rsync renames is gone a moment later.
         with suppress(FileNotFoundError):
             if path.suffix != ".dvc" and 0 <= time.time() - path.lstat().st_mtime < seconds:
                 return True
@@ -41,7 +41,7 @@ def written_within(root: Path, inputs: Iterable[str], seconds: float) -> bool:
 
 
 def begun(root: Path) -> Path:
-    """The file that stands while a run for new data is not done: dvc.lock knows the data after one stage."""
+    """The file that exists until a run for new data is done. dvc.lock has the new data after one stage."""
     path = root / ".dvc" / "tmp" / "relabel" / "new_data"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -26,14 +26,14 @@ def override_params(root: Path, overrides: Sequence[str], option: str = "--set")
     before = path.read_bytes()
     try:
         apply_overrides(path, list(overrides))
-        # DVC wants to see the options of each chosen plug-in, if there are none.
+        # DVC needs the section of each chosen plug-in, even if it is empty.
         unlisted = load_params(path).unlisted()
         if unlisted:
             apply_overrides(path, [f"+{name}={{}}" for name in unlisted])
     except RelabelError:
         path.write_bytes(before)
         raise
-    except Exception as error:  # Hydra's, OmegaConf's and ruamel's own hierarchies
+    except Exception as error:  # Hydra, OmegaConf and ruamel have errors of their own
         path.write_bytes(before)
         raise FlowError(
             f"{option}: expected SECTION.NAME=VALUE for values of params.yaml, found {' '.join(overrides)} "
@@ -56,10 +56,10 @@ def grid_values(grid: str) -> tuple[str, list[str]]:
         (override,) = to_hydra_overrides([grid])
         overrides = [point["params.yaml"][0] for point in get_hydra_sweeps({"params.yaml": [grid]})]
         name = str(override.key_or_group)
-        # Adding and deleting names is Hydra's syntax too, but a grid varies what params.yaml has.
+        # Hydra's syntax can also add and delete names, but a grid varies names that params.yaml has.
         if not name or not overrides or not grid.startswith(f"{name}=") or grid == f"{name}=":
             raise ValueError("not a name and its values")
-    except Exception as error:  # Hydra's own hierarchy
+    except Exception as error:  # Hydra has errors of its own
         raise FlowError(
             f"--grid: expected SECTION.NAME=VALUE,VALUE,..., found {grid!r} ({str(error).splitlines()[0]})."
         ) from error

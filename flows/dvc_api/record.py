@@ -11,7 +11,7 @@ from flows.dvc_api.remotes import check_remote
 
 Record = Literal["none", "experiment", "commit"]
 
-# What a run reads or writes and git keeps: code apart, the rest is in DVC's cache.
+# What a run reads or writes and git keeps. Code is not in it; all else is in DVC's cache.
 _COMMITTED = ("dvc.lock", "params.yaml", "reviews/decisions.csv", "metrics")
 _DVC = [sys.executable, "-m", "dvc"]
 
@@ -35,7 +35,7 @@ def save_version(root: Path, how: Record, name: str) -> str | None:
     if how == "none":
         return None
     if how == "experiment":
-        # DVC leaves out what git does not know, and metrics that no commit has are new to it.
+        # DVC leaves out files that git does not know, and metrics that no commit has are such files.
         new = _run(root, "git", "ls-files", "--others", "--exclude-standard", "--", "metrics").splitlines()
         options = [part for file in new for part in ("--include-untracked", file)]
         _run(root, *_DVC, "exp", "save", "--name", name, *options)

@@ -43,7 +43,7 @@ def pull(root: Path) -> None:
     missing = len(re.findall(r"^md5: ", done.stdout, flags=re.MULTILINE))
     said = " ".join(re.findall(r"^ERROR: (.*)", done.stdout, flags=re.MULTILINE))
     if missing and "Everything is up to date." in done.stdout:
-        # DVC takes a remote that does not answer for one that lacks the files, and would now train for hours.
+        # If a remote does not answer, DVC says that it lacks the files. The run would then train for hours.
         said = f"none of the {missing} files that are missing here"
     elif done.returncode == 0:
         return

@@ -30,7 +30,7 @@ def open_repository(root: Path) -> Iterator[Repository]:
         with Repo(str(root)) as repo:
             yield repo
     except (DvcException, SCMError) as error:
-        # The message of DVC's own errors is one or two lines; a schema error prints a page more.
+        # DVC's message is one or two lines. Of an error in a schema, DVC itself would print a page.
         raise FlowError(f"DVC in {root}: {' '.join(str(error).split())}") from error
 
 

@@ -64,7 +64,7 @@ class Revision:
     def has(self, path: str) -> bool:
         """Whether the version has a file of this name, wherever its bytes are."""
         info = self._info(path)
-        # Of an output that dvc.yaml promises and no stage has made yet DVC knows no more than the name.
+        # If no stage has made an output yet, DVC knows only its name.
         return info is not None and ("fs_info" in info or "md5" in info)
 
     def digest(self, path: str) -> str | None:
@@ -193,7 +193,7 @@ class Revision:
         from dvc.api import DVCFileSystem
         from dvc.repo import Repo
 
-        # DVC takes the remote's settings from the work tree, but whether there is one from the revision.
+        # DVC reads the remote's settings from the work tree, but its name from the revision.
         config = None if self.commit is None else {key: dict(value) for key, value in self.settings.items()}
         options: dict[str, object] = {"config": config}
         if self._prefix:

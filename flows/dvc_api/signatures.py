@@ -47,7 +47,7 @@ def plan_stages(
     graph = stage_graph(root, until)
     found: dict[str, PlannedStage] = {}
     with open_repository(root) as repo:
-        # Inputs that are under DVC are stages too, but no stage of a sweep: it has their files as they are.
+        # Inputs that are under DVC are stages too. A sweep does not run them; it copies their files.
         stages = {stage_name(stage): stage for stage in pipeline_stages(repo)}
         for name in (name for name in graph if name in stages):
             stage, upstream = stages[name], tuple(before for before in graph[name] if before in stages)

@@ -69,7 +69,7 @@ def _changed(revision: Revision, dep: Entry) -> str | None:
     if known == there:
         digest = files[""] if "" in files else folder_digest(files)
         return None if digest == dep.get("md5") else path
-    # A folder may have held what git ignores, as inputs/ does: more files than git's are no news there.
+    # A folder such as inputs/ may hold files that git ignores. Then more files than git's mean nothing.
     return path if known > there or revision.is_kept(f"{path}/{_NEW}") else None
 
 

@@ -52,7 +52,7 @@ class Engine:
         self._ended = threading.Event()
         # Prefect's tasks belong to the flow run whose context they are submitted in.
         self._context = contextvars.copy_context()
-        # Without a server the flow has started one for itself, which the workers must not do too.
+        # If no server was there, the flow started one. The workers must use it and not start their own.
         flow_run = FlowRunContext.get()
         self._api_url = str(flow_run.client.api_url) if flow_run else None
 
@@ -117,7 +117,7 @@ class Engine:
                         f"in {self.root}, with the Python environment of the flow."
                     )
                 elif wait_s is not None:
-                    # The end of the flow looks like this too, when the cluster goes first.
+                    # When the flow ends and the cluster ends before it, it looks the same.
                     if self._ended.wait(1) or _is_closed(connection):
                         return None
                     _write(stream, f"{failure}; it runs again in {wait_s:g} s.\n".encode())
@@ -163,7 +163,7 @@ class Engine:
                     over = True
                 except TimeoutError:
                     over = False
-                # Opened anew each time, which is when a network file system looks again.
+                # It is opened each time: a network file system then looks for new content.
                 with log.open("rb") as file:
                     file.seek(read)
                     read += _write(stream, file.read())
@@ -184,7 +184,7 @@ class Engine:
             if self.name == "ray":
                 from prefect_ray.context import remote_options
 
-                # Its own retries would run beside ours.
+                # Otherwise Ray would retry too, beside the bridge.
                 stack.enter_context(remote_options(num_cpus=self.threads, max_retries=0))
             parameters = {"stage": stage, "order": tuple(order)}
             return self.task_runner.submit(stage_on_worker, parameters=parameters)

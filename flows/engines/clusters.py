@@ -48,13 +48,13 @@ def check(engine: str, address: str | None) -> None:
             host, port = url.hostname, url.port
         except ValueError:
             host = port = None
-        # Not Ray Client (ray://): what it runs in is neither the flow's machine nor a worker.
+        # Ray Client (ray://) is refused: its code runs neither on the flow's machine nor on a worker.
         if not host or not port or (engine == "ray" and "://" in address):
             example = "tcp://HOST:8786" if engine == "dask" else "HOST:6379"
             raise FlowError(f"--address: expected {example}, found {address}.")
         try:
             socket.create_connection((host, port), timeout=3).close()
-            # Something listens; is it what it should be? The engines' own clients ask for minutes.
+            # Something listens. Whether it is a cluster, the engines' own clients would ask for minutes.
             (_probe_dask if engine == "dask" else _probe_ray)(address)
         except Exception as error:  # OSError, and the engines' own hierarchies
             raise _no_answer(engine, address, error) from error
@@ -148,7 +148,7 @@ def _dask(
     if address:
         runner = DaskTaskRunner(address=address, client_kwargs={"timeout": _ANSWER_S})
     else:
-        # What a worker process holds is little; its stages are processes of their own.
+        # A worker process needs little memory; its stages are processes of their own.
         runner = DaskTaskRunner(
             cluster_kwargs={
                 "n_workers": n_workers,
@@ -177,14 +177,14 @@ def _quiet_dask() -> None:
 def _ray(stack: contextlib.ExitStack, address: str | None, n_workers: int, threads: int) -> tuple[Any, int]:
     """A task runner and how many stages its cluster runs at a time."""
     if not address:
-        # Ray listens to the network whatever address it is given: it takes this run's token to be heard.
+        # Ray listens to the network whatever its address is. So each request must show the token of this run.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     elif Path("~/.ray/auth_token").expanduser().exists():
         # `ray start` then asks for that token, and `ray.init` must be told to show it.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     for name, value in {
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leave CUDA_VISIBLE_DEVICES alone, and say nothing of it
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # do not change CUDA_VISIBLE_DEVICES, and do not warn
         "RAY_DISABLE_METRICS_COLLECTION": "1",
     }.items():
         os.environ.setdefault(name, value)
@@ -197,7 +197,7 @@ def _ray(stack: contextlib.ExitStack, address: str | None, n_workers: int, threa
         options |= {
             "num_cpus": n_workers * threads,
             "include_dashboard": False,
-            # Nothing but small answers goes through it.
+            # Only small answers go through it.
             "object_store_memory": 80 * 2**20,
         }
     stack.enter_context(runner := RayTaskRunner(address=address or "local", init_kwargs=options))

@@ -23,7 +23,7 @@ _SHARE_S = 5.0  # for a new file to show on another machine
 @task(task_run_name="{stage} on a worker", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def stage_on_worker(stage: str, order: tuple[Any, ...]) -> Any:  # noqa: ARG001  # the name is the task's
     """The work of one stage, on a worker."""
-    # The function travels by value: the worker's own copy of the module keeps the stage servers.
+    # The function is sent as a copy. The stage servers are in the module as the worker has imported it.
     from flows.engines import worker
     from flows.engines.order import Order
 
@@ -114,7 +114,7 @@ def _start_server(root: str, folder: Path) -> str | None:
     with _servers_lock:
         server = _servers.get(address)
         if server is None:
-            # One for each run: the next may have other code.
+            # Each run has its own, as the next run may have other code.
             server = _servers[address] = subprocess.Popen(
                 [sys.executable, "-m", "tasks.stage_server", address],
                 cwd=root,
@@ -138,7 +138,7 @@ def _end_with_lease(address: str, folder: Path) -> None:
             found = (folder / "lease").read_text()
         except FileNotFoundError:
             break
-        except OSError:  # a network file system's bad moment
+        except OSError:  # a network file system may fail for a moment
             continue
         if found != seen:
             seen, since = found, time.monotonic()

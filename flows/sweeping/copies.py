@@ -63,7 +63,7 @@ def sweep_folder(root: Path) -> Iterator[Path]:
     folder = root / FOLDER
     for base in folder.glob(f"*/{BASE}"):
         remove_socket(base)
-    # A stage that a killed sweep left may write there for some seconds more; the next sweep has the rest.
+    # A stage of a killed sweep may write there for some seconds more. The next sweep removes the rest.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     run = Path(tempfile.mkdtemp(dir=folder))

@@ -38,7 +38,7 @@ def save_plot(path: Path, rows: Sequence[Row], columns: Sequence[Column]) -> Non
     figure = _draw(groups, shown)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # No date, and SVG's names from a fixed salt: equal runs give equal files.
+        # Without a date, and with fixed names in SVG, equal runs give equal files.
         metadata = {"Date": None} if path.suffix == ".svg" else None
         with rc_context({"svg.hashsalt": "relabel"}):
             figure.savefig(path, dpi=150, metadata=metadata)

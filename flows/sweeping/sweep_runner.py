@@ -55,7 +55,7 @@ class SweepRunner(StageRunner):
         point = self.points[point_name]
         needed = list(point.stages) if stage == SAVE else _upstream_of(point.stages, stage)
         try:
-            # One stage of a point at a time restores what several need.
+            # What several stages of a point need is restored once, by one of them.
             with self.locks[point_name]:
                 workspace = self._workspace(point)
                 self._restore(point, workspace, needed, name)

@@ -56,7 +56,7 @@ def markdown_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
                 *(f"{mean} ± {spread}" if spread else mean for mean, spread in cells),
             ]
         )
-    # A bar in a value would end its cell.
+    # A vertical bar in a value would end its cell.
     table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
     return "\n".join([*table, "", CAPTION, ""])
 
@@ -89,7 +89,7 @@ CAPTION = "Mean ± standard deviation over n runs; shares in percent."
 
 
 def _heading(column: Column, between: str) -> str:
-    """What a trained model was trained on means little without the word test."""
+    """The heading of a column. Accuracies on test rows say so."""
     if column.group == TEST:
         return f"test,{between}{column.title}"
     return column.title.replace(" ", between)
