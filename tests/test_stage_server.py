@@ -196,7 +196,7 @@ def test_a_stage_ends_when_its_flow_is_killed_though_dvc_lives() -> None:
 
 
 def test_a_stage_of_make_repro_runs_though_stdin_is_at_its_end() -> None:
-    code = "import time; from tasks.remote import end_with_parent; end_with_parent(); time.sleep(1)"
+    code = "import time; from tasks.stage_server import end_with_parent; end_with_parent(); time.sleep(1)"
     subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
