@@ -29,9 +29,9 @@ from flows.dvc_api.inputs import begun, written_within
 from flows.dvc_api.lock_file import lock_order, order_lock
 from flows.one_at_a_time import only_flow
 from flows.prefect_page import Page
-from flows.progress import RunProgress
 from flows.run_once import main
 from flows.runner import StageRunner, needs_torch
+from flows.terminal_progress import RunProgress
 from tasks.dvc_lock import LIST
 from tasks.params import load_params
 

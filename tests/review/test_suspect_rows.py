@@ -24,7 +24,7 @@ def test_contents_from_memory_and_from_the_file_are_the_same(
     facts, path = read_suspects(tmp_path / "data").facts, tmp_path / "data" / "examples.parquet"
     ids = np.array([990, 0, 170, 0])
     from_memory = Contents(path, facts).show(ids)
-    monkeypatch.setattr("review.suspects._IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("review.suspect_rows._IN_MEMORY_BYTES", 0)
     contents = Contents(path, facts)
     assert contents.show(ids) == from_memory
     assert from_memory[1] == from_memory[3] != from_memory[0]
