@@ -1,5 +1,7 @@
 """The decisions as a running page knows them: what reviews/decisions.csv holds, followed as it changes."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ class Ledger:
         self.path = path
         self.version = 0
         self._content = b""
+        self._waiting_after: dict[str, int | None] = {}
         self._stat: tuple[int, ...] = ()
         self._lines: dict[int, list[Decision]] = {}
         self.rebase(suspects)
@@ -88,6 +91,7 @@ class Ledger:
             self._lines = lines
             self.rebase(self.suspects)
         self._content = content
+        self._waiting_after = {}
 
     def stands(self, example_id: int) -> Decision | None:
         """The decision that stands on an example."""
@@ -121,6 +125,20 @@ class Ledger:
         """How many of the chosen rows, (N,) bool, there are, and how many are decided."""
         return {"rows": int(rows.sum()), "decided": int((rows & self.decided).sum())}
 
+    def n_waiting(self, root: Path) -> int | None:
+        """Lines that the last repair of the labels did not know; None where it knew other lines than these.
+
+        The repair says which file it knew by its digest, and that file is the start of this one.
+        """
+        try:
+            metrics = json.loads((root / "metrics" / "training_set.json").read_text("utf-8"))
+            known = str(metrics["decisions"]["md5"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        if known not in self._waiting_after:
+            self._waiting_after = {known: _lines_after(self._content, known)}
+        return self._waiting_after[known]
+
     def _latest(self, example_id: int) -> list[Decision]:
         lines = self._lines.get(example_id, [])
         kept = [
@@ -145,3 +163,16 @@ class Ledger:
             latest = {(each.decision, each.label) for each in self._latest(example_id)}
             self.decided[position] = stands is not None and not self._problem(stands)
             self.disagreed[position] = len(latest) > 1
+
+
+def _lines_after(content: bytes, md5: str) -> int | None:
+    """Lines after the start of `content` that has this digest; None where no start has it."""
+    lines = content.splitlines(keepends=True)
+    digest = hashlib.md5(usedforsecurity=False)
+    found = 0 if digest.hexdigest() == md5 else None
+    for place, line in enumerate(lines, start=1):
+        digest.update(line)
+        if digest.hexdigest() == md5:
+            found = place
+    # The header is no decision.
+    return None if found is None else max(len(lines) - max(found, 1), 0)

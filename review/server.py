@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 from fastapi import FastAPI, Query, Request
 from fastapi import Path as Place
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +22,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
+from review.alike import nearest_trusted
 from review.ledger import Ledger
 from review.suspect_rows import Contents, Wanted, read_suspects, signature_of
 from tasks import RelabelError
@@ -28,9 +30,14 @@ from tasks.decisions.log import PATH, RELABELLING, Decision, append_decisions
 from tasks.decisions.provenance import current_revision
 from tasks.dvc_lock import wait_until_unread
 from tasks.page import environment
+from tasks.tables.catalog import PRED_PROBS
 
 _HERE = Path(__file__).parent
 _ROWS = 50
+# Trusted rows of a class that are shown beside one in question.
+_LIKE = 4
+# Pictures up to this side are shown pixel by pixel, larger ones smoothly.
+_SMALL_SIDE = 64
 # Seconds that a decision waits for a stage that reads decisions. Until then the page shows it as not saved.
 _WAIT_SECONDS = 30.0
 
@@ -83,7 +90,7 @@ class Review:
         self.root = root
         self.reviewer = reviewer
         self.suspects = read_suspects(root / "data")
-        self.contents = Contents(root / "data" / "examples.parquet", self.suspects.facts)
+        self.contents = Contents(root, self.suspects.facts)
         self.ledger = Ledger(root / PATH, self.suspects)
         self.ledger.follow()
         self._lock = threading.RLock()
@@ -95,7 +102,7 @@ class Review:
         with self._lock:
             problem = self._refresh()
             suspects, ledger = self.suspects, self.ledger
-            chosen, positions = self._choose(page)
+            chosen, order, positions = self._choose(page)
             if page.before is None:
                 start = int(np.searchsorted(positions, page.after, side="right"))
                 end = start + page.count
@@ -103,7 +110,8 @@ class Review:
                 end = int(np.searchsorted(positions, page.before))
                 start = max(end - page.count, 0)
             shown = positions[start:end]
-            states = [ledger.state(example_id) for example_id in suspects.example_id[shown].tolist()]
+            rows = order[shown]
+            states = [ledger.state(example_id) for example_id in suspects.example_id[rows].tolist()]
             contents = self.contents
             found = {
                 **self._status(problem),
@@ -112,50 +120,98 @@ class Review:
                 "progress": ledger.progress(chosen),
             }
         names = suspects.facts.class_names
-        shown_contents = contents.show(suspects.example_id[shown])
+        shown_contents = contents.show(suspects.example_id[rows], suspects.given[rows])
         found["rows"] = [
             {
                 "position": position,
-                "example_id": int(suspects.example_id[position]),
-                "given": names[suspects.given[position]],
-                "suggested": names[suspects.suggested[position]],
-                "suggested_prob": float(suspects.suggested_prob[position]),
-                "importance": _number(suspects.importance[position]),
-                "is_issue": bool(suspects.is_issue[position]),
+                "example_id": int(suspects.example_id[row]),
+                "key": suspects.key[row].as_py(),
+                "given": names[suspects.given[row]],
+                "suggested": names[suspects.suggested[row]],
+                "suggested_prob": float(suspects.suggested_prob[row]),
+                "probs": suspects.probabilities(row),
+                "error_prob": _number(suspects.error_prob[row]),
+                "importance": _number(suspects.importance[row]),
+                "is_issue": bool(suspects.is_issue[row]),
                 # If there is one split only, it is not shown.
-                "split": str(suspects.split[position]) if len(suspects.splits) > 1 else None,
+                "split": str(suspects.split[row]) if len(suspects.splits) > 1 else None,
                 "picture": content.picture,
+                "has_original": contents.have_original(suspects.key[row].as_py()),
                 "text": content.text,
                 "state": state,
             }
-            for position, content, state in zip(shown.tolist(), shown_contents, states, strict=True)
+            for position, row, content, state in zip(
+                shown.tolist(), rows.tolist(), shown_contents, states, strict=True
+            )
         ]
         return found
 
-    def _choose(self, wanted: Wanted) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
-        """(N,) the rows of some filters, and the positions of those that are decided as wanted."""
-        chosen = self.suspects.select(wanted)
+    def _choose(
+        self, wanted: Wanted
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """The rows of some filters (N,), the order of review (N,), and the places in it of those wanted.
+
+        Wanted are the rows of the filters that are decided, or not, as was asked for.
+        """
+        suspects = self.suspects
+        chosen = suspects.select(wanted)
+        if wanted.search:
+            by_key = pc.match_substring(suspects.key, wanted.search, ignore_case=True).to_numpy(
+                zero_copy_only=False
+            )
+            chosen &= by_key | np.isin(suspects.example_id, self.contents.search(wanted.search))
         by_decision = {
             "any": np.ones_like(chosen),
             "no": ~self.ledger.decided,
             "yes": self.ledger.decided,
             "disagree": self.ledger.disagreed,
         }
-        return chosen, np.flatnonzero(chosen & by_decision[wanted.decided])
+        order = suspects.arrange(wanted.sort)
+        return chosen, order, np.flatnonzero((chosen & by_decision[wanted.decided])[order])
 
     def states(self, example_ids: list[int], wanted: Wanted) -> dict[str, object]:
         """What was decided on some rows by now, and where in the order of review the first of them is."""
         with self._lock:
             problem = self._refresh()
-            chosen, positions = self._choose(wanted)
-            first = self.suspects.position(example_ids[0]) if example_ids else None
+            chosen, order, positions = self._choose(wanted)
+            row = self.suspects.position(example_ids[0]) if example_ids else None
+            first = 0 if row is None else int(np.flatnonzero(order == row)[0])
             return {
                 **self._status(problem),
-                "start": int(np.searchsorted(positions, first or 0)),
+                "start": int(np.searchsorted(positions, first)),
                 "matching": len(positions),
                 "progress": self.ledger.progress(chosen),
                 "states": {example_id: self.ledger.state(example_id) for example_id in example_ids},
             }
+
+    def like(self, example_id: int) -> dict[str, object]:
+        """Of the given and of the suggested class of a row, the nearest rows that nothing speaks against.
+
+        Raises:
+            RelabelError: there is no such row, or a table is damaged or missing.
+        """
+        with self._lock:
+            suspects, contents = self.suspects, self.contents
+        row = suspects.position(example_id)
+        if row is None:
+            raise ReviewError(f"There is no row with example_id {example_id}.")
+        classes = list(dict.fromkeys([int(suspects.given[row]), int(suspects.suggested[row])]))
+        path = PRED_PROBS.at(self.root)
+        found = nearest_trusted(path, suspects, row, classes, _LIKE)
+        shown = []
+        for k, ids in zip(classes, found, strict=True):
+            at = suspects.positions(ids)
+            pieces = contents.show(ids, suspects.given[at]) if contents.are_there else []
+            shown.append(
+                {
+                    "label": suspects.facts.class_names[k],
+                    "rows": [
+                        {"key": suspects.key[place].as_py(), "picture": piece.picture, "text": piece.text}
+                        for place, piece in zip(at.tolist(), pieces, strict=False)
+                    ],
+                }
+            )
+        return {"classes": shown}
 
     def decide(self, asked: Decide) -> dict[str, object]:
         """Append a decision on each row; it is on the disk when this returns.
@@ -232,7 +288,7 @@ class Review:
                 return "The label issues are being computed anew; this page shows the ones before."
             if signature != self.suspects.signature:
                 suspects = read_suspects(self.root / "data")
-                self.contents = Contents(self.root / "data" / "examples.parquet", suspects.facts)
+                self.contents = Contents(self.root, suspects.facts)
                 self.suspects = suspects
                 self.ledger.rebase(suspects)
             self.ledger.follow()
@@ -242,7 +298,13 @@ class Review:
 
     def _status(self, problem: str) -> dict[str, object]:
         version = f"{self._started}.{self.ledger.version}"
-        return {"version": version, "signature": self.suspects.signature, "problem": problem}
+        waiting = self.ledger.n_waiting(self.root)
+        return {
+            "version": version,
+            "signature": self.suspects.signature,
+            "problem": problem,
+            "waiting": waiting,
+        }
 
 
 def create_app(review: Review, host_names: tuple[str, ...] = ()) -> FastAPI:
@@ -291,15 +353,22 @@ def create_app(review: Review, host_names: tuple[str, ...] = ()) -> FastAPI:
             "reviewer": review.reviewer,
             "rows": _ROWS,
             "are_shrunk": review.contents.are_shrunk,
+            "are_small": max(review.suspects.facts.shape[:2], default=0) <= _SMALL_SIDE,
         }
 
     @app.get("/picture/{example_id}")
     def show_picture(example_id: Annotated[int, Place(ge=-(2**63), lt=2**63)]) -> Response:
-        known = review.suspects.position(example_id) is not None
-        picture = review.contents.picture(example_id) if known else None
+        row = review.suspects.position(example_id)
+        key = None if row is None else review.suspects.key[row].as_py()
+        picture = None if key is None else review.contents.picture(example_id, key)
         if picture is None:
             return JSONResponse({"error": f"There is no larger picture of example {example_id}."}, 404)
-        return Response(picture, media_type="image/png")
+        content, media_type = picture
+        return Response(content, media_type=media_type)
+
+    @app.get("/api/like/{example_id}")
+    def show_like(example_id: Annotated[int, Place(ge=-(2**63), lt=2**63)]) -> dict[str, object]:
+        return review.like(example_id)
 
     @app.get("/api/rows")
     def show_rows(page: Annotated[Page, Query()]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What there is to review: the rows of data/label_issues.parquet, the worst first, and their contents."""
+"""What there is to review: the rows of data/label_issues.parquet, in any order, and their contents."""
 
 import io
 from collections.abc import Callable
@@ -11,10 +11,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
+from review.originals import Originals
 from tasks.page import Content, content_of
-from tasks.page.contents import PICTURE_SIDE, picture_of
+from tasks.page.contents import LABELS, PICTURE_SIDE, picture_of
+from tasks.page.profiles import measure_profile
 from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import read_table
@@ -22,6 +25,11 @@ from tasks.tables.joins import join, locate
 from tasks.tables.portions import TableReader
 from tasks.tables.schemas import column_array
 
+Sort = Literal["rank", "error_prob", "self_confidence", "suggested_prob", "importance", "contrast", "random"]
+"""Orders of review. By rank: issues first, then the others from low self-confidence on."""
+# Those in which the largest come first; the others begin with the smallest.
+_LARGEST_FIRST = ("error_prob", "suggested_prob", "importance", "contrast")
+_SHUFFLED_BY = 0
 # Contents of at most so many bytes stay in memory (MNIST's are 55 MB). Of larger ones a page reads its rows.
 _IN_MEMORY_BYTES = 2**30
 
@@ -32,6 +40,7 @@ class Wanted(BaseModel):
     `given` and `suggested` are class indices, probabilities are in [0, 1], and importance is the percentile
     within the given class, in [0, 100]. Rows without a measured importance are there only while its bounds
     are the widest. A split is that of the data set, before `download.pool` made all rows training rows.
+    `search` is a part of a key, or of a text, in any case of letters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +54,8 @@ class Wanted(BaseModel):
     split: Literal["any", "train", "test"] = "any"
     decided: Literal["any", "no", "yes", "disagree"] = "no"
     issues: bool = True
+    sort: Sort = "rank"
+    search: str = Field("", max_length=200)
 
 
 @dataclass(frozen=True)
@@ -56,8 +67,10 @@ class Suspects:
         signature: changes whenever one of the files that this was read from does.
         example_id: (N,).
         key: (N,) what the owner calls each row.
-        given: (N,) class indices, as are `suggested` (N,).
-        suggested_prob: (N,) in [0, 1].
+        given: (N,) class indices, as are `suggested` (N,) and `second` (N,), the second most probable class.
+        given_prob: (N,) in [0, 1], as are `suggested_prob` (N,) and `second_prob` (N,).
+        error_prob: (N,) in [0, 1], NaN where not estimated.
+        contrast: (N,), NaN where not measured.
         importance: (N,) percentile within the class, NaN where not measured.
         is_issue: (N,).
         split: (N,) str, as the data set came with it.
@@ -68,10 +81,15 @@ class Suspects:
     facts: DatasetFacts
     signature: str
     example_id: npt.NDArray[np.int64]
-    key: pa.ChunkedArray
+    key: pa.Array
     given: npt.NDArray[np.int16]
     suggested: npt.NDArray[np.int16]
+    second: npt.NDArray[np.int16]
+    given_prob: npt.NDArray[np.float64]
     suggested_prob: npt.NDArray[np.float32]
+    second_prob: npt.NDArray[np.float32]
+    error_prob: npt.NDArray[np.float64]
+    contrast: npt.NDArray[np.float64]
     importance: npt.NDArray[np.float64]
     is_issue: npt.NDArray[np.bool_]
     split: npt.NDArray[np.str_]
@@ -84,6 +102,32 @@ class Suspects:
         if place == len(self.order) or self.example_id[self.order[place]] != example_id:
             return None
         return int(self.order[place])
+
+    def positions(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+        """(M,) where rows are, all of which are there."""
+        return self.order[np.searchsorted(self.example_id, ids, sorter=self.order)]
+
+    def arrange(self, sort: Sort) -> npt.NDArray[np.intp]:
+        """(N,) the rows in an order of review; rows without the score come last, and ties go by rank."""
+        n = len(self.example_id)
+        if sort == "rank":
+            return np.arange(n)
+        if sort == "random":
+            # Evenly drawn and the same each time, so that one can go on tomorrow.
+            return np.random.default_rng(_SHUFFLED_BY).permutation(n)
+        score = self.given_prob if sort == "self_confidence" else getattr(self, sort)
+        score = -score if sort in _LARGEST_FIRST else score
+        return np.argsort(np.where(np.isnan(score), np.inf, score), kind="stable")
+
+    def probabilities(self, row: int) -> list[dict[str, object]]:
+        """The suggested, the second and the given class of a row with their probabilities, largest first."""
+        found = {
+            int(self.suggested[row]): float(self.suggested_prob[row]),
+            int(self.second[row]): float(self.second_prob[row]),
+            int(self.given[row]): float(self.given_prob[row]),
+        }
+        names = self.facts.class_names
+        return [{"label": names[k], "prob": found[k]} for k in sorted(found, key=lambda k: -found[k])]
 
     def select(self, wanted: Wanted) -> npt.NDArray[np.bool_]:
         """(N,) which rows are wanted, whoever decided on them."""
@@ -123,23 +167,33 @@ def read_suspects(data: Path) -> Suspects:
     """
     # Taken before the tables are read: a table that is written meanwhile is then read again.
     signature = signature_of(data)
-    columns = ["given_label", "suggested_label", "suggested_prob", "self_confidence", "importance_percentile"]
+    columns = ["key", "given_label", "suggested_label", "suggested_prob", "second_label", "second_prob"]
+    columns += ["self_confidence", "error_prob", "importance_percentile", "contrast"]
     path = data / "label_issues.parquet"
-    issues = read_table(path, LABEL_ISSUES, columns=["key", *columns, "is_issue", "rank"])
+    issues = read_table(path, LABEL_ISSUES, columns=[*columns, "is_issue", "rank"])
     ids = column_array(issues, "example_id")
     is_issue = column_array(issues, "is_issue")
     rank = issues.column("rank").fill_null(np.iinfo(np.int64).max).to_numpy()
     order = np.lexsort((ids, column_array(issues, "self_confidence"), rank))
     split = _read_splits(data, ids)[order]
+
+    def measured(name: str) -> npt.NDArray[np.float64]:
+        return np.asarray(issues.column(name).fill_null(np.nan).to_numpy())[order]
+
     return Suspects(
         facts=read_facts(issues, str(path)),
         signature=signature,
         example_id=ids[order],
-        key=issues.column("key").take(pa.array(order)),
+        key=issues.column("key").combine_chunks().take(pa.array(order)),
         given=column_array(issues, "given_label")[order],
         suggested=column_array(issues, "suggested_label")[order],
+        second=column_array(issues, "second_label")[order],
+        given_prob=column_array(issues, "self_confidence")[order],
         suggested_prob=column_array(issues, "suggested_prob")[order],
-        importance=issues.column("importance_percentile").fill_null(np.nan).to_numpy()[order],
+        second_prob=column_array(issues, "second_prob")[order],
+        error_prob=measured("error_prob"),
+        contrast=measured("contrast"),
+        importance=measured("importance_percentile"),
         is_issue=is_issue[order],
         split=split,
         splits=tuple(sorted(set(split.tolist()))),
@@ -161,37 +215,73 @@ class Contents:
     """The contents of rows, from memory where all of them are small enough, else from the file.
 
     Probabilities of one's own come without contents: then there is nothing to show.
+
+    Args:
+        root: of the workspace.
+        facts: of the data set.
     """
 
-    def __init__(self, path: Path, facts: DatasetFacts) -> None:
+    def __init__(self, root: Path, facts: DatasetFacts) -> None:
+        path = EXAMPLES.at(root)
         self._kind = facts.content
+        self._originals = Originals(root) if facts.content == "image" else None
         self._reader = TableReader(path, EXAMPLES, [facts.content]) if path.exists() else None
+        self._searched: tuple[str, npt.NDArray[np.int64]] | None = None
+        self.are_there = self._reader is not None
         # Whether there is more to see than a page shows.
         self.are_shrunk = facts.content == "image" and max(facts.shape[:2]) > PICTURE_SIDE
         self._from_memory: Callable[[int], Content] | None = None
-        if self._reader is not None and self._reader.n_bytes <= _IN_MEMORY_BYTES:
+        self._profile = None
+        if self._reader is not None and facts.feature_names:
+            self._profile = measure_profile(TableReader(path, EXAMPLES, [self._kind, *LABELS]))
+        if self._reader is not None and self._reader.n_bytes <= _IN_MEMORY_BYTES and self._profile is None:
             self._ids, values = self._reader.column("example_id"), self._reader.column(self._kind)
             self._from_memory = lru_cache(2_000)(lambda row: content_of(self._kind, values[row]))
 
-    def show(self, ids: npt.NDArray[np.int64]) -> list[Content]:
-        """What a page shows of each of `ids` (M,).
+    def have_original(self, key: str) -> bool:
+        """Whether the owner's own file of a row is there."""
+        return self._originals is not None and self._originals.exists(key)
+
+    def show(self, ids: npt.NDArray[np.int64], given: npt.NDArray[np.int16]) -> list[Content]:
+        """What a page shows of each of `ids` (M,), whose given classes are `given` (M,).
 
         Raises:
             ArtifactError: the file is damaged, or lacks one of them.
         """
         if self._reader is None:
-            return [Content(text="(data/examples.parquet is not here)")] * len(ids)
+            return [Content(text="(only probabilities were imported)")] * len(ids)
         if self._from_memory is not None:
             return [self._from_memory(row) for row in locate(self._ids, ids, self._reader.where).tolist()]
         values = column_array(self._reader.rows(ids), self._kind)
-        return [content_of(self._kind, value) for value in values]
+        return [
+            content_of(self._kind, value, self._profile, int(label))
+            for value, label in zip(values, given, strict=True)
+        ]
 
-    def picture(self, example_id: int) -> bytes | None:
-        """A picture in its own size, as PNG; None where contents are no pictures or not there.
+    def search(self, words: str) -> npt.NDArray[np.int64]:
+        """(M,) ids of the rows whose text holds `words`, in any case of letters; none for other contents."""
+        if self._reader is None or self._kind != "text":
+            return np.zeros(0, dtype=np.int64)
+        if self._searched is None or self._searched[0] != words:
+            found = [
+                column_array(table, "example_id")[
+                    pc.match_substring(table.column("text"), words, ignore_case=True).to_numpy()
+                ]
+                for table in self._reader.portions()
+            ]
+            self._searched = words, np.concatenate(found)
+        return self._searched[1]
+
+    def picture(self, example_id: int, key: str) -> tuple[bytes, str] | None:
+        """A picture in its own size, with its media type: the owner's file, else as it was trained on.
+
+        None where contents are no pictures, not there, or no larger than the page shows them.
 
         Raises:
             ArtifactError: the file is damaged.
         """
+        if self._originals and (found := self._originals.read(key)):
+            return found
         if self._reader is None or not self.are_shrunk:
             return None
         table = self._reader.find(np.array([example_id]))
@@ -199,4 +289,4 @@ class Contents:
             return None
         buffer = io.BytesIO()
         picture_of(column_array(table, "image")[0]).save(buffer, format="PNG")
-        return buffer.getvalue()
+        return buffer.getvalue(), "image/png"

@@ -51,7 +51,10 @@ function element(name, className, ...children) {
 
 function query(extra = {}) {
   const chosen = new URLSearchParams();
-  for (const [name, value] of new FormData(filters)) if (value !== "") chosen.set(name, value);
+  for (const [name, value] of new FormData(filters)) {
+    // People say per cent, the server shares of 1.
+    if (value !== "") chosen.set(name, name.startsWith("prob_") ? String(Number(value) / 100) : value);
+  }
   for (const [name, value] of Object.entries(extra)) chosen.set(name, value);
   return chosen.toString();
 }
@@ -120,6 +123,8 @@ function tell() {
   const range = rows.length ? `${count(page.start + 1)}–${count(page.start + rows.length)} of ${count(page.matching)}; ` : "";
   const chosen = selected.size ? `; ${count(selected.size)} selected` : "";
   byId("counts").textContent = `${range}${count(decided)} of ${count(n)} decided${waiting ? ", saving…" : ""}${chosen}`;
+  byId("waiting").textContent = page.waiting
+    ? `${count(page.waiting)} ${page.waiting === 1 ? "decision waits" : "decisions wait"}; dvc repro applies them` : "";
   byId("progress").max = Math.max(n, 1);
   byId("progress").value = decided;
 }
@@ -150,31 +155,103 @@ function previousPage() {
 
 // ---- rows
 
+const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
+
 function card(data) {
   const item = element("li");
   item.role = "option";
   item.dataset.id = data.example_id;
-  if (data.picture) {
-    const picture = element("img");
-    picture.src = data.picture;
-    picture.alt = `example ${data.example_id}`;
-    item.append(picture);
-  } else item.append(element("div", "text", data.text ?? ""));
   const box = element("input");
   box.type = "checkbox";
   box.tabIndex = -1;
-  box.ariaLabel = `select example ${data.example_id}`;
-  const importance = data.importance === null ? "" : `, importance ${data.importance.toFixed(0)}\u00a0%`;
-  const split = data.split === null ? "" : ` (${data.split})`;
-  item.append(
-    box,
-    element("div", "", "given ", element("b", "", data.given)),
-    element("div", "", "suggested ", element("b", "", data.suggested), ` ${(100 * data.suggested_prob).toFixed(1)}\u00a0%`),
-    element("div", "soft", `#${data.example_id}${split}${importance}`),
-    element("div", "state"),
-  );
+  box.ariaLabel = `select ${data.key}`;
+  const name = element("span", "key", data.key);
+  name.title = data.key;
+  const split = data.split === null ? "" : `(${data.split})`;
+  item.append(element("div", "head", name, element("span", "", split), box));
+  if (data.picture) {
+    const picture = element("img");
+    picture.src = data.picture;
+    picture.alt = data.key;
+    item.append(picture);
+  } else item.append(element("div", "text", data.text ?? ""));
+  item.append(labels(data), element("div", "state"));
   mark(item, data.state);
   return item;
+}
+
+// The given label stands left and plain, the suggested one right and in colour.
+function labels(data) {
+  return element(
+    "div", "labels",
+    element("span", "given", element("small", "", "given "), element("b", "", data.given)),
+    element("span", "suggested", element("small", "", "suggested "), element("b", "", data.suggested), ` ${percent(data.suggested_prob)}`),
+  );
+}
+
+function bars(data) {
+  return element("div", "bars", ...data.probs.map(({ label, prob }) => {
+    const bar = element("meter");
+    bar.value = prob;
+    const kind = label === data.given ? "given" : label === data.suggested ? "suggested" : "";
+    return element("div", kind, element("span", "", label), bar, element("span", "", percent(prob)));
+  }));
+}
+
+// One row, large, with all that is known of it, beside the grid of the page.
+function showOne() {
+  const on = list.classList.contains("one");
+  byId("one").hidden = !on || !rows.length;
+  if (byId("one").hidden) return;
+  const { data } = rows[current];
+  const facts_ = [
+    ["name", data.key],
+    ["row", `${count(page.start + current + 1)} of ${count(page.matching)}`],
+    ["wrong with probability", data.error_prob === null ? null : percent(data.error_prob)],
+    ["importance", data.importance === null ? null : `${data.importance.toFixed(0)}\u00a0%`],
+    ["split", data.split],
+    ["flagged", data.is_issue ? "yes" : "no"],
+  ].filter(([, value]) => value !== null);
+  const view = data.picture ? element("img") : element("div", "text", data.text ?? "");
+  if (data.picture) {
+    view.src = data.picture;
+    view.alt = data.key;
+    if (facts.are_shrunk || data.has_original) whole(view, data);
+  }
+  const told = element("dl", "", ...facts_.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
+  const side = element("div", "side", labels(data), bars(data), told, element("div", "why"));
+  byId("one").replaceChildren(element("div", "view", view), side);
+  why(data, side.querySelector(".why"));
+}
+
+// Rows of the given and of the suggested class that nothing speaks against, the nearest to this one.
+async function why(data, place) {
+  let found;
+  try {
+    found = await ask(`/api/like/${data.example_id}`);
+  } catch {
+    return; // without embeddings there are none
+  }
+  if (rows[current]?.data !== data) return;
+  for (const { label, rows: like } of found.classes) {
+    if (!like.length) continue;
+    const shown = like.map((each) => {
+      const view = each.picture ? element("img") : element("div", "text", each.text ?? "");
+      if (each.picture) {
+        view.src = each.picture;
+        view.alt = each.key;
+      }
+      view.title = each.key;
+      return view;
+    });
+    place.append(element("h2", "", "nearest trusted rows of ", element("b", "", label)), element("div", "like", ...shown));
+  }
+}
+
+function whole(picture, data) {
+  const larger = new Image();
+  larger.src = `/picture/${data.example_id}`;
+  if (picture.src !== larger.src) larger.decode().then(() => { picture.src = larger.src; }, () => {});
 }
 
 function words(said) {
@@ -212,16 +289,14 @@ function move(place, extend = false) {
   item.focus({ preventScroll: true });
   item.scrollIntoView({ block: "nearest" });
   enlarge();
+  showOne();
 }
 
 // Of pictures that were shrunk for the page, the one with the frame is fetched whole.
 function enlarge() {
   const { data, item } = rows[current] ?? {};
-  if (!item || !facts.are_shrunk || !data.picture || !list.classList.contains("large")) return;
-  const picture = item.querySelector("img");
-  const whole = new Image();
-  whole.src = `/picture/${data.example_id}`;
-  if (picture.src !== whole.src) whole.decode().then(() => { picture.src = whole.src; }, () => {});
+  if (!item || !data.picture || !list.classList.contains("large")) return;
+  if (facts.are_shrunk || data.has_original) whole(item.querySelector("img"), data);
 }
 
 function select(place, on) {
@@ -255,6 +330,7 @@ function send(body, after) {
     try {
       const answer = await ask("/api/decide", body);
       say(failure);
+      page.waiting = answer.waiting;
       after(answer);
       for (const row of rows) if (answer.states[row.data.example_id]) update(row, answer.states[row.data.example_id]);
     } catch (error) {
@@ -296,7 +372,8 @@ function decide(decision, label = "") {
 function takeBack(ids, keys, what, done) {
   const sent = send({ example_ids: ids, decision: "undo", signature: page.signature, keys }, () => {
     done();
-    say(`Taken back: ${what} of ${ids.length === 1 ? `example ${ids[0]}` : `${ids.length} examples`}.`, true);
+    const of = rows.find(({ data }) => data.example_id === ids[0])?.data.key ?? ids[0];
+    say(`Taken back: ${what} of ${ids.length === 1 ? of : `${ids.length} rows`}.`, true);
   });
   const place = rows.findIndex(({ data }) => data.example_id === ids[0]);
   if (place >= 0) move(place);
@@ -350,6 +427,7 @@ async function sync(force = false) {
     }
     page.problem = answer.problem;
     page.progress = answer.progress;
+    page.waiting = answer.waiting;
     if (force || answer.version !== page.version) for (const row of rows) update(row, answer.states[row.data.example_id]);
     page.version = answer.version;
     tell();
@@ -420,6 +498,11 @@ const DO = {
   next: nextPage,
   previous: previousPage,
   help: () => byId("help").showModal(),
+  one: () => {
+    list.classList.toggle("one");
+    showOne();
+    rows[current]?.item.scrollIntoView({ block: "nearest" });
+  },
 };
 
 document.addEventListener("keydown", (event) => {
@@ -433,6 +516,10 @@ document.addEventListener("keydown", (event) => {
     // A key held down decides once; where it scrolls, it may.
     if (key === " ") event.preventDefault();
     return;
+  } else if (/^[0-9]$/.test(key) && facts.class_names.length <= 10) {
+    const name = facts.class_names[Number(key)];
+    if (name === undefined) say(`There is no class ${key}; there are ${facts.class_names.length}, from 0 on.`, true);
+    else decide("choose", name);
   } else if (key in DECISIONS) decide(DECISIONS[key]);
   else if (key === "c") pick();
   else if (key === "u") undo();
@@ -443,6 +530,8 @@ document.addEventListener("keydown", (event) => {
     list.classList.toggle("large");
     enlarge();
   }
+  else if (key === "o") DO.one();
+  else if (key === "/") filters.elements.search.focus();
   else if (key === "?") DO.help();
   else if (key === "Escape") for (const place of [...selected]) select(place, false);
   else if (key === " " && !event.target.closest("button") && rows.length) select(current, !selected.has(current));
@@ -494,13 +583,15 @@ addEventListener("beforeunload", (event) => { if (waiting) event.preventDefault(
 
 async function start() {
   for (const [name, value] of new URLSearchParams(location.search)) {
-    if (filters.elements[name]) filters.elements[name].value = value;
+    const shown = name.startsWith("prob_") ? String(100 * Number(value)) : value;
+    if (filters.elements[name]) filters.elements[name].value = shown;
   }
   try {
     facts = await ask("/api/facts");
   } catch (error) {
     return say(error.message);
   }
+  for (const each of [list, byId("one")]) each.classList.toggle("small", facts.are_small);
   await show();
   setInterval(() => { if (!document.hidden) sync(); }, POLL_MS);
 }

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from tasks.page.profiles import Profile, measure_profile
 from tasks.tables.catalog import EXAMPLES
 from tasks.tables.portions import TableReader
 from tasks.tables.schemas import column_array
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 # The longer side of a picture on a page, in pixels: sharp at the size of a grid, and small in the file.
 PICTURE_SIDE = 128
+LABELS = ("given_label", "true_label")
+"""The columns of labels in data/examples.parquet, the one that people brought first."""
 _JPEG_QUALITY = 80
 _TEXT_CHARACTERS = 600
 _FEATURES = 8
@@ -28,7 +33,7 @@ _BATCH_BYTES = 2**24
 
 @dataclass(frozen=True)
 class Content:
-    """One example: a picture as a data URI, or a text; feature rows are a text of their first numbers."""
+    """One example: a picture as a data URI, or a text; rows of numbers are a text, a line each number."""
 
     picture: str | None = None
     text: str | None = None
@@ -45,21 +50,38 @@ def read_contents(path: Path, ids: npt.NDArray[Any]) -> dict[int, Content]:
     """
     reader = TableReader(path, EXAMPLES, [], any_layout=True)
     kind, wanted = reader.facts.content, np.unique(ids)
+    profile = measure_profile(reader) if len(wanted) else None
     step = max(_BATCH_BYTES // max(math.prod(reader.facts.shape), 1), 1)
     found: dict[int, Content] = {}
     for start in range(0, len(wanted), step):
         some = wanted[start : start + step]
-        values = column_array(reader.rows(some, [kind]), kind)
-        found.update(zip(some.tolist(), (content_of(kind, value) for value in values), strict=True))
+        table = reader.rows(some, [kind, *(LABELS if profile else ())])
+        labels = labels_of(table) if profile else [None] * len(some)
+        values = column_array(table, kind)
+        contents = [
+            content_of(kind, value, profile, label) for value, label in zip(values, labels, strict=True)
+        ]
+        found.update(zip(some.tolist(), contents, strict=True))
     return found
 
 
-def content_of(kind: str, value: Any) -> Content:
-    """One value of the column `kind` (`image`, `text` or `features`) as a page shows it."""
+def labels_of(table: pa.Table) -> list[int | None]:
+    """(N,) the given label of each row of data/examples.parquet, else its true one, else None."""
+    found: list[int | None] = pc.coalesce(*(table.column(name) for name in LABELS)).to_pylist()
+    return found
+
+
+def content_of(kind: str, value: Any, profile: Profile | None = None, label: int | None = None) -> Content:
+    """One value of the column `kind` (`image`, `text` or `features`) as a page shows it.
+
+    Of numbers with names, those are told that differ most from the class `label`.
+    """
     if kind == "image":
         return Content(picture=picture_uri(value))
     if kind == "text":
         return Content(text=value if len(value) <= _TEXT_CHARACTERS else value[: _TEXT_CHARACTERS - 1] + "…")
+    if profile is not None:
+        return Content(text=profile.describe(value, label))
     more = f", … ({len(value):,} numbers)" if len(value) > _FEATURES else ""
     return Content(text=", ".join(f"{number:.4g}" for number in value[:_FEATURES]) + more)
 

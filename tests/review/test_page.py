@@ -202,10 +202,10 @@ def test_filters_choose_rows_and_stay_in_the_address(tab: Tab) -> None:
     tab.expect_saved((some[0], "drop"))
     tab.page.get_by_role("button", name="Reset").click()
     expect(tab.rows).to_have_count(50)
-    tab.page.fill("[name=prob_low]", "0.97")
+    tab.page.fill("[name=prob_low]", "97")
     tab.press("Tab")
     expect(tab.page.locator("#counts")).not_to_contain_text("of 99;")
-    tab.page.fill("[name=prob_low]", "2")
+    tab.page.fill("[name=prob_low]", "200")
     tab.press("Tab")
     assert tab.page.locator("[name=prob_low]").evaluate("(input) => !input.checkValidity()")
     tab.page.get_by_role("button", name="Reset").click()
@@ -264,7 +264,7 @@ def test_undo_pressed_twice_at_once_takes_back_two(tab: Tab) -> None:
     tab.press("k", "d", "s", "u", "u")
     tab.expect_saved((9900, "keep"))
     expect(tab.page.locator("#rows .badge")).to_have_count(1)
-    expect(tab.page.locator("#message")).to_contain_text("Taken back: drop of example 9800")
+    expect(tab.page.locator("#message")).to_contain_text("Taken back: drop of 9800")
     assert tab.lines()[3:] == [(9700, "undo", ""), (9800, "undo", "")]
     tab.rows.first.click()
     tab.press("x", "x")
@@ -386,3 +386,75 @@ def test_z_shows_the_picture_with_the_frame_in_its_own_size(browser: Browser, tm
             assert tab.page.request.get(f"{url}/picture/{other}").status == status
         tab.page.close()
         assert tab.errors == []
+
+
+def test_o_shows_one_row_large_with_what_is_known_of_it(browser: Browser, tmp_path: Path) -> None:
+    write_suspects(tmp_path, 300, n_classes=3, side=200)
+    with review_page(tmp_path) as (url, _):
+        tab = Tab(browser, url, tmp_path)
+        one = tab.page.locator("#one")
+        expect(one).to_be_hidden()
+        tab.press("o")
+        expect(one).to_be_visible()
+        expect(one.locator("img").first).to_have_attribute("src", re.compile(r"/picture/\d+$"))
+        first = tab.ids()[0]
+        expect(one.locator("dl")).to_contain_text(str(first))
+        assert one.locator(".bars meter").count() >= 2
+        tab.press("ArrowRight")
+        expect(one.locator("dl")).to_contain_text("2 of")
+        tab.press("k")
+        tab.expect_saved((tab.ids()[1], "keep"))
+        expect(one.locator("dl")).to_contain_text("3 of")
+        tab.press("o")
+        expect(one).to_be_hidden()
+        tab.page.close()
+        assert tab.errors == []
+
+
+def test_a_digit_chooses_its_class_at_once_and_one_too_high_is_said(browser: Browser, tmp_path: Path) -> None:
+    write_suspects(tmp_path, 100, n_classes=10)
+    with review_page(tmp_path) as (url, _):
+        tab = Tab(browser, url, tmp_path)
+        first = tab.ids()[0]
+        tab.press("7")
+        tab.expect_saved((first, "choose class 7"))
+        tab.page.close()
+    write_suspects(tmp_path, 100, n_classes=3)
+    (tmp_path / PATH).unlink()
+    with review_page(tmp_path) as (url, _):
+        tab = Tab(browser, url, tmp_path)
+        tab.press("7")
+        expect(tab.page.locator("#message")).to_contain_text("no class 7")
+        tab.page.close()
+    assert tab.lines() == []
+
+
+def test_rows_are_searched_by_name_and_sorted(tab: Tab) -> None:
+    tab.press("/")
+    tab.page.keyboard.type("99")
+    tab.press("Tab")
+    tab.settle()
+    expect(tab.rows).to_have_count(1)
+    assert tab.ids() == [9900]
+    tab.page.get_by_role("button", name="Reset").click()
+    expect(tab.rows).to_have_count(50)
+    before = tab.ids()
+    tab.choose("sort", "random")
+    expect(tab.rows.first).not_to_have_attribute("data-id", str(before[0]))
+    shuffled = tab.ids()
+    tab.press("n")
+    expect(tab.rows.first).not_to_have_attribute("data-id", str(shuffled[0]))
+    assert not set(tab.ids()) & set(shuffled)
+    tab.press("p")
+    expect(tab.rows.first).to_have_attribute("data-id", str(shuffled[0]))
+    tab.reload()
+    assert tab.ids() == shuffled
+
+
+def test_what_the_page_says_moves_no_row(tab: Tab) -> None:
+    tab.press("k")
+    tab.expect_saved((9900, "keep"))
+    before = tab.rows.nth(1).bounding_box()
+    tab.press("u")
+    expect(tab.page.locator("#message")).to_contain_text("Taken back")
+    assert tab.rows.nth(1).bounding_box() == before

@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import numpy as np
 import pytest
 from fastapi import Request
 from small_runs import ROOT
 
 from benchmarks.review import review_page, write_suspects
 from review.__main__ import main
-from review.server import _refusal
-from tasks.decisions.log import PATH, Decision, append_decisions, read_decisions
+from review.alike import nearest_trusted
+from review.server import Decide, Page, Review, _refusal
+from review.suspect_rows import read_suspects
+from tasks.decisions.log import PATH, Decision, append_decisions, digest_of, read_decisions, read_whole
+from tasks.tables.catalog import PRED_PROBS
+from tasks.tables.io import make_table, write_table
 
 
 @contextmanager
@@ -232,7 +237,7 @@ def test_rows_without_contents_are_shown_all_the_same(tmp_path: Path) -> None:
     with review_page(tmp_path) as (url, _):
         client = Client(url)
         before = client.rows()
-        assert "not here" in before["rows"][0]["text"]
+        assert "only probabilities" in before["rows"][0]["text"]
         # They appear when they come.
         (tmp_path / "away").rename(examples)
         after = client.rows()
@@ -245,3 +250,59 @@ def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         main(["--port", port])
     assert f"--port: expected a number from 0 to 65535, found {port}" in capsys.readouterr().err
+
+
+def test_the_nearest_trusted_rows_are_of_the_same_fold_and_no_issues(
+    tmp_path: Path,
+) -> None:
+    write_suspects(tmp_path, 200, n_classes=2)
+    suspects = read_suspects(tmp_path / "data")
+    ids = np.sort(suspects.example_id)
+    rng = np.random.default_rng(0)
+    embedding, fold = rng.normal(size=(200, 5)).astype(np.float32), (np.arange(200) % 2).astype(np.int16)
+    columns = {"example_id": ids, "fold": fold, "pred_probs": np.full((200, 2), 0.5, dtype=np.float32)}
+    path = PRED_PROBS.at(tmp_path)
+    write_table(path, make_table(PRED_PROBS, suspects.facts, columns | {"embedding": embedding}), PRED_PROBS)
+    row = 3
+    own = int(np.searchsorted(ids, suspects.example_id[row]))
+    of = {int(suspects.example_id[place]): place for place in range(200)}
+    for k, found in zip((0, 1), nearest_trusted(path, suspects, row, [0, 1], 4), strict=True):
+        cosine = embedding @ embedding[own] / np.linalg.norm(embedding, axis=1)
+        fit = [
+            place
+            for place in np.argsort(-cosine)
+            if place != own
+            and fold[place] == fold[own]
+            and suspects.given[of[int(ids[place])]] == k
+            and not suspects.is_issue[of[int(ids[place])]]
+        ]
+        assert found.tolist() == ids[fit[:4]].tolist()
+    write_table(path, make_table(PRED_PROBS, suspects.facts, columns), PRED_PROBS)
+    assert [len(found) for found in nearest_trusted(path, suspects, row, [0, 1], 4)] == [0, 0]
+
+
+def test_decisions_that_the_repair_does_not_know_are_counted(tmp_path: Path) -> None:
+    write_suspects(tmp_path, 100)
+    metrics = tmp_path / "metrics" / "training_set.json"
+    metrics.parent.mkdir(exist_ok=True)
+    review = Review(tmp_path, "anna")
+    assert review.rows(Page())["waiting"] is None
+
+    def repair() -> None:
+        metrics.write_text(json.dumps({"decisions": {"md5": digest_of(read_whole(tmp_path / PATH))}}))
+
+    def decide(example_id: int) -> None:
+        asked = Decide(example_ids=[example_id], decision="keep", signature=review.suspects.signature)
+        review.decide(asked)
+
+    repair()
+    assert review.rows(Page())["waiting"] == 0
+    decide(900)
+    decide(890)
+    assert review.rows(Page())["waiting"] == 2
+    repair()
+    assert review.rows(Page())["waiting"] == 0
+    decide(880)
+    assert review.rows(Page())["waiting"] == 1
+    (tmp_path / PATH).write_bytes(b"")
+    assert review.rows(Page())["waiting"] is None

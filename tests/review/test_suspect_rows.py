@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_runs import ROOT
 
 from benchmarks.review import write_suspects
 from review.suspect_rows import Contents, read_suspects
@@ -21,26 +22,26 @@ def test_contents_from_memory_and_from_the_file_are_the_same(
 ) -> None:
     monkeypatch.setattr("tasks.tables.io.GROUP_ROWS", 16)
     write_suspects(tmp_path, 100, content=content)
-    facts, path = read_suspects(tmp_path / "data").facts, tmp_path / "data" / "examples.parquet"
-    ids = np.array([990, 0, 170, 0])
-    from_memory = Contents(path, facts).show(ids)
+    facts = read_suspects(tmp_path / "data").facts
+    ids, given = np.array([990, 0, 170, 0]), np.zeros(4, dtype=np.int16)
+    from_memory = Contents(tmp_path, facts).show(ids, given)
     monkeypatch.setattr("review.suspect_rows._IN_MEMORY_BYTES", 0)
-    contents = Contents(path, facts)
-    assert contents.show(ids) == from_memory
+    contents = Contents(tmp_path, facts)
+    assert contents.show(ids, given) == from_memory
     assert from_memory[1] == from_memory[3] != from_memory[0]
     with pytest.raises(ArtifactError, match="1 missing, the first 5"):
-        contents.show(np.array([0, 5]))
+        contents.show(np.array([0, 5]), given[:2])
 
 
 def test_a_large_picture_comes_in_its_own_size(tmp_path: Path) -> None:
     write_suspects(tmp_path, 30, n_classes=3, side=200)
     path = tmp_path / "data" / "examples.parquet"
-    contents = Contents(path, read_suspects(tmp_path / "data").facts)
-    found = contents.picture(70)
-    assert found is not None
+    contents = Contents(tmp_path, read_suspects(tmp_path / "data").facts)
+    found, media_type = contents.picture(70, "70") or (b"", "")
+    assert media_type == "image/png"
     expected = column_array(read_table(path, EXAMPLES, ["image"]), "image")[7]
     np.testing.assert_array_equal(255 - np.asarray(Image.open(io.BytesIO(found))), expected)
-    assert contents.picture(71) is None
+    assert contents.picture(71, "71") is None
 
 
 def test_the_split_is_the_owners_and_without_a_table_of_splits_that_of_the_labels(tmp_path: Path) -> None:
@@ -53,3 +54,34 @@ def test_the_split_is_the_owners_and_without_a_table_of_splits_that_of_the_label
     assert suspects.splits == ("test", "train")
     (data / "splits.parquet").unlink()
     assert read_suspects(data).splits == ("train",)
+
+
+def test_the_owners_own_file_is_shown_where_its_path_is_the_key(tmp_path: Path) -> None:
+    write_suspects(tmp_path, 30, n_classes=3)
+    params = (ROOT / "params.yaml").read_text().replace("dataset: mnist", "dataset: folder")
+    (tmp_path / "params.yaml").write_text(params)
+    folder = tmp_path / "inputs" / "examples" / "cats"
+    folder.mkdir(parents=True)
+    (tmp_path / "secret.jpg").write_bytes(b"no")
+    (folder / "1.jpg").write_bytes(b"jpeg, as it is")
+    Image.new("I;16", (40, 30)).save(folder / "2.tif")
+    (folder / "3.tif").write_bytes(b"damaged")
+    contents = Contents(tmp_path, read_suspects(tmp_path / "data").facts)
+    assert contents.picture(0, "cats/1.jpg") == (b"jpeg, as it is", "image/jpeg")
+    converted, media_type = contents.picture(0, "cats/2.tif") or (b"", "")
+    assert (media_type, Image.open(io.BytesIO(converted)).size) == ("image/png", (40, 30))
+    assert contents.have_original("cats/1.jpg")
+    for other in ("cats/3.tif", "../../secret.jpg", "/etc/passwd", "cats", "none.jpg", "a" * 5000, "a\0b"):
+        assert contents.picture(0, other) is None
+
+
+def test_orders_of_review_are_those_of_the_scores(tmp_path: Path) -> None:
+    write_suspects(tmp_path, 200)
+    suspects = read_suspects(tmp_path / "data")
+    assert np.array_equal(suspects.arrange("rank"), np.arange(200))
+    assert (np.diff(suspects.suggested_prob[suspects.arrange("suggested_prob")]) <= 0).all()
+    assert (np.diff(suspects.given_prob[suspects.arrange("self_confidence")]) >= 0).all()
+    shuffled = suspects.arrange("random")
+    assert sorted(shuffled.tolist()) == list(range(200)) != shuffled.tolist()
+    probs = suspects.probabilities(0)
+    assert [each["prob"] for each in probs] == sorted((each["prob"] for each in probs), reverse=True)
