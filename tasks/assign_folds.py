@@ -13,6 +13,7 @@ from tasks.tables.catalog import FOLDS, GIVEN_LABELS, SPLIT_ROWS
 from tasks.tables.facts import read_facts
 from tasks.tables.io import make_table, read_table, write_table
 from tasks.tables.joins import join
+from tasks.tables.portions import TableReader
 from tasks.tables.schemas import column_array
 
 
@@ -28,10 +29,12 @@ def assign_folds(params: Params, workspace: Path) -> None:
     facts = read_facts(given, str(path))
     train = column_array(given, "split") == "train"
     ids = column_array(given, "example_id")[train]
-    splits = join(read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS, columns=["group"]), ids)
+    reader = TableReader(SPLIT_ROWS.at(workspace), SPLIT_ROWS, ["group"], optional=["together"])
+    group = "together" if "together" in reader.schema.names else "group"
+    splits = join(read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS, columns=[group]), ids)
     folds = stratified_folds(
         column_array(given, "given_label")[train],
-        column_array(splits, "group"),
+        column_array(splits, group),
         n_folds,
         params.assign_folds.seed,
         facts.class_names,

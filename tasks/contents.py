@@ -86,6 +86,8 @@ class Examples:
         true_label: (N,) int16 class indices known to be right, -1 where unknown; None where no truth is
             known.
         content: (N, ...) the rows themselves.
+        group: (N,) what rows that belong together have in common, as a patient or a day, empty where a row is
+            alone; None where the owner says nothing of it.
     """
 
     facts: DatasetFacts
@@ -94,6 +96,7 @@ class Examples:
     given_label: npt.NDArray[np.int16] | None
     true_label: npt.NDArray[np.int16] | None
     content: Content
+    group: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)

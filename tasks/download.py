@@ -79,6 +79,7 @@ def examples_table(examples: Examples) -> pa.Table:
         "given_label": nullable_labels(examples.given_label, n),
         "true_label": nullable_labels(examples.true_label, n),
         examples.facts.content: examples.content.values(),
+        **({} if examples.group is None else {"group": [each or None for each in examples.group]}),
     }
     return make_table(EXAMPLES, examples.facts, columns)
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tasks import ArtifactError
+from tasks.assign_folds import assign_folds
 from tasks.params import Params, load_params
 from tasks.split_rows import split_rows
-from tasks.tables.catalog import EXAMPLES, FEATURES, SPLIT_ROWS
+from tasks.tables.catalog import EXAMPLES, FEATURES, FOLDS, GIVEN_LABELS, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.io import make_table, read_table, write_table
 from tasks.tables.schemas import column_array
@@ -88,6 +89,36 @@ def test_without_a_test_split_whole_groups_of_each_class_are_held_out(tmp_path: 
     assert (again["split"] == found["split"]).all()
     other = run(tmp_path, params(held_out_share=0.2, held_out_seed=1))
     assert (other["split"] != found["split"]).any()
+
+
+def test_rows_that_the_owner_puts_together_are_held_out_and_folded_together(tmp_path: Path) -> None:
+    patients = [f"p{row // 8}" if row < 160 else None for row in range(N)]
+    ids = write_examples(tmp_path, ["train"] * N, group=patients)
+    found = run(tmp_path, params(held_out_share=0.2))
+    # Rows 0 and 1 are copies; that rows are of one patient makes them no duplicates.
+    assert len(np.unique(found["group"])) == N - 20
+    assert len(np.unique(found["together"][:160])) == 20
+    assert (found["together"][:8] == ids[0]).all()
+    held = found["split"] == "held_out"
+    assert 20 <= held.sum() <= 60
+    for patient in range(20):
+        assert len(set(held[8 * patient : 8 * patient + 8])) == 1
+    facts = DatasetFacts("mine", ("cat", "dog"), "features", (4,))
+    labels = {
+        "example_id": ids,
+        "key": ids.astype(str),
+        "split": found["split"],
+        "given_label": np.arange(N) % 2,
+    }
+    labels |= {"true_label": [None] * N, "is_noisy": [None] * N}
+    write_table(GIVEN_LABELS.at(tmp_path), make_table(GIVEN_LABELS, facts, labels), GIVEN_LABELS)
+    assign_folds(params(), tmp_path)
+    folds = read_table(FOLDS.at(tmp_path), FOLDS)
+    of_row = dict(zip(folds.column("example_id").to_pylist(), folds.column("fold").to_pylist(), strict=True))
+    assert len(set(of_row.values())) == 5
+    for patient in range(20):
+        members = ids[8 * patient : 8 * patient + 8]
+        assert len({of_row.get(int(member)) for member in members}) == 1
 
 
 @pytest.mark.parametrize(("splits", "pool"), [(["train", "test"], ()), (["train", "test"], ("test",))])

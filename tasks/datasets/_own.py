@@ -48,6 +48,7 @@ class Found:
         given: (N,) class indices that people brought, -1 where there is none; None where no row has one.
         true: (N,) class indices known to be right, likewise.
         said: what was understood, and what is left out: a sentence each.
+        group: (N,) see `tasks.contents.Examples`.
     """
 
     where: str
@@ -59,6 +60,7 @@ class Found:
     given: Indices | None
     true: Indices | None
     said: tuple[str, ...] = ()
+    group: Sequence[str] | None = None
 
     @property
     def labels(self) -> Indices:
@@ -78,7 +80,7 @@ def as_examples(found: Found, options: OwnOptions, content: Content, names: tupl
     shape = () if isinstance(content, Texts) else content.held.shape[1:]
     dataset = options.name or Path(found.where).name
     facts = DatasetFacts(dataset, found.class_names, found.kind, shape, names)
-    return Examples(facts, found.key, found.split, found.given, found.true, content)
+    return Examples(facts, found.key, found.split, found.given, found.true, content, found.group)
 
 
 def place_of(folder: Path, options: OwnOptions) -> Path:
@@ -176,6 +178,11 @@ def read_splits(column: pa.ChunkedArray, where: str) -> npt.NDArray[np.str_]:
             f"{where}: expected splits ({', '.join(SPLIT_WORDS)}), found {shown(texts[row])} in row {row}."
         )
     return np.array(words, dtype=np.str_)
+
+
+def read_groups(column: pa.ChunkedArray) -> list[str]:
+    """(N,) what rows that belong together have in common; empty where a row is alone."""
+    return [text or "" for text in texts_of(column)]
 
 
 def check_found(found: Found) -> Found:

@@ -16,6 +16,7 @@ from tasks.datasets._own import (
     find_labels,
     inside,
     place_of,
+    read_groups,
     read_splits,
 )
 from tasks.own_files.own_tables import OwnTable, read_own_table, texts_of
@@ -32,6 +33,7 @@ class Options(OwnOptions):
     file: str | None = None
     label: str | None = None
     split: str | None = None
+    group: str | None = None
     truth: str | None = None
     image_size: ImageSize = None
 
@@ -106,6 +108,7 @@ def _by_table(folder: Path, pictures: list[PictureFile], own: OwnTable, options:
         own.class_names.get(str(options.label), ()),
         [f"{own.path}, column {name}" for name in (options.label, options.truth)],
     )
+    group = own.column(options.group, "group").take(rows) if options.group else None
     split = np.array([picture.split or "train" for picture in pictures], dtype=np.str_)
     if options.split:
         split = read_splits(
@@ -121,5 +124,6 @@ def _by_table(folder: Path, pictures: list[PictureFile], own: OwnTable, options:
             split=split,
             given=given,
             true=true,
+            group=None if group is None else read_groups(group),
         )
     )

@@ -21,6 +21,7 @@ from tasks.datasets._own import (
     find_labels,
     inside,
     place_of,
+    read_groups,
     read_splits,
 )
 from tasks.own_files.columns import is_text
@@ -37,7 +38,8 @@ class Options(OwnOptions):
     """Which column is what; `text` or `image` is the content, without both it is all columns that are left.
 
     `label` holds what people said, `truth` what is known to be right. `id` names the rows, else their number
-    does. `drop` are columns that are no content.
+    does. Rows with one value of `group` belong
+    together. `drop` are columns that are no content.
     """
 
     label: str = ""
@@ -45,6 +47,7 @@ class Options(OwnOptions):
     image: str | None = None
     id: str | None = None
     split: str | None = None
+    group: str | None = None
     truth: str | None = None
     drop: tuple[str, ...] = ()
     image_size: ImageSize = None
@@ -96,6 +99,7 @@ def find(own: OwnTable, options: Options) -> Found:
             split=_splits(own, options),
             given=given,
             true=true,
+            group=None if options.group is None else read_groups(own.column(options.group, "group")),
         )
     )
     if options.text:
@@ -115,6 +119,7 @@ def content_columns(own: OwnTable, options: Options) -> list[str]:
         options.label,
         options.id,
         options.split,
+        options.group,
         options.truth,
         own.ids and own.ids.column,
         *options.drop,

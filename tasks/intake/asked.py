@@ -16,6 +16,7 @@ class Asked:
     text: str | None = None
     id: str | None = None
     split: str | None = None
+    group: str | None = None
     truth: str | None = None
     drop: tuple[str, ...] = ()
     labels: str | None = None

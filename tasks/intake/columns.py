@@ -20,6 +20,7 @@ TEXTS = (
 )
 IDS = (*ID_COLUMNS, "uuid", "guid", "row_id", "sample_id", "image_id", "text_id", "tweet_id")
 SPLITS = ("split", "subset", "partition", "set")
+GROUPS = ("group", "group_id")
 TRUTHS = ("true_label",)
 _FEW = 50
 # Text of so many characters in the mean is no category and no name, however its column is called.

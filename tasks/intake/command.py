@@ -54,6 +54,7 @@ def init(workspace: Path, arguments: Sequence[str]) -> None:
         chosen.text,
         chosen.id,
         chosen.split,
+        chosen.group,
         chosen.truth,
         tuple(chosen.drop),
         chosen.labels,
@@ -88,6 +89,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--text", metavar="COLUMN", help="holds the texts to learn from")
     parser.add_argument("--id", metavar="COLUMN", help="names the rows, or the files of pictures")
     parser.add_argument("--split", metavar="COLUMN", help="says train, valid, test or unlabeled")
+    parser.add_argument(
+        "--group", metavar="COLUMN", help="rows of one value stay together, as of one patient"
+    )
     parser.add_argument(
         "--truth", metavar="COLUMN", help="holds what is known to be right, to measure against"
     )
@@ -209,10 +213,13 @@ def choose_model(plan: Plan) -> str:
 
 
 def _n_folds(plan: Plan) -> int:
-    """Five folds, or as many as the smallest class has training rows."""
-    labels = plan.found.labels[plan.found.split == "train"]
-    counts = np.bincount(labels[labels != UNKNOWN])
-    return min(_FOLDS, int(counts[counts > 0].min()))
+    """Five folds, or as many as the smallest class has training rows, or groups of them."""
+    found = plan.found
+    train = np.flatnonzero((found.split == "train") & (found.labels != UNKNOWN))
+    groups = found.group or [""] * len(found.key)
+    different = {(int(found.labels[row]), groups[row] or row) for row in train.tolist()}
+    counts = Counter(label for label, _ in different)
+    return max(min(_FOLDS, *counts.values()), 2)
 
 
 def _knows_truth(plan: Plan) -> bool:

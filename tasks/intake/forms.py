@@ -10,6 +10,7 @@ import pyarrow as pa
 from tasks import DatasetError, plugins
 from tasks.intake.asked import Asked, Plan
 from tasks.intake.columns import (
+    GROUPS,
     TRUTHS,
     find_by_name,
     find_id,
@@ -185,6 +186,7 @@ def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool
         "file": file,
         "label": label,
         "split": find_split(own, asked.split),
+        "group": find_by_name(own, asked.group, GROUPS, "group"),
         "truth": find_by_name(own, asked.truth, TRUTHS, "truth"),
         "image_size": asked.image_size or usual_size(headers),
         "class_names": list(asked.class_names),
@@ -192,6 +194,7 @@ def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool
     found = module.find(folder, module.Options(**chosen))
     said = [f"Labels: column {label} of {table.name}, for the files in its column {file}."]
     said += [f"Splits: column {chosen['split']}."] if chosen["split"] else []
+    said += [f"Rows that belong together: column {chosen['group']}."] if chosen["group"] else []
     said += [f"The truth: column {chosen['truth']}."] if chosen["truth"] else []
     if len(named) < len(pictures):
         said.append(f"{len(pictures) - len(named):,} pictures are not in the table: they have no label.")
@@ -207,10 +210,11 @@ def _plan_table(own: OwnTable, asked: Asked) -> Plan:
     chosen: dict[str, Any] = {
         "label": label,
         "split": find_split(own, asked.split),
+        "group": find_by_name(own, asked.group, GROUPS, "group"),
         "truth": find_by_name(own, asked.truth, TRUTHS, "truth"),
         "class_names": list(asked.class_names),
     }
-    taken = [name for name in (label, asked.text, chosen["split"], chosen["truth"]) if name]
+    taken = [name for name in (label, asked.text, chosen["split"], chosen["group"], chosen["truth"]) if name]
     chosen["id"] = find_id(own, asked.id, taken)
     drop = list(asked.drop)
     said_of_id: tuple[str, ...] = ()
@@ -258,6 +262,7 @@ def _said_of_columns(own: OwnTable, chosen: dict[str, Any], found: Any, others: 
         if encoded.left_out:
             said.append(f"Left out: {listed(encoded.left_out, _SHOWN_COLUMNS)}.")
     said += [f"Splits: column {chosen['split']}."] if chosen["split"] else []
+    said += [f"Rows that belong together: column {chosen['group']}."] if chosen["group"] else []
     said += [f"The truth: column {chosen['truth']}."] if chosen["truth"] else []
     return tuple(said)
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from tasks.params import Params
 from tasks.split_rows.duplicates import Content, find_groups, fingerprint, join
-from tasks.split_rows.groups import Groups
+from tasks.split_rows.groups import Groups, put_together
 from tasks.split_rows.held_out import hold_out
 from tasks.tables.catalog import EXAMPLES, FEATURES, HELD_OUT, SPLIT_ROWS
 from tasks.tables.io import make_table, write_table
@@ -20,25 +20,32 @@ def split_rows(params: Params, workspace: Path) -> None:
     """Write data/splits.parquet: the group and the split of each row.
 
     Rows of a pooled split become training rows. Where the data set came with neither test nor validation
-    rows, a share of the training rows is held out, stratified by class, whole groups at a time.
+    rows, a share of the training rows is held out, stratified by class, whole groups at a time. Rows that the
+    owner puts together are of one group there and in the folds.
 
     Raises:
         ArtifactError: a table is missing or not what it should be.
     """
     section = params.split_rows
-    examples = TableReader(EXAMPLES.at(workspace), EXAMPLES, ["split", "given_label", "true_label"])
+    wanted = ["split", "given_label", "true_label"]
+    examples = TableReader(EXAMPLES.at(workspace), EXAMPLES, wanted, optional=["group"])
     facts = examples.facts
     ids, original = examples.column("example_id"), examples.column("split")
     groups = group_examples(workspace, examples, ids, section.near_duplicates)
+    has_owner_groups = "group" in examples.schema.names
+    together = groups.group
+    if has_owner_groups:
+        together = put_together(together, examples.column("group", null=""))
     split = np.where(np.isin(original, params.download.pool), "train", original)
     if not np.isin(original, ("test", "valid")).any():
         train = np.flatnonzero(split == "train")
         given, true = (examples.column(name, null=-1)[train] for name in ("given_label", "true_label"))
         labels = np.where(given >= 0, given, true).astype(np.int64)
         rng = np.random.default_rng(section.held_out_seed)
-        held = hold_out(labels, groups.group[train], section.held_out_share, rng)
+        held = hold_out(labels, together[train], section.held_out_share, rng)
         split[train[held]] = HELD_OUT
     columns = {"example_id": ids, "group": groups.group, "split": split, "original_split": original}
+    columns |= {"together": together} if has_owner_groups else {}
     write_table(SPLIT_ROWS.at(workspace), make_table(SPLIT_ROWS, facts, columns), SPLIT_ROWS)
     repeated = groups.kind != "single"
     n_groups = len(np.unique(groups.group[repeated]))

@@ -47,6 +47,26 @@ def group_rows(ids: Ints, first: Ints, form: Ints, links: Links) -> Groups:
     return Groups(group, np.select([exact, counts[inverse] == 1], ["exact", "single"], "near"))
 
 
+def put_together(group: Ints, named: npt.NDArray[np.object_]) -> Ints:
+    """(N,) the lowest value of `group` (N,) among all rows that a chain of groups and names joins.
+
+    `named` (N,) are texts; rows of one text belong together, and an empty text names nothing.
+    """
+    from scipy.sparse import coo_array  # type: ignore[import-untyped]
+    from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
+
+    rows = np.flatnonzero(named != "")
+    groups, of_group = np.unique(group, return_inverse=True)
+    names, of_name = np.unique(named[rows].astype(str), return_inverse=True)
+    n_nodes = len(groups) + len(names)
+    edges = (np.ones(len(rows)), (of_group[rows], len(groups) + of_name))
+    _, component = connected_components(coo_array(edges, shape=(n_nodes, n_nodes)), directed=False)
+    lowest = np.full(n_nodes, np.iinfo(np.int64).max)
+    np.minimum.at(lowest, component[: len(groups)], groups)
+    found: Ints = lowest[component[of_group]]
+    return found
+
+
 def join(links: Links, n_rows: int) -> Ints:
     """(N,) the lowest position in each row's group.
 
@@ -56,7 +76,7 @@ def join(links: Links, n_rows: int) -> Ints:
     links (of equals, the first) takes all that it reaches; then the next of those left does. This is star
     clustering with rays of two links (Aslam, Pelekhov, Rus, "The Star Clustering Algorithm", 2004).
     """
-    from scipy.sparse import csr_array, eye_array  # type: ignore[import-untyped]
+    from scipy.sparse import csr_array, eye_array
 
     group = np.arange(n_rows)
     ends, inverse = np.unique(np.concatenate([links.first, links.second]), return_inverse=True)

@@ -38,6 +38,7 @@ EXAMPLES = Artifact(
         _SPLIT,
         Column("given_label", _LABEL, nullable=True),
         Column("true_label", _LABEL, nullable=True),
+        Column("group", pa.string(), nullable=True, optional=True),
         Column("image", Pictures(), optional=True),
         Column("text", pa.string(), optional=True),
         Column("features", _VECTOR, optional=True),
@@ -55,7 +56,14 @@ SPLIT_ROWS = Artifact(
     "splits",
     "split_rows",
     "data/splits.parquet",
-    (_ID, Column("group", pa.int64()), _SPLIT, Column("original_split", pa.string())),
+    (
+        _ID,
+        Column("group", pa.int64()),
+        # Where the owner says which rows belong together: these and duplicates of them.
+        Column("together", pa.int64(), optional=True),
+        _SPLIT,
+        Column("original_split", pa.string()),
+    ),
     allowed={"split": (*SPLITS, HELD_OUT), "original_split": SPLITS},
 )
 GIVEN_LABELS = Artifact(

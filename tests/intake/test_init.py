@@ -246,6 +246,17 @@ def test_a_column_of_ids_that_repeat_names_no_rows(
     assert "5 of them repeat" in capsys.readouterr().out
 
 
+def test_rows_of_one_group_stay_together(workspace: Path, given: Path) -> None:
+    rows = (f"r{k},{'xy'[k % 2]},{k % 7},P{k % 4}" for k in range(20))
+    init(workspace, [str(table_of("id,label,n,patient", *rows)(given)), "--group", "patient"])
+    found = read(workspace)
+    assert found.group == [f"P{k % 4}" for k in range(20)]
+    assert found.facts.feature_names == ("n",)
+    assert examples_table(found).column("group").to_pylist()[0] in {"P0", "P1", "P2", "P3"}
+    # A class has two patients.
+    assert len(load_params(workspace / "params.yaml").train_fold.folds) == 2
+
+
 @pytest.mark.parametrize("n", [2, 3, 9])
 def test_a_small_class_shortens_the_folds(workspace: Path, given: Path, n: int) -> None:
     (given / "t.csv").write_text(

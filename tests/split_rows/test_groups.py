@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.split_rows.groups import Groups, group_rows, join
+from tasks.split_rows.groups import Groups, group_rows, join, put_together
 from tasks.split_rows.links import Links
 
 
@@ -83,3 +83,19 @@ def test_an_empty_table_has_no_groups():
     found = group_rows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), Links.join())
     assert isinstance(found, Groups)
     assert len(found.group) == len(found.kind) == len(found.sizes) == 0
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.sampled_from(["", "", "a", "b", "c"])), min_size=1, max_size=25)
+)
+def test_chains_of_groups_and_names_are_together(rows: list[tuple[int, str]]) -> None:
+    group = np.array([each for each, _ in rows], dtype=np.int64)
+    named = np.array([name for _, name in rows], dtype=object)
+    found = put_together(group, named)
+    # By hand: merge until nothing changes.
+    expected = group.copy()
+    for _ in range(len(rows)):
+        for row in range(len(rows)):
+            same = (group == group[row]) | ((named == named[row]) & (named[row] != ""))
+            expected[same] = expected[same].min()
+    np.testing.assert_array_equal(found, expected)
