@@ -15,6 +15,8 @@ LEAST_ROWS = 3
 _FOLDS = LEAST_ROWS
 # Strength of the penalties: of about 200 standardised numbers a row, and of TF-IDF, whose rows have length 1.
 _C_NUMBERS, _C_TEXTS = 0.1, 1.0
+# Words and pairs of words share so many columns.
+_HASHED = 2**16
 
 
 def cross_validate(
@@ -38,8 +40,12 @@ def cross_validate(
     values: Any
     if content.kind == Texts.kind:
         # Signs would make sums of counts that are no counts.
-        hashing = HashingVectorizer(ngram_range=(1, 2), norm=None, alternate_sign=False, dtype=np.float32)
+        hashing = HashingVectorizer(
+            n_features=_HASHED, ngram_range=(1, 2), norm=None, alternate_sign=False, dtype=np.float32
+        )
         values = vstack([hashing.transform(texts) for texts in content.contents()]).tocsr()
+        # Columns without a word would be numbers to fit for nothing, for each class.
+        values = values[:, np.unique(values.indices)]
         model = make_pipeline(
             TfidfTransformer(sublinear_tf=True), LogisticRegression(C=_C_TEXTS, max_iter=200)
         )
