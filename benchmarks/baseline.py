@@ -27,6 +27,7 @@ N_FOLDS = 5
 SETTINGS = {
     "download.pool": ["test"],
     "inject_noise.kind": "none",
+    "retrain.label_sets": {"given": {"table": "given_labels", "checkpoint": "classifier_given"}},
     "train_fold.epochs": 2,
     "models.convnet.muon_lr": 0.2,
     "train_fold.gce_q": 0.0,

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from rich.console import Console
 
-from tasks import ArtifactError, RepairError, plugins
+from tasks import RepairError, plugins
 from tasks.decisions.apply import Verdicts, apply_decisions, match_decisions
-from tasks.decisions.log import PATH, digest_of, parse_decisions, read_whole, standing
+from tasks.decisions.log import PATH, Decision, digest_of, parse_decisions, standing, with_whole
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.gate import Sides, judge_repair
 from tasks.label_quality.gate_words import describe_gate
@@ -43,8 +43,6 @@ from tasks.tables.schemas import column_array
 
 # So many of the decisions that are not applied are named.
 _NAMED = 5
-# So often the stage begins again because somebody decided meanwhile.
-_ATTEMPTS = 10
 # Soft labels, as numbers, that are in memory at a time.
 _PORTION_ENTRIES = 2**21
 # The actions that metrics always name, whatever the method.
@@ -55,30 +53,23 @@ def pseudo_label(params: Params, workspace: Path) -> None:
     """Write data/training_set.parquet, of every row what became of it, and metrics/training_set.json.
 
     What people decided in reviews/decisions.csv outranks the model. Decisions that no longer fit their row
-    are counted and printed, not applied. DVC takes the digest of that file after the stage: a decision that
-    comes while it runs would count as applied, so the stage ends only with the file that it began with.
+    are counted and printed, not applied; those about rows that measure the repair are for `report`.
 
     Raises:
         ArtifactError: an input is missing or not what it should be, or people decide faster than this runs.
         RepairError: no label may be changed, and `on_weak_model` is `stop`.
     """
-    for _ in range(_ATTEMPTS):
-        decided = read_whole(workspace / PATH)
-        metrics, verdicts = _write_training_set(params, workspace, decided)
-        if read_whole(workspace / PATH) == decided:
-            _say_refused(verdicts)
-            _say_done(metrics)
-            return
-    raise ArtifactError(
-        f"{workspace / PATH}: expected a file that stays as it is while the labels are repaired, found it "
-        f"changed {_ATTEMPTS} times in a row. Run this stage again when nobody decides."
+    metrics, verdicts = with_whole(
+        workspace / PATH, lambda decided: _write_training_set(params, workspace, decided)
     )
+    _say_refused(verdicts)
+    _say_done(metrics)
 
 
 def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tuple[dict[str, Any], Verdicts]:
     """Write both files; `decided` is what reviews/decisions.csv holds. Returns the metrics too."""
     section = params.pseudo_label
-    decisions = standing(parse_decisions(decided, workspace / PATH))
+    decisions = of_training_rows(workspace, standing(parse_decisions(decided, workspace / PATH)))
     evidence, facts = read_evidence(workspace, section)
     check_every_class_has_a_label(evidence, facts)
     train = make_train(params, workspace)
@@ -149,6 +140,17 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
         )
     write_json(workspace / "metrics" / "training_set.json", metrics)
     return metrics, verdicts
+
+
+def of_training_rows(workspace: Path, decisions: list[Decision]) -> list[Decision]:
+    """The decisions without those about labelled rows that are not trained on."""
+    path = GIVEN_LABELS.at(workspace)
+    if not decisions or not path.exists():
+        return decisions
+    table = read_table(path, GIVEN_LABELS, columns=["split"])
+    ids, split = column_array(table, "example_id"), column_array(table, "split")
+    others = set(ids[split != "train"].tolist())
+    return [decision for decision in decisions if decision.example_id not in others]
 
 
 def describe_unlabeled(

@@ -1,7 +1,7 @@
 """Stage `report`: the proof of the repair, as one self-contained page, as plots, and on the terminal."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
+from tasks.decisions.log import PATH, parse_decisions, standing, with_whole
 from tasks.label_quality.confusions import count_confusions, most_and_least_important, worst_confused
-from tasks.label_quality.metrics import PredictionCounts
 from tasks.label_quality.review_budget import Budget, review_budgets, round_sizes
 from tasks.label_quality.self_tests.words import describe
 from tasks.page import Card, describe_rows, environment
@@ -41,15 +41,15 @@ from tasks.reporting.measured import (
 from tasks.reporting.provenance import fingerprints, package_versions, parameters
 from tasks.reporting.repeats import find_repeats
 from tasks.reporting.suspects import Split, confident_suspects, issues_by_split, of_each_pair, suspects
-from tasks.tables.catalog import (
-    EXAMPLES,
-    GIVEN_LABELS,
-    HELD_OUT,
-    LABEL_ISSUES,
-    SPLIT_ROWS,
-    TEST_PROBS,
-    TRAINING_SET,
+from tasks.reporting.worth import (
+    Measured,
+    choose_yardstick,
+    describe_worth,
+    measure,
+    summarise_gain,
+    wrong_share,
 )
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, SPLIT_ROWS, TRAINING_SET
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.files import write_csv, write_json, write_text
 from tasks.tables.io import read_table
@@ -66,11 +66,7 @@ _PAIRS = 3
 _SAMPLES = 6
 # Points of the curve over review budgets.
 _BUDGET_POINTS = 120
-# The splits that the worth of the repair is measured on: the first that has labelled rows.
-_MEASURED = ("test", "valid", HELD_OUT)
 _DETECTION = {"precision": "precision", "recall": "recall", "f1": "F1"}
-# Bins of confidence of the reliability diagram.
-_BINS = 15
 _METRICS: dict[str, type[BaseModel]] = {
     "cross_validation": CrossValidation,
     "label_issues": Detection,
@@ -91,8 +87,13 @@ def report(params: Params, workspace: Path) -> None:
     """Write report/index.html, report/top_issues.csv, metrics/report.json and the plots; print the summary.
 
     Raises:
-        ArtifactError: an input is missing or not what it should be.
+        ArtifactError: an input is missing or not what it should be, or people decide faster than this runs.
     """
+    with_whole(workspace / PATH, lambda decided: _write_report(params, workspace, decided))()
+
+
+def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[], None]:
+    """Write all files; `decided` is what reviews/decisions.csv holds. Returns what prints the summary."""
     plots = workspace / "plots"
     path = LABEL_ISSUES.at(workspace)
     issues = read_table(
@@ -106,7 +107,7 @@ def report(params: Params, workspace: Path) -> None:
     facts = read_facts(issues, str(path))
     training_set = read_table(TRAINING_SET.at(workspace), TRAINING_SET, columns=["label", "action"])
     given = read_table(
-        GIVEN_LABELS.at(workspace), GIVEN_LABELS, columns=["given_label", "true_label", "is_noisy"]
+        GIVEN_LABELS.at(workspace), GIVEN_LABELS, columns=["split", "given_label", "true_label", "is_noisy"]
     )
     split_rows = read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS)
     metrics = {
@@ -114,11 +115,14 @@ def report(params: Params, workspace: Path) -> None:
     }
     detection, health, repair = metrics["label_issues"], metrics["health"], metrics["training_set"]
     filters = read_plot(plots / "filters.csv", ["filter"], ["n_issues"])
-    measured = {str(name): measure(workspace, name, given) for name in params.retrain.label_sets}
+    decisions = standing(parse_decisions(decided, workspace / PATH))
+    yardstick = choose_yardstick(given, split_rows, decisions, facts.class_names)
+    measured = {str(name): measure(workspace, name, yardstick) for name in params.retrain.label_sets}
     runs = {name: found.metrics for name, found in measured.items()}
     write_runs(workspace, measured)
 
-    gain = summarise_gain({name: run["test"]["accuracy"] for name, run in runs.items() if "test" in run})
+    gain = summarise_gain(measured)
+    wrong_labels = wrong_share(detection, repair["gate"]["is_too_weak"])
     write_json(workspace / "metrics" / "report.json", gain)
     write_plots(plots, facts.class_names, issues, repair, params)
 
@@ -173,7 +177,8 @@ def report(params: Params, workspace: Path) -> None:
             repeats=repeats,
             gate=repair["gate"],
             self_tests=list(describe(metrics["self_tests"])),
-            measured_on=next((found.labels for found in measured.values() if found.labels), None),
+            yardstick=yardstick,
+            wrong_share=wrong_labels,
             pairs=issue_pairs(
                 column_array(issues, "given_label")[found],
                 column_array(issues, "suggested_label")[found],
@@ -198,7 +203,9 @@ def report(params: Params, workspace: Path) -> None:
         )
     )
     write_text(workspace / "report" / "index.html", page)
-    print_summary(
+    worth = describe_worth(gain, yardstick, wrong_labels)
+    sentences = list(describe(metrics["self_tests"]))
+    return lambda: print_summary(
         Console(),
         facts.dataset,
         params,
@@ -207,55 +214,9 @@ def report(params: Params, workspace: Path) -> None:
         splits,
         repair,
         runs,
-        gain,
-        list(describe(metrics["self_tests"])),
+        worth,
+        sentences,
     )
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a retrained classifier reached on rows that nobody trained on.
-
-    Attributes:
-        metrics: plain values for metrics/retrain_LABELS.json.
-        counts: see `PredictionCounts`; None where there are no such rows.
-        labels: `true` or `given`: what it was measured against; None likewise.
-    """
-
-    metrics: dict[str, Any]
-    counts: PredictionCounts | None
-    labels: str | None
-
-
-def measure(workspace: Path, label_set: str, given: pa.Table) -> Measured:
-    """Measure the probabilities that `retrain` left, on the first of test, valid and held-out rows there are.
-
-    They are measured against true labels where all of these rows have one, else against given labels, some of
-    which are wrong too.
-
-    Raises:
-        ArtifactError: data/test_probs/LABEL_SET.parquet is missing or not what it should be.
-    """
-    reader = TableReader(TEST_PROBS.at(workspace, labels=label_set), TEST_PROBS)
-    ids, split = reader.column("example_id"), reader.column("split")
-    labelled = np.isin(ids, column_array(given, "example_id"))
-    metrics: dict[str, Any] = {"n_rows": int(reader.metadata("n_rows") or 0), "n_test_rows": 0}
-    name = next((name for name in _MEASURED if (labelled & (split == name)).any()), None)
-    if name is None:
-        return Measured(metrics, None, None)
-    chosen = ids[labelled & (split == name)]
-    known = join(given, chosen)
-    labels = "given" if known.column("true_label").null_count else "true"
-    (n_classes,) = reader.shape_of("pred_probs")
-    counts = PredictionCounts.of(np.zeros(0, np.int64), np.zeros((0, n_classes)), _BINS)
-    for table in reader.portions(["pred_probs"]):
-        part = table.filter(pa.array(np.isin(column_array(table, "example_id"), chosen)))
-        if part.num_rows:
-            right = join(known, column_array(part, "example_id"))
-            probs = column_array(part, "pred_probs")
-            counts += PredictionCounts.of(column_array(right, f"{labels}_label"), probs, _BINS)
-    metrics |= {"n_test_rows": len(chosen), "test_split": name, "test_labels": labels}
-    return Measured(metrics | {"test": counts.quality()}, counts, labels)
 
 
 def write_runs(workspace: Path, measured: Mapping[str, Measured]) -> None:
@@ -274,22 +235,6 @@ def write_runs(workspace: Path, measured: Mapping[str, Measured]) -> None:
     write_csv(
         workspace / "plots" / "reliability" / "test.csv", pa.concat_tables(tables) if tables else nothing
     )
-
-
-def summarise_gain(accuracy: dict[str, float]) -> dict[str, float]:
-    """What the repair was worth, from test accuracies by label set.
-
-    `gain` is cleaned minus given; `gap_recovered` is that gain as a share of true minus given (1: as good
-    as the true labels; NaN where training on the true labels was no better than on the given ones).
-    """
-    found: dict[str, float] = {}
-    if {"given", "cleaned"} <= accuracy.keys():
-        found["gain"] = accuracy["cleaned"] - accuracy["given"]
-        if "true" in accuracy:
-            gap = accuracy["true"] - accuracy["given"]
-            found["gap"] = gap
-            found["gap_recovered"] = found["gain"] / gap if gap > 0 else float("nan")
-    return found
 
 
 @dataclass(frozen=True)
@@ -555,7 +500,7 @@ def print_summary(
     splits: list[Split],
     repair: dict[str, Any],
     runs: dict[str, dict[str, Any]],
-    gain: dict[str, float],
+    worth: str | None,
     self_tests: list[str],
 ) -> None:
     """Print what was wrong, what was found, what was done, and what it was worth."""
@@ -587,12 +532,8 @@ def print_summary(
     for name, run in runs.items():
         if "test" in run:
             table.add_row(f"test, trained on {name}", f"{run['test']['accuracy']:.2%}")
-    if "gain" in gain:
-        line = f"{gain['gain'] * 100:+.2f} percentage points"
-        recovered = gain.get("gap_recovered", float("nan"))
-        if np.isfinite(recovered):
-            line += f", {recovered:.0%} of what the true labels would give"
-        table.add_row("worth of the repair", line)
+    if worth:
+        table.add_row("worth of the repair", worth)
     for sentence in self_tests:
         table.add_row("self-test", sentence)
     if repair["gate"]["sentence"]:

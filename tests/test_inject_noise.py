@@ -35,7 +35,9 @@ MATRIX = ((0.5, 0.5, 0.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5))
 
 def params(**changes: Any) -> Params:
     section = SHIPPED.inject_noise.model_copy(update={"kind": "symmetric", "rate": 0.25, **changes})
-    return SHIPPED.model_copy(update={"inject_noise": section})
+    sets = {name: labels for name, labels in SHIPPED.retrain.label_sets.items() if name != "true"}
+    retrain = SHIPPED.retrain.model_copy(update={"label_sets": sets})
+    return SHIPPED.model_copy(update={"inject_noise": section, "retrain": retrain})
 
 
 @pytest.fixture
@@ -136,6 +138,25 @@ def test_labels_as_they_come_are_those_of_people_or_else_true_ones(
     assert table.column("is_noisy").to_pylist() == [
         None if one is None else one != label for one, label in zip(expected, given, strict=False)
     ]
+
+
+@pytest.mark.parametrize("kind", ["none", "file"])
+def test_retraining_on_a_truth_that_is_not_known_is_refused_before_any_training(
+    workspace: Path, kind: str
+) -> None:
+    """Labels as they come are in question; of labels from a file the data set may know the truth, or not."""
+    put(workspace, TRAIN_IDS, [0] * 40)
+    wanted = params(kind=kind, path="labels.csv")
+    wanted = wanted.model_copy(update={"retrain": SHIPPED.retrain})
+    if kind == "file":
+        inject_noise(wanted, workspace)
+        GIVEN_LABELS.at(workspace).unlink()
+        write_examples(workspace, [None, *TRUTH[1:]])
+    with pytest.raises(ParamsError) as caught:
+        inject_noise(wanted, workspace)
+    assert f"not known of {40 if kind == 'none' else 1} of 40" in str(caught.value)
+    assert "Remove `true`" in str(caught.value)
+    assert not GIVEN_LABELS.at(workspace).exists()
 
 
 def test_a_training_row_without_any_label_is_refused(workspace: Path) -> None:

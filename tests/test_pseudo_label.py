@@ -466,6 +466,19 @@ def test_what_a_person_decided_outranks_the_model(params, tmp_path):
     assert metrics["label_accuracy"]["of_pseudo_labels"] is None
 
 
+def test_decisions_about_rows_that_measure_the_repair_change_no_training_label(params, tmp_path, capsys):
+    write_inputs(tmp_path)
+    run(params, tmp_path)
+    path = tmp_path / "data" / "training_set.parquet"
+    before = path.read_bytes()
+    decide(tmp_path, (377, "choose", "ant", "bee"))
+    capsys.readouterr()
+    _, metrics = run(params, tmp_path)
+    assert path.read_bytes() == before
+    assert (metrics["decisions"]["choose"], metrics["decisions"]["not_applied"]) == (0, 0)
+    assert "377" not in capsys.readouterr().out
+
+
 def test_an_undone_decision_leaves_the_same_bytes_as_none(params, tmp_path):
     write_inputs(tmp_path)
     run(params, tmp_path)

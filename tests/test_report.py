@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,7 +19,7 @@ from tasks import ArtifactError
 from tasks.label_quality.confusions import count_confusions, worst_confused
 from tasks.params import load_params
 from tasks.prune import prune
-from tasks.report import report, summarise_gain
+from tasks.report import report
 from tasks.reporting.figures import score_histogram
 from tasks.reporting.matrices import heat_maps, read_entries, worst_classes
 from tasks.reporting.provenance import parameters
@@ -393,10 +392,3 @@ def test_missing_metrics_are_named(workspace_copy: Path) -> None:
     (workspace_copy / "metrics" / "label_issues.json").unlink()
     with pytest.raises(ArtifactError, match=r"label_issues\.json.*dvc repro"):
         report(load_params(workspace_copy / "params.yaml"), workspace_copy)
-
-
-def test_the_share_of_the_gap_is_gain_over_gap() -> None:
-    found = summarise_gain({"given": 0.90, "cleaned": 0.94, "true": 0.95})
-    assert found == pytest.approx({"gain": 0.04, "gap": 0.05, "gap_recovered": 0.8})
-    assert math.isnan(summarise_gain({"given": 0.9, "cleaned": 0.9, "true": 0.9})["gap_recovered"])
-    assert summarise_gain({"given": 0.9}) == {}

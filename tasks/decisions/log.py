@@ -16,12 +16,14 @@ from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tasks import ArtifactError
 from tasks.own_files.names import shown
 from tasks.small_files import open_regular
 from tasks.tables.keys import example_id_of
+
+Result = TypeVar("Result")
 
 PATH = Path("reviews", "decisions.csv")
 DECISIONS = ("keep", "accept", "choose", "drop", "unsure", "undo")
@@ -29,7 +31,7 @@ DECISIONS = ("keep", "accept", "choose", "drop", "unsure", "undo")
 RELABELLING = ("accept", "choose")
 # Of a broken line, in a message.
 _LONGEST = 200
-# So often lines are appended anew because the file was replaced meanwhile.
+# So often work on the file begins anew because it was replaced or changed meanwhile.
 _ATTEMPTS = 10
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
@@ -135,6 +137,25 @@ def read_whole(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise ArtifactError(f"{path}: expected a readable file ({error}).") from error
+
+
+def with_whole(path: Path, work: Callable[[bytes], Result]) -> Result:
+    """`work` on what the file holds, again as long as it is another file afterwards.
+
+    DVC takes the digest of the file after a stage: a decision that comes while it runs would count as seen.
+
+    Raises:
+        ArtifactError: it is not readable, or people decide faster than `work` goes.
+    """
+    for _ in range(_ATTEMPTS):
+        held = read_whole(path)
+        done = work(held)
+        if read_whole(path) == held:
+            return done
+    raise ArtifactError(
+        f"{path}: expected a file that stays as it is while it is applied, found it changed {_ATTEMPTS} "
+        "times in a row. Run this stage again when nobody decides."
+    )
 
 
 def digest_of(content: bytes) -> str:

@@ -35,7 +35,8 @@ def inject_noise(params: Params, workspace: Path) -> None:
     Raises:
         DatasetError: labels to be made wrong are unknown, a training row has no label, or the file of given
             labels does not fit.
-        ParamsError: the kind of noise or the transition matrix does not fit the classes.
+        ParamsError: the kind of noise or the transition matrix does not fit the classes, or retraining on
+            true labels is asked for and not all are known.
     """
     section = params.inject_noise
     path = EXAMPLES.at(workspace)
@@ -78,6 +79,7 @@ def inject_noise(params: Params, workspace: Path) -> None:
         else:
             given[train] = make_noisy(true, section, facts.n_classes)
     known = (truth != _NONE) & ~(train & in_question)
+    _check_label_sets(params, int((~known[train]).sum()), int(train.sum()))
     labelled = (given != _NONE) & (split != "unlabeled")
     columns = {
         "example_id": ids[labelled],
@@ -92,6 +94,16 @@ def inject_noise(params: Params, workspace: Path) -> None:
     wrong = f"{int((given != truth)[train].sum()):,} of " if is_counted else ""
     found = f"{wrong}{int(train.sum()):,} training labels{' are wrong' if wrong else ''}"
     print(f"inject_noise: {found} ({section.kind}), {GIVEN_LABELS.path}")
+
+
+def _check_label_sets(params: Params, n_unknown: int, n_rows: int) -> None:
+    """Refuse to retrain on true labels that are not known: better here than after the trainings."""
+    if "true" in params.retrain.label_sets and n_unknown:
+        raise ParamsError(
+            "params.yaml: retrain.label_sets: `true` needs the true label of every training row; with "
+            f"inject_noise.kind: {params.inject_noise.kind} it is not known of {n_unknown:,} of {n_rows:,}. "
+            "Remove `true` there."
+        )
 
 
 def _check_all_labelled(given: npt.NDArray[np.int64]) -> None:
