@@ -47,11 +47,12 @@ class Brought:
     given: Labels
     true: Labels | None
     embeddings: Vectors | None
+    second: Vectors | None
 
     @property
     def parts(self) -> list[Vectors | Labels | None]:
         """All files, None for one that is not there."""
-        return [self.predictions, self.given, self.true, self.embeddings]
+        return [self.predictions, self.given, self.true, self.embeddings, self.second]
 
 
 def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
@@ -66,6 +67,11 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
     parser.add_argument("--labels", type=Path, required=True, help=f"{forms}, N given labels")
     parser.add_argument("--class-names", help="names by class index: a,b,c or a text file, one a line")
     parser.add_argument("--embeddings", type=Path, help=f"{forms}, N x d, for importance")
+    parser.add_argument(
+        "--second-pred-probs",
+        type=Path,
+        help=f"{forms}, N x K by another model: the second opinion of the self-tests",
+    )
     parser.add_argument("--true-labels", type=Path, help=f"{forms}, N labels to measure against")
     chosen = parser.parse_args(arguments)
     brought = open_all(chosen)
@@ -104,7 +110,13 @@ def open_all(chosen: argparse.Namespace) -> Brought:
     given = read_labels(chosen.labels, names, GIVEN)
     true = read_labels(chosen.true_labels, names, TRUE) if chosen.true_labels else None
     embeddings = open_vectors(chosen.embeddings, EMBEDDINGS) if chosen.embeddings else None
-    brought = Brought(names, predictions, given, true, embeddings)
+    second = open_vectors(chosen.second_pred_probs, PROBABILITIES) if chosen.second_pred_probs else None
+    if second and second.width != predictions.width:
+        raise DatasetError(
+            f"{second.path}: expected {predictions.width} probabilities a row, one a class, as "
+            f"{predictions.path} has, found {second.width}."
+        )
+    brought = Brought(names, predictions, given, true, embeddings, second)
     for part in brought.parts[1:]:
         if part:
             check_same_rows(predictions, part)
@@ -163,7 +175,8 @@ def rows_by_id(brought: Brought, folder: Path) -> Iterator[dict[str, Any]]:
         DatasetError: rows are not what they should be, or one file has more than another.
         OSError: `folder`, which holds vectors that are in another order meanwhile, takes no more.
     """
-    predictions, given, true, vectors = brought.predictions, brought.given, brought.true, brought.embeddings
+    predictions, given, true = brought.predictions, brought.given, brought.true
+    vectors, second = brought.embeddings, brought.second
     n = given.n_rows
     in_file = _order(given, n)
     ids = in_file if given.ids is None else given.ids.example_id[in_file]
@@ -173,9 +186,10 @@ def rows_by_id(brought: Brought, folder: Path) -> Iterator[dict[str, Any]]:
     step = max(_PORTION_ENTRIES // max(predictions.width, vectors.width if vectors else 0), 1)
     probs_in_order = predictions.in_order(step, folder)
     vectors_in_order = vectors.in_order(step, folder) if vectors else ()
+    second_in_order = second.in_order(step, folder) if second else ()
     done = 0
-    for probs, embedding in zip_longest(probs_in_order, vectors_in_order):
-        for part, values in ((predictions, probs), (vectors, embedding)):
+    for probs, embedding, others in zip_longest(probs_in_order, vectors_in_order, second_in_order):
+        for part, values in ((predictions, probs), (vectors, embedding), (second, others)):
             found = done + (0 if values is None else len(values))
             if part and (found > n or found < min(done + step, n)):
                 more = " or more" if found > n else ""
@@ -198,6 +212,7 @@ def rows_by_id(brought: Brought, folder: Path) -> Iterator[dict[str, Any]]:
             "fold": folds[rows],
             "pred_probs": probs,
             **({} if embedding is None else {"embedding": embedding}),
+            **({} if others is None else {"second_probs": others}),
         }
         done = rows.stop
     if done < n:

@@ -162,6 +162,18 @@ def test_one_file_may_hold_everything(workspace, probs, labels, capsys):
     assert read_facts(tables(workspace)[1]).class_names == NAMES
 
 
+def test_a_second_table_of_probabilities_is_kept_beside_the_first(workspace, probs, labels, capsys):
+    files = [workspace / f"{name}.npy" for name in ("probs", "labels", "second", "wide")]
+    for path, values in zip(files, (probs, labels, probs[::-1], np.full((N, 4), 0.25)), strict=True):
+        np.save(path, values)
+    assert run(*files[:2], "--second-pred-probs", files[3]) == 1
+    refused(capsys, "wide.npy", "expected 3 probabilities a row", "found 4")
+    assert run(*files[:2], "--second-pred-probs", files[2]) == 0
+    table = read_table(PRED_PROBS.at(workspace), PRED_PROBS)
+    np.testing.assert_allclose(column_array(table, "second_probs"), probs[::-1], atol=1e-6)
+    np.testing.assert_allclose(column_array(table, "pred_probs"), probs, atol=1e-6)
+
+
 def test_true_labels_may_be_unknown_of_some_rows(workspace, probs, labels):
     is_known = np.arange(N) % 3 > 0
     true = [NAMES[label] if known else None for label, known in zip(labels, is_known, strict=True)]
