@@ -11,8 +11,7 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help repro flow first-look review test test-endurance check accept bench bench-prune bench-importance \
-  bench-review bench-doors bench-scale chaos docs coverage lock clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*##.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -64,6 +63,9 @@ bench-review: $(DEV) ## how soon the review page is there, and decisions a minut
 
 review: $(STAMP) ## the page on which a person decides about suspect labels, at http://127.0.0.1:8765
 	@python -m review
+
+bench-self-tests: $(STAMP) ## do self-tests and gate say the truth: 400 runs of strong and weak models, with truth (an hour)
+	@python -m benchmarks.self_tests
 
 bench-importance: $(STAMP) ## which scores find wrong labels on MNIST, and what coresets are worth (half an hour)
 	@python -m benchmarks.importance

@@ -159,13 +159,15 @@ def _issue(data: Path, example_id: int, names: tuple[str, ...], filter_by: str) 
         return None
     (row,) = table.to_pylist()
     with damaged(path, LABEL_ISSUES):
-        n_issues = pc.sum(pq.read_table(path, columns=["is_issue"]).column("is_issue")).as_py()
+        n_issues = pc.count(pq.read_table(path, columns=["rank"]).column("rank")).as_py()
     return {
         "is_issue": row["is_issue"],
+        "contradicts": row["contradicts"],
         "rank": row["rank"],
         "n_issues": n_issues,
         "suggested_label": names[row["suggested_label"]],
         "suggested_prob": row["suggested_prob"],
+        "second_opinion": None if row.get("second_opinion") is None else names[row["second_opinion"]],
         "scores": {name: row[name] for name in _SCORES},
         "filters": {name: row[name] for name in FILTER_COLUMNS},
         "filter_by": filter_by,
@@ -321,13 +323,21 @@ def _issue_lines(issue: dict[str, Any]) -> list[tuple[str, str]]:
     suggestion = f"suggested {issue['suggested_label']} ({issue['suggested_prob']:.2%})"
     flagged = [name for name, flag in issue["filters"].items() if flag]
     others = [name for name, flag in issue["filters"].items() if not flag]
-    verdict = f"yes, {_ordinal(issue['rank'] + 1)} of {issue['n_issues']:,}" if issue["is_issue"] else "no"
+    place = "no" if issue["rank"] is None else f"{_ordinal(issue['rank'] + 1)} of {issue['n_issues']:,}"
+    verdict = f"yes, {place}" if issue["is_issue"] else "no"
+    if issue["second_opinion"]:
+        suggestion += f", a second opinion says {issue['second_opinion']}"
     scores = ", ".join(
         f"{name} {'not measured' if value is None else f'{value:.4g}'}"
         for name, value in issue["scores"].items()
     )
     return [
         ("label issue", f"{verdict} (by {issue['filter_by']}); {suggestion}"),
+        *(
+            [("contradiction", f"yes, {place}: a copy of this row has another label")]
+            if issue["contradicts"]
+            else []
+        ),
         ("scores", scores),
         ("flagged by", ", ".join(flagged) or "no filter"),
         ("not by", ", ".join(others) or "none"),

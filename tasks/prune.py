@@ -35,6 +35,7 @@ from tasks.label_quality.margins import margin_steps
 from tasks.label_quality.metrics import detection_of_counts, ranking_quality
 from tasks.label_quality.rows import Batch
 from tasks.label_quality.scores import SCORES, Score, ranking_score, ranks
+from tasks.label_quality.selection import Flagged
 from tasks.label_quality.self_tests.neighbours_vote import ask_neighbours
 from tasks.label_quality.self_tests.run import Ask, SelfTests, run_self_tests
 from tasks.label_quality.self_tests.words import describe
@@ -572,9 +573,9 @@ def write_issues(
         rows by pair of classes; how the flags compare with the truth, where that is known of every row; and,
         where `judge`, what speaks against the probabilities.
     """
-    chosen = issues.flagged[section.filter_by]
-    ranked = ranks(chosen.scores)
     suspicion = ranking_score(section.rank_by, issues.thresholds if section.adjust_pred_probs else None)
+    chosen = with_contradictions(issues.flagged[section.filter_by], rows, contradicting, suspicion)
+    ranked = ranks(chosen.scores)
 
     def describe(part: Part) -> tuple[Part, dict[str, Any], npt.NDArray[np.float64], Doubts]:
         batch = part.batch
@@ -643,6 +644,29 @@ def write_issues(
     }
     detection = Detection(n_errors, by_filter, ranking_quality(wrong, 1 - np.concatenate(scores)))
     return counts, detection, doubts
+
+
+def with_contradictions(
+    flagged: Flagged, rows: LabelledRows, contradicting: npt.NDArray[np.int64], score: Score
+) -> Flagged:
+    """What the filter flagged, and the rows with these ids (M,), whose copies have other labels; both rank.
+
+    At least one label of a group with several is wrong, whatever the model says of each.
+    """
+    if not len(contradicting):
+        return flagged
+    places = np.flatnonzero(np.isin(rows.predictions.column("example_id"), contradicting))
+    more = np.setdiff1d(places, flagged.rows)
+
+    def look_at(batch: Batch) -> npt.NDArray[np.float64]:
+        first, last = np.searchsorted(more, (batch.start, batch.stop))
+        here = more[first:last] - batch.start
+        return score(batch.labels[here], batch.pred_probs[here])
+
+    scores = np.concatenate([flagged.scores, *rows.map(look_at)])
+    together = np.concatenate([flagged.rows, more])
+    order = np.argsort(together, kind="stable")
+    return Flagged(together[order], scores[order])
 
 
 def _importance(importance: Importance | None, batch: Batch) -> dict[str, Any]:

@@ -232,6 +232,13 @@ def test_a_label_contradicts_where_a_training_copy_has_another(params, tmp_path,
     ]
     assert column_array(issues, "contradicts").tolist() == expected
     assert read_metrics(tmp_path)["n_contradicting"] == sum(expected)
+    # They are issues of their own kind, ranked with those that the filter found.
+    ranked = issues.column("rank").to_pylist()
+    shown = [row for row in range(80) if expected[row] or issues.column("is_issue")[row].as_py()]
+    scores = column_array(issues, params.prune.rank_by)
+    in_order = sorted(shown, key=lambda row: (scores[row], row))
+    assert [ranked[row] for row in in_order] == list(range(len(shown)))
+    assert sum(rank is not None for rank in ranked) == len(shown)
 
 
 def test_splits_are_needed_where_aggregate_made_the_probabilities(params, tmp_path):
