@@ -94,7 +94,7 @@ def differing(params: Mapping[str, Mapping[str, object]]) -> Iterable[Param]:
             yield Param(name, values)
 
 
-def other_data(base: Mapping[str, object], other: Mapping[str, object]) -> str | None:
+def why_other_data(base: Mapping[str, object], other: Mapping[str, object]) -> str | None:
     """Why the data of two versions are not the same by their parameters, if they are not."""
     old, new = (each.get("download.dataset") for each in (base, other))
     if None not in (old, new) and old != new:

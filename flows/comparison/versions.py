@@ -6,7 +6,7 @@ from pathlib import Path
 from flows import FlowError
 from flows.comparison.first_edition import rename_parameters
 from flows.comparison.measures import measure, metrics_of
-from flows.comparison.parameters import differing, other_data, params_of
+from flows.comparison.parameters import differing, params_of, why_other_data
 from flows.comparison.result import Comparison, RowChanges, Version
 from flows.comparison.row_changes import compare_rows
 from flows.dvc_api.revisions import Revision, open_revisions
@@ -36,7 +36,7 @@ def compare(revisions: Sequence[Revision], with_rows: bool = True, with_contents
         for name, found in numbers.items()
         if not found
     )
-    other_data = {name: other_data(params[names[0]], params[name]) for name in names[1:]}
+    other_data = {name: why_other_data(params[names[0]], params[name]) for name in names[1:]}
     rows: list[RowChanges] = []
     if with_rows:
         rows, of_rows = compare_rows(revisions, with_contents, notes)
