@@ -88,6 +88,15 @@ class Door:
         """Add the model `endless`, a file that nothing else uses."""
         (self.folder / "tasks" / "models" / "endless.py").write_text(ENDLESS)
 
+    def choose_model(self, name: str) -> None:
+        """Train this model from now on; only this workspace need have it."""
+        yaml = YAML()
+        path = self.folder / "params.yaml"
+        content = yaml.load(path)
+        content["train_fold"]["model"] = name
+        content["models"].setdefault(name, {})
+        yaml.dump(content, path)
+
     def lock(self) -> bytes:
         return (self.folder / "dvc.lock").read_bytes()
 

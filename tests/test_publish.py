@@ -62,7 +62,7 @@ def test_a_run_that_changed_something_publishes_what(done: Door, prefect: SyncPr
 
     # The same from the command line, where the tables are printed too.
     compared = done.start("HEAD", "last", "--md", "--publish", command=COMPARE)
-    printed, _ = compared.communicate(timeout=300)
+    printed, _ = compared.communicate(timeout=900)
     assert compared.returncode == 0, printed
     (second,) = [each for each in published(prefect) if each.id != artifact.id and each not in before]
     assert str(second.data).strip() in printed

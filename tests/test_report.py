@@ -101,15 +101,15 @@ def test_the_page_says_what_became_of_each_issue(finished_run: Path) -> None:
         rows = list(csv.DictReader(file))
     issues = read_table(finished_run / "data" / "label_issues.parquet", LABEL_ISSUES).to_pandas()
     labels = read_table(finished_run / "data" / "training_set.parquet", TRAINING_SET).to_pandas()
-    now = labels.set_index("example_id").label
+    now = labels.set_index("example_id")
     expected = issues[issues.is_issue].sort_values("rank")[:15].set_index("example_id")
     assert [int(row["example_id"]) for row in rows] == expected.index.tolist()
     for row in rows:
         issue = expected.loc[int(row["example_id"])]
         assert (row["given"], row["suggested"]) == (str(issue.given_label), str(issue.suggested_label))
         assert float(row["suggested_prob"]) == pytest.approx(issue.suggested_prob)
-        kept = now.get(int(row["example_id"]))
-        assert row["now"] == ("dropped" if kept is None else str(kept))
+        became = now.loc[int(row["example_id"])]
+        assert row["now"] == ("dropped" if became.action == "dropped" else str(became.label))
 
 
 def test_a_label_that_a_person_gave_says_so(tmp_path: Path) -> None:

@@ -317,7 +317,7 @@ def swept(
         stderr=subprocess.PIPE,
         text=True,
     )
-    table, log = process.communicate(timeout=300)
+    table, log = process.communicate(timeout=900)
     assert process.returncode == 0, log
     return door, table, log
 
@@ -443,7 +443,7 @@ def test_a_sweep_that_is_interrupted_or_killed_goes_on_and_leaves_nothing(done: 
     assert workspaces(done.folder)
     done.assert_no_orphans()
     third = done.start(*sweep, command=SWEEP)
-    log, _ = third.communicate(timeout=300)
+    log, _ = third.communicate(timeout=900)
     assert third.returncode == 0, log
     # What either run had finished is not trained again.
     trained = {name for name in outcomes(log, "Restored") if "train_fold" in name}
@@ -455,11 +455,27 @@ def test_a_sweep_that_is_interrupted_or_killed_goes_on_and_leaves_nothing(done: 
 
 
 @pytest.mark.slow
+def test_a_killed_sweep_goes_on_and_leaves_nothing(done: Door) -> None:
+    sweep = ["--seeds", "2", "--until", "inject_noise"]
+    first = done.start(*sweep, command=SWEEP)
+    wait_for(first, "seed=0/inject_noise +Restored")
+    first.kill()
+    first.communicate(timeout=60)
+    done.assert_no_orphans()
+    second = done.start(*sweep, command=SWEEP)
+    log, _ = second.communicate(timeout=900)
+    assert second.returncode == 0, log
+    assert "2 of 2 points" in log
+    assert not workspaces(done.folder)
+    done.assert_no_orphans()
+
+
+@pytest.mark.slow
 def test_a_point_that_fails_is_named_and_the_others_finish(done: Door) -> None:
     # One's own data need class names.
     grid = ["--grid", "download.dataset=parquet,digits", "--until", "aggregate"]
     process = done.start(*grid, command=SWEEP)
-    log, _ = process.communicate(timeout=300)
+    log, _ = process.communicate(timeout=900)
     assert process.returncode == 1, log
     assert (
         "\nsweep: dataset=parquet/download failed: dataset: parquet needs `datasets.parquet.class_names`"

@@ -10,7 +10,7 @@ from small_runs import ENVIRONMENT, ROOT, write_params
 
 from tasks.features import features
 from tasks.params import load_params
-from tasks.tables.catalog import FEATURES, FOLD_PRED_PROBS, FOLDS, GIVEN_LABELS, TRAINING_SIGNALS
+from tasks.tables.catalog import FEATURES, FOLD_PRED_PROBS, FOLDS, GIVEN_LABELS
 from tasks.tables.facts import read_facts
 from tasks.tables.io import read_table
 from tasks.tables.joins import join
@@ -29,32 +29,12 @@ def test_the_fold_file_holds_its_rows_and_the_digest_of_the_others(finished_run:
         assert table.schema.metadata[b"trained_on"].decode() == rows_digest(ids[fold_of != fold])
 
 
-def test_training_signals_are_of_the_rows_that_the_model_learned_from(finished_run: Path) -> None:
-    folds = read_table(finished_run / "data" / "folds.parquet", FOLDS)
-    ids, fold_of = column_array(folds, "example_id"), column_array(folds, "fold")
-    given = read_table(finished_run / "data" / "given_labels.parquet", GIVEN_LABELS)
-    for fold in (0, 1):
-        signals = read_table(TRAINING_SIGNALS.at(finished_run, fold=fold), TRAINING_SIGNALS)
-        np.testing.assert_array_equal(column_array(signals, "example_id"), ids[fold_of != fold])
-        # Wrong labels have the lower margins: that is what the signal is for.
-        wrong = column_array(join(given, ids[fold_of != fold]), "is_noisy").astype(bool)
-        margin = column_array(signals, "mean_margin")
-        assert np.median(margin[wrong]) < np.median(margin[~wrong])
-
-
 def test_the_same_seed_gives_the_same_bytes(workspace_copy: Path) -> None:
     path = workspace_copy / "data" / "pred_probs" / "fold_1.parquet"
     curves = workspace_copy / "plots" / "train_fold" / "fold_1"
     before = path.read_bytes(), {file.name: file.read_bytes() for file in curves.rglob("*.*")}
     train_fold(load_params(workspace_copy / "params.yaml"), workspace_copy, fold=1)
     assert before == (path.read_bytes(), {file.name: file.read_bytes() for file in curves.rglob("*.*")})
-
-
-def test_learning_curves_have_a_row_for_each_epoch(finished_run: Path) -> None:
-    for name in ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy"):
-        path = finished_run / "plots" / "train_fold" / "fold_0" / "plots" / "metrics" / f"{name}.tsv"
-        lines = path.read_text().splitlines()
-        assert [line.split("\t")[0] for line in lines] == ["step", "1", "2", "3", "4"]
 
 
 def test_folds_have_seeds_of_their_own() -> None:

@@ -1,0 +1,140 @@
+"""Runs with a network, through both doors: what only a model with torch, epochs and a stage server can show.
+
+All other tests of whole runs train `nearest_mean`.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from doors import Door, outcomes, wait_for
+from small_runs import DVC, NETWORK, ROOT
+
+from benchmarks.killing import find
+from benchmarks.workspaces import make_workspace
+from tasks.params import load_params
+from tasks.reading import read_content
+from tasks.tables.catalog import (
+    EXAMPLES,
+    FOLD_PRED_PROBS,
+    FOLDS,
+    GIVEN_LABELS,
+    TEST_PROBS,
+    TRAINING_SIGNALS,
+)
+from tasks.tables.io import read_table
+from tasks.tables.joins import join
+from tasks.tables.schemas import column_array
+from tasks.train_fold import train_fold
+from tasks.training.checkpoints import load_model
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def network(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Door:
+    """A workspace in which `dvc repro` trained a network. Leave it as it is."""
+    folder = tmp_path_factory.mktemp("network") / "workspace"
+    make_workspace(folder, NETWORK, source=ROOT)
+    door = Door(folder, environment)
+    door.dvc("repro")
+    return door
+
+
+@pytest.fixture
+def copied(network: Door, tmp_path: Path) -> Door:
+    """A copy of it, to be changed."""
+    folder = Path(shutil.copytree(network.folder, tmp_path / "workspace", symlinks=True))
+    return Door(folder, network.environment)
+
+
+def test_parallel_trainings_of_the_flow_give_the_bytes_of_dvc_repro(network: Door, tmp_path: Path) -> None:
+    make_workspace(tmp_path / "flow", NETWORK, source=ROOT)
+    door = Door(tmp_path / "flow", network.environment)
+    log = door.flow("--workers", "2")
+    assert {"train_fold@0", "train_fold@1", "retrain@given"} <= outcomes(log, "Completed")
+    assert len(re.findall(r"fold \d: epoch \d/4", log)) >= 8
+    assert door.lock() == network.lock()
+    door.assert_no_orphans()
+
+
+def test_labels_were_found_and_repaired(network: Door) -> None:
+    found = json.loads((network.folder / "metrics" / "label_issues.json").read_text())
+    assert found["n_errors"] == 144
+    assert found["f1"] > 0.7
+    accuracy = json.loads((network.folder / "metrics" / "training_set.json").read_text())["label_accuracy"]
+    assert accuracy["after"] > accuracy["before"] + 0.05
+
+
+def test_learning_curves_have_a_row_for_each_epoch_and_dvc_shows_them(copied: Door) -> None:
+    curves = copied.folder / "plots" / "train_fold" / "fold_0" / "plots" / "metrics"
+    for name in ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy"):
+        lines = (curves / f"{name}.tsv").read_text().splitlines()
+        assert [line.split("\t")[0] for line in lines] == ["step", "1", "2", "3", "4"]
+    copied.dvc("plots", "show")
+    page = (copied.folder / "dvc_plots" / "index.html").read_text()
+    for title in ("Given against suggested labels", "Funnel of labels", "Learning curves"):
+        assert title in page
+
+
+def test_training_signals_are_of_the_rows_that_the_model_learned_from(network: Door) -> None:
+    folds = read_table(FOLDS.at(network.folder), FOLDS)
+    ids, fold_of = column_array(folds, "example_id"), column_array(folds, "fold")
+    given = read_table(GIVEN_LABELS.at(network.folder), GIVEN_LABELS)
+    for fold in (0, 1):
+        signals = read_table(TRAINING_SIGNALS.at(network.folder, fold=fold), TRAINING_SIGNALS)
+        np.testing.assert_array_equal(column_array(signals, "example_id"), ids[fold_of != fold])
+        # Wrong labels have the lower margins: that is what the signal is for.
+        wrong = column_array(join(given, ids[fold_of != fold]), "is_noisy").astype(bool)
+        margin = column_array(signals, "mean_margin")
+        assert np.median(margin[wrong]) < np.median(margin[~wrong])
+
+
+def test_the_same_seed_gives_the_same_bytes_in_a_process_that_did_other_things(copied: Door) -> None:
+    path = FOLD_PRED_PROBS.at(copied.folder, fold=1)
+    curves = copied.folder / "plots" / "train_fold" / "fold_1"
+    before = path.read_bytes(), {file.name: file.read_bytes() for file in curves.rglob("*.*")}
+    train_fold(load_params(copied.folder / "params.yaml"), copied.folder, fold=1)
+    assert before == (path.read_bytes(), {file.name: file.read_bytes() for file in curves.rglob("*.*")})
+
+
+def test_test_probabilities_are_those_of_the_checkpoint(network: Door) -> None:
+    model, facts = load_model(network.folder / "models" / "classifier.ckpt")
+    examples = read_table(EXAMPLES.at(network.folder), EXAMPLES, columns=["split"])
+    rows = np.flatnonzero(column_array(examples, "split") == "test")
+    found = read_table(TEST_PROBS.at(network.folder, labels="cleaned"), TEST_PROBS)
+    predicted = model.predict(read_content(EXAMPLES.at(network.folder), facts).take(rows))
+    np.testing.assert_array_equal(column_array(found, "pred_probs"), predicted.pred_probs)
+
+
+def test_a_run_of_dvc_killed_in_training_recovers_to_the_same_bytes(copied: Door) -> None:
+    fold = FOLD_PRED_PROBS.at(copied.folder, fold=0)
+    before = fold.read_bytes(), copied.lock()
+    process = copied.start("repro", "--force", "--single-item", "train_fold@0", command=DVC)
+    wait_for(process, "fold 0: epoch 1/")
+    # The whole group: DVC and the stage that it started.
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not fold.exists()
+    copied.dvc("repro")
+    assert (fold.read_bytes(), copied.lock()) == before
+    assert not list(copied.folder.rglob("*.tmp"))
+
+
+def test_a_killed_flow_leaves_no_stage_server_and_the_next_run_recovers(copied: Door) -> None:
+    before = copied.lock()
+    process = copied.start("--set", "train_fold.epochs=400", "--until", "train_fold@0")
+    wait_for(process, r"epoch \d+/400")
+    assert find("stage server", copied.folder, "")
+    process.kill()
+    process.communicate()
+    copied.assert_no_orphans()
+    log = copied.flow("--set", "train_fold.epochs=4", "--until", "train_fold@0")
+    assert outcomes(log, "Restored") == {"train_fold@0"}
+    assert not outcomes(log, "Completed")
+    assert copied.lock() == before
