@@ -70,6 +70,9 @@ bench-self-tests: $(STAMP) ## do self-tests and gate say the truth: 400 runs of 
 bench-importance: $(STAMP) ## which scores find wrong labels on MNIST, and what coresets are worth (half an hour)
 	@python -m benchmarks.importance
 
+bench-unlabeled: $(STAMP) ## what rows without a label are worth, by method and number of labels, on MNIST (hours)
+	@python -m benchmarks.unlabeled
+
 chaos: $(STAMP) ## kill -9 at random moments, 50 times; each recovery must end with the same bytes (an hour)
 	@python -m benchmarks.chaos
 

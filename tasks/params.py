@@ -126,6 +126,7 @@ class TrainFold(Section):
     model: ModelName
     objective: ObjectiveName
     epochs: Annotated[int, Field(ge=1, le=1000)]
+    min_steps: Annotated[int, Field(ge=0, le=1_000_000)]
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     gce_q: Fraction
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]

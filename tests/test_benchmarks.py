@@ -10,6 +10,8 @@ from small_runs import ROOT
 from benchmarks.accept import settings
 from benchmarks.doors import idle_share
 from benchmarks.repro import describe
+from benchmarks.unlabeled import METHODS, cell_text
+from benchmarks.unlabeled import settings as settings_of_cell
 from benchmarks.workspaces import make_workspace, set_params
 from tasks.params import load_params
 
@@ -58,3 +60,18 @@ def test_changing_a_parameter_changes_nothing_else_and_keeps_the_comments(tmp_pa
     assert load_params(path).model_dump() == expected
     comments = [line.split("#", 1)[1] for line in shipped.splitlines() if "#" in line]
     assert [line.split("#", 1)[1] for line in path.read_text().splitlines() if "#" in line] == comments
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_cell_with_unlabelled_rows_has_parameters_that_hold(tmp_path: Path, method: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+    set_params(path, settings_of_cell(method, "digits", 100, 3, 50))
+    params = load_params(path)
+    assert (params.download.labels_per_class, params.download.labels_seed) == (10, 3)
+    assert len(params.retrain.label_sets) == 1
+
+
+def test_a_cell_says_mean_spread_and_how_many_runs() -> None:
+    assert cell_text([1.0, 2.0, 3.0]) == "2.00 ± 1.00 (3)"
+    assert cell_text([1.5]) == "1.50 (1)"

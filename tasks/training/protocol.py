@@ -105,6 +105,7 @@ class Run:
         objective_options: its options.
         log_dir: where learning curves go (DVCLive's files), for models that have epochs.
         title: of the progress bar.
+        min_steps: optimiser steps at least; an epoch is as many passes over the rows as that takes.
     """
 
     seed: int
@@ -118,6 +119,7 @@ class Run:
     objective_options: Section
     log_dir: Path
     title: str
+    min_steps: int = 0
 
 
 class Model(Protocol):

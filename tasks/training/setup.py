@@ -65,6 +65,7 @@ def make_model(
         accelerator=section.accelerator,
         precision=section.precision,
         epochs=section.epochs,
+        min_steps=section.min_steps,
         batch_size=section.batch_size,
         loss=loss,
         objective=objective,

@@ -253,14 +253,19 @@ class _Batches(Dataset[Batch]):
 
 
 class _Epochs(Sampler[Places]):
-    """The batches that an objective draws anew each epoch."""
+    """The batches that an objective draws anew for each pass over the rows; an epoch has `least` at least."""
 
-    def __init__(self, draw: Callable[[torch.Generator], Iterator[Places]], seed: int) -> None:
+    def __init__(
+        self, draw: Callable[[torch.Generator], Iterator[Places]], seed: int, least: int = 1
+    ) -> None:
         self._draw, self._generator = draw, torch.Generator().manual_seed(seed)
-        self._n_batches = sum(1 for _ in draw(torch.Generator().manual_seed(seed)))
+        n_batches = sum(1 for _ in draw(torch.Generator().manual_seed(seed)))
+        self._n_passes = max(-(-least // n_batches), 1)
+        self._n_batches = n_batches * self._n_passes
 
     def __iter__(self) -> Iterator[Places]:
-        return self._draw(self._generator)
+        for _ in range(self._n_passes):
+            yield from self._draw(self._generator)
 
     def __len__(self) -> int:
         return self._n_batches
@@ -276,7 +281,8 @@ def _training_loader(
             len(rows.content), n_unlabeled, run.batch_size, run.objective_options, generator
         )
 
-    return DataLoader(_Batches(rows, unlabeled, facts), sampler=_Epochs(draw, run.seed), batch_size=None)
+    epochs = _Epochs(draw, run.seed, -(-run.min_steps // run.epochs))
+    return DataLoader(_Batches(rows, unlabeled, facts), sampler=epochs, batch_size=None)
 
 
 def _loader(rows: Rows, facts: DatasetFacts) -> DataLoader[Batch]:

@@ -25,6 +25,7 @@ from tasks.models import convnet
 from tasks.training import statistics, torch_model
 from tasks.training.checkpoints import load_model
 from tasks.training.devices import choose_precision
+from tasks.training.loop import Training
 from tasks.training.protocol import Rows, build_model
 from tasks.training.torch_model import TorchModel
 
@@ -460,3 +461,23 @@ def test_an_objective_needs_a_model_that_trains_in_batches(tmp_path: Path) -> No
         build(tmp_path, rows.content, name="nearest_mean", objective="mixup")
     options = plugins.read_options("models", "convnet", None)
     build_model("convnet", facts_of(rows.content), options, run_of(tmp_path, objective="mixup"))
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "min_steps", "n_steps"), [(32, 0, 6), (32, 30, 30), (32, 31, 36), (8, 30, 30)]
+)
+def test_few_rows_are_passed_over_until_there_are_steps_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_rows: int, min_steps: int, n_steps: int
+) -> None:
+    steps = []
+    step = Training.training_step
+    monkeypatch.setattr(
+        Training, "training_step", lambda self, *batch: (steps.append(1), step(self, *batch))[1]
+    )
+    model = build(tmp_path, bar_rows(n_rows).content, epochs=3, min_steps=min_steps)
+    signals = model.fit(bar_rows(n_rows), None)
+    assert len(steps) == n_steps
+    assert signals is not None
+    assert np.isfinite(signals.mean_margin).all()
+    curve = tmp_path / "log" / "plots" / "metrics" / "train" / "loss.tsv"
+    assert len(curve.read_text().splitlines()) == 1 + 3, "an epoch is still one point of the curve"
