@@ -152,9 +152,8 @@ def main() -> int:
         for n_labels in chosen.labels:
             errors = []
             for seed in chosen.seeds:
-                error, folders[n_labels, seed] = run_cell(
-                    method, chosen.dataset, n_labels, seed, chosen.steps
-                )
+                cell = settings(method, chosen.dataset, n_labels, seed, chosen.steps, dict(chosen.set))
+                error, folders[n_labels, seed] = run_cell(cell)
                 errors.append(error)
                 print(f"{method}, {n_labels:,} labels, seed {seed}: {error:.2f} %", file=sys.stderr)
             cells.append(cell_text(errors))
