@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_runs import ROOT
 
@@ -12,6 +13,7 @@ from benchmarks.doors import idle_share
 from benchmarks.repro import describe
 from benchmarks.unlabeled import METHODS, cell_text
 from benchmarks.unlabeled import settings as settings_of_cell
+from benchmarks.why_unlabeled import ellipse_of, qda_panels, write_picture
 from benchmarks.workspaces import make_workspace, set_params
 from tasks.params import load_params
 
@@ -75,3 +77,15 @@ def test_a_cell_with_unlabelled_rows_has_parameters_that_hold(tmp_path: Path, me
 def test_a_cell_says_mean_spread_and_how_many_runs() -> None:
     assert cell_text([1.0, 2.0, 3.0]) == "2.00 ± 1.00 (3)"
     assert cell_text([1.5]) == "1.50 (1)"
+
+
+def test_an_ellipse_has_the_deviations_of_its_covariance_as_axes() -> None:
+    turn = np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]])
+    long, short, angle = ellipse_of(turn @ np.diag([9.0, 4.0]) @ turn.T, 2)
+    assert (long, short) == pytest.approx((6, 4))
+    assert np.tan(np.radians(angle)) == pytest.approx(np.tan(0.5))
+
+
+def test_the_picture_of_ellipses_in_the_manual_is_what_the_code_draws(tmp_path: Path) -> None:
+    write_picture(tmp_path / "qda.svg", qda_panels())
+    assert (tmp_path / "qda.svg").read_text() == (ROOT / "docs" / "qda.svg").read_text()
