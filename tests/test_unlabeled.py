@@ -1,6 +1,7 @@
 """Rows without a label, through the pipeline: hidden, predicted, taken where sure, learned from, measured."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from small_runs import run_pipeline, write_params
 
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
+from tasks.report import report
 from tasks.tables.catalog import EXAMPLES, TEST_PROBS, TRAINING_SET, UNLABELED_PROBS
 from tasks.tables.io import read_table
 from tasks.tables.schemas import column_array
@@ -81,6 +83,10 @@ def test_propagation_trains_a_student_and_labels_more_rows_than_the_model_is_sur
     pseudo_label(load_params(folder / "params.yaml"), folder)
     found = json.loads((folder / "metrics" / "training_set.json").read_text())["unlabeled"]
     first, second = found["rounds"]
+    report(load_params(folder / "params.yaml"), folder)
+    page = (folder / "report" / "index.html").read_text()
+    assert "Learning from such rows proved its worth out of fold." in page
+    assert re.search(f"<td>1</td><td>{100 * second['out_of_fold_accuracy']:.2f}.%</td>", page)
     assert first["label_accuracy"] == before["label_accuracy"]["of_all"]
     assert second["out_of_fold_accuracy"] > first["out_of_fold_accuracy"]
     assert found["n_joined"] > before["n_joined"]
