@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.label_quality.confusions import count_confusions
-from tasks.label_quality.gate import Gate, Sides, judge_repair
+from tasks.label_quality.gate import Gate, Sides, judge_repair, share_of_noise
 from tasks.label_quality.issues import find_label_issues
 from tasks.label_quality.noise import pair_noise, symmetric_noise
 from tasks.label_quality.rows import ArrayRows
@@ -282,6 +282,7 @@ def test_run(run: Run, params: Any) -> Outcome:
         Sides.of(dropped, run.given, suggested, second),
         section.max_changed_share,
         tests.entries([str(k) for k in range(n_classes)]),
+        noise_share=share_of_noise(relabelled, run.given, suggested, evidence.suggested_prob),
     )
     is_wrong, touched = run.given != run.true, relabelled | dropped
     taken_back = (relabelled & bool(gate.relabel)) | (dropped & bool(gate.drop))

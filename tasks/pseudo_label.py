@@ -18,7 +18,7 @@ from tasks import RepairError, plugins
 from tasks.decisions.apply import Verdicts, apply_decisions, match_decisions
 from tasks.decisions.log import PATH, Decision, digest_of, parse_decisions, standing, with_whole
 from tasks.label_quality.confusions import count_confusions
-from tasks.label_quality.gate import Sides, judge_repair
+from tasks.label_quality.gate import Sides, judge_repair, share_of_noise
 from tasks.label_quality.gate_words import describe_gate
 from tasks.params import Params, PseudoLabel
 from tasks.repair import DROPPED, Evidence, Repair, Train, Unlabeled, label_unlabeled, take_back
@@ -88,15 +88,16 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
         Sides.of(dropped, evidence.labels, evidence.suggested, second),
         section.max_changed_share,
         self_tests,
+        _n_joined(made),
+        share_of_noise(relabelled, evidence.labels, evidence.suggested, evidence.suggested_prob),
     )
-    n_joined = _n_joined(made)
-    sentence = None if section.on_weak_model == "go_on" else describe_gate(gate, n_joined)
+    sentence = None if section.on_weak_model == "go_on" else describe_gate(gate)
     if sentence and section.on_weak_model == "stop":
         raise RepairError(sentence)
     if sentence:
         refused = (relabelled & ("relabel" in gate.closed)) | (dropped & ("drop" in gate.closed))
         made = take_back(made, refused, evidence.labels)
-    if n_joined and gate.is_too_weak and section.on_weak_model == "rank_only":
+    if sentence and "join" in gate.closed:
         made = take_none(made, evidence)
     verdicts = match_decisions(decisions, evidence.ids, evidence.labels, facts.class_names)
     repair = apply_decisions(made, verdicts)
@@ -113,6 +114,8 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
             "changed_share": gate.changed_share,
             "relabel": {**vars(gate.relabelled), "reason": gate.relabel},
             "drop": {**vars(gate.dropped), "reason": gate.drop},
+            "noise_share": gate.noise_share,
+            "join": {"n_rows": gate.n_joined, "reason": gate.join},
             "is_closed": gate.is_closed and section.on_weak_model != "go_on",
             "is_too_weak": gate.is_too_weak,
             "sentence": sentence,

@@ -286,7 +286,7 @@ def test_a_weak_model_labels_no_row_and_says_so(params, tmp_path):
     write_unlabeled(tmp_path)
     table, metrics = run(choose(params, rounds=0), tmp_path)
     assert metrics["unlabeled"]["n_joined"] == 0
-    assert "None of 2 rows without a label" in metrics["gate"]["sentence"]
+    assert "its 2 labels of rows without one" in metrics["gate"]["sentence"]
     assert set(column_array(table, "action")) == {"trusted", "unlabeled"}
     assert run(choose(params, rounds=0, on_weak_model="go_on"), tmp_path)[1]["unlabeled"]["n_joined"] == 2
 

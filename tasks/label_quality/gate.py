@@ -4,7 +4,8 @@ Relabelling and dropping are judged on their own. The strongest evidence is a se
 (`self_tests.neighbours_vote`) on the very rows that an action would change. On such a row the classifier and
 the given label differ, and the second opinion mostly takes one of the two sides. It is independent of the
 given label; a wrong label has it against itself, a right label for itself, unless classifier and second
-opinion make the same mistake. So not half of the sides but `LEAST_SIDE` of them must be the classifier's.
+opinion make the same mistake. So not half of the sides but `LEAST_SIDE` of them must be the classifier's, and
+`CLEAR_SIDE` where `share_of_noise` says that its own mistakes are among the rows to relabel.
 
 Without a second opinion planted errors must rank far above other rows, the classes must be as common in the
 probabilities as in the labels, and half as many rows may be changed. That is less sure: a classifier that is
@@ -27,11 +28,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.label_quality.metrics import chance_corrected_agreement
-from tasks.label_quality.self_tests.agreement import LEAST_SKILL
 from tasks.label_quality.self_tests.intervals import Share
 
 LEAST_AGREEMENT = 0.2
-LEAST_SIDE = 0.8
+LEAST_SIDE, CLEAR_SIDE = 0.8, 0.9
+LEAST_NOISE_SHARE = 0.75
+# So many of the rows are those of which the classifier is surest.
+_SUREST, _LEAST_SUREST = 0.1, 20
 LEAST_AUROC = 0.75
 # Without a second opinion so many times `max_changed_share` may be changed.
 _UNSURE = 0.5
@@ -70,16 +73,41 @@ class Sides:
             int((changed & (second == given)).sum()),
         )
 
-    def are_for_it(self, skill: float, n_classes: int) -> bool:
+    def are_for_it(self, noise_share: float = 1.0) -> bool:
         """Whether enough of them are the classifier's, and more than half of them beyond chance.
 
-        A second opinion guesses on a share 1 - `skill` of the rows, and then takes a wrong side as often as
-        it names any other class. These sides are taken out: of x sides, (x - e) / (1 - 2 e) are meant.
+        `noise_share` is what `share_of_noise` gives; where it is low, only many more sides than enough do.
         """
         share = Share(self.with_model, self.with_model + self.with_given)
-        guessed = (1 - min(max(skill, LEAST_SKILL), 1)) / n_classes
-        error = guessed / (1 - guessed * (n_classes - 2))
-        return bool((share.value - error) / (1 - 2 * error) >= LEAST_SIDE and share.low > 0.5)
+        needed = LEAST_SIDE if noise_share >= LEAST_NOISE_SHARE else CLEAR_SIDE
+        return bool(share.value >= needed and share.low > 0.5)
+
+
+def share_of_noise(
+    relabelled: npt.NDArray[np.bool_],
+    given: npt.NDArray[Any],
+    model: npt.NDArray[Any],
+    confidence: npt.NDArray[Any],
+) -> float:
+    """How common other labels are where the classifier is surest, as a share of where rows are relabelled.
+
+    Labels that are wrong at random are as common where the classifier is surest as elsewhere; its own
+    mistakes are not. So with random noise that is the share of the relabelled rows whose label is wrong. With
+    noise that falls on doubtful rows it is less. At most 1; 1 where no row is relabelled.
+
+    Args:
+        relabelled: (N,) which rows would be given the classifier's class.
+        given: (N,) given class indices.
+        model: (N,) the most probable classes out of fold.
+        confidence: (N,) their probabilities.
+    """
+    if not relabelled.any():
+        return 1.0
+    n_surest = max(round(_SUREST * len(given)), min(_LEAST_SUREST, len(given)))
+    surest = confidence >= np.partition(confidence, -n_surest)[-n_surest]
+    here = confidence >= confidence[relabelled].min()
+    common = relabelled.sum() / here.sum()
+    return float(min((model != given)[surest].mean() / common, 1.0))
 
 
 @dataclass(frozen=True)
@@ -94,6 +122,9 @@ class Gate:
         dropped: the same of the rows that would be dropped.
         relabel: why no row may get another label; None where rows may.
         drop: why no row may be dropped; None where rows may.
+        n_joined: rows without a label that would join the training set with the classifier's class.
+        join: why none may; None where they may. No second opinion is asked on them.
+        noise_share: see `share_of_noise`.
         self_tests: what it went by (`self_tests.run.SelfTests.entries`); empty where there were none.
     """
 
@@ -104,6 +135,9 @@ class Gate:
     dropped: Sides
     relabel: Reason | None
     drop: Reason | None
+    n_joined: int
+    join: Reason | None
+    noise_share: float
     self_tests: dict[str, Any]
 
     @property
@@ -124,17 +158,22 @@ class Gate:
 
     @property
     def closed(self) -> dict[str, Reason]:
-        """By `relabel` and `drop`, why the action may not be taken, where there are rows to take it on."""
-        actions = {"relabel": (self.relabelled, self.relabel), "drop": (self.dropped, self.drop)}
-        return {name: reason for name, (sides, reason) in actions.items() if reason and sides.n_rows}
+        """By action, why it may not be taken, where there are rows to take it on."""
+        return {name: reason for name, (n_rows, reason) in self._actions.items() if reason and n_rows}
 
     @property
     def is_closed(self) -> bool:
         """Whether nothing may be changed of what would be."""
-        n_open = (self.relabelled.n_rows if not self.relabel else 0) + (
-            self.dropped.n_rows if not self.drop else 0
-        )
-        return bool(self.closed) and not n_open
+        wanted = [reason for n_rows, reason in self._actions.values() if n_rows]
+        return bool(wanted) and all(wanted)
+
+    @property
+    def _actions(self) -> dict[str, tuple[int, Reason | None]]:
+        return {
+            "relabel": (self.relabelled.n_rows, self.relabel),
+            "drop": (self.dropped.n_rows, self.drop),
+            "join": (self.n_joined, self.join),
+        }
 
 
 def judge_repair(
@@ -143,6 +182,8 @@ def judge_repair(
     dropped: Sides,
     max_changed_share: float,
     self_tests: dict[str, Any],
+    n_joined: int = 0,
+    noise_share: float = 1.0,
 ) -> Gate:
     """Judge a repair of N rows.
 
@@ -152,22 +193,25 @@ def judge_repair(
         dropped: the same of the rows that it drops.
         max_changed_share: the most of the rows that it may change, in [0, 1].
         self_tests: what `prune` found (`self_tests.run.SelfTests.entries`); empty where it was not asked to.
+        n_joined: rows without a label that the repair gives one.
+        noise_share: of the relabelled rows, what `share_of_noise` gives.
     """
     agreement = chance_corrected_agreement(confusion)
     changed_share = (relabelled.n_rows + dropped.n_rows) / max(int(confusion.sum()), 1)
     is_unsure = bool(self_tests) and not self_tests["second_opinion"]
     limit = max_changed_share * (_UNSURE if is_unsure else 1)
 
-    def why_not(sides: Sides) -> Reason | None:
+    def why_none() -> Reason | None:
         if not agreement >= LEAST_AGREEMENT:
             return "near_chance"
-        if changed_share > limit:
-            return "too_many_changes"
-        if not self_tests:
-            return None
+        return "too_many_changes" if changed_share > limit else None
+
+    def why_not(sides: Sides, noise_share: float = 1.0) -> Reason | None:
+        reason = why_none()
+        if reason or not self_tests:
+            return reason
         if not is_unsure:
-            skill = self_tests["second_opinion"]["second_skill"] or 0.0
-            return None if sides.are_for_it(skill, len(confusion)) else "second_opinion"
+            return None if sides.are_for_it(noise_share) else "second_opinion"
         if self_tests["class_shares"]["is_shifted"]:
             return "class_shares"
         auroc = self_tests["planted"]["uniform"]["auroc"]
@@ -179,7 +223,10 @@ def judge_repair(
         limit,
         relabelled,
         dropped,
-        why_not(relabelled),
+        why_not(relabelled, noise_share),
         why_not(dropped),
+        n_joined,
+        why_none(),
+        noise_share,
         self_tests,
     )

@@ -1,29 +1,32 @@
 """What the gate says to people: why rows are not relabelled or dropped, and what helps."""
 
-from tasks.label_quality.gate import LEAST_AGREEMENT, LEAST_AUROC, Gate, Reason
+from tasks.label_quality.gate import (
+    CLEAR_SIDE,
+    LEAST_AGREEMENT,
+    LEAST_AUROC,
+    LEAST_NOISE_SHARE,
+    LEAST_SIDE,
+    Gate,
+    Reason,
+)
 
 _HELP = (
     "A stronger model (train_fold.model), pretrained features or more rows help, and so do people: the "
     "review page shows them the rows, the most suspect first."
 )
 _OVERRULE = "To change labels all the same, set pseudo_label.on_weak_model to go_on."
-_LEFT = {"relabel": "No row is relabelled", "drop": "No row is dropped"}
+_LEFT = {
+    "relabel": "No row is relabelled",
+    "drop": "No row is dropped",
+    "join": "No row without a label joins",
+}
 
 
-def describe_gate(gate: Gate, n_joined: int = 0) -> str | None:
-    """Why no row is relabelled or dropped, what helps, and how to do it all the same; None if rows are.
-
-    `n_joined` rows without a label would join the training set; they do not where the classifier is too weak.
-    """
+def describe_gate(gate: Gate) -> str | None:
+    """Why no row is relabelled or dropped, what helps, and how to do it all the same; None if rows are."""
     closed = gate.closed
-    if not closed and not (n_joined and gate.is_too_weak):
-        return None
     if not closed:
-        return (
-            f"None of {n_joined:,} rows without a label joins the training set: the classifier agrees with "
-            f"the given labels too little to name classes (agreement {gate.agreement:.2f}; 0 is chance, "
-            f"1 is all). {_HELP} {_OVERRULE}"
-        )
+        return None
     action, reason = next(iter(closed.items()))
     head = "No label is changed" if gate.is_closed else _LEFT[action]
     return f"{head}: {_why(gate, reason)}. {_HELP} {_OVERRULE}"
@@ -32,10 +35,11 @@ def describe_gate(gate: Gate, n_joined: int = 0) -> str | None:
 def _why(gate: Gate, reason: Reason) -> str:
     n_changed = gate.relabelled.n_rows + gate.dropped.n_rows
     if reason == "near_chance":
+        joined = f" and its {gate.n_joined:,} labels of rows without one" if gate.n_joined else ""
         return (
             "the classifier agrees with the given labels little more than chance does (agreement "
             f"{gate.agreement:.2f}; 0 is chance, 1 is all, {LEAST_AGREEMENT} is needed), so its "
-            f"{n_changed:,} changes are not to be trusted"
+            f"{n_changed:,} changes{joined} are not to be trusted"
         )
     if reason == "too_many_changes":
         n_rows = round(n_changed / gate.changed_share)
@@ -49,8 +53,9 @@ def _why(gate: Gate, reason: Reason) -> str:
         return "; ".join(
             f"of the {sides[action].n_rows:,} rows to {action}, a second opinion takes the classifier's side "
             f"in {sides[action].with_model:,} and the given label's in {sides[action].with_given:,}, where "
-            "the classifier needs 4 of 5 and not by chance"
-            for action in gate.closed
+            f"the classifier needs {_needed(gate, action):.0%} of these sides, and enough of them to be sure"
+            for action, why in gate.closed.items()
+            if why == reason
         )
     if reason == "class_shares":
         shares = gate.self_tests["class_shares"]
@@ -63,3 +68,8 @@ def _why(gate: Gate, reason: Reason) -> str:
         "labels made wrong on purpose do not stand out among the others (AUROC "
         f"{'unknown' if auroc is None else format(auroc, '.2f')}; 0.5 is chance, {LEAST_AUROC} is needed)"
     )
+
+
+def _needed(gate: Gate, action: str) -> float:
+    is_unlike_noise = action == "relabel" and gate.noise_share < LEAST_NOISE_SHARE
+    return CLEAR_SIDE if is_unlike_noise else LEAST_SIDE

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.label_quality.gate import Sides, judge_repair
+from tasks.label_quality.gate import Sides, judge_repair, share_of_noise
 from tasks.label_quality.gate_words import describe_gate
 
 SURE = np.array([[45, 5], [5, 45]])
@@ -9,11 +9,11 @@ CHANCE = np.array([[25, 25], [25, 25]])
 NONE = Sides(0, 0, 0)
 
 
-def evidence(second=True, auroc=0.95, is_known=True, is_shifted=False, skill=1.0):
+def evidence(second=True, auroc=0.95, is_known=True, is_shifted=False):
     return {
         "planted": {"uniform": {"auroc": auroc}},
         "class_shares": {"class": "rare", "expected": 0.112, "given": 0.018, "is_shifted": is_shifted},
-        "second_opinion": {"is_known": is_known, "second_skill": skill} if second else None,
+        "second_opinion": {"is_known": is_known} if second else None,
     }
 
 
@@ -100,13 +100,26 @@ def test_without_a_second_opinion_the_other_tests_speak_and_less_may_be_changed(
     assert says is None if sentence is None else says in sentence
 
 
-def test_sides_that_a_weak_second_opinion_guesses_are_taken_out():
-    sides = Sides(60, 47, 13)
-    assert judge(relabelled=sides, self_tests=evidence()).relabel == "second_opinion"
-    assert judge(relabelled=sides, self_tests=evidence(skill=0.8)).relabel is None
-    for skill in (0.0, None):  # one that only guesses proves nothing
-        half = judge(relabelled=Sides(60, 33, 27), self_tests=evidence(skill=skill))
-        assert half.relabel == "second_opinion"
+def test_where_the_classifier_is_surest_noise_is_as_common_as_elsewhere_and_mistakes_are_not():
+    rng = np.random.default_rng(0)
+    given, confidence = rng.integers(5, size=20_000), rng.uniform(0.5, 1, size=20_000)
+
+    def share(differs):
+        model = np.where(differs, (given + 1) % 5, given)
+        return share_of_noise(differs & (confidence >= 0.8), given, model, confidence)
+
+    assert share(rng.random(20_000) < 0.2) == pytest.approx(1, abs=0.1)
+    assert share(rng.random(20_000) < 1 - confidence) < 0.4
+    assert share(np.zeros(20_000, dtype=bool)) == 1
+
+
+def test_rows_among_which_are_mistakes_need_a_clearer_second_opinion():
+    for with_model, noise_share, reason in ((85, 0.8, None), (85, 0.7, "second_opinion"), (90, 0.1, None)):
+        sides = Sides(100, with_model, 100 - with_model)
+        gate = judge_repair(SURE, sides, sides, 2.5, evidence(), noise_share=noise_share)
+        assert gate.relabel == reason
+        assert gate.drop is None
+        assert reason is None or "needs 90% of these sides" in describe_gate(gate)
 
 
 def test_without_self_tests_the_agreement_and_the_limit_alone_decide():
