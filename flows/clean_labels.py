@@ -25,7 +25,7 @@ from flows.dvc_api.inputs import begun, new_inputs, written_within
 from flows.dvc_api.lock_file import lock_order, order_lock
 from flows.dvc_api.overrides import override_params
 from flows.dvc_api.record import Record, check_record, save_version
-from flows.dvc_api.run import mend_locks
+from flows.dvc_api.single_stage import mend_locks
 from flows.engines.bridge import recover
 from flows.engines.clusters import EngineName, open_engine
 from flows.one_at_a_time import only_flow

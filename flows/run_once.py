@@ -11,7 +11,7 @@ from flows.clean_labels import clean_labels
 from flows.dvc_api.graph import matching, plan
 from flows.dvc_api.record import check_record
 from flows.dvc_api.remotes import check_remote
-from flows.dvc_api.run import mend_locks
+from flows.dvc_api.single_stage import mend_locks
 from flows.engines.clusters import check
 from flows.prefect_server import open_server, server_answers
 from flows.program import run_program

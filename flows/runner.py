@@ -16,7 +16,7 @@ from prefect.states import Completed, Failed
 
 from flows import FlowError
 from flows.dvc_api.graph import is_fresh
-from flows.dvc_api.run import end_process_group, run_stage
+from flows.dvc_api.single_stage import end_process_group, run_stage
 from flows.engines.bridge import Engine
 from flows.prefect_page import Bar, Page
 from flows.terminal_progress import RunProgress, epoch_of

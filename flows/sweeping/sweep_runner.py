@@ -12,8 +12,8 @@ from flows import FlowError
 from flows.dvc_api.lock_file import order_lock
 from flows.dvc_api.overrides import override_params
 from flows.dvc_api.record import keep_experiment
-from flows.dvc_api.run import run_stage
 from flows.dvc_api.signatures import PlannedStage
+from flows.dvc_api.single_stage import run_stage
 from flows.prefect_page import Page
 from flows.runner import StageRunner
 from flows.sweeping.copies import copy_workspace
