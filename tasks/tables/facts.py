@@ -40,18 +40,38 @@ def read_facts(table: pa.Table, where: str = "table") -> DatasetFacts:
     raw = (table.schema.metadata or {}).get(_FACTS_KEY)
     try:
         facts = json.loads(raw)  # type: ignore[arg-type]  # None is caught below with the rest
-        return DatasetFacts(
-            dataset=facts["dataset"],
-            class_names=tuple(facts["class_names"]),
-            content=facts["content"],
-            shape=tuple(facts["shape"]),
-            feature_names=tuple(facts.get("feature_names", ())),
+        return _checked(
+            DatasetFacts(
+                dataset=facts["dataset"],
+                class_names=tuple(facts["class_names"]),
+                content=facts["content"],
+                shape=tuple(facts["shape"]),
+                feature_names=tuple(facts.get("feature_names", ())),
+            )
         )
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
+        found = repr(raw)
+        found = found if len(found) <= 200 else f"{found[:200]}..."
         raise ArtifactError(
             f"{where}: expected the schema metadata `relabel` (JSON with dataset, class_names, content, "
-            f"shape), found {raw!r}. Rebuild the file with `dvc repro`."
+            f"shape), found {found}. Rebuild the file with `dvc repro`."
         ) from error
+
+
+def _checked(facts: DatasetFacts) -> DatasetFacts:
+    """The same, if its values are such as a stage writes.
+
+    Raises:
+        ValueError: they are not.
+    """
+    texts = (facts.dataset, facts.content, *facts.class_names, *facts.feature_names)
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("names that are no text")
+    if len(set(facts.class_names)) < len(facts.class_names):
+        raise ValueError("a class name twice")
+    if not all(isinstance(size, int) and size >= 0 for size in facts.shape):
+        raise ValueError("a size that is no number")
+    return facts
 
 
 def facts_metadata(facts: DatasetFacts) -> dict[bytes, bytes]:

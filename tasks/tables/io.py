@@ -272,15 +272,23 @@ def read_table(
 
 
 def existing(path: Path, artifact: Artifact) -> None:
-    """Refuse a file that is not there.
+    """Refuse what is no file.
 
     Raises:
         ArtifactError: names it and the command that builds it.
     """
-    if not path.exists():
+    with damaged(path, artifact):
+        is_file = path.is_file()
+    if is_file:
+        return
+    if path.exists():
         raise ArtifactError(
-            f"{path}: this file of stage `{artifact.stage}` was expected and is missing. {artifact.remedy}"
+            f"{path}: this file of stage `{artifact.stage}` was expected, found a folder, pipe or device. "
+            f"Remove it. {artifact.remedy}"
         )
+    raise ArtifactError(
+        f"{path}: this file of stage `{artifact.stage}` was expected and is missing. {artifact.remedy}"
+    )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks import ArtifactError
+from tasks.tables.facts import read_facts
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Tensor:
             isinstance(kind, pa.FixedShapeTensorType)
             and kind.value_type == self.value_type
             and (self.ndim is None or len(kind.shape) == self.ndim)
+            # Rows in another order of axes than they lie in memory: nobody writes that here.
+            and not kind.permutation
         )
 
     def __str__(self) -> str:
@@ -49,7 +52,7 @@ class Pictures:
             return False
         try:
             return bool(math.prod(picture_shape(found)) == found.type.byte_width)
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, RecursionError):
             return False
 
     def __str__(self) -> str:
@@ -60,8 +63,15 @@ _SHAPE = b"shape"
 
 
 def picture_shape(field: pa.Field) -> tuple[int, ...]:
-    """(H, W) or (H, W, C) of a column of pictures."""
-    return tuple(json.loads((field.metadata or {})[_SHAPE]))
+    """(H, W) or (H, W, C) of a column of pictures.
+
+    Raises:
+        KeyError, TypeError, ValueError: the metadata says no such shape.
+    """
+    shape = tuple(json.loads((field.metadata or {})[_SHAPE]))
+    if len(shape) not in (2, 3) or not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ValueError(shape)
+    return shape
 
 
 def picture_metadata(shape: Sequence[int]) -> dict[bytes, bytes]:
@@ -165,7 +175,7 @@ def check_table(table: pa.Table, artifact: Artifact, where: str, only: Sequence[
 
 
 def check_columns(table: pa.Table, artifact: Artifact, where: str) -> None:
-    """Check nulls and allowed values, of which any part of a table can be asked.
+    """Check nulls, texts, labels and allowed values, of which any part of a table can be asked.
 
     Raises:
         ArtifactError: see `check_table`.
@@ -179,14 +189,45 @@ def check_columns(table: pa.Table, artifact: Artifact, where: str) -> None:
                 f"{where}: column `{column.name}` was expected without nulls, found {values.null_count} "
                 f"null(s) in {len(values)} rows. {artifact.remedy}"
             )
+        if values.type == pa.string():
+            _check_texts(values, column.name, artifact, where)
+        elif column.type == pa.int16() and column.name.endswith("label") and len(values):
+            _check_labels(table, column.name, artifact, where)
     for name, allowed in artifact.allowed.items():
         if name in table.column_names:
             found = {value for value in pc.unique(table.column(name)).to_pylist() if value is not None}
             if not found <= set(allowed):
                 raise ArtifactError(
                     f"{where}: column `{name}` was expected to hold only {', '.join(allowed)}, found "
-                    f"{', '.join(sorted(found - set(allowed)))}. {artifact.remedy}"
+                    f"{_listed(sorted(found - set(allowed)))}. {artifact.remedy}"
                 )
+
+
+def _check_texts(values: pa.ChunkedArray, name: str, artifact: Artifact, where: str) -> None:
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise ArtifactError(
+            f"{where}: column `{name}` was expected to hold text in UTF-8, found damaged text. "
+            f"{artifact.remedy}"
+        ) from error
+
+
+def _check_labels(table: pa.Table, name: str, artifact: Artifact, where: str) -> None:
+    """A class index below 0 would count from the end of the class names, in silence."""
+    extremes = pc.min_max(table.column(name)).as_py()
+    low, high = extremes["min"], extremes["max"]
+    n_classes = read_facts(table, where).n_classes
+    if low is not None and (low < 0 or high >= n_classes):
+        raise ArtifactError(
+            f"{where}: column `{name}` was expected to hold class indices 0..{n_classes - 1}, found "
+            f"{low if low < 0 else high}. {artifact.remedy}"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names for a sentence, none of them longer than a sentence bears."""
+    return ", ".join(repr(name[:80])[1:-1] for name in names[:30]) + (", ..." if len(names) > 30 else "")
 
 
 def check_unique(ids: npt.NDArray[Any], artifact: Artifact, where: str) -> None:
@@ -227,7 +268,7 @@ def check_schema(
                 continue
             raise ArtifactError(
                 f"{where}: column `{column.name}` ({column.type}) was expected, found only "
-                f"{', '.join(schema.names)}. {artifact.remedy}"
+                f"{_listed(schema.names)}. {artifact.remedy}"
             )
         found = schema.field(index)
         if not (_fits(column, found) or (any_width and _is_alike(column, found))):

@@ -1,6 +1,7 @@
 """Parquet artifacts: what is written is what is read, and what does not fit is refused by name."""
 
 import contextlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from tasks.tables.catalog import (
 )
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import make_table, read_table, tensor_column, write_table
+from tasks.tables.portions import TableReader
 from tasks.tables.schemas import Artifact, Pictures, Tensor, column_array
 
 FACTS = DatasetFacts("mine", ("cat", "dög", "bird"), "image", (2, 3))
@@ -65,6 +67,8 @@ def columns_of(draw: Any, artifact: Artifact, n: int, content: str | None = None
             cell = st.text(max_size=5)
         elif pa.types.is_boolean(column.type):
             cell = st.booleans()
+        elif column.name.endswith("label"):
+            cell = st.integers(0, FACTS.n_classes - 1)
         elif pa.types.is_floating(column.type):
             cell = st.floats(width=column.type.bit_width, allow_nan=False)
         else:
@@ -213,7 +217,7 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
-    refused(tmp_path, FOLDS)
+    assert "folder" in refused(tmp_path, FOLDS)
 
 
 @one_folder
@@ -379,7 +383,7 @@ def test_facts_that_do_not_parse_are_refused(raw: bytes) -> None:
     facts=st.builds(
         DatasetFacts,
         st.text(st.characters(codec="utf-8")),
-        st.lists(st.text(st.characters(codec="utf-8"))).map(tuple),
+        st.lists(st.text(st.characters(codec="utf-8")), unique=True).map(tuple),
         st.sampled_from(["image", "text", "features"]),
         st.lists(st.integers(0, 10_000)).map(tuple),
         st.lists(st.text(st.characters(codec="utf-8"))).map(tuple),
@@ -447,6 +451,37 @@ def test_a_masked_label_becomes_null() -> None:
     columns = {"example_id": [1, 2], "key": ["1", "2"], "split": ["train"] * 2, "true_label": labels}
     columns |= {"given_label": [None, 0], "image": images}
     assert make_table(EXAMPLES, FACTS, columns).column("true_label").to_pylist() == [None, 1]
+
+
+@pytest.mark.parametrize("label", [-1, 3, 2**15 - 1])
+def test_a_label_that_is_no_class_is_refused(tmp_path: Path, label: int) -> None:
+    path = tmp_path / "given_labels.parquet"
+    table = given_labels()
+    place = table.schema.get_field_index("given_label")
+    labels = pa.array([label] * table.num_rows, pa.int16())
+    pq.write_table(table.set_column(place, table.schema.field(place), labels), path)
+    for read in (
+        lambda: read_table(path, GIVEN_LABELS),
+        lambda: list(TableReader(path, GIVEN_LABELS).portions()),
+    ):
+        with pytest.raises(ArtifactError, match=r"class indices 0\.\.2"):
+            read()
+
+
+def test_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "given_labels.parquet"
+    table = given_labels()
+    place = table.schema.get_field_index("key")
+    raw = pa.array([b"\xff"] * table.num_rows)
+    keys = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    pq.write_table(table.set_column(place, table.schema.field(place), keys), path)
+    assert "UTF-8" in refused(path, GIVEN_LABELS)
+
+
+def test_a_pipe_in_place_of_the_file_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "folds.parquet"
+    os.mkfifo(path)
+    assert "pipe" in refused(path, FOLDS)
 
 
 def test_a_label_that_is_null_is_not_silently_a_number() -> None:
