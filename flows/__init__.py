@@ -8,6 +8,7 @@ DVC alone decides what is out of date, so `dvc repro` and the flow share one cac
 
 import gc
 import os
+import warnings
 
 from tasks import RelabelError
 
@@ -20,6 +21,9 @@ for _name, _value in {
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# Whoever needs the folder says so in a sentence.
+warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
 
 # A proxy is another machine, and 127.0.0.1 there is not this machine. Child processes inherit this. If both
 # spellings are set, most programs read only the one in small letters.

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 import httpx
 from prefect.settings import (
     PREFECT_API_URL,
+    PREFECT_HOME,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
 )
@@ -28,6 +30,8 @@ from prefect.settings import (
 from flows import FlowError
 
 _GRACE_S = 5.0
+# An empty database of Prefect has some 2 MB, beside its journal.
+_ROOM_BYTES = 2**22
 
 
 class ServerLostError(FlowError):
@@ -102,8 +106,27 @@ def silence_prefect() -> Iterator[None]:
         yield
 
 
+def _check_home() -> None:
+    """Look whether Prefect's database can be made.
+
+    Raises:
+        FlowError: its folder cannot be made or written to, or has no room.
+    """
+    home = PREFECT_HOME.value()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home) as file:
+            file.write(bytes(_ROOM_BYTES))
+    except OSError as error:
+        raise FlowError(
+            f"PREFECT_HOME, {home}: expected a folder with room for Prefect's database, which this user can "
+            f"write to, found: {error.strerror}. Set PREFECT_HOME to another folder, or make room."
+        ) from error
+
+
 def _start_server(what: str) -> str:
     """Start a server on loopback that ends after this process has told it all; its API's address."""
+    _check_home()
     limit_s = PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from flows.prefect_server import ServerLostError
 from tasks import RelabelError
+from tasks.storage import sentence_of
 
 
 class Terminated(KeyboardInterrupt):
@@ -36,8 +37,8 @@ def run_program(name: str, goes_on: str, run: Callable[[], int]) -> int:
         print(f"{name}: {error}", file=sys.stderr, flush=True)
         # A normal end would try for minutes to send each event to the server.
         os._exit(1)
-    except RelabelError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+    except (RelabelError, OSError) as error:
+        print(f"{name}: {sentence_of(error)}", file=sys.stderr)
         return 1
 
 

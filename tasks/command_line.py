@@ -8,11 +8,12 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tasks import RelabelError
 from tasks.params import STAGES, load_params
+from tasks.storage import sentence_of
 
 COMMANDS = {
     "init": ("tasks.intake.command", "init"),
@@ -58,11 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not chosen.debug:
                 warnings.simplefilter("ignore", DeprecationWarning)
             training_s = stage(params, workspace, **({needed: options[needed]} if needed else {})) or 0.0
-    except RelabelError as error:
+    except (RelabelError, OSError, MemoryError) as error:
         if chosen.debug:
             raise
-        failure = str(error)
-        print(f"{chosen.stage}: {error}", file=sys.stderr)
+        failure = str(sentence_of(error))
+        print(f"{chosen.stage}: {failure}", file=sys.stderr)
     _record(chosen.stage, began_at, started, training_s, failure)
     return 0 if failure is None else 1
 
@@ -75,9 +76,9 @@ def _import_probs(arguments: Sequence[str]) -> int:
     try:
         with readers_may_leave():
             import_probs(Path.cwd(), arguments)
-    except RelabelError as error:
-        failure = str(error)
-        print(f"import-probs: {error}", file=sys.stderr)
+    except (RelabelError, OSError, MemoryError) as error:
+        failure = str(sentence_of(error))
+        print(f"import-probs: {failure}", file=sys.stderr)
     _record("import_probs", began_at, started, 0.0, failure)
     return 0 if failure is None else 1
 
@@ -88,8 +89,8 @@ def _run_command(name: str, arguments: Sequence[str]) -> int:
     try:
         with readers_may_leave():
             getattr(importlib.import_module(module), function)(Path.cwd(), arguments)
-    except RelabelError as error:
-        print(f"{name}: {str(error).removeprefix(f'{name}: ')}", file=sys.stderr)
+    except (RelabelError, OSError, MemoryError) as error:
+        print(f"{name}: {str(sentence_of(error)).removeprefix(f'{name}: ')}", file=sys.stderr)
         return 1
     return 0
 
@@ -115,5 +116,6 @@ def _record(stage: str, began_at: float, started: float, training_s: float, fail
         "failure": failure,
     }
     if path := os.environ.get("RELABEL_STAGE_RECORD"):
-        with Path(path).open("a", encoding="utf-8") as file:
+        # On a full disk the stage's own words count, not those about this line.
+        with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
             file.write(json.dumps(facts) + "\n")

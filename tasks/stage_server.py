@@ -23,7 +23,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-KILLED = "The process that ran this stage was killed."
+KILLED = (
+    "The process that ran this stage was killed. Most often the kernel does so, for want of memory (`dmesg` "
+    "says): close other programs, use a machine with more, or run fewer stages at a time."
+)
 _HEADER = struct.Struct("!I")
 
 

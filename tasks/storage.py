@@ -4,7 +4,7 @@ import errno
 import re
 from pathlib import Path
 
-from tasks import StorageError
+from tasks import RelabelError, StorageError
 
 _FULL = "Free some space there and run again; what was there before is unchanged."
 _CLOSED = "Give this user the right to write there, or take another folder, and run again."
@@ -37,3 +37,22 @@ def refusal(error: OSError, where: Path | str | None = None) -> StorageError | N
     found_there, advice = _REFUSALS[number]
     place = where or error.filename or "this folder, or the one for temporary files"
     return StorageError(f"{place}: expected to write here, found {found_there}. {advice}")
+
+
+def sentence_of(error: RelabelError | OSError | MemoryError) -> RelabelError:
+    """The same error as one for the person at the terminal.
+
+    Raises:
+        OSError: it is of a kind that nobody foresaw; its traceback helps whoever mends the program.
+    """
+    if isinstance(error, RelabelError):
+        return error
+    if isinstance(error, MemoryError):
+        return RelabelError(
+            f"expected memory enough, found too little ({error or 'none left'}). Close other programs, or "
+            "use a machine with more."
+        )
+    said = refusal(error)
+    if said is None:
+        raise error
+    return said

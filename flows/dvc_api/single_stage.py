@@ -21,6 +21,7 @@ from typing import Any, Literal
 from flows import FlowError
 from flows.dvc_api.repository import WAITS_S
 from tasks.dvc_lock import mend
+from tasks.stage_server import KILLED
 
 Outcome = Literal["Completed", "Restored"]
 # What DVC says when another process of DVC holds a file that it needs.
@@ -30,6 +31,8 @@ _HOLDER = re.compile(r"\s*\((PID \d+)\): ")
 _HINT = re.compile(
     r"\s*(To (track|enable)|git add|dvc config core.autostage|Use `dvc push`|(Generating|Updating) lock|$)"
 )
+# Of a stage that SIGKILL ended, as the shell or DVC has it.
+_KILLED = re.compile(r"exited with (-9|137)$")
 # What it says around the words of a stage that failed without a message of its own.
 _NO_REASON = re.compile(r"> |Running stage|ERROR: failed to reproduce")
 
@@ -81,7 +84,10 @@ def run_stage(
         if done.timed_out:
             raise StageError(f"{name} ran longer than timeout_s ({timeout_s:g} s) and was ended.")
         if not done.is_blocked:
-            raise StageError(done.failure or f"{name} ended with status {done.status}: {done.last_words}")
+            reason = f"{name}: {KILLED}" if done.was_killed else None
+            raise StageError(
+                done.failure or reason or f"{name} ended with status {done.status}: {done.last_words}"
+            )
         if mended := mend(root):
             say(" ".join(mended))
         else:
@@ -111,6 +117,11 @@ class _Repro:
     def failure(self) -> str | None:
         """What the stage says went wrong."""
         return next((str(fact["failure"]) for fact in self.facts if fact["failure"]), None)
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether SIGKILL ended the stage, as the kernel does when memory is short."""
+        return any(map(_KILLED.search, self.lines))
 
     @property
     def is_blocked(self) -> bool:
