@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from flows.markdown import plain, table
+from tasks.tables.cells import unescape_cell
 
 REPORT = Path("report", "index.html")
 
@@ -92,7 +93,10 @@ def describe_results(root: Path) -> str:
             name = path.stem.removeprefix("retrain_")
             rows.append((f"test accuracy, trained on {name} labels", f"{test.accuracy:.2%}"))
     with (root / "report" / "top_issues.csv").open(encoding="utf-8", newline="") as file:
-        lines = [TopIssue.model_validate(line) for line in csv.DictReader(file)]
+        lines = [
+            TopIssue.model_validate({name: unescape_cell(cell) for name, cell in line.items()})
+            for line in csv.DictReader(file)
+        ]
     issues = [(row.key, row.given, row.suggested, f"{row.suggested_prob:.2%}", row.now) for row in lines]
     parts = [
         table(("what", "figure"), _escaped(rows)),

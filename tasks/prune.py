@@ -20,7 +20,6 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pacsv
 from rich.console import Console
 
 from tasks import ArtifactError
@@ -45,7 +44,7 @@ from tasks.params import Params
 from tasks.params import Prune as Section
 from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts
-from tasks.tables.files import atomic_path, without_nan, write_json
+from tasks.tables.files import without_nan, write_csv, write_json
 from tasks.tables.io import write_stream
 from tasks.tables.portions import Scratch, TableReader, available_cores, map_in_order
 from tasks.tables.probabilities import check_same_classes, rows_off_1
@@ -725,8 +724,7 @@ def write_metrics(
         quality = detection.by_filter.values()
         columns |= {name: [entry[name] for entry in quality] for name in ("precision", "recall", "f1")}
     write_json(workspace / "metrics" / "label_issues.json", metrics)
-    with atomic_path(workspace / "plots" / "filters.csv") as temporary:
-        pacsv.write_csv(pa.table(columns), temporary)
+    write_csv(workspace / "plots" / "filters.csv", pa.table(columns))
 
 
 def write_health(workspace: Path, facts: DatasetFacts, issues: IssueRows, counts: Counts) -> None:
@@ -752,8 +750,7 @@ def write_health(workspace: Path, facts: DatasetFacts, issues: IssueRows, counts
         joints["injected"] = counts.true
     for file, tables in ("noise_matrices.csv", matrices), ("joints.csv", joints):
         entries = columns | {name: table[given, true] for name, table in tables.items()}
-        with atomic_path(workspace / "plots" / file) as temporary:
-            pacsv.write_csv(pa.table(entries), temporary)
+        write_csv(workspace / "plots" / file, pa.table(entries))
 
 
 def threads_within(limit: int, predictions: TableReader, given: TableReader) -> int:

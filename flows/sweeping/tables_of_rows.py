@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from rich.table import Table
 
 from flows.sweeping.finished import TEST, Cell, Column, Row, Run
+from tasks.tables.cells import escape_cell
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -108,8 +109,8 @@ def _texts(cell: Cell | None, column: Column) -> tuple[str, str]:
 def _csv(heading: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heading)
-    writer.writerows(lines)
+    for line in (heading, *lines):
+        writer.writerow([escape_cell(cell) if isinstance(cell, str) else cell for cell in line])
     return text.getvalue()
 
 

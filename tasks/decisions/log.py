@@ -21,6 +21,7 @@ from typing import Literal, TypeVar
 from tasks import ArtifactError
 from tasks.own_files.names import shown
 from tasks.small_files import open_regular
+from tasks.tables.cells import escape_cell, unescape_cell
 from tasks.tables.keys import example_id_of
 
 Result = TypeVar("Result")
@@ -308,7 +309,7 @@ def _decision(record: list[str], path: Path, line: int) -> Decision:
     if len(record) != len(HEADER):
         found = f"{len(record)}: {','.join(record)}"
         raise _broken(path, line, f"{len(HEADER)} fields ({', '.join(HEADER)})", found)
-    key, decision, label, given_label, reviewer, time, revision = record
+    key, decision, label, given_label, reviewer, time, revision = map(unescape_cell, record)
     if not key:
         raise _broken(path, line, "the key of a row", "none")
     if decision not in DECISIONS:
@@ -340,7 +341,7 @@ def _is_time(text: str) -> bool:
 
 
 def _field(value: str | int) -> str:
-    text = str(value)
+    text = escape_cell(value) if isinstance(value, str) else str(value)
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tasks import ArtifactError
 from tasks.own_files.names import shown
 from tasks.small_files import MOST_BYTES, parse_json, read_small
+from tasks.tables.cells import unescape_cell
 
 _Count = Annotated[int, Field(ge=0, lt=2**53)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -199,7 +200,7 @@ def not_a_plot(path: Path, fault: str) -> ArtifactError:
 def _typed(row: dict[str, Any], texts: Sequence[str], numbers: Sequence[str]) -> dict[str, Any]:
     if None in row or None in row.values():
         raise ValueError("a line that is longer or shorter than the first")
-    found = {name: value if name in texts else _number(value) for name, value in row.items()}
+    found = {name: unescape_cell(value) if name in texts else _number(value) for name, value in row.items()}
     if missing := [name for name in numbers if found[name] is None]:
         raise ValueError(f"no number in column {missing[0]}")
     return found

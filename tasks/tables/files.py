@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from tasks.storage import refusal
+from tasks.tables.cells import escape_texts
 
 
 @contextmanager
@@ -95,9 +96,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, table: pa.Table) -> None:
-    """Write a table as CSV, atomically."""
+    """Write a table as CSV, atomically; no spreadsheet takes a cell for a formula."""
     with atomic_path(path) as temporary:
-        pacsv.write_csv(table, temporary)
+        pacsv.write_csv(escape_texts(table), temporary)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
