@@ -29,6 +29,7 @@ from tasks import RelabelError
 from tasks.decisions.log import PATH, RELABELLING, Decision, append_decisions
 from tasks.decisions.provenance import current_revision
 from tasks.dvc_lock import wait_until_unread
+from tasks.own_files.names import shown
 from tasks.page import environment
 from tasks.tables.catalog import PRED_PROBS
 
@@ -38,6 +39,8 @@ _ROWS = 50
 _LIKE = 4
 # Pictures up to this side are shown pixel by pixel, larger ones smoothly.
 _SMALL_SIDE = 64
+# Of a request: 500 ids, and as many names of decisions that an undo is of.
+_MOST_BYTES = 2**20
 # Seconds that a decision waits for a stage that reads decisions. Until then the page shows it as not saved.
 _WAIT_SECONDS = 30.0
 
@@ -253,7 +256,7 @@ class Review:
         if asked.decision in RELABELLING:
             label = asked.label if asked.decision == "choose" else names[suspects.suggested[position]]
             if label not in names:
-                raise ReviewError(f"Expected the name of a class, found {label!r}.")
+                raise ReviewError(f"Expected the name of a class, found {shown(label)}.")
         given = names[suspects.given[position]]
         return Decision(
             suspects.key[position].as_py(), asked.decision, label, given, self.reviewer, time, revision
@@ -321,7 +324,12 @@ def create_app(review: Review, host_names: tuple[str, ...] = ()) -> FastAPI:
     @app.middleware("http")
     async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         refusal = _refusal(request, host_names)
-        response = JSONResponse({"error": refusal}, 403) if refusal else await answer(request)
+        if refusal:
+            response: Response = JSONResponse({"error": refusal}, 403)
+        elif too_large := _too_large(request):
+            response = JSONResponse({"error": too_large}, 413)
+        else:
+            response = await answer(request)
         response.headers.update(
             {
                 "Content-Security-Policy": policy,
@@ -405,6 +413,17 @@ def _refusal(request: Request, host_names: tuple[str, ...]) -> str:
         return f"This request came from {origin}, not from this page."
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return "This request came from another site."
+    return ""
+
+
+def _too_large(request: Request) -> str:
+    """Why a body is not read; empty where it is. The server reads no more of a body than its length says."""
+    if request.method in ("GET", "HEAD"):
+        return ""
+    length = request.headers.get("content-length", "")
+    if not length.isdecimal() or int(length[:20]) > _MOST_BYTES:
+        most = f"{_MOST_BYTES // 1024} KB"
+        return f"Expected a body of at most {most} and its length, found {length[:20] or 'none'}."
     return ""
 
 

@@ -31,7 +31,7 @@ Sort = Literal["rank", "error_prob", "self_confidence", "suggested_prob", "impor
 _LARGEST_FIRST = ("error_prob", "suggested_prob", "importance", "contrast")
 _SHUFFLED_BY = 0
 # Contents of at most so many bytes stay in memory (MNIST's are 55 MB). Of larger ones a page reads its rows.
-_IN_MEMORY_BYTES = 2**30
+_IN_MEMORY_BYTES = 2**28
 
 
 class Wanted(BaseModel):

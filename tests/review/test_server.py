@@ -306,3 +306,12 @@ def test_decisions_that_the_repair_does_not_know_are_counted(tmp_path: Path) -> 
     assert review.rows(Page())["waiting"] == 1
     (tmp_path / PATH).write_bytes(b"")
     assert review.rows(Page())["waiting"] is None
+
+
+def test_a_body_that_is_too_large_is_not_read(client: Client) -> None:
+    before = client.rows(decided="any")["version"]
+    body = {"example_ids": [0], "decision": "choose", "label": "x" * 2_000_000, "signature": ""}
+    status, answer = client.ask("POST", "/api/decide", body)
+    assert status == 413
+    assert "1024 KB" in answer["error"]
+    assert client.rows(decided="any")["version"] == before

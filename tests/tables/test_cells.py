@@ -50,7 +50,7 @@ def test_tables_that_are_written_and_read_again_say_the_same(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_decisions_about_such_classes_read_back_as_themselves(name: str) -> None:
-    line = Decision(1, "choose", name, name, f"{name}()", "2026-01-31T12:00:00Z", "none")
+    line = Decision(name, "choose", name, name, f"{name}()", "2026-01-31T12:00:00Z", "none")
     content = HEADER_LINE + format_decisions([line]).encode()
     assert parse_decisions(content, Path("decisions.csv")) == [line]
     assert not any(cell in content.decode() for cell in (f",{name},", f',"{name}",'))
