@@ -1,6 +1,7 @@
 """The IDX file format of MNIST and its kin (http://yann.lecun.com/exdb/mnist, "File formats")."""
 
 import gzip
+import io
 import struct
 import zlib
 from typing import Any
@@ -12,20 +13,28 @@ from tasks import DatasetError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UINT8 = 0x08
+# The largest file of MNIST and its kin has 45.
+_MOST_BYTES = 2**27
 
 
 def gunzip(content: bytes, name: str) -> bytes:
     """`content` decompressed if it is gzip, else as it is.
 
     Raises:
-        DatasetError: the gzip stream is cut short or damaged.
+        DatasetError: the gzip stream is cut short or damaged, or holds more than any IDX file here.
     """
     if not content.startswith(_GZIP_MAGIC):
         return content
     try:
-        return gzip.decompress(content)
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            unpacked = file.read(_MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"{name}: expected a whole gzip file, found a damaged one ({error}).") from error
+    if len(unpacked) > _MOST_BYTES:
+        raise DatasetError(
+            f"{name}: expected at most {_MOST_BYTES // 2**20} MB packed in this file, found more."
+        )
+    return unpacked
 
 
 def decode(content: bytes, name: str) -> npt.NDArray[np.uint8]:

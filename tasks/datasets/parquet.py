@@ -90,8 +90,13 @@ def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:  # noqa: ARG
 def _read(path: Path) -> pa.Table:
     try:
         # No `pq.read_table`: it would look for columns in the names of folders.
-        with pq.ParquetFile(path) as file:
+        if path.exists() and not path.is_file():
+            raise DatasetError(f"{path}: expected your examples here, found a folder, pipe or device.")
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
+            if "split" in table.column_names:
+                # Text that is no UTF-8; labels and ids are looked at where they are read.
+                table.column("split").validate(full=True)
         table.column_names  # noqa: B018  # decodes them
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: expected your examples here, found no file.") from error

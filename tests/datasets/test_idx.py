@@ -110,3 +110,9 @@ def test_a_gzip_with_a_flipped_byte_never_gives_other_content(content: bytes, da
     packed[data.draw(st.integers(2, len(packed) - 1))] ^= data.draw(st.integers(1, 255))
     with contextlib.suppress(DatasetError):
         assert idx.gunzip(bytes(packed), "x") == content
+
+
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused() -> None:
+    bomb = gzip.compress(bytes(2**26), 9) * 40
+    with pytest.raises(DatasetError, match="packed"):
+        idx.gunzip(bomb, "train-labels-idx1-ubyte.gz")

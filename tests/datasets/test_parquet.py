@@ -1,5 +1,6 @@
 """Own examples from Parquet: what fits is read, and each fault is one DatasetError that names the file."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,26 @@ def test_labels_that_are_no_class_are_refused_by_their_column(
 def test_a_split_that_is_none_is_named(tmp_path: Path, split: Any, says: str) -> None:
     found = refused(write(tmp_path, **good(split=split)))
     assert f"`split` of train, valid, test, unlabeled, found {says}." in found
+
+
+def test_a_pipe_in_place_of_the_file_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    os.mkfifo(tmp_path / "examples" / "examples.parquet")
+    assert "pipe" in refused(tmp_path)
+
+
+def test_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    raw = pa.array([b"ok", b"\xff\xfe"])
+    refused(write(tmp_path, **good(split=pa.Array.from_buffers(pa.string(), 2, raw.buffers()))))
+
+
+def test_a_page_whose_checksum_differs_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    path = tmp_path / "examples" / "examples.parquet"
+    features = np.random.default_rng(0).normal(size=(500, 8))
+    table = pa.table({"example_id": range(500), "features": list(features)})
+    pq.write_table(table, path, compression="none", write_page_checksum=True, use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    refused(tmp_path)
