@@ -59,6 +59,13 @@ bench-scale: $(DEV) ## what a stage costs before it does anything, measured (doc
 	@python -m benchmarks.scale
 
 bench-review: $(DEV) ## how soon the review page is there, and decisions a minute, in a real browser (a minute)
+full-disk: $(STAMP) ## disks that fill up and permissions that are missing: sentences, and recovery (root, an hour)
+	@python -m benchmarks.full_disk
+
+fuzz: $(STAMP) ## damaged and odd inputs for every reader: each is refused in a sentence, or read right
+	@python -m benchmarks.fuzz
+
+bench-review: $(STAMP) ## how soon the review page is there, and decisions a minute, in a real browser (a minute)
 	@python -m benchmarks.review
 
 review: $(STAMP) ## the page on which a person decides about suspect labels, at http://127.0.0.1:8765

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -30,6 +31,8 @@ WORDS = {
 KINDS = (*WORDS, "Prefect server", "power cut")
 OUTPUTS = ("data", "models", "metrics", "plots", "report", "dvc.lock")
 LIMIT_S = 900
+# An empty file with which DVC tries whether links can be made; on a full disk it stays. Git ignores it.
+_OF_DVC = re.compile(r"\.[A-Za-z0-9]{22}\.tmp")
 
 
 def processes(folder: Path) -> list[psutil.Process]:
@@ -74,7 +77,8 @@ def tree(folder: Path) -> dict[str, Any]:
 
     DVC appends a stage to dvc.lock when it ends: the order of the same entries may be another.
     """
-    files = [file for name in OUTPUTS for file in sorted((folder / name).rglob("*")) if file.is_file()]
+    found_files = [file for name in OUTPUTS for file in sorted((folder / name).rglob("*"))]
+    files = [file for file in found_files if file.is_file() and not _OF_DVC.fullmatch(file.name)]
     found: dict[str, Any] = {str(file.relative_to(folder)): digest(file) for file in files}
     return found | {"dvc.lock": YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"]}
 
@@ -88,7 +92,7 @@ def leftovers(folder: Path, temporary: Path) -> list[str]:
     found = [*temporary.glob("relabel-*")]
     for place in (*OUTPUTS[:-1], "reviews", "inputs", ".dvc/tmp/relabel/sweep"):
         found += [*(folder / place).rglob(".*.tmp"), *(folder / place).rglob("*.new")]
-    said = [str(file) for file in found]
+    said = [str(file) for file in found if not _OF_DVC.fullmatch(file.name)]
     locks = folder / ".dvc" / "tmp" / "rwlock"
     if locks.exists() and locks.read_text() != "{}":
         said.append(f"{locks}: {locks.read_text()[:200]!r}")
