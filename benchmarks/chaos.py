@@ -22,7 +22,7 @@ import httpx
 import numpy as np
 
 from benchmarks.doors import DVC, FLOW, prefect_server
-from benchmarks.killing import KINDS, Place, digest, find, leftovers, processes, tree
+from benchmarks.killing import KINDS, LIMIT_S, Place, digest, find, leftovers, processes, tree
 from benchmarks.workspaces import make_workspace, set_params
 from tasks.decisions.log import PATH
 
@@ -124,7 +124,7 @@ def _differs(folder: Path, expected: Any) -> bool:
         return True
 
 
-def wait_until(condition: Callable[[], Any], what: str, within_s: float = 300) -> None:
+def wait_until(condition: Callable[[], Any], what: str, within_s: float = LIMIT_S) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:

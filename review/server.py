@@ -256,7 +256,7 @@ class Review:
         if asked.decision in RELABELLING:
             label = asked.label if asked.decision == "choose" else names[suspects.suggested[position]]
             if label not in names:
-                raise ReviewError(f"Expected the name of a class, found {shown(label)}.")
+                raise ReviewError(f"Expected the name of a class, found {shown(label)!r}.")
         given = names[suspects.given[position]]
         return Decision(
             suspects.key[position].as_py(), asked.decision, label, given, self.reviewer, time, revision

@@ -48,3 +48,12 @@ def test_names_of_files_may_hold_spaces_accents_and_marks(tmp_path: Path) -> Non
     GIVEN_LABELS.at(folder).unlink()
     assert "import_probs" in repro(folder)
     assert GIVEN_LABELS.at(folder).exists()
+    # An experiment in a copy of the workspace has the inputs that are named, which git and DVC do not know.
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (["add", "--all"], [*author, "commit", "--quiet", "--no-gpg-sign", "-m", "Ran"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    copied = [word for path in (probs, labels) for word in ("--copy-paths", str(path.relative_to(folder)))]
+    arguments = ["exp", "run", "--temp", *copied, "--name", "apart", "-S", "prune.frac_noise=0.5"]
+    done = subprocess.run([*DVC, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Ran experiment(s): apart" in done.stdout
