@@ -8,6 +8,7 @@ from dvc.utils.hydra import apply_overrides
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
+from benchmarks.workspaces import set_params
 from tasks import ParamsError, plugins
 from tasks.params import STAGES, Params, load_params
 
@@ -292,3 +293,10 @@ def test_yaml_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> Non
     path = tmp_path / "params.yaml"
     path.write_text(content)
     assert "dictionary" in message(path)
+
+
+def test_content_without_labels_needs_an_objective_that_learns_from_it(changed) -> None:
+    path = changed("pseudo_label.otherwise", "unlabeled")
+    assert "`retrain.objective: supervised` learns nothing from rows without a label" in message(path)
+    set_params(path, {"retrain.objective": "fixmatch"})
+    assert load_params(path).pseudo_label.otherwise == "unlabeled"

@@ -11,12 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 from small_runs import run_pipeline, write_params
 
+from tasks import DatasetError
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
 from tasks.report import report
+from tasks.retrain import read_training_set
 from tasks.tables.catalog import EXAMPLES, TEST_PROBS, TRAINING_SET, UNLABELED_PROBS
-from tasks.tables.io import read_table
+from tasks.tables.io import read_table, write_table
 from tasks.tables.schemas import column_array
+from tasks.train_fold import train_fold
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +157,33 @@ def test_plain_pseudo_labels_harm_where_labels_are_few_and_uneven_and_ours_do_no
     )
     assert plain < -0.05
     assert worth(tmp_path / "ours", seed) >= 0
+
+
+def test_an_objective_for_rows_without_a_label_says_when_there_are_none(finished_run: Path) -> None:
+    """Only what reads tables runs: the sentence comes before any training."""
+    params = load_params(finished_run / "params.yaml")
+    section = params.train_fold.model_copy(update={"objective": "fixmatch"})
+    with pytest.raises(DatasetError, match=r"fixmatch learns from rows without a label, found none\. Call"):
+        train_fold(params.model_copy(update={"train_fold": section}), finished_run, fold=0)
+
+
+def test_flagged_rows_lend_their_content_to_the_objective_of_retrain(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "copy")
+    path = TRAINING_SET.at(folder)
+    table = read_table(path, TRAINING_SET)
+    source, action = column_array(table, "source").copy(), column_array(table, "action").copy()
+    flagged = np.flatnonzero(source == "given")[:20]
+    action[flagged] = "unlabeled"
+    weight = np.where(action == "unlabeled", 0, 1).astype(np.float32)
+    for name, values in (("action", pa.array(action)), ("weight", pa.array(weight))):
+        place = table.column_names.index(name)
+        table = table.set_column(place, table.schema.field(name), values)
+    write_table(path, table, TRAINING_SET)
+    learned, _, unlabeled = read_training_set(folder)
+    ids = column_array(table, "example_id")
+    assert set(ids[flagged]) <= set(unlabeled)
+    assert set(unlabeled) == set(ids[weight == 0])
+    assert set(learned) == set(ids[weight > 0])
+    assert "nothing was cleaned" not in capsys.readouterr().out
