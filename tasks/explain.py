@@ -207,8 +207,8 @@ def _training(
             "`dvc repro pseudo_label`."
         )
     (row,) = table.select(["label", "weight", "action", "source"]).to_pylist()
-    if row["action"] == "dropped":
-        return {"action": "dropped", "label": None, "up_to_date": up_to_date}
+    if not row["weight"]:  # dropped, or only its content is used
+        return {"action": row["action"], "label": None, "up_to_date": up_to_date}
     _, soft = tensor_rows(table, "soft_label")
     hard = [float(k == row["label"]) for k in range(len(names))]
     return {

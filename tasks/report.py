@@ -49,7 +49,7 @@ from tasks.reporting.worth import (
     summarise_gain,
     wrong_share,
 )
-from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, SPLIT_ROWS, TRAINING_SET
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, SPLIT_ROWS, TRAINING_SET, UNLABELED
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.files import write_csv, write_json, write_text
 from tasks.tables.io import read_table
@@ -337,14 +337,14 @@ def confused_pairs(issues: pa.Table, confusion: npt.NDArray[np.int64]) -> list[C
 def labels_now(
     issues: pa.Table, training_set: pa.Table, facts: DatasetFacts, rows: npt.NDArray[np.intp]
 ) -> list[str]:
-    """What became of each of some rows of `issues`: the name of its label now, or `dropped`."""
+    """What became of each of some rows of `issues`: its label now, `dropped`, or `unlabeled`."""
     now = join(training_set, column_array(issues, "example_id")[rows])
     actions, labels = now.column("action").to_pylist(), column_array(now, "label").tolist()
     return [_now(facts.class_names[label], action) for label, action in zip(labels, actions, strict=True)]
 
 
 def _now(label: str, action: str) -> str:
-    if action == "dropped":
+    if action in ("dropped", UNLABELED):
         return action
     return f"{label} (reviewed)" if action == "reviewed" else label
 

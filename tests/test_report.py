@@ -123,6 +123,18 @@ def test_a_label_that_a_person_gave_says_so(tmp_path: Path) -> None:
     assert re.search(r"now <b>(cat|dog|horse) \(reviewed\)</b>", read_page(tmp_path))
 
 
+def test_an_issue_whose_content_alone_is_used_has_no_label_now(tmp_path: Path) -> None:
+    params = write_run(tmp_path, ["a text"] * 60)
+    path = tmp_path / "data" / "training_set.parquet"
+    table = read_table(path, TRAINING_SET)
+    actions = pa.array(["unlabeled"] * table.num_rows)
+    place = table.column_names.index("action")
+    write_table(path, table.set_column(place, table.schema.field("action"), actions), TRAINING_SET)
+    report(params, tmp_path)
+    with (tmp_path / "report" / "top_issues.csv").open(newline="") as file:
+        assert {row["now"] for row in csv.DictReader(file)} == {"unlabeled"}
+
+
 def test_the_review_budget_is_counted_from_the_truth(finished_run: Path) -> None:
     page = read_page(finished_run)
     found = json.loads((finished_run / "metrics" / "label_issues.json").read_text())

@@ -14,7 +14,7 @@ from tasks.label_quality.changes import (
     action_indices,
     derive_actions,
 )
-from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET
+from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET, UNLABELED
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.joins import locate
 from tasks.tables.schemas import column_array
@@ -65,15 +65,17 @@ def read_labels(revision: Revision, notes: list[str]) -> Labels | None:
 
 
 def _read_actions(revision: Revision, ids: npt.NDArray[np.int64], is_issue: npt.NDArray[np.bool_]) -> Columns:
-    """What became of each row: `action`, an index in `ACTIONS`, and `label`, `NO_LABEL` where dropped."""
+    """What became of each row: `action`, an index in `ACTIONS`, and `label`, `NO_LABEL` of one without."""
     table = revision.table(TRAINING_SET, ["label"], optional=["action"])
     of_table, places = rows_among(ids, column_array(table, "example_id"))
     label = np.full(len(ids), NO_LABEL, dtype=np.int64)
     label[places] = column_array(table, "label")[of_table]
     if "action" in table.column_names:
         action = np.full(len(ids), ACTIONS.index("dropped"), dtype=np.int64)
-        action[places] = action_indices(column_array(table, "action")[of_table])
+        names = column_array(table, "action")[of_table]
+        action[places] = action_indices(names)
         label[action == ACTIONS.index("dropped")] = NO_LABEL
+        label[places[names == UNLABELED]] = NO_LABEL
         return {"label": label, "action": action}
     # The first edition wrote no action, and no row for what was dropped.
     source = np.full(len(ids), "", dtype=object)
