@@ -27,9 +27,11 @@ _BATCH = 64
 
 
 class Options(Section):
-    """`C` is the inverse strength of the L2 penalty; `max_iter` bounds the iterations of L-BFGS."""
+    """`C` is the inverse strength of the L2 penalty beside the mean loss of a row: scikit-learn's times the
+    number of rows, so that one value fits few rows and many. `max_iter` bounds the iterations of L-BFGS.
+    """
 
-    C: Annotated[float, Field(gt=0)] = 0.0003
+    C: Annotated[float, Field(gt=0)] = 2.0
     max_iter: Annotated[int, Field(ge=1, le=100_000)] = 1_000
 
 
@@ -94,7 +96,8 @@ class LinearHead:
         """See `tasks.training.protocol.Model` and `fit_linear`."""
         values, options = check_content(rows.content, self._facts).values(), self._options
         with threadpool_limits(self._threads):
-            self.arrays = fit_linear(values, rows, self._facts.n_classes, options.C, options.max_iter)
+            strength = options.C / float(rows.weight.sum())
+            self.arrays = fit_linear(values, rows, self._facts.n_classes, strength, options.max_iter)
 
     def predict(self, content: Content) -> Predictions:
         """See `tasks.training.protocol.Model`; the embedding is the features."""

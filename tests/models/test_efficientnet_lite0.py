@@ -83,7 +83,7 @@ def test_an_accelerator_that_is_not_there_is_refused() -> None:
 def test_the_head_is_logistic_regression_on_the_features_as_they_are(tmp_path: Path) -> None:
     rows = cluster_rows(90)
     rows.content.held[:] /= 100
-    model = fitted(tmp_path, rows, name="efficientnet_lite0", n_classes=3, options={"C": 0.5})
+    model = fitted(tmp_path, rows, name="efficientnet_lite0", n_classes=3, options={"C": 45})
     found = model.predict(rows.content)
     theirs = LogisticRegression(C=0.5, max_iter=1000, tol=1e-8).fit(rows.content.held, rows.label)
     np.testing.assert_allclose(found.pred_probs, theirs.predict_proba(rows.content.held), atol=2e-3)
