@@ -2,7 +2,8 @@
 
 A file in `tasks/models` is a model. It defines
     TAKES       the kinds of content that it can learn from: `image`, `text`, `features`
-    USES_TORCH  whether it imports torch; the flow then starts a process that has torch loaded
+    USES_TORCH  whether `fit` or `predict` import torch, as `extract` may in any case; the flow then
+                starts a process that has torch loaded
     Options     its own section of params.yaml (`models.NAME`)
     build(facts, options, run) -> Model
     restore(facts, options, arrays) -> Model    what `save` wrote, ready to predict
