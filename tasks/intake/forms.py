@@ -187,7 +187,7 @@ def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool
         "label": label,
         "split": find_split(own, asked.split),
         "group": find_by_name(own, asked.group, GROUPS, "group"),
-        "truth": find_by_name(own, asked.truth, TRUTHS, "truth"),
+        "truth": find_by_name(own, asked.truth, [name for name in TRUTHS if name != label], "truth"),
         "image_size": asked.image_size or usual_size(headers),
         "class_names": list(asked.class_names),
     }
@@ -211,7 +211,7 @@ def _plan_table(own: OwnTable, asked: Asked) -> Plan:
         "label": label,
         "split": find_split(own, asked.split),
         "group": find_by_name(own, asked.group, GROUPS, "group"),
-        "truth": find_by_name(own, asked.truth, TRUTHS, "truth"),
+        "truth": find_by_name(own, asked.truth, [name for name in TRUTHS if name != label], "truth"),
         "class_names": list(asked.class_names),
     }
     taken = [name for name in (label, asked.text, chosen["split"], chosen["group"], chosen["truth"]) if name]

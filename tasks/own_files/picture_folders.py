@@ -33,6 +33,9 @@ def find_pictures(folder: Path) -> list[PictureFile]:
 
     Where the first folders are all called as splits are (train, val, test), they are splits, and the classes
     are the folders in them; else the first folders are the classes. Links to folders are not followed.
+
+    Raises:
+        DatasetError: the name of a file is not in UTF-8.
     """
     paths = sorted(_pictures_below(folder))
     tops = {path.parts[0] for path in paths if len(path.parts) > 1}
@@ -45,7 +48,17 @@ def _pictures_below(folder: Path) -> Iterable[PurePosixPath]:
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         for name in files:
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                _check_name(Path(at) / name)
                 yield PurePosixPath((Path(at) / name).relative_to(folder).as_posix())
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise DatasetError(
+            f"{str(path)!r}: expected a name of a file in UTF-8, found other bytes. Rename it."
+        ) from error
 
 
 def _picture(path: PurePosixPath, are_splits: bool) -> PictureFile:

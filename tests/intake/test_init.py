@@ -235,6 +235,15 @@ def test_the_index_of_a_pandas_table_names_the_rows(workspace: Path, given: Path
     assert found.facts.feature_names == ("n",)
 
 
+def test_a_label_that_is_called_the_truth_is_not_measured_against_itself(
+    workspace: Path, given: Path
+) -> None:
+    rows = (f"{'xy'[k % 2]},{k % 7}" for k in range(20))
+    init(workspace, [str(table_of("true_label,n", *rows)(given)), "--label", "true_label"])
+    assert read(workspace).true_label is None
+    assert "true" not in load_params(workspace / "params.yaml").retrain.label_sets
+
+
 def test_a_column_of_ids_that_repeat_names_no_rows(
     workspace: Path, given: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -416,6 +425,13 @@ def two_tags(given: Path) -> Path:
     return folder
 
 
+def name_of_other_bytes(given: Path) -> Path:
+    (image_folder(given) / "cat" / "0.png").rename(
+        os.fsdecode(os.fsencode(given / "pets" / "cat") + b"/K\xe4fer.png")
+    )
+    return given / "pets"
+
+
 FAULTS: list[tuple[Callable[[Path], Path], list[str], list[str]]] = [
     (broken_picture, [], ["dog/broken.jpg", "1"]),
     (tiny_picture, [], ["dog/tiny.png", "8 x 8"]),
@@ -439,6 +455,7 @@ FAULTS: list[tuple[Callable[[Path], Path], list[str], list[str]]] = [
     (two_tables, [], ["labels.csv, more.csv", "--labels"]),
     (picture_outside, [], ["outside.png", "row 240"]),
     (entities, [], ["entities"]),
+    (name_of_other_bytes, [], ["UTF-8", "K\\udce4fer.png"]),
     (two_tags, [], ["0000.png", "one tag"]),
     (lambda given: given, [], ["expected pictures", "none"]),
     (lambda given: given / "absent", [], ["absent", "none"]),
