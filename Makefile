@@ -52,20 +52,22 @@ bench: $(DEV) ## time and accuracy beside the cleanlab tutorial's recipe, in one
 bench-prune: $(DEV) ## finding issues: time and memory beside cleanlab's, up to 1.28 million x 1,000 (an hour, 12 GB of disk)
 	@python -m benchmarks.prune
 
+bench-filters: $(STAMP) ## every filter and score on all arrays with truth that can be had, as a table (half an hour, then minutes)
+	@python -m benchmarks.filters
+
 bench-doors: $(STAMP) ## the flow beside dvc repro on MNIST, cold and with nothing to do (most of an hour)
 	@python -m benchmarks.doors
 
 bench-scale: $(DEV) ## what a stage costs before it does anything, measured (docs/scale.md; some minutes)
 	@python -m benchmarks.scale
 
-bench-review: $(DEV) ## how soon the review page is there, and decisions a minute, in a real browser (a minute)
 full-disk: $(STAMP) ## disks that fill up and permissions that are missing: sentences, and recovery (root, an hour)
 	@python -m benchmarks.full_disk
 
 fuzz: $(STAMP) ## damaged and odd inputs for every reader: each is refused in a sentence, or read right
 	@python -m benchmarks.fuzz
 
-bench-review: $(STAMP) ## how soon the review page is there, and decisions a minute, in a real browser (a minute)
+bench-review: $(DEV) ## how soon the review page is there, and decisions a minute, in a real browser (a minute)
 	@python -m benchmarks.review
 
 review: $(STAMP) ## the page on which a person decides about suspect labels, at http://127.0.0.1:8765

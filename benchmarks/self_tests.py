@@ -23,7 +23,7 @@ from rich.table import Table
 
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.gate import Gate, Sides, judge_repair, share_of_noise
-from tasks.label_quality.issues import find_label_issues
+from tasks.label_quality.issues import find_issues
 from tasks.label_quality.noise import pair_noise, symmetric_noise
 from tasks.label_quality.rows import ArrayRows
 from tasks.label_quality.scores import ranking_score
@@ -253,13 +253,15 @@ def test_run(run: Run, params: Any) -> Outcome:
     probs = run.pred_probs / run.pred_probs.sum(axis=1, keepdims=True)
     rows, n_classes = ArrayRows(run.given, probs), probs.shape[1]
     filter_by, section = params.prune.filter_by, params.pseudo_label
-    is_issue = find_label_issues(run.given, probs, filters=[filter_by]).flags[filter_by]
+    rank_by = params.prune.rank_by
+    issues = find_issues(rows, filters=[filter_by], rank_by=rank_by)
+    is_issue = np.isin(np.arange(len(probs)), issues.flagged[filter_by].rows)
     tests = run_self_tests(
         rows,
-        np.flatnonzero(is_issue),
+        issues.flagged[filter_by].rows,
         run.ask,
         filter_by=filter_by,
-        score=ranking_score(params.prune.rank_by),
+        score=ranking_score(rank_by, error_model=issues.error_model),
     )
     suggested = probs.argmax(axis=1)
     evidence = Evidence(

@@ -17,7 +17,9 @@ class LabelIssues(BaseModel):
 
     n_rows: int
     n_issues: int
-    n_errors_estimated: int
+    n_errors_estimated: int | None
+    n_errors_low: int | None = None
+    n_errors_high: int | None = None
     n_errors: int | None = None
     precision: float | None = None
     recall: float | None = None
@@ -27,9 +29,11 @@ class LabelIssues(BaseModel):
         """How many labels are wrong. If none is known to be, as they come all of them are in question."""
         if self.n_errors:
             return f"{self.n_errors:,}"
-        if gate.is_too_weak:
+        if gate.is_too_weak or self.n_errors_estimated is None:
             return "cannot be estimated: the classifier is too weak"
-        return f"about {self.n_errors_estimated:,}"
+        if self.n_errors_low is None or self.n_errors_high is None:
+            return f"about {self.n_errors_estimated:,}"
+        return f"about {self.n_errors_low:,} to {self.n_errors_high:,}"
 
     def scores(self) -> Iterator[tuple[str, str]]:
         """How well the wrong labels were found, where that is known."""

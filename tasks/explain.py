@@ -41,6 +41,7 @@ from tasks.tables.proofs import OUT_OF_FOLD
 from tasks.tables.schemas import Artifact, column_array, tensor_rows
 
 _SCORES = (
+    "error_prob",
     "self_confidence",
     "normalized_margin",
     "confidence_weighted_entropy",
@@ -171,6 +172,7 @@ def _issue(data: Path, example_id: int, names: tuple[str, ...], filter_by: str) 
         "scores": {name: row[name] for name in _SCORES},
         "filters": {name: row[name] for name in FILTER_COLUMNS},
         "filter_by": filter_by,
+        "rule": (pq.read_schema(path).metadata or {}).get(b"rule", b"").decode() or None,
     }
 
 
@@ -338,6 +340,7 @@ def _issue_lines(issue: dict[str, Any]) -> list[tuple[str, str]]:
             if issue["contradicts"]
             else []
         ),
+        *([("rule", issue["rule"])] if issue["rule"] else []),
         ("scores", scores),
         ("flagged by", ", ".join(flagged) or "no filter"),
         ("not by", ", ".join(others) or "none"),

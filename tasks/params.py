@@ -16,7 +16,7 @@ from tasks.small_files import parse_yaml, read_small
 
 SourceName = Literal["local", "mirrors", "openml", "wheel"]
 NoiseKind = Literal["none", "uniform", "symmetric", "pair", "matrix", "instance", "doubt", "file"]
-ScoreName = Literal["self_confidence", "normalized_margin", "confidence_weighted_entropy"]
+ScoreName = Literal["error_prob", "self_confidence", "normalized_margin", "confidence_weighted_entropy"]
 LabelSetName = Literal["given", "cleaned", "true"]
 OwnSplit = Literal["valid", "test"]
 
@@ -164,10 +164,10 @@ class Prune(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.adjust_pred_probs and self.rank_by == "confidence_weighted_entropy":
+        if self.adjust_pred_probs and self.rank_by not in ("self_confidence", "normalized_margin"):
             raise ValueError(
                 "`adjust_pred_probs` goes with rank_by: self_confidence or normalized_margin; "
-                "confidence_weighted_entropy can not be computed from adjusted probabilities"
+                f"{self.rank_by} can not be computed from adjusted probabilities"
             )
         return self
 

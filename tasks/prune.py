@@ -26,12 +26,14 @@ from tasks import ArtifactError
 from tasks.label_quality.confident_joint import noise_matrix
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.contradictions import find_contradictions
+from tasks.label_quality.error_prob import ErrorCounts, NumberOfErrors, average
+from tasks.label_quality.gate import LEAST_AGREEMENT
 from tasks.label_quality.health import health_metrics, mean_l1_error
 from tasks.label_quality.importance import Block, block_rows, percentile_in_class, score_stream
 from tasks.label_quality.in_sample import Surprise
 from tasks.label_quality.issues import IssueRows, find_issues
 from tasks.label_quality.margins import margin_steps
-from tasks.label_quality.metrics import detection_of_counts, ranking_quality
+from tasks.label_quality.metrics import chance_corrected_agreement, detection_of_counts, ranking_quality
 from tasks.label_quality.rows import Batch
 from tasks.label_quality.scores import SCORES, Score, ranking_score, ranks
 from tasks.label_quality.selection import Flagged
@@ -116,6 +118,7 @@ def prune(params: Params, workspace: Path) -> None:
                 min_examples_per_class=section.min_examples_per_class,
                 rank_by=section.rank_by,
                 adjust_pred_probs=section.adjust_pred_probs,
+                with_error_prob=True,
             )
         except ValueError as error:
             raise ArtifactError(f"{predictions.path}: {error}. {_REMEDY}") from error
@@ -123,7 +126,7 @@ def prune(params: Params, workspace: Path) -> None:
         if is_measured:
             importance = measure_importance(rows, limit, contrast=section.importance == "all_classes")
         tests = test_itself(rows, issues, section) if section.self_tests else None
-        counts, detection, doubts = write_issues(
+        counts, detection, doubts, n_errors = write_issues(
             LABEL_ISSUES.at(workspace),
             rows,
             issues,
@@ -141,7 +144,16 @@ def prune(params: Params, workspace: Path) -> None:
         )
     for warning in doubts.warnings(predictions.path):
         console.print(f"prune: {warning}", soft_wrap=True)
-    write_metrics(workspace, predictions.n_rows, issues, detection, len(contradicting), section)
+    can_tell = chance_corrected_agreement(counts.suggested) >= LEAST_AGREEMENT
+    write_metrics(
+        workspace,
+        predictions.n_rows,
+        issues,
+        detection,
+        n_errors if can_tell else None,
+        len(contradicting),
+        section,
+    )
     write_health(workspace, facts, issues, counts)
     found = tests.entries(facts.class_names) if tests else {}
     write_json(workspace / "metrics" / "self_tests.json", found)
@@ -421,6 +433,12 @@ def in_blocks(predictions: TableReader, n_rows: int) -> Iterator[npt.NDArray[np.
                 block = np.empty((min(n_rows, n_left), n_features), dtype=np.float32)
 
 
+def suspicion(issues: IssueRows, section: Section) -> Score:
+    """What rows are ranked by; low is suspect."""
+    adjust_by = issues.thresholds if section.adjust_pred_probs else None
+    return ranking_score(section.rank_by, adjust_by, issues.error_model)
+
+
 def test_itself(rows: LabelledRows, issues: IssueRows, section: Section) -> SelfTests:
     """What the self-tests say of the chosen filter on these rows.
 
@@ -432,7 +450,7 @@ def test_itself(rows: LabelledRows, issues: IssueRows, section: Section) -> Self
         issues.flagged[section.filter_by].rows,
         who_to_ask(rows),
         filter_by=section.filter_by,
-        score=ranking_score(section.rank_by, issues.thresholds if section.adjust_pred_probs else None),
+        score=suspicion(issues, section),
         frac_noise=section.frac_noise,
         min_examples_per_class=section.min_examples_per_class,
     )
@@ -565,18 +583,20 @@ def write_issues(
     tests: SelfTests | None,
     section: Section,
     judge: bool,
-) -> tuple[Counts, Detection | None, Doubts]:
+) -> tuple[Counts, Detection | None, Doubts, NumberOfErrors]:
     """Write data/label_issues.parquet; `contradicting` are the ids of `read_contradictions`.
 
     Returns:
-        rows by pair of classes; how the flags compare with the truth, where that is known of every row; and,
-        where `judge`, what speaks against the probabilities.
+        rows by pair of classes; how the flags compare with the truth, where that is known of every row;
+        where `judge`, what speaks against the probabilities; and how many labels are wrong, estimated.
     """
-    suspicion = ranking_score(section.rank_by, issues.thresholds if section.adjust_pred_probs else None)
-    chosen = with_contradictions(issues.flagged[section.filter_by], rows, contradicting, suspicion)
+    score = suspicion(issues, section)
+    chosen = with_contradictions(issues.flagged[section.filter_by], rows, contradicting, score)
     ranked = ranks(chosen.scores)
 
-    def describe(part: Part) -> tuple[Part, dict[str, Any], npt.NDArray[np.float64], Doubts]:
+    def describe(
+        part: Part,
+    ) -> tuple[Part, dict[str, Any], npt.NDArray[np.float64], Doubts, ErrorCounts]:
         batch = part.batch
         flags = {name: _flags(flagged.rows, batch) for name, flagged in issues.flagged.items()}
         rank = np.full(len(part.ids), -1, dtype=np.int64)
@@ -584,6 +604,13 @@ def write_issues(
         rank[chosen.rows[first:last] - batch.start] = ranked[first:last]
         suggested = batch.pred_probs.argmax(axis=1)
         second, second_prob = second_best(batch.pred_probs)
+        right = np.concatenate(
+            [
+                issues.error_model.right_by_sharpness(piece.labels, piece.pred_probs)
+                for piece in batch.cut(_PIECE_ENTRIES)
+            ],
+            axis=1,
+        )
         columns = {
             "example_id": part.ids,
             "key": part.keys,
@@ -592,7 +619,7 @@ def write_issues(
             "suggested_prob": batch.pred_probs[np.arange(len(suggested)), suggested],
             "second_label": second,
             "second_prob": second_prob,
-            "error_prob": pa.nulls(len(part.ids), pa.float32()),
+            "error_prob": 1 - average(right),
             **{name: _scores(score, batch) for name, score in SCORES.items()},
             **_importance(importance, batch),
             "contradicts": np.isin(part.ids, contradicting, assume_unique=True),
@@ -601,7 +628,13 @@ def write_issues(
             "rank": pa.array(rank, pa.int64(), mask=rank < 0),
             **flags,
         }
-        return part, columns, _scores(suspicion, batch), Doubts.of(part) if judge else Doubts()
+        return (
+            part,
+            columns,
+            _scores(score, batch),
+            Doubts.of(part) if judge else Doubts(),
+            ErrorCounts.of(right),
+        )
 
     truth: list[npt.NDArray[np.bool_]] | None = []
     scores: list[npt.NDArray[np.float64]] = []
@@ -609,16 +642,19 @@ def write_issues(
     n_classes = rows.n_classes
     suggested_counts: npt.NDArray[np.int64] = np.zeros((n_classes, n_classes), dtype=np.int64)
     true_counts: npt.NDArray[np.int64] | None = np.zeros_like(suggested_counts)
-    doubts = Doubts()
+    doubts, expected = Doubts(), ErrorCounts.none()
     extra = {"filter_by": section.filter_by}
+    if section.filter_by in issues.rules:
+        extra["rule"] = issues.rules[section.filter_by]
     if tests:
         extra["self_tests"] = json.dumps(without_nan(tests.entries(rows.given.facts.class_names)))
     if mark := rows.given.metadata(MARK):
         extra[MARK] = mark
     with write_stream(path, LABEL_ISSUES, rows.given.facts, extra) as append:
-        for part, columns, part_scores, found in rows.map_parts(describe):
+        for part, columns, part_scores, found, errors in rows.map_parts(describe):
             append(columns)
             doubts += found
+            expected += errors
             labels, is_noisy = part.batch.labels, part.is_noisy
             suggested_counts += count_confusions(labels, columns["suggested_label"], n_classes)
             if part.true is None or true_counts is None:
@@ -634,7 +670,7 @@ def write_issues(
                     n_hits[name] += int((columns[name] & is_noisy).sum())
     counts = Counts(suggested_counts, true_counts)
     if not truth:
-        return counts, None, doubts
+        return counts, None, doubts, expected.estimate()
     wrong = np.concatenate(truth)
     n_errors = int(wrong.sum())
     by_filter = {
@@ -642,7 +678,7 @@ def write_issues(
         for name, flagged in issues.flagged.items()
     }
     detection = Detection(n_errors, by_filter, ranking_quality(wrong, 1 - np.concatenate(scores)))
-    return counts, detection, doubts
+    return counts, detection, doubts, expected.estimate()
 
 
 def with_contradictions(
@@ -706,14 +742,21 @@ def write_metrics(
     n_rows: int,
     issues: IssueRows,
     detection: Detection | None,
+    n_errors: NumberOfErrors | None,
     n_contradicting: int,
     section: Section,
 ) -> None:
-    """Write metrics/label_issues.json and plots/filters.csv."""
+    """Write metrics/label_issues.json and plots/filters.csv.
+
+    `n_errors` is None where the classifier is too weak to tell.
+    """
     metrics: dict[str, Any] = {
         "n_rows": n_rows,
         "n_issues": len(issues.flagged[section.filter_by].rows),
-        "n_errors_estimated": issues.n_errors,
+        "rule": issues.rules.get(section.filter_by),
+        "n_errors_estimated": n_errors.estimate if n_errors else None,
+        "n_errors_low": n_errors.low if n_errors else None,
+        "n_errors_high": n_errors.high if n_errors else None,
         "n_contradicting": n_contradicting,
     }
     columns: dict[str, list[Any]] = {"filter": list(issues.flagged)}

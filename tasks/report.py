@@ -100,7 +100,7 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
         path,
         LABEL_ISSUES,
         columns=[
-            *("key", "given_label", "suggested_label", "suggested_prob", "self_confidence"),
+            *("key", "given_label", "suggested_label", "suggested_prob", "self_confidence", "error_prob"),
             *("importance", "contradicts", "is_issue", "rank"),
         ],
     )
@@ -384,13 +384,12 @@ def review_budget(
 ) -> ReviewBudget | None:
     """Precision and recall by review budget, or the errors expected; None where there is nothing to review.
 
-    An estimate takes the out-of-fold probabilities at their word: a row is wrong with the probability that
-    its given label does not have.
+    An estimate takes each row's probability to be wrong (`error_prob`).
     """
-    if not len(found):
-        return None
     n_errors = detection["n_errors_estimated"] if wrong is None else detection["n_errors"]
-    likely = 1 - column_array(issues, "self_confidence")[found] if wrong is None else wrong
+    if not len(found) or n_errors is None:
+        return None
+    likely = column_array(issues, "error_prob")[found] if wrong is None else wrong
     table = review_budgets(likely, n_errors, round_sizes(len(found)))
     points = np.unique(np.linspace(1, len(found), min(_BUDGET_POINTS, len(found))).astype(np.int64))
     return ReviewBudget(
@@ -510,10 +509,11 @@ def print_summary(
     if "n_errors" in detection:
         share = detection["n_errors"] / detection["n_rows"]
         table.add_row("wrong labels", f"{detection['n_errors']:,} ({share:.1%}), known")
-    elif repair["gate"]["is_too_weak"]:
+    elif repair["gate"]["is_too_weak"] or detection["n_errors_estimated"] is None:
         table.add_row("wrong labels", "cannot be estimated: the classifier is too weak")
     else:
-        table.add_row("wrong labels", f"about {detection['n_errors_estimated']:,}, estimated")
+        low, high = detection["n_errors_low"], detection["n_errors_high"]
+        table.add_row("wrong labels", f"about {low:,} to {high:,}, estimated")
     table.add_row("label issues found", f"{detection['n_issues']:,} by {params.prune.filter_by}")
     for split in splits:
         share = split.n_issues / split.n_rows

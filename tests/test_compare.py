@@ -920,7 +920,7 @@ def test_results_of_other_parameters_are_said_to_be(copy: Path, run: Run) -> Non
     set_params(copy / "params.yaml", {"prune.filter_by": "both"})
     out, _ = run(copy, "v1", "workspace", "--no-rows")
     assert (
-        "workspace: params.yaml was changed after the results were made (prune.filter_by noise_posterior, "
+        "workspace: params.yaml was changed after the results were made (prune.filter_by auto, "
         "now both)" in out
     )
     # So the parameters of the results do not differ.

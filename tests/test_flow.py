@@ -144,7 +144,7 @@ def test_one_changed_value_reruns_the_same_stages_as_dvc_and_going_back_restores
     assert "filter_by: predicted_neq_given" in (done.folder / "params.yaml").read_text()
     assert "up to date" in done.dvc("repro")
     # An earlier version: DVC's run-cache knows its results, so nothing is trained again.
-    log = done.flow("--set", "prune.filter_by=noise_posterior")
+    log = done.flow("--set", "prune.filter_by=auto")
     assert outcomes(log, "Restored") == {"prune", "pseudo_label", "retrain@cleaned", "report"}
     assert not outcomes(log, "Completed")
     assert done.lock() == before

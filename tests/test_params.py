@@ -60,7 +60,7 @@ def test_dvc_changes_no_line_but_the_one_it_is_asked_to(tmp_path: Path) -> None:
     shipped = SHIPPED.read_text()
     path.write_text(shipped)
     apply_overrides(path, ["prune.filter_by=both"])
-    assert path.read_text() == shipped.replace("filter_by: noise_posterior", "filter_by: both")
+    assert path.read_text() == shipped.replace("filter_by: auto", "filter_by: both")
 
 
 def test_params_are_frozen_at_every_level() -> None:

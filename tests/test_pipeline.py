@@ -78,7 +78,7 @@ def test_one_changed_value_reruns_only_what_depends_on_it(repository: Path) -> N
         ran = stages_run(dvc(repository, "repro"))
         assert ran == ["prune", "pseudo_label", "retrain@cleaned", "report"]
     finally:
-        set_params(repository / "params.yaml", {"prune.filter_by": "noise_posterior"})
+        set_params(repository / "params.yaml", {"prune.filter_by": "auto"})
     # And back again comes from the cache of runs: no stage has to compute.
     log = dvc(repository, "repro")
     assert "Stage 'retrain@cleaned' is cached" in log

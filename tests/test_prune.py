@@ -24,8 +24,9 @@ from tasks.label_quality.importance import (
     percentile_in_class,
     whiten,
 )
-from tasks.label_quality.issues import find_label_issues
+from tasks.label_quality.issues import find_issues, find_label_issues
 from tasks.label_quality.metrics import detection_quality, ranking_quality
+from tasks.label_quality.rows import ArrayRows
 from tasks.label_quality.scores import SCORES
 from tasks.label_quality.self_tests import run
 from tasks.params import load_params
@@ -119,8 +120,11 @@ def test_the_table_has_its_schema_facts_and_every_training_row(params, tmp_path)
     ranked = np.argsort(-probs, axis=1, kind="stable")
     assert np.array_equal(column_array(issues, "second_label"), ranked[:, 1])
     assert np.array_equal(column_array(issues, "second_prob"), np.sort(probs, axis=1)[:, 1])
-    assert issues.column("error_prob").null_count == 80
-    assert issues.schema.metadata[b"filter_by"] == b"noise_posterior"
+    found = find_issues(ArrayRows(labels, probs), with_error_prob=True)
+    right = found.error_model.label_right_prob(labels, probs)
+    assert column_array(issues, "error_prob") == pytest.approx(1 - right, abs=1e-6)
+    assert issues.schema.metadata[b"filter_by"] == b"auto"
+    assert issues.schema.metadata[b"rule"].decode() == read_metrics(tmp_path)["rule"] == found.rules["auto"]
     for name, score in SCORES.items():
         assert np.array_equal(column_array(issues, name), score(labels, probs))
     flags = find_label_issues(labels, probs).flags
@@ -184,13 +188,38 @@ def test_metrics_are_those_of_the_tables(params, tmp_path, capsys):
         "n_errors": int(is_noisy.sum()),
         "n_contradicting": 0,
         **detection_quality(is_noisy, is_issue),
-        **ranking_quality(is_noisy, -column_array(issues, params.prune.rank_by)),
+        **ranking_quality(is_noisy, column_array(issues, "error_prob")),
     }
-    assert metrics.pop("n_errors_estimated") > 0
+    assert metrics.pop("rule").startswith("the noise model at sharpness")
+    low, estimate, high = (metrics.pop(f"n_errors_{name}") for name in ("low", "estimated", "high"))
+    assert 0 <= low <= estimate <= high <= 80
+    assert estimate == pytest.approx(column_array(issues, "error_prob").sum(), abs=0.51)
     assert metrics == pytest.approx(expected)
     assert metrics["auroc"] > 0.8  # the lowest score is the most suspect, not the least
-    said = f"prune: {is_issue.sum()} of 80 labels are issues (noise_posterior), data/label_issues.parquet\n"
+    said = f"prune: {is_issue.sum()} of 80 labels are issues (auto), data/label_issues.parquet\n"
     assert capsys.readouterr().out.startswith(said)
+
+
+def test_of_a_classifier_that_guesses_no_number_of_errors_is_estimated(params, tmp_path):
+    rng = np.random.default_rng(5)
+    write_inputs(tmp_path, pred_probs=rng.dirichlet(np.ones(3), size=80).astype(np.float32))
+    prune(params, tmp_path)
+    metrics = read_metrics(tmp_path)
+    assert [metrics[f"n_errors_{name}"] for name in ("low", "estimated", "high")] == [None] * 3
+    # A filter that chooses no rule has none to tell.
+    prune(choose(params, filter_by="both"), tmp_path)
+    assert read_metrics(tmp_path)["rule"] is None
+    assert b"rule" not in read_issues(tmp_path).schema.metadata
+
+
+def test_rank_0_is_the_row_that_is_most_probably_wrong(params, tmp_path):
+    write_inputs(tmp_path)
+    prune(params, tmp_path)
+    issues = read_issues(tmp_path)
+    rank, error_prob = issues.column("rank").to_pylist(), column_array(issues, "error_prob")
+    ranked = sorted((place, row) for row, place in enumerate(rank) if place is not None)
+    assert (np.diff(error_prob[[row for _, row in ranked]]) <= 0).all()
+    assert len(ranked) > 5
 
 
 def test_the_plot_compares_all_filters(params, tmp_path):
@@ -209,7 +238,8 @@ def test_the_plot_compares_all_filters(params, tmp_path):
 def test_without_the_truth_there_is_no_precision(params, tmp_path):
     write_inputs(tmp_path, known=False)
     prune(params, tmp_path)
-    assert set(read_metrics(tmp_path)) == {"n_rows", "n_issues", "n_errors_estimated", "n_contradicting"}
+    errors = {"n_errors_estimated", "n_errors_low", "n_errors_high"}
+    assert set(read_metrics(tmp_path)) == {"n_rows", "n_issues", "rule", "n_contradicting", *errors}
     assert pacsv.read_csv(tmp_path / "plots" / "filters.csv").column_names == ["filter", "n_issues"]
 
 
@@ -594,9 +624,9 @@ def test_a_table_larger_than_the_memory_allowed_is_worked_on_within_it(pytestcon
 
 def test_adjusted_probabilities_change_the_ranks_alone(params, tmp_path):
     write_inputs(tmp_path)
-    prune(params, tmp_path)
+    prune(choose(params, rank_by="self_confidence"), tmp_path)
     plain = read_issues(tmp_path)
-    prune(choose(params, adjust_pred_probs=True), tmp_path)
+    prune(choose(params, rank_by="self_confidence", adjust_pred_probs=True), tmp_path)
     adjusted = read_issues(tmp_path)
     assert adjusted.drop_columns("rank").equals(plain.drop_columns("rank"))
     assert sorted(adjusted.column("rank").drop_null().to_pylist()) == list(
@@ -689,7 +719,7 @@ def read_self_tests(workspace):
 
 def test_the_run_tests_itself_and_says_so(params, tmp_path, capsys):
     ids, labels, true, probs = write_inputs(tmp_path, embedded=True)
-    prune(params, tmp_path)
+    prune(choose(params, filter_by="noise_posterior"), tmp_path)
     found, issues = read_self_tests(tmp_path), read_issues(tmp_path)
     assert found == json.loads(issues.schema.metadata[b"self_tests"])
     assert found["planted"]["uniform"]["n_planted"] == 8

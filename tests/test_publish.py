@@ -54,7 +54,7 @@ def test_a_run_that_changed_something_publishes_what(done: Door, prefect: SyncPr
     assert "workspace against HEAD: " in log
     (artifact,) = [artifact for artifact in published(prefect) if artifact not in before]
     assert artifact.flow_run_id is not None
-    assert "| prune.filter_by | noise_posterior | both |" in str(artifact.data)
+    assert "| prune.filter_by | auto | both |" in str(artifact.data)
     assert "**Labels against HEAD**" in str(artifact.data)
     # A run that changes nothing publishes nothing.
     done.flow("--until", "pseudo_label", *kept)

@@ -198,7 +198,7 @@ def test_without_importance_the_confused_classes_are_named_all_the_same(workspac
 
 def test_a_filter_with_one_cut_has_it_drawn_and_others_say_that_they_have_none(workspace_copy: Path) -> None:
     params = load_params(workspace_copy / "params.yaml")
-    assert "No single cut: noise_posterior" in read_page(workspace_copy)
+    assert "No single cut: auto" in read_page(workspace_copy)
     chosen = params.model_copy(
         update={"prune": params.prune.model_copy(update={"filter_by": "low_self_confidence"})}
     )

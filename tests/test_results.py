@@ -36,5 +36,5 @@ def test_labels_none_of_which_is_known_to_be_wrong_are_no_truth(tmp_path: Path) 
     found = json.loads((tmp_path / "metrics" / "label_issues.json").read_text())
     assert found["n_issues"] > found["n_errors"] == 0
     page = describe_results(tmp_path)
-    assert f"| wrong labels | about {found['n_errors_estimated']} |" in page
+    assert f"| wrong labels | about {found['n_errors_low']} to {found['n_errors_high']} |" in page
     assert "precision" not in page

@@ -42,12 +42,12 @@ class ErrorModel:
         return cls(tuple(np.ascontiguousarray(fit.expected_under.T) for fit in fits))
 
     def right_by_sharpness(self, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
-        """(4, N) probability that the given label is the true one, at each of `AVERAGED`."""
+        """(4, N) probability that the given label is the true one, at each of `AVERAGED` (if fitted)."""
         powers = np.maximum(pred_probs, _LEAST_PROB, dtype=np.float64)
         # Powers of what is left stay far above the smallest number.
         powers /= powers.max(axis=1, keepdims=True)
         rows = np.arange(len(labels))
-        right = np.empty((len(AVERAGED), len(labels)))
+        right = np.empty((len(self.noise_matrices), len(labels)))
         for place, matrix in enumerate(self.noise_matrices):
             if place:
                 powers *= powers

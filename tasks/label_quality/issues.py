@@ -20,7 +20,7 @@ from tasks.label_quality.filter_files import check_filter_name, filter_names
 from tasks.label_quality.noise_model import fit_noise_models
 from tasks.label_quality.passes import first_pass, second_pass, third_pass
 from tasks.label_quality.rows import ArrayRows, Rows
-from tasks.label_quality.scores import Score, ranking_score
+from tasks.label_quality.scores import ranking_score
 from tasks.label_quality.selection import ByRow, Flagged, LowestOfGroups, Selector
 from tasks.label_quality.statistics import JointStatistics, Statistics, sample_rows
 
@@ -107,8 +107,7 @@ class IssueRows:
         skipped_classes: by filter name, the classes with too few rows for it.
         noise_matrices: by filter name, (K, K) P(given | true), [given, true], where a filter estimates it.
         rules: by filter name, which rule it took and why, where a filter chooses one by the data.
-        score: what rows are ranked by, or None; low is suspect.
-        error_model: what gives each row's probability that its label is wrong, where it was asked for.
+        error_model: what gives each row's probability that its label is wrong, if it was asked for.
     """
 
     flagged: dict[str, Flagged]
@@ -121,8 +120,7 @@ class IssueRows:
     skipped_classes: dict[str, tuple[int, ...]]
     noise_matrices: dict[str, cj.Floats]
     rules: dict[str, str]
-    score: Score | None
-    error_model: ErrorModel | None
+    error_model: ErrorModel
 
 
 @dataclass(frozen=True)
@@ -215,8 +213,9 @@ def find_issues(
     totals, thresholds = statistics.totals, statistics.thresholds
     if "noise" in needs:
         statistics = replace(statistics, noise=fit_noise_models(*statistics.sample))
-    error_model = ErrorModel.of(statistics.noise.averaged) if with_error_prob else None
-    score = _score(rank_by, thresholds if adjust_pred_probs else None, error_model)
+    error_model = ErrorModel.of(statistics.noise.averaged if with_error_prob else ())
+    adjust_by = thresholds if adjust_pred_probs else None
+    score = ranking_score(rank_by, adjust_by, error_model) if rank_by else None
     selectors = _select(loaded, 1, statistics)
     # A sample may take as much memory as many batches: it goes as soon as no filter needs it.
     statistics = statistics.only(_needs_of(entry for entry in loaded.values() if entry.after_pass > 1))
@@ -261,19 +260,8 @@ def find_issues(
         skipped_classes={name: small if loaded[name].skips_small_classes else () for name in names},
         noise_matrices={n: s.noise_matrix for n, s in judging.items() if s.noise_matrix is not None},
         rules={n: s.rule for n, s in judging.items() if s.rule is not None},
-        score=score,
         error_model=error_model,
     )
-
-
-def _score(rank_by: str | None, adjust_by: cj.Floats | None, error_model: ErrorModel | None) -> Score | None:
-    if rank_by is None:
-        return None
-    if rank_by != "error_prob" or error_model is None:
-        return ranking_score(rank_by, adjust_by)
-    if adjust_by is not None:
-        raise ValueError("error_prob can not be computed from adjusted probabilities")
-    return error_model.label_right_prob
 
 
 def _needs_of(entries: Iterable[Filter]) -> set[str]:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.label_quality.error_prob import ErrorModel
+
 Floats = npt.NDArray[np.float64]
 Score = Callable[[npt.NDArray[Any], npt.NDArray[Any]], Floats]
 _TINY = 1e-6
@@ -64,20 +66,25 @@ def adjust_pred_probs(pred_probs: npt.NDArray[Any], thresholds: Floats) -> Float
     return adjusted
 
 
-def ranking_score(name: str, adjust_by: Floats | None = None) -> Score:
+def ranking_score(name: str, adjust_by: Floats | None = None, error_model: ErrorModel | None = None) -> Score:
     """The score `name`, of the probabilities as they are or, with thresholds (K,), adjusted by them.
 
+    `error_prob` is a score too, of a fitted `error_model`: the probability that the label is right.
+
     Raises:
-        ValueError: there is no such score, or the entropy score was to be adjusted, which has no meaning
-            (cleanlab refuses it too).
+        ValueError: there is no such score, or another than the first two was to be adjusted, which has no
+            meaning (cleanlab refuses it too).
     """
-    if name not in SCORES:
-        raise ValueError(f"expected a score among {', '.join(SCORES)}, found {name}")
-    score = SCORES[name]
+    by_name: dict[str, Score] = dict(SCORES)
+    if error_model is not None:
+        by_name["error_prob"] = error_model.label_right_prob
+    if name not in by_name:
+        raise ValueError(f"expected a score among {', '.join(by_name)}, found {name}")
+    score = by_name[name]
     if adjust_by is None:
         return score
-    if name == "confidence_weighted_entropy":
-        raise ValueError("confidence_weighted_entropy can not be computed from adjusted probabilities")
+    if name not in ("self_confidence", "normalized_margin"):
+        raise ValueError(f"{name} can not be computed from adjusted probabilities")
     return lambda labels, pred_probs: score(labels, adjust_pred_probs(pred_probs, adjust_by))
 
 
