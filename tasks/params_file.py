@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from tasks import ParamsError, plugins
 from tasks.params import parse_params
@@ -48,12 +49,34 @@ def change_params(text: str, settings: Settings, where: Path) -> str:
             section = _inside(section, part, name, where)
         if not sections or sections[0] not in plugins.KINDS:
             _inside(section, last, name, where)
-        section[last] = value
+        section[last] = _in_place_of(section.get(last), value)
     # DVC wants to see the options of each chosen plug-in, if there are none.
     for name in parse_params(_dump(yaml, params), where).unlisted():
         kind, plug_in = name.split(".")
         params[kind][plug_in] = {}
     return _dump(yaml, params)
+
+
+def _in_place_of(before: Any, value: Any) -> Any:
+    """The new value with the comments of the old one, those after the end of a list or map too."""
+    if isinstance(before, CommentedSeq | CommentedMap) and before == value:
+        return before
+    if isinstance(before, CommentedSeq) and isinstance(value, list | tuple):
+        sequence = CommentedSeq(value)
+        _keep_end(before.ca.items, len(before) - 1, sequence.ca.items, len(sequence) - 1)
+        return sequence
+    if isinstance(before, CommentedMap) and isinstance(value, Mapping) and before and value:
+        mapping = CommentedMap({key: _in_place_of(before.get(key), each) for key, each in value.items()})
+        mapping.ca.items.update({key: comment for key, comment in before.ca.items.items() if key in mapping})
+        _keep_end(before.ca.items, list(before)[-1], mapping.ca.items, list(mapping)[-1])
+        return mapping
+    return value
+
+
+def _keep_end(before: dict[Any, Any], last: Any, now: dict[Any, Any], new_last: Any) -> None:
+    """Move the comment at the end of a list or map to its new end."""
+    if last in before and new_last != -1:
+        now.setdefault(new_last, before[last])
 
 
 def _inside(section: Any, part: str, name: str, where: Path) -> Any:
