@@ -50,16 +50,16 @@ def init(workspace: Path, arguments: Sequence[str]) -> None:
     """
     chosen = _parse(arguments)
     asked = Asked(
-        chosen.label,
-        chosen.text,
-        chosen.id,
-        chosen.split,
-        chosen.group,
-        chosen.truth,
-        tuple(chosen.drop),
-        chosen.labels,
-        chosen.image_size,
-        read_class_names(chosen.class_names) if chosen.class_names else (),
+        label=chosen.label,
+        text=chosen.text,
+        id=chosen.id,
+        split=chosen.split,
+        group=chosen.group,
+        truth=chosen.truth,
+        drop=tuple(chosen.drop),
+        labels=chosen.labels,
+        image_size=chosen.image_size,
+        class_names=read_class_names(chosen.class_names) if chosen.class_names else (),
     )
     unpacked = workspace / "inputs" / ".unpacked.tmp"
     path: Path = chosen.path
