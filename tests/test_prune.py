@@ -254,7 +254,7 @@ def test_a_label_contradicts_where_a_training_copy_has_another(params, tmp_path,
     several = np.where(np.arange(90) % 3 == 0, several, 1_000 + np.arange(90))
     lowest = np.array([all_ids[several == group].min() for group in several])
     write_splits(tmp_path, all_ids, lowest)
-    prune(params, tmp_path)
+    prune(choose(params, rank_by="self_confidence"), tmp_path)
     issues = read_issues(tmp_path)
     expected = [
         any(lowest[row] == lowest[other] and labels[row] != labels[other] for other in range(80))
@@ -265,7 +265,7 @@ def test_a_label_contradicts_where_a_training_copy_has_another(params, tmp_path,
     # They are issues of their own kind, ranked with those that the filter found.
     ranked = issues.column("rank").to_pylist()
     shown = [row for row in range(80) if expected[row] or issues.column("is_issue")[row].as_py()]
-    scores = column_array(issues, params.prune.rank_by)
+    scores = column_array(issues, "self_confidence")
     in_order = sorted(shown, key=lambda row: (scores[row], row))
     assert [ranked[row] for row in in_order] == list(range(len(shown)))
     assert sum(rank is not None for rank in ranked) == len(shown)
