@@ -120,6 +120,8 @@ def test_the_command_asks_the_classifiers_and_prints_one_story(
     said = capsys.readouterr().out
     for part in (
         f"yes, 1st of {life['issue']['n_issues']} (by auto)",
+        "rule the noise model at sharpness",
+        "error_prob",
         "did not learn from this row",
         "self_confidence",
         "training set",

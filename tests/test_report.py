@@ -162,7 +162,7 @@ def test_the_page_shows_health_and_noise_as_measured(finished_run: Path) -> None
     for name, error in health["noise_matrix_l1_error"].items():
         assert f"{name} {error:.4f}" in page
     assert section(page, 'id="noise"', "Noise: P(given").count('<table class="heat">') == 2
-    assert section(page, "Noise: P(given", "Given against suggested").count('<table class="heat">') == 3
+    assert section(page, "Noise: P(given", "Given against suggested").count('<table class="heat">') == 4
 
 
 def test_the_worst_confused_classes_show_the_most_and_the_least_important_rows(finished_run: Path) -> None:
@@ -265,7 +265,11 @@ def test_without_truth_and_test_split_the_page_estimates_and_says_so(tmp_path: P
     page = read_page(tmp_path)
     check_whole(page)
     assert "There is no test split" in page
-    assert "estimated from the confident joint" in page
+    found = json.loads((tmp_path / "metrics" / "label_issues.json").read_text())
+    interval = f"{found['n_errors_low']:,} to {found['n_errors_high']:,}"
+    assert f"<b>{interval}</b>" in page
+    assert f"an estimate: about {found['n_errors_estimated']:,}" in page
+    assert found["rule"] in page
     assert "<br>true" not in page
     part = section(page, 'id="budget"', 'id="scores"')
     assert "This is an estimate" in part
