@@ -396,7 +396,6 @@ def test_the_table_holds_what_the_metrics_files_hold(swept: tuple[Door, str, str
         assert float(line[f"{metric} sd"]) == pytest.approx(statistics.stdev(found), rel=1e-9)
         assert line[f"{metric} n"] == line["runs"] == "2"
         after.append(f"{100 * statistics.fmean(found):.2f}")
-    assert after[0] != after[1]
     assert all(value in table for value in after)
     # Nothing made by a stage that did not run is in it.
     assert "retrain" not in (folder / "table.csv").read_text()
@@ -449,22 +448,6 @@ def test_a_sweep_that_is_interrupted_or_killed_goes_on_and_leaves_nothing(done: 
     trained = {name for name in outcomes(log, "Restored") if "train_fold" in name}
     kept = {"seed=0"} if "2 points, 1 of them kept already" in log else set()
     assert {name.split("/")[0] for name in trained} | kept == {"seed=0", "seed=1"}
-    assert "2 of 2 points" in log
-    assert not workspaces(done.folder)
-    done.assert_no_orphans()
-
-
-@pytest.mark.slow
-def test_a_killed_sweep_goes_on_and_leaves_nothing(done: Door) -> None:
-    sweep = ["--seeds", "2", "--until", "inject_noise"]
-    first = done.start(*sweep, command=SWEEP)
-    wait_for(first, "seed=0/inject_noise +Restored")
-    first.kill()
-    first.communicate(timeout=60)
-    done.assert_no_orphans()
-    second = done.start(*sweep, command=SWEEP)
-    log, _ = second.communicate(timeout=900)
-    assert second.returncode == 0, log
     assert "2 of 2 points" in log
     assert not workspaces(done.folder)
     done.assert_no_orphans()
