@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tasks import DatasetError
 from tasks.contents import Content, Examples, Texts
+from tasks.own_files.encoding import Encoded, columns_to_json
 from tasks.own_files.labels import MOST_CLASSES, UNKNOWN, class_indices, label_names, sort_names
 from tasks.own_files.names import check_class_names, listed, nfc, shown
 from tasks.own_files.own_tables import SPLIT_WORDS, texts_of
@@ -75,11 +76,16 @@ class Found:
         return check_class_names(self.class_names, self.where)
 
 
-def as_examples(found: Found, options: OwnOptions, content: Content, names: tuple[str, ...] = ()) -> Examples:
-    """The rows with their content; `names` are those of its entries, where they have any."""
+def as_examples(
+    found: Found, options: OwnOptions, content: Content, encoded: Encoded | None = None
+) -> Examples:
+    """The rows with their content; `encoded` says what its entries are called and how they came to be."""
     shape = () if isinstance(content, Texts) else content.held.shape[1:]
     dataset = options.name or Path(found.where).name
-    facts = DatasetFacts(dataset, found.class_names, found.kind, shape, names)
+    facts = DatasetFacts(dataset, found.class_names, found.kind, shape)
+    if encoded is not None:
+        columns = columns_to_json(encoded.columns)
+        facts = replace(facts, feature_names=encoded.names, columns=columns)
     return Examples(facts, found.key, found.split, found.given, found.true, content, found.group)
 
 

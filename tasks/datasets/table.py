@@ -70,7 +70,7 @@ def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:
     encoded = encode_columns(
         own.table, content_columns(own, options), found.split == "train", own.decimal, found.where
     )
-    return as_examples(found, options, Features(encoded.values), encoded.names)
+    return as_examples(found, options, Features(encoded.values), encoded)
 
 
 def find(own: OwnTable, options: Options) -> Found:

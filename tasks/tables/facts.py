@@ -1,7 +1,9 @@
 """What all stages share about a data set: it travels in the metadata of every table."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -16,7 +18,9 @@ class DatasetFacts:
 
     `class_names` (K,) gives names by class index. `content` is `image`, `text` or `features`; `shape` is
     the shape of one row of the content, e.g. (28, 28), and is empty for text. `feature_names` (d,) are what
-    the owner calls the columns of `features`; empty where they have no names.
+    the owner calls the columns of `features`; empty where they have no names. `columns` say how the owner's
+    columns became these (`tasks.own_files.encoding`); empty where they came as they are. `raw_content` and
+    `raw_shape` are those of the rows where a model learned from frozen features of them; empty elsewhere.
     """
 
     dataset: str
@@ -24,6 +28,9 @@ class DatasetFacts:
     content: str
     shape: tuple[int, ...]
     feature_names: tuple[str, ...] = ()
+    columns: tuple[Mapping[str, Any], ...] = ()
+    raw_content: str = ""
+    raw_shape: tuple[int, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -47,6 +54,7 @@ def read_facts(table: pa.Table, where: str = "table") -> DatasetFacts:
                 content=facts["content"],
                 shape=tuple(facts["shape"]),
                 feature_names=tuple(facts.get("feature_names", ())),
+                columns=tuple(facts.get("columns", ())),
             )
         )
     except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
@@ -82,5 +90,6 @@ def facts_metadata(facts: DatasetFacts) -> dict[bytes, bytes]:
         "content": facts.content,
         "shape": list(facts.shape),
         **({"feature_names": list(facts.feature_names)} if facts.feature_names else {}),
+        **({"columns": list(facts.columns)} if facts.columns else {}),
     }
     return {_FACTS_KEY: json.dumps(content).encode()}

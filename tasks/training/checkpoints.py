@@ -88,6 +88,16 @@ def load_model(path: Path) -> tuple[Model, DatasetFacts]:
         return module.restore(facts, plugins.read_options("models", name, given), arrays), facts
 
 
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a checkpoint: `model`, `options`, `facts`, `format`.
+
+    Raises:
+        ArtifactError: see `load_model`.
+    """
+    with _damage_named(path):
+        return _read(path)[0]
+
+
 def arrays_of_shapes(
     arrays: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, npt.NDArray[Any]]:
@@ -167,6 +177,10 @@ def _read_facts(found: Mapping[str, Any]) -> DatasetFacts:
         content=str(found["content"]),
         shape=tuple(map(int, found["shape"])),
         feature_names=tuple(map(str, found["feature_names"])),
+        # Older files lack these.
+        columns=tuple(found.get("columns", ())),
+        raw_content=str(found.get("raw_content", "")),
+        raw_shape=tuple(map(int, found.get("raw_shape", ()))),
     )
 
 

@@ -75,5 +75,13 @@ def make_model(
     )
     if isinstance(content, Features) and facts.content != Features.kind:
         # The model learns from features of the rows, not from the rows.
-        facts = replace(facts, content=content.kind, shape=content.held.shape[1:], feature_names=())
+        facts = replace(
+            facts,
+            content=content.kind,
+            shape=content.held.shape[1:],
+            feature_names=(),
+            columns=(),
+            raw_content=facts.content,
+            raw_shape=facts.shape,
+        )
     return build_model(section.model, facts, params.options("models", section.model), run)
