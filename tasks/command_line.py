@@ -19,6 +19,9 @@ COMMANDS = {
     "init": ("tasks.intake.command", "init"),
     "preset": ("tasks.presets", "preset"),
     "explain": ("tasks.explain", "explain"),
+    "export": ("tasks.export", "export"),
+    "import-decisions": ("tasks.import_decisions", "import_decisions"),
+    "predict": ("tasks.predict", "predict"),
 }
 """What is no stage: the module and the function, which takes the workspace and arguments."""
 _OPTIONS = {"train_fold": "fold", "retrain": "labels"}

@@ -18,7 +18,7 @@ from tasks.own_files.names import listed, shown
 class Task:
     """A task: its id, its data by name, the choice that holds, and how many people chose otherwise.
 
-    `label` is None where nobody chose.
+    `label` is None where nobody chose. `by` is who chose it, and `at` when (ISO 8601); empty where not said.
     """
 
     key: str
@@ -26,6 +26,8 @@ class Task:
     label: str | None
     n_annotations: int
     n_other: int
+    by: str = ""
+    at: str = ""
 
 
 def are_tasks(objects: Sequence[Mapping[str, Any]]) -> bool:
@@ -101,6 +103,18 @@ def _task(task: Mapping[str, Any], row: int, control: str | None, path: Path) ->
             raise DatasetError(
                 f"{path}: expected one choice for each task, found {listed(choice)} for task {shown(key)}."
             )
-    label = chosen[max(chosen)][0] if chosen else None
+    if not chosen:
+        return Task(key, task["data"], None, 0, 0)
+    newest = max(chosen)
+    label = chosen[newest][0]
     others = sum(choice != [label] for choice in chosen.values())
-    return Task(key, task["data"], label, len(chosen), others)
+    annotation = _annotations(task)[newest]
+    at = str(annotation.get("updated_at") or annotation.get("created_at") or "")
+    return Task(key, task["data"], label, len(chosen), others, _person(annotation.get("completed_by")), at)
+
+
+def _person(found: Any) -> str:
+    """Who annotated: an address, or the number of an account."""
+    if isinstance(found, Mapping):
+        found = found.get("email") or found.get("id")
+    return "" if found is None else " ".join(str(found).split())

@@ -1,0 +1,88 @@
+"""Exports of folders of pictures: which file belongs where, and on request a copy that is so."""
+
+import shutil
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+
+from tasks.datasets import folder as own_folder
+from tasks.datasets._own import place_of
+from tasks.export.rows import ACTION, DECIDED_BY, ERROR_PROB, LABEL, SUGGESTED
+from tasks.export.tables import extend_file, in_order, write_list_of
+from tasks.own_files.own_tables import texts_of
+from tasks.own_files.picture_folders import find_pictures, match_files
+from tasks.own_files.spreadsheets import write_sheet
+from tasks.params import Params
+
+_MOVES = ("file", "to", "given_label", LABEL, ACTION, SUGGESTED, ERROR_PROB, DECIDED_BY)
+
+
+def write_folder(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> str:
+    """Write `moves.csv`, the files whose class changed; `labels.csv`, all files; with `copy` also `pictures`.
+
+    A folder whose labels came as a table gets that table again, with columns added, in place of `labels.csv`.
+    """
+    options = params.options("datasets", "folder")
+    folder = place_of(workspace / "inputs" / "examples", options)  # type: ignore[arg-type]
+    pictures = find_pictures(folder)
+    rows = in_order(rows, [picture.path for picture in pictures], str(folder))
+    by_table: str | None = options.labels  # type: ignore[attr-defined]
+    to = new_paths(rows, is_nested=by_table is None)
+    changed = [
+        (row["key"], path, *(row[name] for name in _MOVES[2:]))
+        for row, path in zip(rows.to_pylist(), to, strict=True)
+        if path and row[LABEL] != row["given_label"]
+    ]
+    write_sheet(out / "moves.csv", _MOVES, changed)
+    said = f"moves.csv, {len(changed):,} files to another class"
+    if by_table is None or by_table.lower().endswith(".xml"):
+        write_list_of(rows.drop_columns(["split", "why"]), out / "labels.csv")
+        said += f"; labels.csv, all {rows.num_rows:,}"
+    else:
+        own = own_folder.label_table(folder / by_table)
+        places = match_files(texts_of(own.column(str(options.file), "file")), pictures, by_table)  # type: ignore[attr-defined]
+        name = Path(by_table).name
+        extend_file(folder / by_table, own, 0, rows.take(places), str(options.label), out / name)  # type: ignore[attr-defined]
+        said += f"; {name} with columns added"
+    if copy:
+        kept = [(picture.path, path) for picture, path in zip(pictures, to, strict=True) if path]
+        for source, path in kept:
+            target = out / "pictures" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(folder / source, target)
+        said += f"; pictures, {len(kept):,} files in folders of their classes"
+    return said
+
+
+def new_paths(rows: pa.Table, *, is_nested: bool) -> list[str | None]:
+    """(N,) where each file belongs: its path with its class for the old one; None for those without a class.
+
+    Args:
+        rows: see `collect_rows`, `key` being the path.
+        is_nested: whether the folders are the classes; else a folder for each class is put before the path.
+
+    Files that would get one path are told apart by their old class.
+    """
+    found: list[str | None] = []
+    taken = set(rows.column("key").to_pylist()) if is_nested else set()
+    for row in rows.select(["key", "given_label", LABEL]).to_pylist():
+        key, given, label = PurePosixPath(row["key"]), row["given_label"], row[LABEL]
+        if label is None:
+            found.append(None)
+            continue
+        if not is_nested:
+            new = PurePosixPath(label) / key
+        elif label == given:
+            found.append(str(key))
+            continue
+        else:
+            parts = list(key.parts)
+            parts[parts.index(given) if given in parts[:-1] else 0] = label
+            new = PurePosixPath(*parts)
+        if str(new) in taken:
+            new = new.with_name(f"{new.stem} ({given}){new.suffix}")
+        while str(new) in taken:
+            new = new.with_name(f"{new.stem}_{new.suffix}")
+        taken.add(str(new))
+        found.append(str(new))
+    return found

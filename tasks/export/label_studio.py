@@ -1,0 +1,73 @@
+"""Exports for Label Studio: its tasks with our suggestions as predictions, the most suspect first.
+
+https://labelstud.io/guide/predictions
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks import DatasetError
+from tasks.datasets import label_studio
+from tasks.datasets._own import place_of
+from tasks.export.rows import COLUMNS, ERROR_PROB, LABEL, SUGGESTED
+from tasks.export.tables import in_order, write_list_of
+from tasks.own_files.json_tables import read_objects
+from tasks.params import Params
+
+KEY = "relabel_key"
+"""Among the data of each task: by what Relabel knows it, whatever number Label Studio gives it."""
+
+
+def write_tasks(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> str:  # noqa: ARG001
+    """Write `tasks.json`, to be imported into Label Studio, and `labels.csv`.
+
+    The annotations of the tasks are left out: those that come back are then new, and `import-decisions` takes
+    them for decisions.
+    """
+    options = params.options("datasets", "label_studio")
+    path = label_studio.export_in(place_of(workspace / "inputs" / "examples", options))  # type: ignore[arg-type]
+    objects = read_objects(path)
+    rows = in_order(rows, [str(each.get("id", row)) for row, each in enumerate(objects)], str(path))
+    question = find_question(objects, options.label, str(path))  # type: ignore[attr-defined]
+    told = rows.to_pylist()
+    order = sorted(range(len(told)), key=lambda row: (-(told[row][ERROR_PROB] or 0), row))
+    tasks = [_task(objects[row], told[row], question) for row in order]
+    (out / "tasks.json").write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_list_of(rows.drop_columns(["split", "why"]), out / "labels.csv")
+    return f"tasks.json, {len(tasks):,} tasks, the most suspect first; labels.csv"
+
+
+def find_question(objects: Sequence[Mapping[str, Any]], control: str | None, where: str) -> tuple[str, str]:
+    """The names of the choices (`from_name`) and of what they are about (`to_name`), from the annotations.
+
+    Raises:
+        DatasetError: no annotation has choices.
+    """
+    for task in objects:
+        for annotation in task.get("annotations") or task.get("completions") or []:
+            for result in annotation.get("result") or []:
+                name = str(result.get("from_name", ""))
+                if "choices" in result.get("value", {}) and control in (None, name):
+                    return name, str(result.get("to_name", ""))
+    raise DatasetError(f"{where}: expected an annotation with choices, found none.")
+
+
+def _task(task: Mapping[str, Any], row: Mapping[str, Any], question: tuple[str, str]) -> dict[str, Any]:
+    told = {f"relabel_{name.removeprefix('relabel_')}": row[name] for name in ("given_label", *COLUMNS)}
+    kept = {name: value for name, value in task.items() if name == "meta"}
+    label = row[SUGGESTED] or row[LABEL]
+    data = {**task["data"], KEY: row["key"], **told}
+    if label is None:
+        return {**kept, "data": data}
+    result = {
+        "from_name": question[0],
+        "to_name": question[1],
+        "type": "choices",
+        "value": {"choices": [label]},
+    }
+    prediction = {"model_version": "relabel", "score": row[ERROR_PROB], "result": [result]}
+    return {**kept, "data": data, "predictions": [prediction]}
