@@ -32,7 +32,7 @@ KINDS = (*WORDS, "Prefect server", "power cut")
 OUTPUTS = ("data", "models", "metrics", "plots", "report", "dvc.lock")
 LIMIT_S = 900
 # An empty file with which DVC tries whether links can be made; on a full disk it stays. Git ignores it.
-_OF_DVC = re.compile(r"\.[A-Za-z0-9]{22}\.tmp")
+_OF_DVC = re.compile(r"\.[\w-]{22}\.tmp")
 
 
 def processes(folder: Path) -> list[psutil.Process]:

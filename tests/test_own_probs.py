@@ -48,11 +48,23 @@ def test_names_of_files_may_hold_spaces_accents_and_marks(tmp_path: Path) -> Non
     GIVEN_LABELS.at(folder).unlink()
     assert "import_probs" in repro(folder)
     assert GIVEN_LABELS.at(folder).exists()
-    # An experiment in a copy of the workspace has the inputs that are named, which git and DVC do not know.
+
+
+@pytest.mark.slow
+def test_an_experiment_elsewhere_has_the_inputs_that_are_named(tmp_path: Path) -> None:
+    """Neither git nor DVC knows them: a copy of the workspace lacks them otherwise."""
+    make_workspace(tmp_path / "workspace", {}, source=ROOT)
+    folder = tmp_path / "workspace"
+    (folder / "dvc.yaml").write_text((ROOT / "docs" / "own_probs.yaml").read_text())
+    np.save(folder / "inputs" / "probs" / "pred_probs.npy", np.eye(3, dtype=np.float32)[np.arange(60) % 3])
+    labels = "".join(f"{k % 3}\n" for k in range(60))
+    (folder / "inputs" / "probs" / "labels.csv").write_text(f"given_label\n{labels}")
     author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for command in (["add", "--all"], [*author, "commit", "--quiet", "--no-gpg-sign", "-m", "Ran"]):
+    for command in (["add", "--all"], [*author, "commit", "--quiet", "--no-gpg-sign", "-m", "Own"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
-    copied = [word for path in (probs, labels) for word in ("--copy-paths", str(path.relative_to(folder)))]
+    copied = [
+        word for name in ("pred_probs.npy", "labels.csv") for word in ("--copy-paths", f"inputs/probs/{name}")
+    ]
     arguments = ["exp", "run", "--temp", *copied, "--name", "apart", "-S", "prune.frac_noise=0.5"]
     done = subprocess.run([*DVC, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

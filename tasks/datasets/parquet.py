@@ -21,6 +21,7 @@ from tasks import DatasetError
 from tasks.contents import OF_KIND, Examples, Fetch
 from tasks.own_files.ids import row_keys
 from tasks.own_files.labels import class_indices
+from tasks.own_files.names import listed
 from tasks.own_files.pictures import (
     Picture,
     decode_pictures,
@@ -71,7 +72,7 @@ def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:  # noqa: ARG
     if "example_id" not in names or len(contents) != 1:
         raise DatasetError(
             f"{path}: expected the column example_id and one of image and features, found "
-            f"{', '.join(table.column_names)}."
+            f"{listed(table.column_names, 10)}."
         )
     if not table.num_rows:
         raise DatasetError(f"{path}: expected examples, found no rows.")
