@@ -50,12 +50,7 @@ def compare_class_shares(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any])
     # A class that is never given may have a little probability, and one that is never expected a few rows.
     smallest = 1 / n
     ratio = np.log(np.maximum(expected, smallest) / np.maximum(given, smallest))
-    worst = int(np.abs(ratio).argmax())
-    error = np.sqrt(max(given[worst], smallest) * (1 - given[worst]) / n)
-    far = abs(expected[worst] - given[worst]) > _LEAST_ERRORS * error
-    return ClassShares(
-        worst,
-        float(expected[worst]),
-        float(given[worst]),
-        bool(far and abs(ratio[worst]) >= np.log(LEAST_RATIO)),
-    )
+    error = np.sqrt(np.maximum(given, smallest) * (1 - given) / n)
+    far = (np.abs(expected - given) > _LEAST_ERRORS * error) & (np.abs(ratio) >= np.log(LEAST_RATIO))
+    worst = int(np.abs(np.where(far, ratio, 0) if far.any() else ratio).argmax())
+    return ClassShares(worst, float(expected[worst]), float(given[worst]), bool(far[worst]))
