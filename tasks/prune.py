@@ -62,8 +62,8 @@ _N_TEST_PASSES = 8
 _LONG = 50_000_000
 # A part takes so many times its size while it is read, decoded and looked at.
 _PART_COPIES = 3
-# Matrices of K x K numbers held at a time, and bytes for each probability that the noise model is fitted on.
-_MATRICES = 8
+# Matrices of K x K numbers held at a time, kept fits among them, and bytes for each fitted probability.
+_MATRICES = 16
 _FIT_BYTES = 20
 # Rows are read from the scratch file so many probabilities at a time: the allocator uses buffers of this size
 # again, and must clear larger ones.
