@@ -1,5 +1,6 @@
 """The default filter, on data drawn so that the truth is known."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -113,6 +114,12 @@ RISING = [10 * (place + 1) for place in range(len(SHARPNESS))]
 def test_the_lowest_sharpness_that_flags_nearly_as_many_is_chosen(n_flagged, cost, expected):
     assert auto.doubt_cost(fits(n_flagged, cost)) == pytest.approx(cost)
     assert auto.choose_sharpness(fits(n_flagged, cost)) == expected
+
+
+def test_no_sharpness_below_the_likeliest_is_chosen():
+    found = fits([100] * len(SHARPNESS), 0.0)
+    likeliest_third = replace(found, log_likelihood=np.array([0, 0, 1, *[0.5] * (len(SHARPNESS) - 3)]))
+    assert auto.choose_sharpness(likeliest_third) == SHARPNESS[2]
 
 
 def test_without_a_doubted_row_there_is_no_cost():

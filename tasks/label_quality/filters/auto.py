@@ -45,9 +45,11 @@ def doubt_cost(fits: NoiseFits) -> float:
 
 
 def choose_sharpness(fits: NoiseFits) -> float:
-    """The lowest sharpness that flags nearly as many rows as the highest does."""
+    """The lowest sharpness from the likeliest on that flags nearly as many rows as the highest does."""
     share = min(_LEAST_SHARE + _SHARE_BY_COST * doubt_cost(fits), 1)
     enough = fits.n_flagged >= share * fits.n_flagged[-1]
+    # Below the likeliest, what by chance is wrong would be called doubt.
+    enough[: int(np.argmax(fits.log_likelihood))] = False
     return float(SHARPNESS[int(np.argmax(enough))])
 
 
@@ -56,10 +58,10 @@ def explain(fits: NoiseFits, sharpness: float) -> str:
     cost = doubt_cost(fits)
     n_flagged = int(fits.n_flagged[SHARPNESS.index(sharpness)])
     return (
-        f"the noise model at sharpness {sharpness:g}, the lowest that flags nearly as many rows "
+        f"the noise model at sharpness {sharpness:g}, the lowest from the likeliest "
+        f"({fits.likeliest.sharpness:g}) on that flags nearly as many rows "
         f"({n_flagged:,}) as sharpness {SHARPNESS[-1]:g} does ({int(fits.n_flagged[-1]):,}, of "
         f"{fits.n_rows:,} fitted rows); to take all doubt of the classifier for noise costs {cost:.2f} nats "
         "a doubted row, which is "
         + ("little, as where labels are wrong by chance" if cost < 0.35 else "much, as where people err")
-        + f"; the likelihood alone would take sharpness {fits.likeliest.sharpness:g}"
     )
