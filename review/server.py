@@ -1,16 +1,11 @@
 """The page's server: JSON for one page of rows at a time, and one small request a decision."""
 
-import base64
-import hashlib
-import ipaddress
-import re
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time_ns as clock
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +18,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
 from review.alike import nearest_trusted
+from review.guard import policy_of, refusal_of, size_refusal_of
 from review.ledger import Ledger
 from review.suspect_rows import Contents, Wanted, read_suspects, signature_of
 from tasks import RelabelError
@@ -39,8 +35,6 @@ _ROWS = 50
 _LIKE = 4
 # Pictures up to this side are shown pixel by pixel, larger ones smoothly.
 _SMALL_SIDE = 64
-# Of a request: 500 ids, and as many names of decisions that an undo is of.
-_MOST_BYTES = 2**20
 # Seconds that a decision waits for a stage that reads decisions. Until then the page shows it as not saved.
 _WAIT_SECONDS = 30.0
 
@@ -319,14 +313,14 @@ def create_app(review: Review, host_names: tuple[str, ...] = ()) -> FastAPI:
         suspects = review.suspects
         return template.render(facts=suspects.facts, splits=suspects.splits, reviewer=review.reviewer)
 
-    policy = _policy(render())
+    policy = policy_of(render())
 
     @app.middleware("http")
     async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        refusal = _refusal(request, host_names)
+        refusal = refusal_of(request, host_names)
         if refusal:
             response: Response = JSONResponse({"error": refusal}, 403)
-        elif too_large := _too_large(request):
+        elif too_large := size_refusal_of(request):
             response = JSONResponse({"error": too_large}, 413)
         else:
             response = await answer(request)
@@ -392,70 +386,6 @@ def create_app(review: Review, host_names: tuple[str, ...] = ()) -> FastAPI:
 
     app.mount("/static", StaticFiles(directory=_HERE / "static"))
     return app
-
-
-def _refusal(request: Request, host_names: tuple[str, ...]) -> str:
-    """Why a request is not from this page; empty where it is.
-
-    A site that a reviewer visits elsewhere may point its own name at this machine (DNS rebinding), or send
-    forms here; it can neither change the Host that the browser sends nor send JSON unasked.
-    """
-    host = request.headers.get("host", "")
-    name = re.sub(r":[0-9]+$", "", host).strip("[]").lower()
-    if name != "localhost" and name not in host_names and not _is_address(name):
-        return f"This page is not served as {name!r}. Name it with --allow-host if it should be."
-    if request.method in ("GET", "HEAD"):
-        return ""
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        return "Expected JSON."
-    origin = request.headers.get("origin")
-    if origin is not None and _place_of(origin) not in {host.lower(), *host_names} - {""}:
-        return f"This request came from {origin}, not from this page."
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        return "This request came from another site."
-    return ""
-
-
-def _too_large(request: Request) -> str:
-    """Why a body is not read; empty where it is. The server reads no more of a body than its length says."""
-    if request.method in ("GET", "HEAD"):
-        return ""
-    length = request.headers.get("content-length", "")
-    if not length.isdecimal() or int(length[:20]) > _MOST_BYTES:
-        most = f"{_MOST_BYTES // 1024} KB"
-        return f"Expected a body of at most {most} and its length, found {length[:20] or 'none'}."
-    return ""
-
-
-def _place_of(origin: str) -> str:
-    """Name and port of an origin. The scheme is left out: before a proxy that ends TLS it is another."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _policy(page: str) -> str:
-    """A content security policy that admits the page's own scripts and styles, and pictures as data."""
-
-    def hashes(tag: str) -> str:
-        found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, flags=re.DOTALL)
-        digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in found)
-        return " ".join(f"'sha256-{digest}'" for digest in digests)
-
-    return (
-        f"default-src 'none'; script-src 'self' {hashes('script')}; style-src 'self' {hashes('style')}; "
-        "img-src 'self' data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
 
 
 def _number(value: float) -> float | None:

@@ -19,7 +19,8 @@ from small_runs import ROOT
 from benchmarks.review import review_page, write_suspects
 from review.__main__ import main
 from review.alike import nearest_trusted
-from review.server import Decide, Page, Review, _refusal
+from review.guard import refusal_of
+from review.server import Decide, Page, Review
 from review.suspect_rows import read_suspects
 from tasks.decisions.log import PATH, Decision, append_decisions, digest_of, read_decisions, read_whole
 from tasks.tables.catalog import PRED_PROBS
@@ -107,7 +108,7 @@ def test_the_origin_is_the_page_or_a_name_that_is_allowed(host: str, origin: str
     headers = {"host": host, "origin": origin, "content-type": "application/json"}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     request = Request({"type": "http", "method": "POST", "headers": raw})
-    assert (_refusal(request, ("labels.example", "")) == "") == own
+    assert (refusal_of(request, ("labels.example", "")) == "") == own
 
 
 def test_the_page_runs_its_own_scripts_alone(client: Client) -> None:
