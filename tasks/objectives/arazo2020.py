@@ -20,7 +20,7 @@ USES_UNLABELED = True
 
 
 class Options(Section):
-    """`ratio` unlabelled rows come with each labelled one: the least share of labelled rows in a batch.
+    """`ratio` unlabelled rows, if they are more, come with each labelled one: its least share of a batch.
 
     `alpha` is of the shares of mixup (0: rows are not mixed). `balance` weighs the term that asks for each
     class as often as the labels have it, and `entropy` the one that asks for sure predictions (0: neither).
@@ -41,7 +41,7 @@ def batches(
     options: Options,
     generator: "Generator",
 ) -> "Iterator[Places]":
-    """`ratio` unlabelled rows for each labelled one; see `tasks.training.batches.beside`."""
+    """`ratio` rows of the kind that has more for each of the other; see `tasks.training.batches.beside`."""
     from tasks.training.batches import beside
 
     return beside(n_labeled, n_unlabeled, batch_size, options.ratio, generator)

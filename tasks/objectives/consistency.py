@@ -21,7 +21,7 @@ USES_UNLABELED = True
 
 
 class Options(Section):
-    """`ratio` unlabelled rows come with each labelled one.
+    """`ratio` rows of the kind that has more come with each row of the other (labelled, unlabelled).
 
     Their loss counts `weight` times from the share `full` of the training on, and rises in a line until then.
     Targets are sharpened by `temperature` (1: not at all), and rows count whose surest class is at least
@@ -49,7 +49,7 @@ def batches(
     options: Options,
     generator: "Generator",
 ) -> "Iterator[Places]":
-    """`ratio` unlabelled rows for each labelled one; see `tasks.training.batches.beside`."""
+    """`ratio` rows of the kind that has more for each of the other; see `tasks.training.batches.beside`."""
     from tasks.training.batches import beside
 
     return beside(n_labeled, n_unlabeled, batch_size, options.ratio, generator)

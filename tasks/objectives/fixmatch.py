@@ -22,7 +22,7 @@ _MOMENTUM = 0.99
 
 
 class Options(Section):
-    """`ratio` unlabelled rows come with each labelled one.
+    """`ratio` rows of the kind that has more come with each row of the other (labelled, unlabelled).
 
     They count, `weight` times, where the teacher gives a class the probability `min_confidence` at least.
     `decay` is of the averaged weights. With `align`, what the teacher says is scaled so that it says each
@@ -52,7 +52,7 @@ def batches(
     options: Options,
     generator: "Generator",
 ) -> "Iterator[Places]":
-    """`ratio` unlabelled rows for each labelled one; see `tasks.training.batches.beside`."""
+    """`ratio` rows of the kind that has more for each of the other; see `tasks.training.batches.beside`."""
     from tasks.training.batches import beside
 
     return beside(n_labeled, n_unlabeled, batch_size, options.ratio, generator)

@@ -19,7 +19,7 @@ USES_UNLABELED = True
 
 
 class Options(Section):
-    """`ratio` unlabelled rows come with each labelled one.
+    """`ratio` rows of the kind that has more come with each row of the other (labelled, unlabelled).
 
     Their loss counts `weight` times (alpha_f of equation 16) from the share `full` of the training on, and
     not at all before the share `start`.
@@ -38,7 +38,7 @@ def batches(
     options: Options,
     generator: "Generator",
 ) -> "Iterator[Places]":
-    """`ratio` unlabelled rows for each labelled one; see `tasks.training.batches.beside`."""
+    """`ratio` rows of the kind that has more for each of the other; see `tasks.training.batches.beside`."""
     from tasks.training.batches import beside
 
     return beside(n_labeled, n_unlabeled, batch_size, options.ratio, generator)

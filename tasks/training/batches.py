@@ -110,16 +110,19 @@ def shuffled(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterat
 def beside(
     n_labeled: int, n_unlabeled: int, batch_size: int, ratio: int, generator: torch.Generator
 ) -> Iterator[Places]:
-    """Batches of `batch_size` unlabelled rows (all, if fewer) and one labelled row for each `ratio` of them.
+    """Batches of labelled and unlabelled rows: `ratio` of the kind that has more rows for each of the other.
 
-    An epoch shows all rows of both kinds, but for less than a batch. Those of which there are fewer come
-    again and again, each time in another order. Without unlabelled rows it is `shuffled`.
+    Of that kind a batch has `batch_size` rows (all, if fewer). So few labelled rows do not drown, and many
+    labelled rows are not held up by few unlabelled ones. An epoch shows all rows of both kinds, but for less
+    than a batch; those of which there are fewer come again, each time in another order. Without unlabelled
+    rows it is `shuffled`.
     """
     if not n_unlabeled:
         yield from map(Places, shuffled(n_labeled, batch_size, generator))
         return
-    n_others = min(batch_size, n_unlabeled)
-    n_own = max(n_others // ratio, 2)
+    most = min(batch_size, max(n_labeled, n_unlabeled))
+    fewer = max(most // ratio, 2)
+    n_own, n_others = (fewer, most) if n_unlabeled >= n_labeled else (most, fewer)
     n_batches = max(n_unlabeled // n_others, n_labeled // n_own)
     own, others = _endless(n_labeled, generator), _endless(n_unlabeled, generator)
     for _ in range(n_batches):

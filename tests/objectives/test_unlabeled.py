@@ -193,10 +193,10 @@ def test_a_batch_has_unlabelled_rows_beside_labelled_ones_and_an_epoch_all(
     if not n_unlabeled:
         assert len(set(own)) == len(own) > n_labeled - min(batch_size, n_labeled)
         return
-    size = min(batch_size, n_unlabeled)
-    assert {len(places.unlabeled) for places in drawn[0]} == {size}
-    assert {len(places.labeled) for places in drawn[0]} == {max(size // ratio, 2)}
-    for rows, n_rows, of_batch in ((own, n_labeled, max(size // ratio, 2)), (others, n_unlabeled, size)):
+    most = min(batch_size, max(n_labeled, n_unlabeled))
+    sizes = (max(most // ratio, 2), most) if n_unlabeled >= n_labeled else (most, max(most // ratio, 2))
+    assert {(len(places.labeled), len(places.unlabeled)) for places in drawn[0]} == {sizes}
+    for rows, n_rows, of_batch in ((own, n_labeled, sizes[0]), (others, n_unlabeled, sizes[1])):
         counts = np.bincount(rows, minlength=n_rows)
         assert counts.max() - counts.min() <= 1, "rows come again when all others have come"
         assert len(rows) > n_rows - of_batch
