@@ -153,6 +153,8 @@ def test_a_phone_shows_the_whole_width(page: Page) -> None:
         "svg text", "all => Math.min(...all.map((one) => one.getBoundingClientRect().height))"
     )
     assert smallest >= 9
+    # A suspect is on the first screen.
+    assert page.locator("figure img, figure .text").first.bounding_box()["y"] < 800
     page.set_viewport_size({"width": 1280, "height": 800})
 
 
