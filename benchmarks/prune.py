@@ -73,7 +73,8 @@ def synthesise(folder: Path, n_rows: int, n_classes: int) -> None:
 
 def run_ours(filter_by: str, folder: Path) -> Any:
     from tasks.label_quality.issues import find_issues
-    from tasks.prune import LabelledRows, threads_within
+    from tasks.prune.labelled_rows import LabelledRows
+    from tasks.prune.memory_plan import threads_within
     from tasks.tables.catalog import GIVEN_LABELS, PRED_PROBS
     from tasks.tables.portions import TableReader
 

@@ -30,7 +30,9 @@ from tasks.label_quality.rows import ArrayRows
 from tasks.label_quality.scores import SCORES
 from tasks.label_quality.self_tests import run
 from tasks.params import load_params
-from tasks.prune import LabelledRows, in_blocks, prune
+from tasks.prune import prune
+from tasks.prune.labelled_rows import LabelledRows
+from tasks.prune.row_importance import in_blocks
 from tasks.tables.catalog import FILTER_COLUMNS, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import make_table, read_table, write_table
@@ -421,7 +423,7 @@ def test_contrast_and_importance_are_left_out_on_request(params, tmp_path):
 
 def test_memory_for_the_embeddings_is_part_of_the_limit(params, tmp_path, monkeypatch):
     write_inputs(tmp_path, embedded=True)
-    monkeypatch.setattr("tasks.prune._BLOCK_COPIES", 2**20)
+    monkeypatch.setattr("tasks.prune.memory_plan._BLOCK_COPIES", 2**20)
     with pytest.raises(ArtifactError, match=r"embeddings of 4 numbers .* set prune.importance to none"):
         prune(params, tmp_path)
     assert not (tmp_path / "data" / "label_issues.parquet").exists()
@@ -521,7 +523,7 @@ def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
     for name, rows_a_group, n_threads in kinds:
         write_inputs(tmp_path / name, embedded=True)
         regroup(tmp_path / name, rows_a_group, rows_a_group)
-        monkeypatch.setattr("tasks.prune.available_cores", lambda n_threads=n_threads: n_threads)
+        monkeypatch.setattr("tasks.prune.memory_plan.available_cores", lambda n_threads=n_threads: n_threads)
         monkeypatch.setattr(Scratch, "fits", lambda *_, name=name: name != "full")
         if name == "filling":
             monkeypatch.setattr(Scratch, "write", write_once)
@@ -544,8 +546,8 @@ def test_no_layout_changes_a_byte(params, tmp_path, sizes, batch_entries, n_thre
     write_inputs(tmp_path / "cut", embedded=True)
     regroup(tmp_path / "cut", *sizes)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("tasks.prune._BATCH_ENTRIES", batch_entries)
-        monkeypatch.setattr("tasks.prune.available_cores", lambda: n_threads)
+        monkeypatch.setattr("tasks.prune.labelled_rows._BATCH_ENTRIES", batch_entries)
+        monkeypatch.setattr("tasks.prune.memory_plan.available_cores", lambda: n_threads)
         monkeypatch.setattr(Scratch, "fits", lambda *_: room)
         prune(params, tmp_path / "cut")
     for path in WRITTEN:
@@ -576,7 +578,8 @@ import sys
 from pathlib import Path
 
 from tasks.label_quality.issues import find_issues
-from tasks.prune import LabelledRows, threads_within
+from tasks.prune.labelled_rows import LabelledRows
+from tasks.prune.memory_plan import threads_within
 from tasks.tables.catalog import GIVEN_LABELS, PRED_PROBS
 from tasks.tables.portions import TableReader
 
@@ -699,7 +702,7 @@ def test_probabilities_without_proof_that_do_not_sum_to_1_are_warned_about(
     off[50:53] /= 2
     off[10] *= np.float32(1.0009)
     write_inputs(tmp_path, pred_probs=off)
-    monkeypatch.setattr("tasks.prune._PIECE_ENTRIES", 3 * 7)
+    monkeypatch.setattr("tasks.prune.doubts.PIECE_ENTRIES", 3 * 7)
     prune(params, tmp_path)
     warning = capsys.readouterr().err
     assert f"do not sum to 1: 3, the first with key row {ids[50]} and a sum of 0.5." in warning

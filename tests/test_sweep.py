@@ -123,8 +123,8 @@ def test_points_that_differ_late_share_all_that_is_upstream(pipeline_folder: Pat
 
 
 def test_a_signature_follows_the_code_and_what_is_upstream(pipeline_folder: Path) -> None:
-    (pipeline_folder / "tasks").mkdir()
-    code = pipeline_folder / "tasks" / "prune.py"
+    code = pipeline_folder / "tasks" / "prune" / "__init__.py"
+    code.parent.mkdir(parents=True)
     plans = []
     for text in ("one", "two"):
         code.write_text(text)
@@ -280,7 +280,7 @@ def workspaces(folder: Path) -> list[Path]:
 
 @pytest.mark.slow
 def test_a_point_is_the_workspace_as_it_is_without_its_results(done: Door, tmp_path: Path) -> None:
-    (done.folder / "tasks" / "prune.py").write_text("changed")
+    (done.folder / "tasks" / "prune" / "__init__.py").write_text("changed")
     (done.folder / "tasks" / "report.py").unlink()
     (done.folder / "inputs" / "labels" / "labels.csv").write_text("example_id,given_label\n")
     (done.folder / "notes.txt").write_text("mine")
@@ -290,7 +290,7 @@ def test_a_point_is_the_workspace_as_it_is_without_its_results(done: Door, tmp_p
     snapshot(done.folder, tmp_path / "sweep" / "base")
     copy_workspace(tmp_path / "sweep" / "base", tmp_path / "sweep" / "point")
     point = tmp_path / "sweep" / "point"
-    assert (point / "tasks" / "prune.py").read_text() == "changed"
+    assert (point / "tasks" / "prune" / "__init__.py").read_text() == "changed"
     assert not (point / "tasks" / "report.py").exists()
     assert (point / "inputs" / "labels" / "labels.csv").is_symlink()
     assert (point / "inputs" / "labels" / "labels.csv").read_text() == "example_id,given_label\n"
