@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # What runs modules is no part of them: `python -m flows.clean_labels` hands over to its command line.
 IS_PROGRAM = "__name__ == '__main__'"
 # Their split is under way.
-LONG = {"tasks/report.py", "tasks/label_quality/importance.py"}
+LONG = {"tasks/label_quality/importance.py"}
 
 
 def modules() -> dict[str, Path]:

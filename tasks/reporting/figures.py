@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from tasks.label_quality.review_budget import Budget
 from tasks.page.charts import Axis, Chart, Colour, Line, axis, count_axis, histogram, line_chart, log_axis
+from tasks.tables.schemas import column_array
 
 _BINS = 40
 # A score that spans more than so many times its lowest, if that is not almost 0, gets a logarithmic axis.
@@ -159,3 +161,17 @@ def curves_chart(
         return None
     x = axis("epoch", 1, max(len(line.x) for line in lines), ",.3g", most_ticks=9)
     return line_chart(x, axis("accuracy", min(finite), max(finite), ".4g"), lines, list(legend.items()))
+
+
+def histograms(issues: pa.Table) -> dict[str, ScoreHistogram]:
+    """The histogram of each score that the table has."""
+    is_issue = column_array(issues, "is_issue")
+    found = {}
+    if issues.num_rows:
+        label = "self-confidence: probability of the given label"
+        found["self_confidence"] = score_histogram(label, column_array(issues, "self_confidence"), is_issue)
+    measured = issues.column("importance").is_valid().to_numpy()
+    if measured.any():
+        values = issues.column("importance").fill_null(0).to_numpy()[measured]
+        found["importance"] = score_histogram("importance (sensitivity bound)", values, is_issue[measured])
+    return found

@@ -1,11 +1,17 @@
-"""Which issues the report shows, and how many there are of each split."""
+"""Which issues the report shows, what became of them, and how many there are of each split."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.page import Card
+from tasks.tables.catalog import UNLABELED
+from tasks.tables.facts import DatasetFacts
+from tasks.tables.files import write_csv
 from tasks.tables.joins import join
 from tasks.tables.schemas import column_array
 
@@ -100,3 +106,40 @@ def issues_by_split(
         Split(str(name), int(n_rows[k]), int(n_issues[k]), None if n_wrong is None else int(n_wrong[k]))
         for k, name in enumerate(names)
     ]
+
+
+def labels_now(
+    issues: pa.Table, training_set: pa.Table, facts: DatasetFacts, rows: npt.NDArray[np.intp]
+) -> list[str]:
+    """What became of each of some rows of `issues`: its label now, `dropped`, or `unlabeled`."""
+    now = join(training_set, column_array(issues, "example_id")[rows])
+    actions, labels = now.column("action").to_pylist(), column_array(now, "label").tolist()
+    return [_now(facts.class_names[label], action) for label, action in zip(labels, actions, strict=True)]
+
+
+def _now(label: str, action: str) -> str:
+    if action in ("dropped", UNLABELED):
+        return action
+    return f"{label} (reviewed)" if action == "reviewed" else label
+
+
+def known_wrong(
+    issues: pa.Table, given: pa.Table, rows: npt.NDArray[np.intp]
+) -> npt.NDArray[np.bool_] | None:
+    """(M,) whether the labels of some rows are wrong, if that is known of all of them."""
+    wrong = join(given, column_array(issues, "example_id")[rows]).column("is_noisy")
+    return None if wrong.null_count else wrong.to_numpy().astype(bool)
+
+
+def write_top_issues(path: Path, rows: list[tuple[Card, str]]) -> None:
+    """Write the most suspect labels as a table: what was given and suggested, and what became of them."""
+    columns: dict[str, list[Any]] = {
+        "example_id": [card.example_id for card, _ in rows],
+        "key": [card.key for card, _ in rows],
+        "given": [card.given for card, _ in rows],
+        "suggested": [card.suggested for card, _ in rows],
+        "suggested_prob": [card.suggested_prob for card, _ in rows],
+        "true": [card.true for card, _ in rows],
+        "now": [now for _, now in rows],
+    }
+    write_csv(path, pa.table(columns))

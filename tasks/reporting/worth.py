@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,9 @@ from tasks.decisions.apply import match_decisions
 from tasks.decisions.log import Decision
 from tasks.label_quality.metrics import PredictionCounts
 from tasks.label_quality.paired import Difference, paired_difference
+from tasks.params import LabelSetName
 from tasks.tables.catalog import HELD_OUT, TEST_PROBS
+from tasks.tables.files import write_csv, write_json
 from tasks.tables.joins import locate
 from tasks.tables.portions import TableReader
 from tasks.tables.schemas import column_array
@@ -193,3 +195,73 @@ def describe_worth(gain: Mapping[str, float], yardstick: Yardstick | None, share
         wrong = "an unknown share" if share is None else f"about {share:.1%} (estimated)"
         line += f"; against given labels, of which {wrong} are wrong too"
     return line
+
+
+def write_runs(workspace: Path, measured: Mapping[str, Measured]) -> None:
+    """Write metrics/retrain_LABELS.json of every label set there may be, and plots/reliability/test.csv.
+
+    dvc.yaml lists these files by name, so a label set that is not trained on has an empty one.
+    """
+    for name in get_args(LabelSetName):
+        content = measured[name].metrics if name in measured else {}
+        write_json(workspace / "metrics" / f"retrain_{name}.json", content)
+    bins = {name: found.counts.reliability() for name, found in measured.items() if found.counts}
+    tables = [pa.table({"labels": [name] * len(found["rows"]), **found}) for name, found in bins.items()]
+    nothing = pa.table(
+        {name: pa.nulls(0) for name in ("labels", "low", "high", "rows", "confidence", "accuracy")}
+    )
+    write_csv(
+        workspace / "plots" / "reliability" / "test.csv", pa.concat_tables(tables) if tables else nothing
+    )
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the table before and after.
+
+    `before` is what the given labels give, `after` the cleaned ones, `bound` the true ones; None where there
+    is no such figure. `unit` is `share`, `number` or `rows`. A change upwards is good, unless `lower` is.
+    """
+
+    name: str
+    before: float | None
+    after: float | None
+    bound: float | None
+    unit: str
+    lower: bool = False
+
+    @property
+    def change(self) -> float | None:
+        """After minus before."""
+        return None if self.before is None or self.after is None else self.after - self.before
+
+
+def before_and_after(repair: dict[str, Any], runs: dict[str, dict[str, Any]]) -> list[Measure]:
+    """What the repair changed: right labels, rows, and the test figures of the same recipe."""
+    measures = []
+    if "label_accuracy" in repair:
+        accuracy = repair["label_accuracy"]
+        measures.append(Measure("right labels", accuracy["before"], accuracy["after"], 1.0, "share"))
+
+    def of_each(*path: str) -> tuple[float | None, float | None, float | None]:
+        figures = []
+        for name in ("given", "cleaned", "true"):
+            value: Any = runs.get(name, {})
+            for key in path:
+                value = value.get(key, {})
+            figures.append(None if value == {} else value)
+        return figures[0], figures[1], figures[2]
+
+    measures.append(Measure("training rows", *of_each("n_rows"), unit="rows"))
+    if any("test" in run for run in runs.values()):
+        measures += [
+            Measure("test accuracy", *of_each("test", "accuracy"), unit="share"),
+            Measure("test log-loss (nats)", *of_each("test", "log_loss"), unit="number", lower=True),
+            Measure(
+                "test calibration error",
+                *of_each("test", "expected_calibration_error"),
+                unit="number",
+                lower=True,
+            ),
+        ]
+    return measures
