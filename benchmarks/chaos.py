@@ -200,7 +200,7 @@ def kill_review(place: Place, _number: int, kind: str) -> str:
         shutil.copytree(place.whole, copy, symlinks=True)
     port = str(20_000 + place.draw.randrange(10_000))
     command = [sys.executable, "-m", "review", "--port", port, "--no-browser", "--reviewer", "anna"]
-    acknowledged: list[int] = []
+    acknowledged: list[str] = []
     started = place.start(command, folder)
     clicks = threading.Thread(target=decide, args=[port, slice(0, 400), acknowledged])
     clicks.start()
@@ -213,7 +213,7 @@ def kill_review(place: Place, _number: int, kind: str) -> str:
     started.terminate()
     started.wait(timeout=60)
     with (folder / PATH).open() as file:
-        kept = [int(row["example_id"]) for row in csv.DictReader(file)]
+        kept = [row["key"] for row in csv.DictReader(file)]
     if (missing := set(acknowledged) - set(kept)) or len(acknowledged) < before + 3:
         raise SystemExit(f"Decisions that were acknowledged and are not there: {sorted(missing)}")
     shutil.copy(folder / PATH, plain / PATH)
@@ -224,7 +224,7 @@ def kill_review(place: Place, _number: int, kind: str) -> str:
     return when and f"{when} of `review`, after {before} decisions, then `review`"
 
 
-def decide(port: str, rows: slice, acknowledged: list[int]) -> None:
+def decide(port: str, rows: slice, acknowledged: list[str]) -> None:
     """Keep labels one after the other until the server is gone; those that it took go to `acknowledged`."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
         wait_until(lambda: _answers(client), "the review page")
@@ -234,7 +234,7 @@ def decide(port: str, rows: slice, acknowledged: list[int]) -> None:
                 asked = {"example_ids": [row["example_id"]], "decision": "keep"}
                 answer = client.post("/api/decide", json=asked | {"signature": page["signature"]})
                 if answer.is_success:
-                    acknowledged.append(row["example_id"])
+                    acknowledged.append(row["key"])
 
 
 def _answers(client: httpx.Client) -> bool:

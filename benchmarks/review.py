@@ -40,19 +40,21 @@ def write_suspects(
     n_classes: int = 10,
     test_share: float = 0.0,
     side: int = 28,
+    first_id: int = 0,
 ) -> None:
     """The tables of a made-up data set of which every tenth row is a suspect, in a git repository.
 
     With a `test_share`, about so many of its rows were test rows before `download.pool`.
 
-    Row `i` has example_id 10 i, and the ranks go down by id: the most suspect row is the last suspect.
+    Row `i` has example_id `first_id` + 10 i, and the ranks go down by id: the most suspect row is the last
+    suspect.
     """
     rng = np.random.default_rng(0)
     names = tuple(f"class {k}" for k in range(n_classes))
     facts = DatasetFacts(
         "made-up", names, content, {"image": (side, side), "text": (), "features": (4,)}[content]
     )
-    ids, given = 10 * np.arange(n_rows), np.arange(n_rows) % n_classes
+    ids, given = first_id + 10 * np.arange(n_rows), np.arange(n_rows) % n_classes
     is_issue = np.arange(n_rows) % 10 == 0
     suggested = np.where(is_issue, (given + 1) % n_classes, given)
     rank = np.where(is_issue, is_issue.sum() - np.cumsum(is_issue), 0)

@@ -121,7 +121,8 @@ class Review:
         found["rows"] = [
             {
                 "position": position,
-                "example_id": int(suspects.example_id[row]),
+                # As text: a browser's numbers have 53 bits, and these have 63.
+                "example_id": str(suspects.example_id[row]),
                 "key": suspects.key[row].as_py(),
                 "given": names[suspects.given[row]],
                 "suggested": names[suspects.suggested[row]],

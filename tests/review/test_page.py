@@ -458,3 +458,21 @@ def test_what_the_page_says_moves_no_row(tab: Tab) -> None:
     tab.press("u")
     expect(tab.page.locator("#message")).to_contain_text("Taken back")
     assert tab.rows.nth(1).bounding_box() == before
+
+
+def test_ids_beyond_the_numbers_of_a_browser_are_decided_and_shown(browser: Browser, tmp_path: Path) -> None:
+    # Keys that are texts have ids of 63 bits.
+    write_suspects(tmp_path, 100, n_classes=3, side=200, first_id=2**62 + 1)
+    with review_page(tmp_path) as (url, _):
+        tab = Tab(browser, url, tmp_path)
+        first = tab.ids()[0]
+        assert first == 2**62 + 1 + 900
+        tab.press("o")
+        expect(tab.page.locator("#one img").first).to_have_attribute("src", re.compile(rf"/picture/{first}$"))
+        tab.press("k")
+        tab.expect_saved((first, "keep"))
+        tab.press("u")
+        expect(tab.page.locator("#message")).to_contain_text("Taken back")
+        tab.page.close()
+        assert tab.errors == []
+    assert tab.lines() == [(first, "keep", ""), (first, "undo", "")]

@@ -141,14 +141,14 @@ def test_what_makes_no_sense_is_one_sentence_and_no_line(client: Client) -> None
 def test_pages_follow_each_other_without_gaps_while_rows_are_decided(tmp_path: Path) -> None:
     with serve(tmp_path) as client:
         first = client.rows(count=10)
-        assert [row["example_id"] for row in first["rows"]] == list(range(2900, 1900, -100))
-        client.decide([row["example_id"] for row in first["rows"][:4]], "unsure")
+        assert [int(row["example_id"]) for row in first["rows"]] == list(range(2900, 1900, -100))
+        client.decide([int(row["example_id"]) for row in first["rows"][:4]], "unsure")
         second = client.rows(count=10, after=first["rows"][-1]["position"])
-        assert [row["example_id"] for row in second["rows"]] == list(range(1900, 900, -100))
+        assert [int(row["example_id"]) for row in second["rows"]] == list(range(1900, 900, -100))
         assert (second["start"], second["matching"]) == (6, 26)
         assert second["progress"] == {"rows": 30, "decided": 4}
         back = client.rows(count=10, before=second["rows"][0]["position"])
-        assert [row["example_id"] for row in back["rows"]] == list(range(2500, 1900, -100))
+        assert [int(row["example_id"]) for row in back["rows"]] == list(range(2500, 1900, -100))
 
 
 def test_what_is_decided_elsewhere_appears_and_is_not_taken_back_unseen(tmp_path: Path) -> None:
