@@ -27,9 +27,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.accept import SEEDS, run
+from tasks.label_quality.class_moments import ClassMoments
 from tasks.label_quality.coreset import draw_coreset
 from tasks.label_quality.importance import (
-    ClassMoments,
     importance_of,
     leverage_of_given,
     lowest_leverage,

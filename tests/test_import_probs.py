@@ -18,7 +18,8 @@ from small_runs import ROOT
 from tasks import ArtifactError
 from tasks import import_probs as module
 from tasks.command_line import main
-from tasks.label_quality.importance import ClassMoments, importance_of, leverage_of_given, whiten
+from tasks.label_quality.class_moments import ClassMoments
+from tasks.label_quality.importance import importance_of, leverage_of_given, whiten
 from tasks.own_files.vectors import NO_FOLD
 from tasks.params import load_params
 from tasks.prune import prune

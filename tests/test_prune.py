@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks import ArtifactError
+from tasks.label_quality.class_moments import ClassMoments
 from tasks.label_quality.confident_joint import noise_matrix
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.health import health_metrics, mean_l1_error
 from tasks.label_quality.importance import (
-    ClassMoments,
     importance_of,
     leverage_of_given,
     lowest_leverage,

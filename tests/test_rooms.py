@@ -13,8 +13,6 @@ import tasks
 ROOT = Path(__file__).parents[1]
 # What runs modules is no part of them: `python -m flows.clean_labels` hands over to its command line.
 IS_PROGRAM = "__name__ == '__main__'"
-# Their split is under way.
-LONG = {"tasks/label_quality/importance.py"}
 
 
 def modules() -> dict[str, Path]:
@@ -61,7 +59,7 @@ def test_no_file_is_too_long_to_read_in_one_go() -> None:
     for folder in ("tasks", "flows", "review", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
             name = str(path.relative_to(ROOT))
-            assert name in LONG or len(path.read_text().splitlines()) <= 450, name
+            assert len(path.read_text().splitlines()) <= 450, name
 
 
 def test_rooms_have_names_of_their_own() -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.label_quality.importance import ClassMoments, importance_of, leverage_of_given, whiten
+from tasks.label_quality.class_moments import ClassMoments
+from tasks.label_quality.importance import importance_of, leverage_of_given, whiten
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -3,8 +3,9 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from tasks.label_quality.class_moments import ClassMoments
 from tasks.label_quality.coreset import WeightedRows, draw_coreset, merge_and_reduce, reduce_rows
-from tasks.label_quality.importance import ClassMoments, importance_of, leverage_of_given, whiten
+from tasks.label_quality.importance import importance_of, leverage_of_given, whiten
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.stats import percentileofscore
 from threadpoolctl import threadpool_limits
 
+from tasks.label_quality.class_moments import ClassMoments
 from tasks.label_quality.importance import (
     Block,
-    ClassMoments,
     block_rows,
     importance_of,
     leverage_of_given,
