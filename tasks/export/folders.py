@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
-from tasks.datasets import folder as own_folder
+from tasks import plugins
 from tasks.datasets._own import place_of
 from tasks.export.rows import ACTION, DECIDED_BY, ERROR_PROB, LABEL, SUGGESTED
 from tasks.export.tables import extend_file, in_order, write_list_of
@@ -39,7 +39,7 @@ def write_folder(params: Params, workspace: Path, rows: pa.Table, out: Path, cop
         write_list_of(rows.drop_columns(["split", "why"]), out / "labels.csv")
         said += f"; labels.csv, all {rows.num_rows:,}"
     else:
-        own = own_folder.label_table(folder / by_table)
+        own = plugins.load("datasets", "folder").label_table(folder / by_table)
         places = match_files(texts_of(own.column(str(options.file), "file")), pictures, by_table)  # type: ignore[attr-defined]
         name = Path(by_table).name
         extend_file(folder / by_table, own, 0, rows.take(places), str(options.label), out / name)  # type: ignore[attr-defined]

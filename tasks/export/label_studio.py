@@ -10,8 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks import DatasetError
-from tasks.datasets import label_studio
+from tasks import DatasetError, plugins
 from tasks.datasets._own import place_of
 from tasks.export.rows import COLUMNS, ERROR_PROB, LABEL, SUGGESTED
 from tasks.export.tables import in_order, write_list_of
@@ -29,7 +28,8 @@ def write_tasks(params: Params, workspace: Path, rows: pa.Table, out: Path, copy
     them for decisions.
     """
     options = params.options("datasets", "label_studio")
-    path = label_studio.export_in(place_of(workspace / "inputs" / "examples", options))  # type: ignore[arg-type]
+    place = place_of(workspace / "inputs" / "examples", options)  # type: ignore[arg-type]
+    path = plugins.load("datasets", "label_studio").export_in(place)
     objects = read_objects(path)
     rows = in_order(rows, [str(each.get("id", row)) for row, each in enumerate(objects)], str(path))
     question = find_question(objects, options.label, str(path))  # type: ignore[attr-defined]

@@ -10,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import DatasetError
-from tasks.datasets import table as own_table
+from tasks import DatasetError, plugins
 from tasks.datasets._own import place_of
 from tasks.export.rows import COLUMNS, LABEL, SUGGESTED
 from tasks.own_files.columns import open_file, readable
@@ -41,7 +40,7 @@ def write_own_table(params: Params, workspace: Path, rows: pa.Table, out: Path, 
     options = params.options("datasets", "table")
     place = place_of(workspace / "inputs" / "examples", options)  # type: ignore[arg-type]
     own = read_own_table(place)
-    added = in_order(rows, own_table.find(own, options).key, str(place))  # type: ignore[arg-type]
+    added = in_order(rows, plugins.load("datasets", "table").find(own, options).key, str(place))
     start = 0
     for file, (_, n) in zip(table_files(place), own.parts, strict=True):
         name = file.relative_to(place) if place.is_dir() else Path(file.name)

@@ -50,7 +50,14 @@ def open_probabilities(path: Path, asked: Asked) -> Brought | None:
         )
     names = ",".join(asked.class_names) or None
     return open_all(
-        Namespace(pred_probs=path, labels=labels, class_names=names, embeddings=None, true_labels=None)
+        Namespace(
+            pred_probs=path,
+            labels=labels,
+            class_names=names,
+            embeddings=None,
+            second_pred_probs=None,
+            true_labels=None,
+        )
     )
 
 
