@@ -113,11 +113,11 @@ def from_here(arguments: Sequence[str], paths: Sequence[str], here: Path) -> lis
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if argument.startswith("--") and equals and name in paths:
-            found.append(f"{name}={here / value}")
+            found.append(f"{name}={os.path.normpath(here / value)}")
         elif argument.startswith("-"):
             found.append(argument)
         else:
-            found.append(str(here / argument) if option in paths else argument)
+            found.append(os.path.normpath(here / argument) if option in paths else argument)
         option = argument if argument.startswith("--") and not equals else ""
     return found
 

@@ -73,6 +73,7 @@ def test_paths_are_read_from_where_the_person_is() -> None:
         "--out=/home/anna/c.csv",
     ]
     assert from_here(["main", "HEAD"], [], here) == ["main", "HEAD"]
+    assert from_here(["../x"], [""], here) == ["/home/x"]
     assert from_here(["/data/x"], [""], here) == ["/data/x"]
 
 
