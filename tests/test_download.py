@@ -1,5 +1,8 @@
 """Stage download: whatever the source, the same checked examples table."""
 
+import gzip
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import DatasetError, plugins
-from tasks.datasets import _idx, _idx_sets, digits
+from tasks.datasets import _idx, _idx_sets, digits, fashion_mnist
 from tasks.download import download
 from tasks.params import load_params
 from tasks.sections import Section
@@ -99,8 +102,14 @@ def test_fashion_mnist_is_read_from_inputs_examples(tmp_path: Path, monkeypatch)
     monkeypatch.setattr(_idx_sets, "_SHAPES", dict(zip(_idx_sets.FILES, shapes, strict=True)))
     folder = tmp_path / "inputs" / "examples"
     folder.mkdir(parents=True)
+    published = {}
     for value, (name, shape) in enumerate(zip(_idx_sets.FILES, shapes, strict=True)):
-        (folder / name).write_bytes(_idx.encode(np.full(shape, value)))
+        content = gzip.compress(_idx.encode(np.full(shape, value)))
+        (folder / f"{name}.gz").write_bytes(content)
+        published[name] = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(
+        fashion_mnist, "FASHION_MNIST", replace(fashion_mnist.FASHION_MNIST, gz_sha256=published)
+    )
     table = downloaded(tmp_path, "fashion_mnist", ("local",))
     assert column_array(table, "image")[:, 0, 0].tolist() == [0, 0, 0, 2]
     assert column_array(table, "true_label").tolist() == [1, 1, 1, 3]

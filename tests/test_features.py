@@ -20,6 +20,7 @@ SHIPPED = load_params(Path(__file__).parents[1] / "params.yaml")
 EXTRACTS = """
 import numpy as np
 TAKES = ("image", "text")
+USES_TORCH = False
 build = restore = None
 
 def extract(content, accelerator):

@@ -199,8 +199,17 @@ def test_the_pipeline_for_own_probabilities_has_the_stages_of_the_main_one() -> 
         for path in ("docs/own_probs.yaml", "dvc.yaml")
     )
     assert own.keys() == {"import_probs", "prune", "pseudo_label"}
-    for name in ("prune", "pseudo_label"):
-        assert own[name] == main[name]
+    assert own["prune"] == main["prune"]
+    # Beside probabilities of one's own there is nothing to train students on.
+    trains = {"data/examples.parquet", "data/features.parquet", "data/unlabeled_probs"}
+    trains |= {"data/unlabeled_probs.parquet"}
+    of_training = ("train_fold", "models.", "objectives.")
+    for part in ("cmd", "outs", "metrics"):
+        assert own["pseudo_label"][part] == main["pseudo_label"][part]
+    assert set(own["pseudo_label"]["deps"]) == set(main["pseudo_label"]["deps"]) - trains
+    assert own["pseudo_label"]["params"] == [
+        name for name in main["pseudo_label"]["params"] if not name.startswith(of_training)
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tasks.stage_server import KILLED
+
 # A server whose "stages" are commands that show what reached them.
 SERVER = """
 import os, subprocess, sys, time
@@ -129,7 +131,7 @@ def test_stages_end_when_who_started_the_server_is_gone(server, tmp_path: Path) 
     process.stdin.close()
     process.wait(30)
     _, err = caller.communicate()
-    assert (caller.returncode, err) == (1, "The process that ran this stage was killed.\n")
+    assert (caller.returncode, err) == (1, f"{KILLED}\n")
     until(lambda: not any(map(is_running, pids)))
 
 
@@ -137,7 +139,7 @@ def test_a_killed_stage_is_a_failure_that_says_so(server, tmp_path: Path) -> Non
     caller, pids = start_sleeping(server[0], tmp_path)
     os.kill(pids[0], signal.SIGKILL)
     _, err = caller.communicate()
-    assert (caller.returncode, err) == (1, "The process that ran this stage was killed.\n")
+    assert (caller.returncode, err) == (1, f"{KILLED}\n")
     until(lambda: not any(map(is_running, pids)))
 
 

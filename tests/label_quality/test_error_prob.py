@@ -116,7 +116,7 @@ def test_flagged_rows_come_with_the_probability_that_they_are_right(draw_label_c
         right = average(found.error_model.right_by_sharpness(labels, probs))
         for flagged in found.flagged.values():
             assert flagged.scores == pytest.approx(right[flagged.rows], abs=1e-12)
-    assert find_label_issues(labels, probs).error_model is None
+    assert find_label_issues(labels, probs).error_model.noise_matrices == ()
 
 
 def test_a_ranking_by_it_has_no_adjusted_form():

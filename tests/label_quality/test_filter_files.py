@@ -41,7 +41,7 @@ def test_a_new_file_is_a_new_filter_and_nothing_else_is_edited(tmp_path: Path) -
     shutil.copytree(ROOT / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "tasks" / "label_quality" / "filters" / "mine.py").write_text(MINE)
     shipped = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(shipped.replace("filter_by: noise_posterior", "filter_by: mine"))
+    (tmp_path / "params.yaml").write_text(shipped.replace("filter_by: auto", "filter_by: mine"))
     output = subprocess.run(
         [sys.executable, "-c", USE], cwd=tmp_path, check=True, capture_output=True, text=True
     ).stdout
