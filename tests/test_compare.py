@@ -390,8 +390,8 @@ def test_parameters_and_metrics_are_those_of_dvc(versions: Path) -> None:
     assert any(m.differs and m.is_detail for m in moved.metrics)
     assert len(dvc(versions, "metrics", "diff", "v1", "moved").splitlines()) < 80
     plots = json.loads(dvc(versions, "plots", "diff", "--json", "v1", "moved"))["data"]
-    curves = plots["Learning curves (mean over folds)"]
-    assert {revision for curve in curves for revision in curve["revisions"]} == {"v1", "moved"}
+    funnels = plots["Funnel of labels (rows)"]
+    assert {revision for funnel in funnels for revision in funnel["revisions"]} == {"v1", "moved"}
     for metric in found.metrics:
         if metric.differs:
             assert metric.deltas["strict"] == metric.values["strict"] - metric.values["v1"]
