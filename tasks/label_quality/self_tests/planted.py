@@ -21,7 +21,6 @@ from tasks.label_quality.issues import find_issues
 from tasks.label_quality.rows import Batch, Rows
 from tasks.label_quality.scores import Score
 from tasks.label_quality.self_tests.intervals import Share
-from tasks.label_quality.statistics import SAMPLE_ENTRIES
 from tasks.label_quality.suggestions import second_best
 
 Ints = npt.NDArray[np.int64]
@@ -29,6 +28,8 @@ Result = TypeVar("Result")
 
 # So many rows are drawn at most, among which errors are planted, and with which they are compared.
 _POOL_ROWS = 200_000
+# And so many probabilities: of many classes some thousands of rows say enough, and are held several times.
+_POOL_ENTRIES = 2**21
 # Of each kind: a share of the rows, but enough to measure, and no more than that takes.
 _SHARE, _LEAST, _MOST = 0.02, 50, 5_000
 # Where rows are few, so many of them at most.
@@ -134,7 +135,7 @@ def plant_errors(
 
 def draw_pool(rows: Rows, rng: np.random.Generator) -> Pool:
     """Rows drawn evenly, without replacement: all of them where they are few."""
-    n = min(rows.n_rows, _POOL_ROWS, max(SAMPLE_ENTRIES // rows.n_classes, 1))
+    n = min(rows.n_rows, _POOL_ROWS, max(_POOL_ENTRIES // rows.n_classes, 1))
     places = np.sort(rng.choice(rows.n_rows, n, replace=False)).astype(np.int64)
 
     def take(batch: Batch) -> tuple[Ints, npt.NDArray[Any]]:
