@@ -52,6 +52,9 @@ bench: $(DEV) ## time and accuracy beside the cleanlab tutorial's recipe, in one
 bench-prune: $(DEV) ## finding issues: time and memory beside cleanlab's, up to 1.28 million x 1,000 (an hour, 12 GB of disk)
 	@python -m benchmarks.prune
 
+bench-data: $(STAMP) ## tables, tweets and photographs by the flow: time, memory, F1 (files in inputs/examples; minutes)
+	@python -m benchmarks.data
+
 bench-filters: $(STAMP) ## every filter and score on all arrays with truth that can be had, as a table (half an hour, then minutes)
 	@python -m benchmarks.filters
 

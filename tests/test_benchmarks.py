@@ -9,6 +9,7 @@ import pytest
 from small_runs import ROOT
 
 from benchmarks.accept import settings
+from benchmarks.data import describe as describe_data
 from benchmarks.doors import idle_share
 from benchmarks.repro import describe
 from benchmarks.unlabeled import METHODS, cell_text
@@ -89,3 +90,17 @@ def test_an_ellipse_has_the_deviations_of_its_covariance_as_axes() -> None:
 def test_the_picture_of_ellipses_in_the_manual_is_what_the_code_draws(tmp_path: Path) -> None:
     write_picture(tmp_path / "qda.svg", qda_panels())
     assert (tmp_path / "qda.svg").read_text() == (ROOT / "docs" / "qda.svg").read_text()
+
+
+def test_a_run_is_told_by_its_metrics_and_what_needs_the_truth_is_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    (folder / "label_issues.json").write_text('{"n_rows": 1000, "f1": 0.5}')
+    repair = {"n_rows_before": 1000, "n_rows_after": 900, "label_accuracy": {"before": 0.9, "after": 0.95}}
+    (folder / "training_set.json").write_text(json.dumps(repair))
+    assert describe_data(tmp_path, 61.4, 90.2, 1234.5) == [
+        *("1,000", "61", "90", "1,234", "0.500", "90.0%", "95.0%", "90.0%")
+    ]
+    (folder / "label_issues.json").write_text('{"n_rows": 1000}')
+    (folder / "training_set.json").write_text('{"n_rows_before": 1000, "n_rows_after": 900}')
+    assert describe_data(tmp_path, 1, 1, 1)[4:] == ["", "", "", "90.0%"]
