@@ -28,9 +28,6 @@ class Each(Protocol):
         """The results in the order of the items."""
 
 
-EXACT_ROWS = 200_000
-"""Up to so many rows an exact search is a matter of minutes; its time grows with their square."""
-
 # So many more candidates than neighbours are kept, as the rounding of float32 may have swapped them.
 _SPARE = 8
 _FIRST_ROWS = 1024
@@ -99,42 +96,6 @@ def nearest(
     for block, (found, squares) in zip(blocks, each(search, blocks), strict=True):
         index[block], squared[block] = found, squares
     # Of unit vectors, 1 - cosine is half the squared distance.
-    return Neighbours(index, np.sqrt(squared) if metric == "euclidean" else squared / 2)
-
-
-def nearest_approximately(rows: Singles, k: int, *, metric: Metric = "euclidean") -> Neighbours:
-    """As `nearest` among the rows themselves, by faiss's inverted lists: some neighbours are missed.
-
-    For more than `EXACT_ROWS` rows. Each row is compared with the rows in 64 of about 4 sqrt(N) cells (Jégou,
-    Douze, Schmid, "Product Quantization for Nearest Neighbor Search", 2011, section IV), so in time that
-    grows with N to the power 1.5. The distances are exact.
-
-    Raises:
-        ModuleNotFoundError: faiss is not installed.
-        ValueError: see `nearest`.
-    """
-    import faiss  # type: ignore[import-not-found]
-
-    points = _Points.of(rows, metric)
-    if not 1 <= k < len(points):
-        raise ValueError(f"k must be from 1 to {len(points) - 1}, found {k}")
-    content = np.ascontiguousarray(points.augmented[:, :-1])
-    n_cells = max(1, min(int(4 * np.sqrt(len(points))), len(points) // 39))
-    cells = faiss.IndexFlatL2(content.shape[1])
-    searcher = faiss.IndexIVFFlat(cells, content.shape[1], n_cells)
-    searcher.train(content)
-    searcher.add(content)
-    searcher.nprobe = 64
-    kept = min(k + 1 + _SPARE, len(points))
-    _, found = searcher.search(content, kept)
-    index = np.empty((len(points), k), dtype=np.int64)
-    squared = np.empty((len(points), k))
-    for row, candidates in enumerate(found):
-        others = candidates[(candidates >= 0) & (candidates != row)].astype(np.int64)
-        if len(others) < k:  # too few rows in the cells that were searched
-            others = np.delete(np.arange(len(points)), row)
-        rank = _rank(points, points, np.array([row]), others[None, :], k)
-        index[row], squared[row] = rank[0][0], rank[1][0]
     return Neighbours(index, np.sqrt(squared) if metric == "euclidean" else squared / 2)
 
 

@@ -1,6 +1,5 @@
 """The exact search against a table of all distances, and what blocks and order must not change."""
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from tasks import neighbours
-from tasks.neighbours import nearest, nearest_approximately
+from tasks.neighbours import nearest
 
 
 def all_distances(queries, rows, metric):
@@ -148,20 +147,3 @@ def test_rows_that_cannot_be_searched_are_refused(rows, k, metric, said):
 def test_queries_of_another_width_are_refused():
     with pytest.raises(ValueError, match="wide"):
         nearest(np.ones((3, 2), np.float32), 1, queries=np.ones((1, 3), np.float32))
-
-
-def test_the_approximate_search_without_faiss_says_so(monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ModuleNotFoundError, match="faiss"):
-        nearest_approximately(np.ones((3, 2), np.float32), 1)
-
-
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_faiss_finds_nearly_all_neighbours(metric):
-    pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
-    rows = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
-    found, exact = nearest_approximately(rows, 5, metric=metric), nearest(rows, 5, metric=metric)
-    same = found.index == exact.index
-    assert same.mean() > 0.95
-    assert found.distance[same] == pytest.approx(exact.distance[same])
-    assert not (found.index == np.arange(3000)[:, None]).any()

@@ -68,7 +68,8 @@ def read_tasks(path: Path, control: str | None) -> list[Task]:
 def file_names(value: str) -> list[str]:
     """What the file of a task may be called, the likeliest first: its path, its name, the name before upload.
 
-    A task names it by a URL, by `/data/local-files/?d=PATH` or by `/data/upload/PROJECT/HEX-NAME`.
+    A task names it by a URL; those of Label Studio's own server end in `local-files/?d=PATH` or in
+    `upload/PROJECT/HEX-NAME`.
     """
     parts = urlsplit(value)
     path = PurePosixPath(unquote(parse_qs(parts.query).get("d", [parts.path])[0]))
