@@ -28,6 +28,8 @@ Result = TypeVar("Result")
 
 PATH = Path("reviews", "decisions.csv")
 DECISIONS = ("keep", "accept", "choose", "drop", "unsure", "undo")
+REASONS = ("suspect", "audit", "")
+"""Why a row was shown: its label was flagged, it was drawn at random, or somebody asked for it."""
 # Those that say which label is right, other than the given one.
 RELABELLING = ("accept", "choose")
 # Of a broken line, in a message.
@@ -57,6 +59,7 @@ class Decision:
         time: when, in UTC: 2026-01-31T12:00:00Z.
         revision: what the reviewer looked at: 12 digits of the git commit, with `-dirty` where dvc.lock was
             not the commit's; `none` outside git.
+        reason: one of `REASONS`; empty too where it is not recorded, as in older files.
     """
 
     key: str
@@ -66,6 +69,7 @@ class Decision:
     reviewer: str
     time: str
     revision: str
+    reason: str = ""
 
     @cached_property
     def example_id(self) -> int:
@@ -80,8 +84,10 @@ class Decision:
 
 HEADER = tuple(field.name for field in fields(Decision))
 HEADER_LINE = (",".join(HEADER) + "\n").encode()
-# Of files that were begun before lines named the key. The key of a number is the number.
-_OLD_HEADER = ("example_id", *HEADER[1:])
+# Of files that were begun before lines had a reason, and before they named the key. Of a number the key is the
+# number.
+_WITHOUT_REASON = HEADER[:-1]
+_OLD_HEADERS = (_WITHOUT_REASON, ("example_id", *_WITHOUT_REASON[1:]))
 
 
 def outcomes(decisions: Iterable[Decision]) -> list[Outcome]:
@@ -179,16 +185,19 @@ def parse_decisions(content: bytes, path: Path) -> list[Decision]:
         raise _broken(path, line, "UTF-8 text", f"the byte {content[error.start]:#04x}") from error
     records = _records(text, path)
     _, header = next(records, (1, []))
-    if tuple(header) not in (HEADER, _OLD_HEADER):
+    if tuple(header) not in (HEADER, *_OLD_HEADERS):
         raise _broken(path, 1, f"the header {','.join(HEADER)}", ",".join(header))
     # Where git merged a branch that began its file otherwise, both headers are there.
-    headers: list[list[str]] = [[], list(HEADER), list(_OLD_HEADER)]
+    headers: list[list[str]] = [[], *map(list, (HEADER, *_OLD_HEADERS))]
     return [_decision(record, path, line) for line, record in records if record not in headers]
 
 
-def format_decisions(decisions: Iterable[Decision]) -> str:
-    """The lines of `decisions`, each with its newline; fields are quoted where they must be."""
-    return "".join(",".join(map(_field, astuple(decision))) + "\n" for decision in decisions)
+def format_decisions(decisions: Iterable[Decision], n_fields: int = len(HEADER)) -> str:
+    """The lines of `decisions`, each with its newline; fields are quoted where they must be.
+
+    `n_fields` is how many the header of the file has: those of older files leave the reason out.
+    """
+    return "".join(",".join(map(_field, astuple(decision)[:n_fields])) + "\n" for decision in decisions)
 
 
 def append_decisions(
@@ -222,11 +231,12 @@ def append_decisions(
 
 def _append(path: Path, decisions: Sequence[Decision], check: Callable[[bytes], None] | None) -> bool:
     """Append lines to the file of this name; False if it was replaced meanwhile."""
-    lines = format_decisions(decisions).encode()
     with _locked(path) as file:
         content = b"".join(iter(lambda: os.read(file, 1 << 24), b""))
         if check:
             check(content)
+        # A table has as many fields in each line as in its header.
+        lines = format_decisions(decisions, _n_fields(content)).encode()
         if not content:
             lines = HEADER_LINE + lines
         elif not content.endswith(b"\n"):
@@ -248,6 +258,12 @@ def _append(path: Path, decisions: Sequence[Decision], check: Callable[[bytes], 
                 "Nothing was added; free some space and decide again."
             ) from error
         return _is_in_place(file, path)
+
+
+def _n_fields(content: bytes) -> int:
+    """How many fields each line of a file has, by its first line."""
+    first = content.partition(b"\n")[0].decode("utf-8-sig", "replace").strip()
+    return len(_WITHOUT_REASON) if tuple(first.split(",")) in _OLD_HEADERS else len(HEADER)
 
 
 @contextmanager
@@ -306,10 +322,11 @@ def _records(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _decision(record: list[str], path: Path, line: int) -> Decision:
-    if len(record) != len(HEADER):
+    if len(record) not in (len(HEADER), len(_WITHOUT_REASON)):
         found = f"{len(record)}: {','.join(record)}"
         raise _broken(path, line, f"{len(HEADER)} fields ({', '.join(HEADER)})", found)
-    key, decision, label, given_label, reviewer, time, revision = map(unescape_cell, record)
+    key, decision, label, given_label, reviewer, time, revision, *others = map(unescape_cell, record)
+    reason = others[0] if others else ""
     if not key:
         raise _broken(path, line, "the key of a row", "none")
     if decision not in DECISIONS:
@@ -330,7 +347,9 @@ def _decision(record: list[str], path: Path, line: int) -> Decision:
         raise _broken(
             path, line, "a revision (12 digits of a commit, -dirty or not; or none)", repr(revision)
         )
-    return Decision(key, decision, label, given_label, reviewer, time, revision)
+    if reason not in REASONS:
+        raise _broken(path, line, "a reason (suspect, audit, or nothing)", repr(reason))
+    return Decision(key, decision, label, given_label, reviewer, time, revision, reason)
 
 
 def _is_time(text: str) -> bool:

@@ -15,6 +15,7 @@ from tasks import ArtifactError
 from tasks.decisions.log import (
     DECISIONS,
     HEADER,
+    REASONS,
     RELABELLING,
     Decision,
     append_decisions,
@@ -40,6 +41,7 @@ DECIDED = st.builds(
     reviewer=NAMES,
     time=st.datetimes().map(lambda time: f"{time:%Y-%m-%dT%H:%M:%SZ}".zfill(20)),
     revision=st.sampled_from(["0123456789ab", "0123456789ab-dirty", "none"]),
+    reason=st.sampled_from(REASONS),
 )
 
 
@@ -72,10 +74,11 @@ def test_a_file_cut_anywhere_is_refused_or_lacks_only_its_end(
         found = parse_decisions(content[:cut], PATH)
     except ArtifactError:
         return
-    # The one cut that cannot be seen is the one before `-dirty`.
+    # The cuts that cannot be seen are those before the reason, which older lines lack, and before `-dirty`.
     whole = [decision == cut_one for decision, cut_one in zip(decisions, found, strict=False)]
     assert all(whole[:-1])
-    assert all(whole) or content[cut:].startswith(b"-dirty")
+    unseen = (b"-dirty", b",", *(reason.encode() for reason in REASONS if reason))
+    assert all(whole) or content[cut:].startswith(unseen)
 
 
 @given(st.lists(DECIDED, max_size=4), st.lists(DECIDED, max_size=4), st.booleans())
@@ -170,6 +173,25 @@ def test_files_that_name_rows_by_example_id_still_apply_and_grow(tmp_path: Path)
     assert outcomes(read_decisions(path)) == ["stands", "replaced", "stands"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_files_without_reasons_still_apply_and_keep_their_number_of_fields(tmp_path: Path, end: str) -> None:
+    path = tmp_path / PATH
+    path.parent.mkdir()
+    old = ",".join(HEADER[:-1])
+    path.write_bytes(f"{old}{end}{GOOD}{end}".encode())
+    append_decisions(path, [replace(decide(8, "drop"), reason="audit")])
+    assert [(line.key, line.reason) for line in read_decisions(path)] == [("7", ""), ("8", "")]
+    assert {line.count(",") for line in path.read_text().splitlines()} == {6}
+    # Who wants reasons in such a file adds the name of the column.
+    path.write_bytes(path.read_bytes().replace(old.encode(), FIRST.strip().encode(), 1))
+    append_decisions(path, [replace(decide(9, "drop"), reason="audit")])
+    assert [(line.key, line.reason) for line in read_decisions(path)] == [
+        ("7", ""),
+        ("8", ""),
+        ("9", "audit"),
+    ]
+
+
 def test_a_merge_of_branches_that_began_with_different_headers_reads() -> None:
     old = "example_id,decision,label,given_label,reviewer,time,revision\n"
     content = f"{FIRST}{old}{GOOD}\n{FIRST}8{GOOD[1:]}\n"
@@ -182,8 +204,9 @@ GOOD = "7,keep,,cat,anna,2026-01-31T12:00:00Z,0123456789ab"
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("7,keep,,cat,anna,2026-01-31T12:00:00Z", "expected 7 fields"),
-        (GOOD + ",more", "expected 7 fields"),
+        ("7,keep,,cat,anna,2026-01-31T12:00:00Z", "expected 8 fields"),
+        (GOOD + ",more", "expected a reason .*, found 'more'"),
+        (GOOD + ",audit,more", "expected 8 fields"),
         (GOOD[1:], "expected the key of a row, found none"),
         (GOOD.replace("keep", "kep"), "expected a decision .*, found 'kep'"),
         (GOOD.replace("keep,", "keep,dog"), "expected no label for `keep`, found 'dog'"),
@@ -194,8 +217,8 @@ GOOD = "7,keep,,cat,anna,2026-01-31T12:00:00Z,0123456789ab"
         (GOOD.replace("01-31", "02-31"), "expected a time in UTC"),
         (GOOD.replace("Z", ""), "expected a time in UTC"),
         (GOOD[:-1], "expected a revision"),
-        (GOOD.replace("cat", '"cat'), "expected 7 fields"),
-        ("<<<<<<< HEAD", "expected 7 fields"),
+        (GOOD.replace("cat", '"cat'), "expected 8 fields"),
+        ("<<<<<<< HEAD", "expected 8 fields"),
     ],
 )
 def test_a_broken_line_is_one_sentence_with_its_number(tmp_path: Path, line: str, expected: str) -> None:
@@ -221,7 +244,7 @@ def test_nothing_is_appended_to_a_torn_line_or_by_who_objects(tmp_path: Path) ->
     path = tmp_path / "decisions.csv"
     path.write_text(f"{FIRST}{GOOD}\n{GOOD[:20]}")
     before = path.read_bytes()
-    with pytest.raises(ArtifactError, match="line 3: expected 7 fields"):
+    with pytest.raises(ArtifactError, match="line 3: expected 8 fields"):
         append_decisions(path, [decide(1, "keep")])
 
     def object_to(content: bytes) -> None:

@@ -114,7 +114,7 @@ def test_a_line_that_breaks_meanwhile_is_named_and_what_was_known_stays(
     with path.open("a") as file:
         file.write("70,kep\n")
     for _ in range(2):
-        with pytest.raises(ArtifactError, match="line 4: expected 7 fields"):
+        with pytest.raises(ArtifactError, match="line 4: expected 8 fields"):
             ledger.follow()
     assert ledger.decided.sum() == 2
     path.unlink()

@@ -198,7 +198,7 @@ def test_a_broken_line_is_the_same_sentence_at_the_start_and_on_the_page(tmp_pat
         with (tmp_path / PATH).open("a") as file:
             file.write("0,kep\n")
         before = (tmp_path / PATH).read_bytes()
-        sentence = "decisions.csv, line 3: expected 7 fields"
+        sentence = "decisions.csv, line 3: expected 8 fields"
         assert sentence in client.rows()["problem"]
         assert sentence in client.decide([10], "keep", 409)["error"]
     command = [sys.executable, "-P", "-m", "review", "--port", "0", "--no-browser"]
