@@ -91,7 +91,11 @@ def flow_matrix(old_action: Ints, new_action: Ints, n_actions: int = len(ACTIONS
 
 
 def jaccard(old_issues: Bools, new_issues: Bools) -> float:
-    """Agreement of two sets of issues, (N,) each: rows in both over rows in either; NaN of two empty sets."""
+    """Agreement of two sets of issues, (N,) each: rows in both over rows in either; NaN of two empty sets.
+
+    >>> jaccard(np.array([True, True, False]), np.array([True, False, True]))
+    0.3333333333333333
+    """
     either = int((old_issues | new_issues).sum())
     return int((old_issues & new_issues).sum()) / either if either else float("nan")
 
@@ -100,6 +104,9 @@ def total_variation(old_probs: npt.NDArray[Any], new_probs: npt.NDArray[Any]) ->
     """The total variation distance of each row's two distributions, (N, K) each; (N,) in [0, 1].
 
     Half the sum of absolute differences: the most by which the probability of any set of classes differs.
+
+    >>> total_variation(np.array([[0.75, 0.25]]), np.array([[0.25, 0.75]])).tolist()
+    [0.5]
     """
     return np.asarray(np.abs(old_probs.astype(np.float64) - new_probs).sum(axis=1) / 2)
 

@@ -120,7 +120,12 @@ class ClassTotals:
 
 
 def confident_thresholds(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
-    """(K,) mean probability of class k over the rows given k; 2 (never reached) for a class without rows."""
+    """(K,) mean probability of class k over the rows given k; 2 (never reached) for a class without rows.
+
+    >>> pred_probs = np.array([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]])
+    >>> confident_thresholds(np.array([0, 0, 1]), pred_probs).tolist()
+    [0.5, 0.5]
+    """
     return ClassTotals.of(labels, pred_probs).thresholds()
 
 
@@ -128,6 +133,9 @@ def confident_classes(pred_probs: npt.NDArray[Any], thresholds: Floats) -> Ints:
     """(N,) the class each row is confidently predicted as, or -1 where none reaches its threshold.
 
     Where several classes reach theirs, the class of the highest probability among all K.
+
+    >>> confident_classes(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0.8, 0.7])).tolist()
+    [0, -1]
     """
     n, n_classes = pred_probs.shape
     bounds = _round_up(thresholds - _CONFIDENCE_SLACK, pred_probs.dtype)
@@ -166,7 +174,11 @@ def raw_confident_joint(counts: Ints) -> Ints:
 
 
 def calibrate_joint(joint: Ints, class_counts: Ints) -> Ints:
-    """(K, K) the joint scaled so that its rows sum to `class_counts` (K,) and all of it to N, in integers."""
+    """(K, K) the joint scaled so that its rows sum to `class_counts` (K,) and all of it to N, in integers.
+
+    >>> calibrate_joint(np.array([[3, 1], [0, 2]]), np.array([8, 2])).tolist()
+    [[6, 2], [0, 2]]
+    """
     # The reference's operations in its order, over [true, given]: the last bit decides which of two equal
     # remainders is rounded up.
     shares = np.ascontiguousarray(joint.T) / np.maximum(joint.sum(axis=1), 1e-100)
@@ -180,6 +192,9 @@ def round_keeping_sum(values: Floats) -> Ints:
 
     Half to even; while the sum is off, the entries with the largest (smallest) value - rounded gain (lose)
     one each.
+
+    >>> round_keeping_sum(np.array([0.5, 1.5, 1.0])).tolist()
+    [0, 2, 1]
     """
     target = int(np.rint(values.sum()))
     rounded = np.rint(values).astype(np.int64)
@@ -194,6 +209,11 @@ def round_keeping_sum(values: Floats) -> Ints:
 def estimate_joint(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> tuple[Ints, Ints, Ints]:
     """The confident joint of a data set.
 
+    >>> pred_probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
+    >>> raw, calibrated, confident = estimate_joint(np.array([0, 0, 0, 1, 1]), pred_probs)
+    >>> raw.tolist(), calibrated.tolist(), confident.tolist()
+    ([[2, 1], [0, 1]], [[2, 1], [0, 2]], [0, 0, 1, 1, -1])
+
     Returns:
         raw (K, K) counts, calibrated (K, K) counts, and the confident class of each row (N,), -1 for none.
     """
@@ -205,7 +225,11 @@ def estimate_joint(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> tu
 
 
 def estimate_n_errors(calibrated: Ints) -> int:
-    """The estimated number of wrong labels: the calibrated joint off its diagonal, rounded to even."""
+    """The estimated number of wrong labels: the calibrated joint off its diagonal, rounded to even.
+
+    >>> estimate_n_errors(np.array([[6, 2], [0, 2]]))
+    2
+    """
     total = int(calibrated.sum())
     return int(np.rint((1 - np.trace(calibrated / total)) * total))
 
@@ -214,12 +238,19 @@ def noise_matrix(joint: npt.NDArray[Any]) -> Floats:
     """(K, K) P(given | true), indexed [given, true]: columns sum to 1 (0 for a class never true).
 
     `joint` (K, K), here and below, is the raw or the calibrated confident joint.
+
+    >>> noise_matrix(np.array([[6, 1], [2, 3]])).tolist()
+    [[0.75, 0.25], [0.25, 0.75]]
     """
     return _columns_to_1(joint)
 
 
 def inverse_noise_matrix(joint: npt.NDArray[Any]) -> Floats:
-    """(K, K) P(true | given), indexed [true, given]: columns sum to 1 (0 for a class never given)."""
+    """(K, K) P(true | given), indexed [true, given]: columns sum to 1 (0 for a class never given).
+
+    >>> inverse_noise_matrix(np.array([[6, 2], [1, 3]])).tolist()
+    [[0.75, 0.25], [0.25, 0.75]]
+    """
     return _columns_to_1(joint.T)
 
 
@@ -230,6 +261,10 @@ def class_priors(joint: npt.NDArray[Any], class_counts: Ints) -> Floats:
     (`class_counts` (K,)), kept in [1e-6, 1] and scaled to sum to 1: cleanlab's "cnt", robust where the
     off-diagonal counts are few. A class whose rows are all given other labels keeps its share here; cleanlab,
     which divides by the diagonal, gives it the least.
+
+    >>> joint = np.array([[6, 2], [0, 2]])
+    >>> class_priors(joint, joint.sum(axis=1)).round(3).tolist()
+    [0.6, 0.4]
     """
     shares = class_counts / class_counts.sum()
     by_true = joint.sum(axis=0)

@@ -48,6 +48,9 @@ def worst_confused(counts: Ints, n_pairs: int) -> list[ConfusedPair]:
 
     Pairs that tie go by number of rows, then by class index. Pairs that never happen are left out.
 
+    >>> worst_confused(np.array([[8, 2], [1, 9]]), 1)
+    [ConfusedPair(label=0, predicted=1, n_rows=2, share=0.2)]
+
     Args:
         counts: (K, K), [label, predicted].
         n_pairs: how many pairs at most.

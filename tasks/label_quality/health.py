@@ -59,7 +59,12 @@ class Overlap:
 
 
 def class_health(calibrated: Ints) -> ClassHealth:
-    """Health of each class; a class that is never given (never true) has no noise (inverse noise)."""
+    """Health of each class; a class that is never given (never true) has no noise (inverse noise).
+
+    >>> found = class_health(np.array([[6, 2], [0, 2]]))
+    >>> found.label_issues.tolist(), found.label_quality.tolist(), found.inverse_label_noise.tolist()
+    ([2, 0], [0.75, 1.0], [0.0, 0.5])
+    """
     diagonal = calibrated.diagonal()
     given, true = calibrated.sum(axis=1), calibrated.sum(axis=0)
     label_noise = (given - diagonal) / np.maximum(given, 1)
@@ -78,6 +83,9 @@ def overlapping_classes(calibrated: Ints, n_pairs: int) -> list[Overlap]:
     """The pairs with most rows given one class that are truly the other, the worst first.
 
     Pairs that tie go by class index. Pairs without overlap are left out.
+
+    >>> overlapping_classes(np.array([[5, 2, 0], [1, 6, 0], [0, 1, 5]]), 1)
+    [Overlap(first=0, second=1, n_rows=3, share=0.15)]
     """
     both_ways = np.triu(calibrated, 1) + np.tril(calibrated, -1).T
     first, second = np.nonzero(both_ways)

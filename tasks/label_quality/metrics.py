@@ -106,6 +106,11 @@ def chance_corrected_agreement(confusion: npt.NDArray[np.int64]) -> float:
     Chance is what two judges agree on who know the shares of the classes and nothing of the rows (Cohen, "A
     coefficient of agreement for nominal scales", 1960, equation 1). NaN where there is no row; 0 where chance
     alone explains everything, as where all rows are of one class.
+
+    >>> chance_corrected_agreement(np.array([[50, 0], [0, 50]]))
+    1.0
+    >>> chance_corrected_agreement(np.array([[25, 25], [25, 25]]))
+    0.0
     """
     n_rows = confusion.sum()
     if not n_rows:
@@ -116,7 +121,13 @@ def chance_corrected_agreement(confusion: npt.NDArray[np.int64]) -> float:
 
 
 def detection_quality(is_noisy: npt.NDArray[np.bool_], is_issue: npt.NDArray[np.bool_]) -> dict[str, float]:
-    """Precision, recall and F1 of flags (N,) against the truth (N,); NaN where a ratio has no base."""
+    """Precision, recall and F1 of flags (N,) against the truth (N,); NaN where a ratio has no base.
+
+    >>> is_noisy = np.array([True, True, False, False])
+    >>> found = detection_quality(is_noisy, np.array([True, False, True, False]))
+    >>> found["precision"], found["recall"]
+    (0.5, 0.5)
+    """
     return detection_of_counts(int(is_noisy.sum()), int(is_issue.sum()), int((is_noisy & is_issue).sum()))
 
 

@@ -15,7 +15,13 @@ Labels = npt.NDArray[Any]
 
 
 def uniform_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.Generator) -> Labels:
-    """Redraw the drawn rows uniformly over all classes: one in K keeps its label by chance."""
+    """Redraw the drawn rows uniformly over all classes: one in K keeps its label by chance.
+
+    >>> labels = np.zeros(1000, dtype=np.int64)
+    >>> noisy = uniform_noise(labels, 1.0, 2, np.random.default_rng(0))
+    >>> round(float((noisy != labels).mean()), 1)
+    0.5
+    """
     rows = _draw_rows(labels, rate, rng)
     noisy = labels.copy()
     noisy[rows] = rng.integers(n_classes, size=len(rows))
@@ -23,7 +29,12 @@ def uniform_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.Ge
 
 
 def symmetric_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.Generator) -> Labels:
-    """Move each drawn row to another class, uniformly: exactly round(rate * N) labels change."""
+    """Move each drawn row to another class, uniformly: exactly round(rate * N) labels change.
+
+    >>> noisy = symmetric_noise(np.arange(10), 0.3, 10, np.random.default_rng(0))
+    >>> int((noisy != np.arange(10)).sum())
+    3
+    """
     if n_classes < 2:
         raise ValueError(f"symmetric noise needs at least 2 classes, found {n_classes}")
     rows = _draw_rows(labels, rate, rng)
@@ -33,7 +44,11 @@ def symmetric_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.
 
 
 def pair_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.Generator) -> Labels:
-    """Move each drawn row to the next class (the last to the first): exactly round(rate * N) change."""
+    """Move each drawn row to the next class (the last to the first): exactly round(rate * N) change.
+
+    >>> pair_noise(np.array([0, 1, 2]), 1.0, 3, np.random.default_rng(0)).tolist()
+    [1, 2, 0]
+    """
     if n_classes < 2:
         raise ValueError(f"pair noise needs at least 2 classes, found {n_classes}")
     rows = _draw_rows(labels, rate, rng)
@@ -46,6 +61,9 @@ def matrix_noise(
     labels: Labels, transition_matrix: npt.NDArray[np.float64], rng: np.random.Generator
 ) -> Labels:
     """Draw each given label from the row of its true class.
+
+    >>> matrix_noise(np.array([0, 1, 1]), np.array([[0, 1], [0, 1]]), np.random.default_rng(0)).tolist()
+    [1, 1, 1]
 
     Args:
         labels: (N,) true classes.

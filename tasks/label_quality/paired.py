@@ -23,6 +23,10 @@ def paired_difference(n_better: int, n_worse: int, n_rows: int) -> Difference:
     Proportions Based on Paired Data" (2012): one row more is counted each way, so that a few rows, or rows
     on which both agree, claim no certainty. It is of the draw of the rows alone, not of the training's seed.
 
+    >>> found = paired_difference(n_better=30, n_worse=10, n_rows=1000)
+    >>> round(found.low, 3), found.value, round(found.high, 3)
+    (0.007, 0.02, 0.033)
+
     Args:
         n_better: rows that only the second classifier predicts right.
         n_worse: rows that only the first predicts right.

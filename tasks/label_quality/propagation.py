@@ -89,7 +89,11 @@ def _solve(system: sparse.csr_array, right: Floats) -> Floats:
 
 
 def certainty(probs: npt.NDArray[Any]) -> Floats:
-    """(N,) 1 - H(p) / log K of probabilities (N, K): 1 for one sure class, 0 for equal ones (equation 11)."""
+    """(N,) 1 - H(p) / log K of probabilities (N, K): 1 for one sure class, 0 for equal ones (equation 11).
+
+    >>> certainty(np.array([[1.0, 0.0], [0.5, 0.5]])).tolist()
+    [1.0, 0.0]
+    """
     if probs.shape[1] == 1:
         return np.ones(len(probs))
     values = probs.astype(np.float64)

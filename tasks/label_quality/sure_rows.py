@@ -34,6 +34,10 @@ def choose_sure(
 ) -> npt.NDArray[np.bool_]:
     """(U,) the rows that are at least so sure; where a class, or all, have more than their limit, the surest.
 
+    >>> labels, sureness = np.array([0, 0, 1, 1]), np.array([0.8, 0.9, 0.7, 0.1])
+    >>> choose_sure(labels, sureness, least=0.5, limits=np.array([1, 2]), most=3).tolist()
+    [False, True, True, False]
+
     Args:
         labels: (U,) the class that each row would be given.
         sureness: (U,); of equally sure rows the first come first.
