@@ -1,8 +1,9 @@
 """`python -m tasks import-probs`: start at `prune` with probabilities and labels from elsewhere.
 
-Writes data/pred_probs.parquet, data/given_labels.parquet and data/splits.parquet, checked, without download
-or training. It is a stage of docs/own_probs.yaml, or run by hand before `dvc repro --single-item prune`.
-Probabilities and embeddings are read in portions, so they may exceed the memory, and are kept in float32.
+Writes all tables that later stages read, checked, without download or training: probabilities, given labels
+and splits; and examples, features and rows without a label, of which there is nothing or little. It is a
+stage of docs/own_probs.yaml, or run by hand before `dvc repro --single-item prune`. Probabilities and
+embeddings are read in portions, so they may exceed the memory, and are kept in float32.
 """
 
 import argparse
@@ -27,15 +28,23 @@ from tasks.own_files.ids import check_same_rows
 from tasks.own_files.labels import GIVEN, TRUE, UNKNOWN, Labels, read_labels
 from tasks.own_files.names import check_class_names, listed, nfc, read_class_names
 from tasks.own_files.vectors import EMBEDDINGS, NO_FOLD, PROBABILITIES, Vectors, open_vectors
-from tasks.tables.catalog import GIVEN_LABELS, PRED_PROBS, SPLIT_ROWS
+from tasks.tables.catalog import (
+    EXAMPLES,
+    FEATURES,
+    FOLD_UNLABELED_PROBS,
+    GIVEN_LABELS,
+    PRED_PROBS,
+    SPLIT_ROWS,
+    UNLABELED_PROBS,
+)
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.files import atomic_paths
 from tasks.tables.io import stream_to
 from tasks.tables.proofs import MARK
 
 _PORTION_ENTRIES = 2**21
-# In this order they are put in place.
-_TABLES = (SPLIT_ROWS, GIVEN_LABELS, PRED_PROBS)
+# They are put in place from the last on: those that `prune` finds to be of two imports come first.
+_TABLES = (UNLABELED_PROBS, EXAMPLES, FEATURES, SPLIT_ROWS, GIVEN_LABELS, PRED_PROBS)
 
 
 @dataclass(frozen=True)
@@ -75,22 +84,20 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
     parser.add_argument("--true-labels", type=Path, help=f"{forms}, N labels to measure against")
     chosen = parser.parse_args(arguments)
     brought = open_all(chosen)
-    paths = [table.at(workspace) for table in _TABLES]
     try:
         done = write_tables(workspace, brought)
     except OSError as error:
         raise DatasetError(
-            f"{paths[0].parent}: expected to write {', '.join(path.name for path in paths)} here ({error}). "
-            "Nothing there has changed."
+            f"{workspace / 'data'}: expected to write "
+            f"{', '.join(Path(table.path).name for table in _TABLES)} "
+            f"here ({error}). Nothing there has changed."
         ) from error
     width = f", with embeddings of {brought.embeddings.width} numbers" if brought.embeddings else ""
-    print(
-        f"{', '.join(table.path for table in _TABLES)}: {done:,} rows of {len(brought.names)} classes{width}."
-    )
+    print(f"data: {done:,} rows of {len(brought.names)} classes{width}.")
     # As a stage of docs/own_probs.yaml it is followed by what follows.
     if "DVC_STAGE" not in os.environ:
         print(
-            "Next: dvc repro --single-item prune\n"
+            "Next: dvc repro --single-item prune, then dvc repro --single-item pseudo_label\n"
             "The tables stand where dvc.yaml has outputs of other stages: a plain `dvc repro` would make\n"
             "those again, `dvc exp run` and `dvc checkout` take them away. To keep versions, take the\n"
             'pipeline of docs/own_probs.yaml (README, "Your own probabilities").'
@@ -151,7 +158,7 @@ def write_tables(workspace: Path, brought: Brought) -> int:
         DatasetError: rows are not what they should be.
         OSError: the tables cannot be written.
     """
-    facts = DatasetFacts(brought.predictions.path.stem, brought.names, "features", (0,))
+    facts = DatasetFacts(brought.predictions.path.stem, brought.names, "text", ())
     paths = [table.at(workspace) for table in _TABLES]
     mark = {MARK: digest_of(brought)}
     done = 0
@@ -161,10 +168,16 @@ def write_tables(workspace: Path, brought: Brought) -> int:
             stack.enter_context(stream_to(new, path, table, facts, mark))
             for new, path, table in zip(stack.enter_context(atomic_paths(paths)), paths, _TABLES, strict=True)
         ]
+        of_unlabeled, of_examples, *of_rows = appends
+        # Nobody brings rows without a label here; `pseudo_label` reads that there are none.
+        of_unlabeled({"example_id": [], "pred_probs": np.zeros((0, len(brought.names)))})
         for columns in rows_by_id(brought, paths[0].parent):
-            for append in appends:
+            # There a group is what the owner says of rows that belong together.
+            of_examples({name: values for name, values in columns.items() if name != "group"})
+            for append in of_rows:
                 append(columns)
             done += len(columns["example_id"])
+    FOLD_UNLABELED_PROBS.at(workspace, fold=0).parent.mkdir(exist_ok=True)
     return done
 
 
@@ -204,6 +217,8 @@ def rows_by_id(brought: Brought, folder: Path) -> Iterator[dict[str, Any]]:
             "example_id": ids[rows],
             "key": given.ids.keys(in_file[rows]) if given.ids else pa.array(ids[rows]).cast(pa.string()),
             "group": ids[rows],
+            # What the rows are made of is not known here.
+            "text": np.full(len(probs), ""),
             "split": train,
             "original_split": train,
             "given_label": labels[rows],

@@ -1,6 +1,7 @@
 """Probabilities and labels from elsewhere: many forms in, three checked tables out, or one sentence."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,15 @@ from tasks.label_quality.importance import importance_of, leverage_of_given, whi
 from tasks.own_files.vectors import NO_FOLD
 from tasks.params import load_params
 from tasks.prune import prune
-from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, SPLIT_ROWS
+from tasks.tables.catalog import (
+    EXAMPLES,
+    FEATURES,
+    GIVEN_LABELS,
+    LABEL_ISSUES,
+    PRED_PROBS,
+    SPLIT_ROWS,
+    UNLABELED_PROBS,
+)
 from tasks.tables.facts import read_facts
 from tasks.tables.io import read_table
 from tasks.tables.keys import example_ids_of
@@ -32,6 +41,7 @@ from tasks.tables.schemas import column_array
 
 NAMES = ("ant", "bee", "cat")
 TABLES = (SPLIT_ROWS, GIVEN_LABELS, PRED_PROBS)
+OTHERS = (EXAMPLES, FEATURES, UNLABELED_PROBS)
 N = 200
 
 
@@ -104,6 +114,11 @@ def test_every_form_gives_the_same_tables(workspace, probs, labels, form, labels
         assert read_facts(each).class_names == NAMES
     assert np.array_equal(column_array(splits, "group"), np.arange(N))
     assert {*splits.column("split").to_pylist(), *splits.column("original_split").to_pylist()} == {"train"}
+    examples, features, unlabeled = (read_table(table.at(workspace), table) for table in OTHERS)
+    assert examples.column("key").to_pylist() == list(map(str, range(N)))
+    assert examples.column("text").to_pylist() == [""] * N
+    assert features.column_names == ["example_id"]
+    assert unlabeled.num_rows == 0
     assert len(set(marks(workspace).values())) == 1
     assert None not in marks(workspace).values()
     assert "dvc repro --single-item prune" in capsys.readouterr().out
@@ -279,8 +294,7 @@ def test_the_index_of_a_pandas_table_is_joined_by(workspace, kept_in, capsys):
     assert run("p.parquet", "l.parquet") == 0
     assert wrong_keys(workspace) == ["0", "1", "2", "3"]
     # Of a table without an index, nobody knows in which order it is.
-    for file in workspace.glob("data/*"):
-        file.unlink()
+    shutil.rmtree("data")
     capsys.readouterr()
     frame.reset_index(drop=True).to_parquet("p.parquet")
     assert run("p.parquet", "l.parquet") == 1
@@ -388,7 +402,7 @@ def two_imports(workspace, probs, labels):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in (folder / "data").iterdir()}
+    return {path.name: path.read_bytes() for path in (folder / "data").iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize("which", range(3))
@@ -500,7 +514,7 @@ def test_a_file_where_the_folder_should_be_is_one_sentence(workspace, two_import
     (workspace / "data").write_text("mine")
     assert run(*two_imports[0]) == 1
     error = capsys.readouterr().err
-    assert "expected to write splits.parquet, given_labels.parquet, pred_probs.parquet here" in error
+    assert "splits.parquet, given_labels.parquet, pred_probs.parquet here" in error
     assert error.count("\n") == 1
     assert (workspace / "data").read_text() == "mine"
 
