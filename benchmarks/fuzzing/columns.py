@@ -113,7 +113,7 @@ def odd_vector(table: pa.Table, draw: random.Random) -> pa.Table:
     column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
     if column.null_count:
         return lose_rows(table, draw)
-    values = np.ascontiguousarray(column.to_numpy_ndarray())
+    values = np.array(column.to_numpy_ndarray())
     values[draw.randrange(len(values))] = draw.choice([np.nan, np.inf, -5.0, 7.0])
     return table.set_column(
         place, table.schema.field(place).name, pa.FixedShapeTensorArray.from_numpy_ndarray(values)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterator
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,9 @@ def catalog_id(key: str) -> int:
     return example_id_of(key)
 
 
+_SEPARATOR = {".csv": ",", ".tsv": "\t"}
+
+
 def _rows_plainly(path: Path) -> Any:
     """The rows of a table by the plainest reader there is."""
     if path.suffix == ".npy":
@@ -234,8 +238,17 @@ def _rows_plainly(path: Path) -> Any:
 
         content = gzip.decompress(content)
     text = io.StringIO(content.decode("utf-8-sig"), newline="")
-    rows = csv.reader(text, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
-    heading, *lines = [row for row in rows if row]
+    try:
+        heading, *lines = [
+            row for row in csv.reader(text, delimiter=_SEPARATOR[path.suffix], strict=True) if row
+        ]
+    except csv.Error:
+        if path.suffix == ".csv":
+            raise
+        # Between tabs a quotation mark that opens alone is a character like others.
+        text.seek(0)
+        rows = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
+        heading, *lines = [row for row in rows if row]
     names = [name.strip() for name in heading]
     if any(len(line) != len(names) for line in lines) or len(set(names)) < len(names):
         raise ValueError
@@ -302,7 +315,7 @@ def _idx_plainly(folder: Path) -> Any:
 def decisions(folder: Path) -> Iterator[Reader]:
     lines = [
         Decision(
-            n,
+            f"row/{n}",
             ("keep", "choose", "drop")[n % 3],
             "dog" if n % 3 == 1 else "",
             "cat",
@@ -318,9 +331,7 @@ def decisions(folder: Path) -> Iterator[Reader]:
         "decisions.csv",
         folder,
         "reviews/decisions.csv",
-        lambda place: [
-            tuple(vars(line).values()) for line in read_decisions(place / "reviews" / "decisions.csv")
-        ],
+        lambda place: [astuple(line) for line in read_decisions(place / "reviews" / "decisions.csv")],
         {**TEXT, "table": damage.TABLE},
         _decisions_plainly,
         n=3,
@@ -333,7 +344,7 @@ def _decisions_plainly(folder: Path) -> Any:
         return []
     text = path.read_bytes().decode("utf-8-sig")
     rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
-    return [(int(row[0]), *row[1:]) for row in rows[1:]]
+    return [tuple(row) for row in rows[1:]]
 
 
 def checkpoints(folder: Path) -> Iterator[Reader]:

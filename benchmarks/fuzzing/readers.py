@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import yaml as pyyaml
 
 from benchmarks.fuzzing import columns, damage
+from benchmarks.fuzzing.intake_readers import intake
 from benchmarks.fuzzing.own_readers import checkpoints, decisions, idx_files, own_files
 from benchmarks.fuzzing.reader import TEXT, Read, Reader
 from flows.comparison.versions import compare_versions
@@ -39,6 +40,7 @@ def all_readers(folder: Path, run: Path, repository: Path) -> Iterator[Reader]:
     yield from _parameters(run, repository)
     yield from own_files(folder)
     yield from idx_files(folder)
+    yield from intake(folder)
     yield from decisions(folder)
     yield from checkpoints(folder)
     yield from _tables(run)

@@ -107,7 +107,7 @@ def load(wanted: IdxSet, inputs: Path, fetch: Fetch) -> Examples:
         console.print(f"{wanted.title}: trying source `{source}`")
         try:
             contents = ways[source]()
-            check_contents(contents, wanted.sha256)
+            check_contents(contents, wanted)
         except DatasetError as error:
             console.print(f"  {error}", markup=False, highlight=False)
             reasons.append(f"  {source}: {error}")
@@ -130,21 +130,28 @@ def _how_checked(wanted: IdxSet, source: str) -> str:
     return "shapes checked; no checksum is published of what it gives"
 
 
-def check_contents(contents: Contents, sha256: Mapping[str, str]) -> None:
-    """Check the four files against their checksums and shapes.
+def check_contents(contents: Contents, wanted: IdxSet) -> None:
+    """Check the four files against their checksums, shapes and classes.
 
     Raises:
-        DatasetError: a file is missing, altered, or of another shape.
+        DatasetError: a file is missing, altered, of another shape, or holds a label that is no class.
     """
     for name in FILES:
         if name not in contents:
             raise DatasetError(f"expected the file {name}, found none.")
         found = hashlib.sha256(contents[name]).hexdigest()
-        if name in sha256 and found != sha256[name]:
-            raise DatasetError(f"{name}: expected sha256 {sha256[name]}, found {found}: altered content.")
-        shape = idx.decode(contents[name], name).shape
-        if shape != _SHAPES[name]:
-            raise DatasetError(f"{name}: expected shape {_SHAPES[name]}, found {shape}.")
+        expected = wanted.sha256.get(name, found)
+        if found != expected:
+            raise DatasetError(f"{name}: expected sha256 {expected}, found {found}: altered content.")
+        array = idx.decode(contents[name], name)
+        if array.shape != _SHAPES[name]:
+            raise DatasetError(f"{name}: expected shape {_SHAPES[name]}, found {array.shape}.")
+        if array.ndim == 1 and array.max() >= len(wanted.class_names):
+            row = int(np.argmax(array >= len(wanted.class_names)))
+            raise DatasetError(
+                f"{name}: expected labels from 0 to {len(wanted.class_names) - 1}, found {array[row]} in row "
+                f"{row}."
+            )
 
 
 def _examples(wanted: IdxSet, contents: Contents) -> Examples:

@@ -102,6 +102,8 @@ class Vectors:
                 _check_probabilities(values, done, self.path, () if self.in_lists else self.columns)
             yield _finite(values, done, self.path)
             done += len(values)
+        if not done:
+            raise DatasetError(f"{self.path}: expected rows of {self.content.noun}, found none.")
 
     def _values(self, portion: pa.Table, first_row: int) -> Array:
         for name in portion.column_names:

@@ -172,7 +172,16 @@ def test_what_no_checksum_is_published_of_is_not_called_checked(
 def test_a_source_that_lacks_a_file_does_not_pass_the_check(files) -> None:
     del files["train-images-idx3-ubyte"]
     with pytest.raises(DatasetError, match="expected the file train-images-idx3-ubyte, found none"):
-        _idx_sets.check_contents(files, {})
+        _idx_sets.check_contents(files, mnist.MNIST)
+
+
+def test_a_label_that_is_no_class_is_refused(files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.zeros(N_TRAIN, np.uint8)
+    labels[3] = 12
+    files["train-labels-idx1-ubyte"] = idx.encode(labels)
+    monkeypatch.setattr(_idx_sets, "_from_openml", lambda name, fetch: files)
+    found = refused(tmp_path, "openml", dataset=fashion_mnist)
+    assert "train-labels-idx1-ubyte: expected labels from 0 to 9, found 12 in row 3" in found
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real MNIST files are not beside the repository")

@@ -206,3 +206,10 @@ def test_numbers_in_csv_that_begin_like_whole_ones_are_read(
     path = tmp_path / "v.csv"
     path.write_text("ant,bee,cat\n" + "\n".join(",".join(f"{p:g}" for p in row) for row in probs))
     np.testing.assert_array_equal(read(path), probs)
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "tensor"])
+def test_a_file_without_rows_is_refused(tmp_path: Path, form: str) -> None:
+    path = write(tmp_path, form, np.zeros((0, 3), np.float32))
+    with pytest.raises(DatasetError, match="found"):
+        read(path)
