@@ -1,4 +1,4 @@
-"""Readers of what `init` takes: tables of texts and numbers, JSON lines, Parquet with pictures, exports, folders."""
+"""Readers of what `init` takes: tables, JSON lines, Parquet with pictures, exports, folders, arrays."""
 
 import csv
 import gzip

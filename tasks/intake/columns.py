@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from tasks import DatasetError
 from tasks.own_files.columns import is_text
+from tasks.own_files.encoding import as_numbers
 from tasks.own_files.ids import ID_COLUMNS
 from tasks.own_files.names import listed, shown
 from tasks.own_files.own_tables import SPLIT_WORDS, OwnTable
@@ -61,6 +62,8 @@ def find_by_name(own: OwnTable, asked: str | None, usual: Sequence[str], option:
 def find_id(own: OwnTable, asked: str | None, taken: Sequence[str]) -> str | None:
     """The column that names the rows: by its name, or the first if it holds single words, all different.
 
+    Numbers are no words: those that differ in all rows are as likely a measurement.
+
     Raises:
         DatasetError: there is no column of the name that was asked for.
     """
@@ -68,7 +71,7 @@ def find_id(own: OwnTable, asked: str | None, taken: Sequence[str]) -> str | Non
     if found or own.ids is not None:
         return found
     column = own.table.column(0)
-    if own.names[0] in taken or not 0 < _mean_length(column) < _LONG or column.null_count:
+    if own.names[0] in taken or not 0 < _mean_length(own, own.names[0]) < _LONG or column.null_count:
         return None
     are_words = not pc.any(pc.match_substring_regex(column.cast(pa.large_string()), r"\S\s+\S")).as_py()
     return own.names[0] if are_words and len(pc.unique(column)) == len(column) else None
@@ -104,7 +107,7 @@ def find_text(own: OwnTable, asked: str | None, others: Sequence[str]) -> str | 
     if asked:
         own.column(asked, "text")
         return asked
-    lengths = {name: _mean_length(own.table.column(name)) for name in others}
+    lengths = {name: _mean_length(own, name) for name in others}
     long = [name for name, length in lengths.items() if length >= _LONG]
     named = [name for name in _called(own, TEXTS) if lengths.get(name, 0) > 0]
     # Of two columns of text, the one with a usual name; of none so called, the long one.
@@ -139,9 +142,12 @@ def _n_different(own: OwnTable, name: str) -> int:
     return _FEW + 1 if nested else len(pc.unique(column))
 
 
-def _mean_length(column: pa.ChunkedArray) -> float:
-    """The mean number of characters of a column of text; 0 of another."""
+def _mean_length(own: OwnTable, name: str) -> float:
+    """The mean number of characters of a column of text; 0 of another, and of one of numbers alone."""
+    column = own.table.column(name)
     if not is_text(column.type) or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        return 0.0
+    if as_numbers(column, own.decimal) is not None:
         return 0.0
     return float(pc.mean(pc.utf8_length(column.cast(pa.large_string()))).as_py() or 0)
 

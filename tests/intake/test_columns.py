@@ -16,6 +16,8 @@ CODES = [f"P{k:03d}" for k in range(20)]
 LABELS = ["x", "y"] * 10
 NUMBERS = [k * 1.5 for k in range(20)]
 
+WRITTEN = [f"{k / 7:.3f}" for k in range(20)]
+
 
 def table(folder: Path, **columns: list) -> OwnTable:
     pq.write_table(
@@ -53,6 +55,8 @@ def test_columns_with_few_values_are_named_first(tmp_path: Path) -> None:
         ({"remark": SHORT}, "remark"),
         ({"remark": SHORT, "n": NUMBERS}, None),
         ({"n": NUMBERS, "m": NUMBERS}, None),
+        ({"n": WRITTEN}, None),
+        ({"text": WRITTEN, "remark": LONG}, "remark"),
         ({"colour": LABELS}, None),
     ],
 )
@@ -77,6 +81,8 @@ def test_of_two_texts_none_is_certain(tmp_path: Path, columns: dict[str, list]) 
         ({"note": SHORT, "n": NUMBERS}, None),
         ({"site": LABELS, "n": NUMBERS}, None),
         ({"n": NUMBERS}, None),
+        # A CSV gives numbers as text.
+        ({"width": WRITTEN, "site": LABELS}, None),
     ],
 )
 def test_rows_are_named_by_a_usual_name_or_by_single_words_in_front(
