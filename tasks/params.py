@@ -172,6 +172,17 @@ class Prune(Section):
         return self
 
 
+class Audit(Section):
+    """Rows that are drawn at random and shown among the suspects, so that people learn what no filter found.
+
+    `share` of the rows that the review page shows are drawn among those that are not flagged; the seed names
+    the draw.
+    """
+
+    share: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    seed: Seed = 0
+
+
 class PseudoLabel(Section):
     """What is done with each label issue, by which method.
 
@@ -186,6 +197,7 @@ class PseudoLabel(Section):
     rounds: Annotated[int, Field(ge=0, le=20)]
     max_changed_share: Fraction
     on_weak_model: Literal["rank_only", "stop", "go_on"]
+    audit: Audit = Audit()
     seed: Seed
 
 

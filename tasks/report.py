@@ -4,12 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from pydantic import BaseModel
 from rich.console import Console
 
-from tasks.decisions.log import PATH, parse_decisions, standing, with_whole
+from tasks.decisions.apply import match_decisions
+from tasks.decisions.log import PATH, Decision, parse_decisions, standing, with_whole
+from tasks.label_quality.audit import draw_order
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.self_tests.words import describe
+from tasks.label_quality.stopping import Outlook, describe_outlook, look_out
 from tasks.page import describe_rows, environment
 from tasks.params import Params
 from tasks.reporting.budgets import review_budget
@@ -48,7 +52,7 @@ from tasks.reporting.worth import (
     wrong_share,
 )
 from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, SPLIT_ROWS, TRAINING_SET
-from tasks.tables.facts import read_facts
+from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.files import write_json, write_text
 from tasks.tables.io import read_table
 from tasks.tables.portions import TableReader
@@ -113,7 +117,10 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
 
     gain = summarise_gain(measured)
     wrong_labels = wrong_share(detection, repair["gate"]["is_too_weak"])
-    write_json(workspace / "metrics" / "report.json", gain)
+    outlook = _look_out(issues, decisions, facts, params.pseudo_label.audit.seed)
+    # Before somebody decides there is nothing to say.
+    audit = {"audit": outlook.entries()} if outlook.others.n_seen or outlook.n_flags else {}
+    write_json(workspace / "metrics" / "report.json", {**gain, **audit})
     write_plots(plots, facts.class_names, issues, repair, params)
 
     found = suspects(issues)
@@ -178,6 +185,7 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
             ),
             histograms=histograms(issues),
             budget=review_budget(issues, found, wrong, detection),
+            outlook=list(describe_outlook(outlook)) if audit else [],
             worst_classes=sorted(health["classes"], key=lambda entry: entry["label_quality"])[:MOST_CLASSES],
             confused=confused,
             classes=[facts.class_names[k] for k in classes],
@@ -206,4 +214,17 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
         runs,
         worth,
         sentences,
+    )
+
+
+def _look_out(issues: pa.Table, decisions: list[Decision], facts: DatasetFacts, seed: int) -> Outlook:
+    """What people's decisions say of all rows of data/label_issues.parquet."""
+    ids, given = column_array(issues, "example_id"), column_array(issues, "given_label")
+    verdicts = match_decisions(decisions, ids, given, facts.class_names)
+    return look_out(
+        verdicts.known(given),
+        column_array(issues, "is_issue"),
+        draw_order(ids, seed),
+        suspects(issues),
+        issues.column("error_prob").fill_null(np.nan).to_numpy().astype(np.float64),
     )

@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 from small_runs import ROOT
 
 from tasks import ArtifactError
+from tasks.decisions.log import PATH, Decision, append_decisions
+from tasks.label_quality.audit import bound_wrong, draw_order
 from tasks.label_quality.confusions import count_confusions, worst_confused
 from tasks.params import load_params
 from tasks.prune import prune
@@ -408,3 +410,32 @@ def test_missing_metrics_are_named(workspace_copy: Path) -> None:
     (workspace_copy / "metrics" / "label_issues.json").unlink()
     with pytest.raises(ArtifactError, match=r"label_issues\.json.*dvc repro"):
         report(load_params(workspace_copy / "params.yaml"), workspace_copy)
+
+
+def test_what_people_decided_tells_what_is_left_where_nobody_looked(tmp_path: Path) -> None:
+    params = write_run(tmp_path, [f"text {row}" for row in range(200)])
+    report(params, tmp_path)
+    assert 'id="stop"' not in read_page(tmp_path)
+    assert "audit" not in json.loads((tmp_path / "metrics" / "report.json").read_text())
+    issues = read_table(LABEL_ISSUES.at(tmp_path), LABEL_ISSUES, columns=["key", "given_label", "is_issue"])
+    names = read_facts(issues, "").class_names
+    rows = issues.take(draw_order(issues.column("example_id").to_numpy(), params.pseudo_label.audit.seed))
+    others = [row for row in rows.to_pylist() if not row["is_issue"]]
+    seen = [*others[:60], *(row for row in rows.to_pylist() if row["is_issue"])][:65]
+    lines = [
+        Decision(
+            row["key"], "drop" if row["is_issue"] else "keep", "", names[row["given_label"]],
+            "anna", "2026-01-31T12:00:00Z", "none", "audit",
+        )
+        for row in seen
+    ]  # fmt: skip
+    append_decisions(tmp_path / PATH, lines)
+    report(params, tmp_path)
+    page = section(read_page(tmp_path), 'id="stop"', 'id="scores"')
+    bound = bound_wrong(len(others), 60, 0).high / (len(others) - 60)
+    assert "Of 5 flagged labels that people decided on, 5 are wrong" in page
+    assert "Of 60 rows drawn at random among those not flagged, 0 have a wrong label." in page
+    assert f"at most {np.ceil(1000 * bound) / 10:g} % of the {len(others) - 60} labels" in page
+    found = json.loads((tmp_path / "metrics" / "report.json").read_text())["audit"]
+    assert (found["n_drawn"], found["flags_precision"]) == (60, 1)
+    assert found["wrong_left_high"] == pytest.approx(bound)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.decisions.log import RELABELLING, Decision
+from tasks.label_quality.audit import RIGHT, UNKNOWN, WRONG
 from tasks.repair import DROPPED, Repair
 
 
@@ -30,6 +31,15 @@ class Verdicts:
         """How many rows were decided which way."""
         found = Counter(self.decision[self.decision != ""].tolist())
         return {name: found[name] for name in ("keep", "accept", "choose", "drop", "unsure")}
+
+    def known(self, labels: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+        """(N,) what people said of some labels (N,), as `label_quality.audit` calls it.
+
+        A row to be dropped has no label that is right.
+        """
+        is_wrong = ((self.label >= 0) & (self.label != labels)) | (self.decision == "drop")
+        is_right = (self.label >= 0) & (self.label == labels)
+        return np.select([is_wrong, is_right], [WRONG, RIGHT], UNKNOWN).astype(np.int8)
 
 
 def why_refused(decision: Decision, given_label: str | None, class_names: Container[str]) -> str:

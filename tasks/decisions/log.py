@@ -84,8 +84,8 @@ class Decision:
 
 HEADER = tuple(field.name for field in fields(Decision))
 HEADER_LINE = (",".join(HEADER) + "\n").encode()
-# Of files that were begun before lines had a reason, and before they named the key. Of a number the key is the
-# number.
+# Of files that were begun before lines had a reason, and before they named the key: of a number it is the
+# number itself.
 _WITHOUT_REASON = HEADER[:-1]
 _OLD_HEADERS = (_WITHOUT_REASON, ("example_id", *_WITHOUT_REASON[1:]))
 

@@ -170,8 +170,10 @@ def bound_drawn(known: npt.NDArray[Any], confidence: float = 0.95) -> Drawn:
     if not n:
         return Drawn(0, 0, 0, Bounds(0, 0, 0))
     is_known = known != UNKNOWN
-    ends = 1 + np.flatnonzero(is_known & ~np.append(is_known[1:], False))
     n_known, n_wrong = np.cumsum(is_known), np.cumsum(known == WRONG)
+    # Where more rows were skipped than seen, there is nothing to count.
+    are_seen = 2 * n_known >= np.arange(1, n + 1)
+    ends = 1 + np.flatnonzero(is_known & ~np.append(is_known[1:], False) & are_seen)
     found = [Drawn(0, 0, 0, Bounds(0, n, n))]
     for end in ends[:_STRETCHES].tolist():
         wrong, unknown = int(n_wrong[end - 1]), int(end - n_known[end - 1])

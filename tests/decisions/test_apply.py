@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tasks.decisions.apply import apply_decisions, match_decisions
 from tasks.decisions.log import Decision
+from tasks.label_quality.audit import RIGHT, UNKNOWN, WRONG
 from tasks.pseudo_labels import threshold
 from tasks.sections import Section
 from tasks.tables.keys import example_id_of
@@ -145,3 +146,11 @@ def test_decisions_stay_with_their_rows_when_others_come_go_and_move(kept: list[
     decided = [key for key, decision in zip(now, verdicts.decision, strict=True) if decision]
     assert decided == [keys[row] for row in kept if row < 3]
     assert [decision.key for decision, _ in verdicts.refused] == [key for key in keys[:3] if key not in now]
+
+
+def test_what_people_said_of_labels_is_right_wrong_or_unknown():
+    standing = [decide(3, "keep"), decide(5, "choose", "ant"), decide(8, "drop", given_label="bee")]
+    verdicts = match_decisions([*standing, decide(13, "unsure", given_label="cat")], IDS, LABELS, CLASSES)
+    assert verdicts.known(LABELS).tolist() == [RIGHT, RIGHT, WRONG, UNKNOWN]
+    standing = [decide(3, "accept", "bee"), decide(5, "keep", given_label="cat")]
+    assert match_decisions(standing, IDS, LABELS, CLASSES).known(LABELS).tolist() == [WRONG, *[UNKNOWN] * 3]
