@@ -17,7 +17,7 @@ from tasks.small_files import parse_yaml, read_small
 SourceName = Literal["local", "mirrors", "openml", "wheel"]
 NoiseKind = Literal["none", "uniform", "symmetric", "pair", "matrix", "instance", "doubt", "file"]
 ScoreName = Literal["error_prob", "self_confidence", "normalized_margin", "confidence_weighted_entropy"]
-LabelSetName = Literal["given", "cleaned", "true"]
+LabelSetName = Literal["given", "cleaned", "true", "coreset", "random_subset"]
 OwnSplit = Literal["valid", "test"]
 
 DatasetName = Annotated[str, AfterValidator(partial(plugins.check_name, "datasets"))]
@@ -159,6 +159,8 @@ class Prune(Section):
     frac_noise: Annotated[float, Field(gt=0, le=1)]
     min_examples_per_class: Annotated[int, Field(ge=0)]
     importance: Literal["none", "given_class", "all_classes"]
+    coreset_share: Annotated[float, Field(gt=0, le=1)] | None
+    coreset_seed: Seed
     self_tests: bool
     memory_limit_mb: Annotated[int, Field(ge=16)]
 
@@ -168,6 +170,11 @@ class Prune(Section):
             raise ValueError(
                 "`adjust_pred_probs` goes with rank_by: self_confidence or normalized_margin; "
                 f"{self.rank_by} can not be computed from adjusted probabilities"
+            )
+        if self.coreset_share is not None and self.importance == "none":
+            raise ValueError(
+                "`coreset_share` draws rows by their importance, and `importance: none` measures none. Set "
+                "importance to given_class, or coreset_share to null"
             )
         return self
 
@@ -201,10 +208,14 @@ class PseudoLabel(Section):
     seed: Seed
 
 
+SUBSETS = ("coreset", "random_subset")
+"""The tables that `prune` draws from the training rows."""
+
+
 class LabelSet(Section):
     """One label set of `retrain`: the table with the labels (in data/) and the checkpoint (in models/)."""
 
-    table: Literal["given_labels", "training_set"]
+    table: Literal["given_labels", "training_set", "coreset", "random_subset"]
     checkpoint: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
@@ -252,6 +263,12 @@ class Params(Section):
                 f"`train_fold.model: {self.train_fold.model}` learns from {' or '.join(takes)}, and "
                 f"`download.dataset: {self.download.dataset}` gives {' or '.join(gives)}. Choose "
                 "another model"
+            )
+        subsets = [key for key, each in self.retrain.label_sets.items() if each.table in SUBSETS]
+        if subsets and self.prune.coreset_share is None:
+            raise ValueError(
+                f"`retrain.label_sets: {subsets[0]}` trains on rows that `prune` draws, and "
+                "`prune.coreset_share` asks for none. Set it to a share of the rows, such as 0.1"
             )
         if self.pseudo_label.otherwise == "unlabeled" and not uses_unlabeled(self.retrain.objective):
             raise ValueError(

@@ -8,12 +8,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks import DatasetError, ParamsError
-from tasks.params import LabelSetName, Params, uses_unlabeled
+from tasks import ArtifactError, DatasetError, ParamsError
+from tasks.params import SUBSETS, LabelSetName, Params, uses_unlabeled
 from tasks.tables.catalog import (
+    CORESET,
     EXAMPLES,
     GIVEN_LABELS,
     HELD_OUT,
+    RANDOM_SUBSET,
     SPLIT_ROWS,
     TEST_PROBS,
     TRAINING_SET,
@@ -54,10 +56,11 @@ def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
     if labels not in section.label_sets:
         raise ParamsError(f"--labels: expected one of {', '.join(section.label_sets)}, found {labels}.")
     all_ids, content, facts = read_rows(params, workspace)
-    if section.label_sets[labels].table == "training_set":
+    source = section.label_sets[labels].table
+    if source == "training_set":
         ids, targets, unlabeled_ids = read_training_set(workspace)
     else:
-        ids, targets = read_given(workspace, labels)
+        ids, targets = read_subset(workspace, source) if source in SUBSETS else read_given(workspace, labels)
         unlabeled_ids = read_unlabeled(workspace)
     unlabeled = content.take(locate(all_ids, unlabeled_ids, EXAMPLES.path)) if len(unlabeled_ids) else None
     if uses_unlabeled(section.objective) and unlabeled is None:
@@ -134,6 +137,20 @@ def read_given(workspace: Path, labels: LabelSetName) -> tuple[Ints, Targets]:
         )
     found = column_array(table, column).astype(np.int64)
     return column_array(table, "example_id"), (found, np.ones(len(found), dtype=np.float32), None)
+
+
+def read_subset(workspace: Path, name: str) -> tuple[Ints, Targets]:
+    """(N,) the rows of data/coreset.parquet or data/random_subset.parquet, their given labels and weights.
+
+    Raises:
+        ArtifactError: the table is missing, not what it should be, or has no row.
+    """
+    artifact = CORESET if name == CORESET.name else RANDOM_SUBSET
+    table = read_table(artifact.at(workspace), artifact)
+    if not table.num_rows:
+        raise ArtifactError(f"{artifact.path}: expected rows to train on, found none. {artifact.remedy}")
+    labels, weight = (column_array(table, column) for column in ("label", "weight"))
+    return column_array(table, "example_id"), (labels.astype(np.int64), weight, None)
 
 
 def read_unlabeled(workspace: Path) -> Ints:

@@ -500,6 +500,7 @@ def test_without_the_truth_nothing_is_compared_with_it(params, tmp_path):
 
 WRITTEN = (
     *("data/label_issues.parquet", "metrics/label_issues.json", "plots/filters.csv"),
+    *("data/coreset.parquet", "data/random_subset.parquet"),
     *("metrics/health.json", "plots/noise_matrices.csv", "plots/joints.csv"),
 )
 
@@ -540,6 +541,7 @@ def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
     room=st.booleans(),
 )
 def test_no_layout_changes_a_byte(params, tmp_path, sizes, batch_entries, n_threads, room):
+    params = choose(params, coreset_share=0.2)
     if not (tmp_path / "plain").exists():
         write_inputs(tmp_path / "plain", embedded=True)
         prune(params, tmp_path / "plain")
@@ -553,7 +555,8 @@ def test_no_layout_changes_a_byte(params, tmp_path, sizes, batch_entries, n_thre
     for path in WRITTEN:
         assert (tmp_path / "cut" / path).read_bytes() == (tmp_path / "plain" / path).read_bytes()
     assert sorted(path.name for path in (tmp_path / "cut" / "data").iterdir()) == [
-        *("given_labels.parquet", "label_issues.parquet", "pred_probs.parquet", "splits.parquet"),
+        *("coreset.parquet", "given_labels.parquet", "label_issues.parquet", "pred_probs.parquet"),
+        *("random_subset.parquet", "splits.parquet"),
     ]
 
 

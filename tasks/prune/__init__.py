@@ -27,13 +27,14 @@ from tasks.prune.pass_bar import progress_bar
 from tasks.prune.quality import write_health, write_metrics
 from tasks.prune.row_importance import measure_importance
 from tasks.prune.second_opinions import test_itself
+from tasks.prune.subsets import write_subsets
 from tasks.tables.catalog import LABEL_ISSUES
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.files import write_json
 
 
 def prune(params: Params, workspace: Path) -> None:
-    """Write data/label_issues.parquet, metrics of the issues, the health and the self-tests, and plots.
+    """Write data/label_issues.parquet, two subsets, metrics (issues, health, self-tests) and plots.
 
     Raises:
         ArtifactError: an input is missing or not what it should be, or the memory allowed is too little.
@@ -50,6 +51,11 @@ def prune(params: Params, workspace: Path) -> None:
     is_measured = section.importance != "none" and "embedding" in predictions.schema.names
     if is_measured:
         check_memory_of_importance(predictions, limit)
+    elif section.coreset_share is not None:
+        raise ArtifactError(
+            f"{predictions.where}: expected the column `embedding`, which importance comes from, found none. "
+            "Bring embeddings beside the probabilities, or set prune.coreset_share to null."
+        )
     with progress_bar(console, predictions, section) as advance:
         rows = LabelledRows(predictions, given, n_threads, advance)
         issues = find_issue_rows(rows, section)
@@ -67,6 +73,7 @@ def prune(params: Params, workspace: Path) -> None:
             section,
             judge=not proved,
         )
+    write_subsets(workspace, rows, issues.flagged[section.filter_by].rows, importance, section)
     for warning in (*about_small_classes(facts, issues, section), *doubts.warnings(predictions.path)):
         console.print(f"prune: {warning}", soft_wrap=True)
     can_tell = chance_corrected_agreement(counts.suggested) >= LEAST_AGREEMENT

@@ -83,7 +83,13 @@ def _ends(scores: npt.NDArray[np.float64]) -> Ends | None:
     return Ends(float(scores.min()), float(scores.max())) if len(scores) else None
 
 
-_RELIABILITY_COLOURS: Mapping[str, Colour] = {"given": "bad", "cleaned": "good", "true": "tint"}
+_RELIABILITY_COLOURS: Mapping[str, Colour] = {
+    "given": "bad",
+    "cleaned": "good",
+    "true": "tint",
+    "coreset": "third",
+    "random_subset": "ink",
+}
 
 
 def reliability_chart(bins: Mapping[str, Mapping[str, Sequence[float]]]) -> Chart:

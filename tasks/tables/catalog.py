@@ -140,6 +140,9 @@ LABEL_ISSUES = Artifact(
         *(Column(name, pa.bool_()) for name in FILTER_COLUMNS),
     ),
 )
+_SUBSET = (_ID, Column("label", _LABEL), Column("weight", pa.float32()))
+CORESET = Artifact("coreset", "prune", "data/coreset.parquet", _SUBSET, may_be_empty=True)
+RANDOM_SUBSET = Artifact("random_subset", "prune", "data/random_subset.parquet", _SUBSET, may_be_empty=True)
 TRAINING_SET = Artifact(
     "training_set",
     "pseudo_label",
