@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 
 from tasks import DatasetError
 from tasks.own_files.columns import is_text
-from tasks.own_files.encoding import as_numbers
 from tasks.own_files.ids import ID_COLUMNS
 from tasks.own_files.names import listed, shown
 from tasks.own_files.own_tables import SPLIT_WORDS, OwnTable
@@ -27,6 +26,7 @@ _FEW = 50
 # Text of so many characters in the mean is no category and no name, however its column is called.
 _LONG = 40
 _MOSTLY = 0.5
+_NUMBER = r"^\s*[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*$"
 
 
 def find_label(own: OwnTable, asked: str | None) -> str:
@@ -143,13 +143,14 @@ def _n_different(own: OwnTable, name: str) -> int:
 
 
 def _mean_length(own: OwnTable, name: str) -> float:
-    """The mean number of characters of a column of text; 0 of another, and of one of numbers alone."""
+    """The mean number of characters of a column of text; 0 of another, and of one that is mostly numbers."""
     column = own.table.column(name)
     if not is_text(column.type) or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return 0.0
-    if as_numbers(column, own.decimal) is not None:
+    text = column.cast(pa.large_string())
+    if (pc.mean(pc.match_substring_regex(text, _NUMBER)).as_py() or 0) > _MOSTLY:
         return 0.0
-    return float(pc.mean(pc.utf8_length(column.cast(pa.large_string()))).as_py() or 0)
+    return float(pc.mean(pc.utf8_length(text)).as_py() or 0)
 
 
 def _differs(column: pa.ChunkedArray) -> bool:

@@ -41,6 +41,7 @@ _GZIP_MAGIC, _GZIP_LEAST, _GZIP_RATIO = b"\x1f\x8b", 2**28, 100
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _ADVICE = {
     "invalid UTF8": " Save the file as UTF-8.",
+    "Invalid UTF8": " Save the text as UTF-8.",
     "straddling": " A row is longer than 1 MB: look for a quote that is not closed.",
 }
 _WITH_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
@@ -177,12 +178,21 @@ def readable(path: Path | str, kind: str) -> Iterator[None]:
         ) from error
 
 
-def _kind(path: Path) -> str:
+def check_file(path: Path) -> None:
+    """Refuse what is no file: a pipe that nobody writes to would block, a device may never end.
+
+    Raises:
+        DatasetError: nothing is there, or a folder, pipe or device, or it may not be looked at.
+    """
     with readable(path, "file"):
         is_file = path.is_file()
     if not is_file:
         found = "a folder, pipe or device" if path.exists() else "none"
         raise DatasetError(f"{path}: expected a file here, found {found}.")
+
+
+def _kind(path: Path) -> str:
+    check_file(path)
     name = path.name.lower()
     suffix = Path(name.removesuffix(".gz")).suffix
     kind = _KINDS.get(suffix)
@@ -218,7 +228,10 @@ def is_text(kind: pa.DataType) -> bool:
 
 def _parquet_batches(path: Path, headings: list[str], n_rows: int) -> Iterator[pa.RecordBatch]:
     with _open_parquet(path) as file:
-        yield from file.iter_batches(n_rows, columns=headings)
+        for batch in file.iter_batches(n_rows, columns=headings):
+            # Text that is no UTF-8 would end in a traceback wherever it is used first.
+            batch.validate(full=True)
+            yield batch
 
 
 # -- CSV.
@@ -305,6 +318,8 @@ def _find_dialect(path: Path) -> Dialect:
         text = text[said.end() :]
     separator = said[1] if said else _find_separator(text, path)
     has_quotes = separator != "\t" or _has_quotes(path, separator)
+    if has_quotes:
+        _check_quotes(path, separator)
     cells = [cell for row in _rows(text, separator)[1:] for cell in row]
     commas = [cell for cell in cells if _WITH_COMMA.fullmatch(cell)]
     is_certain = any(not _THOUSANDS.fullmatch(cell) for cell in commas)
@@ -328,6 +343,29 @@ def _has_quotes(path: Path, separator: str) -> bool:
             widths.add(len(cells))
             is_open |= any(cell.startswith(mark) and cell.count(mark) % 2 for cell in cells)
     return not (is_open and len(widths) == 1)
+
+
+def _check_quotes(path: Path, separator: str) -> None:
+    """Refuse a cell in quotes that goes on after the closing one: pyarrow drops that quote.
+
+    Raises:
+        DatasetError: there is one; names the line.
+    """
+    with open_bytes(path) as stream:
+        # Most large files have no quote, and are read much faster so.
+        if not any(b'"' in part for part in iter(lambda: stream.read(_SAMPLE_BYTES), b"")):
+            return
+    with open_bytes(path) as stream, io.TextIOWrapper(stream, encoding="utf-8", newline="") as text:
+        rows = csv.reader(text, delimiter=separator, strict=True)
+        try:
+            for _ in rows:
+                pass
+        except csv.Error as error:
+            if "expected after" in str(error):
+                raise DatasetError(
+                    f"{path}: expected the end of a cell after its closing quote, found more of it in line "
+                    f"{rows.line_num}. Write a quote inside of quotes twice."
+                ) from error
 
 
 def _find_separator(text: str, path: Path) -> str:

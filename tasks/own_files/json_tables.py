@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks import DatasetError
-from tasks.own_files.columns import open_bytes, readable
+from tasks.own_files.columns import check_file, open_bytes, readable
 from tasks.own_files.names import shown
 
 LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
@@ -22,6 +22,7 @@ def read_objects(path: Path) -> list[dict[str, Any]]:
     Raises:
         DatasetError: it is not JSON, too large, or holds something other than objects; names the first.
     """
+    check_file(path)
     with readable(path, "JSON file"), open_bytes(path) as stream:
         content = stream.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:

@@ -178,6 +178,8 @@ def _reason(error: BaseException) -> str:
 
 def _open(picture: Picture) -> Image.Image:
     content = picture.content
+    if isinstance(content, Path) and content.exists() and not content.is_file():
+        raise ValueError("a folder, pipe or device")
     n_bytes = len(content) if isinstance(content, bytes) else content.stat().st_size
     if n_bytes > _MOST_BYTES:
         raise ValueError(f"{n_bytes / 2**20:,.0f} MB, more than {_MOST_BYTES >> 20} MB")

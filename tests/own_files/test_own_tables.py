@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -169,3 +170,29 @@ def test_a_column_that_is_not_there_is_said_with_the_nearest(tmp_path: Path) -> 
         own.column("label", "label")
     with pytest.raises(DatasetError, match="Did you mean Text"):
         own.column("Txt", "text")
+
+
+def test_a_cell_that_goes_on_after_its_closing_quote_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('text,label\nfine,x\n"a "word" here",y\n"a ""word""",x\n')
+    with pytest.raises(DatasetError, match="closing quote, found more of it in line 3"):
+        read_own_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json", "t.csv"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_pipes_and_devices_are_refused_at_once(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(DatasetError, match="a folder, pipe or device"):
+        read_own_table(path)
+
+
+def test_parquet_text_that_is_no_utf_8_is_one_sentence(tmp_path: Path) -> None:
+    raw = pa.array([b"ok", b"\xff\xfe"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
+    pq.write_table(pa.table({"text": text, "label": ["x", "y"]}), tmp_path / "t.parquet")
+    with pytest.raises(DatasetError, match="UTF-8"):
+        read_own_table(tmp_path / "t.parquet")

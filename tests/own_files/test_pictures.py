@@ -1,6 +1,7 @@
 """Pictures as people have them come out upright, of 8 bits and of one shape."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,9 @@ def test_pictures_of_several_sizes_name_the_option() -> None:
     headers = read_headers([Picture("a", encode(Image.new("L", (width, 20)))) for width in (20, 30)])
     with pytest.raises(DatasetError, match="--image-size"):
         shape_of(headers, None, "here")
+
+
+def test_a_pipe_that_is_called_like_a_picture_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DatasetError, match="a folder, pipe or device"):
+        read_headers([Picture("a.png", tmp_path / "a.png")])
