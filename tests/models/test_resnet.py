@@ -9,15 +9,14 @@ import torch
 import torchvision
 from small_trainings import accuracy, bar_rows, build, fitted
 
-from tasks import DatasetError
+from tasks import DatasetError, plugins
 from tasks.contents import Images
-from tasks.models._resnet import _network
 from tasks.training.checkpoints import load_model
 from tasks.training.networks import adamw, shift_and_flip
 
 
 def network(name: str, *shape: int) -> Any:
-    return _network(name, shape, is_pretrained=False, state=None)
+    return plugins.load("models", name)._network(shape, is_pretrained=False, state=None)
 
 
 @pytest.mark.parametrize(
