@@ -1,9 +1,16 @@
-"""The nearest neighbours of rows: exact, by blocks, so that memory follows the block and not the square."""
+"""The nearest neighbours of rows: exact, by blocks, so that memory follows the block and not the square.
 
+Beyond 200,000 rows the square takes hours: there `faiss`, where it is installed, looks only into the cells
+that are near a row.
+"""
+
+import importlib
+import importlib.util
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +35,10 @@ class Each(Protocol):
         """The results in the order of the items."""
 
 
+MOST_EXACT_ROWS = 200_000
+"""The neighbours of so many rows among themselves are exact, whatever is installed."""
+# Of 4 sqrt(N) cells around centres of k-means, learned from so many rows of each.
+_CELLS_LOOKED_AT, _LEARNED_FROM = 32, 40
 # So many more candidates than neighbours are kept, as the rounding of float32 may have swapped them.
 _SPARE = 8
 _FIRST_ROWS = 1024
@@ -60,7 +71,7 @@ def nearest(
     block_rows: int = 512,
     each: Each = map,
 ) -> Neighbours:
-    """The `k` nearest `rows` of each query, exactly, for any size of block.
+    """The `k` nearest `rows` of each query, exactly, for any size of block; but see `is_approximate`.
 
     Matrix products in float32 choose candidates; float64 differences rank them. A bound on the rounding error
     (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1) says whether a row that was
@@ -90,13 +101,37 @@ def nearest(
         np.arange(start, min(start + block_rows, len(asked))) for start in range(0, len(asked), block_rows)
     ]
 
+    cells = _learn_cells(points) if own and is_approximate(len(points)) else None
+
     def search(block: Ints) -> tuple[Ints, Floats]:
+        if cells is not None:
+            return _search_cells(cells, points, block, k)
         return _search(points, asked, block, k, own)
 
     for block, (found, squares) in zip(blocks, each(search, blocks), strict=True):
         index[block], squared[block] = found, squares
     # Of unit vectors, 1 - cosine is half the squared distance.
     return Neighbours(index, np.sqrt(squared) if metric == "euclidean" else squared / 2)
+
+
+def is_approximate(n_rows: int) -> bool:
+    """Whether neighbours of so many rows among themselves are searched by faiss (the extra `ann`).
+
+    Then a near one may be missed, and a copy of the rows is held; distances are exact all the same.
+    """
+    return n_rows > MOST_EXACT_ROWS and importlib.util.find_spec("faiss") is not None
+
+
+def describe_search(n_rows: int) -> str | None:
+    """How neighbours of so many rows are searched, in a sentence; None where there is nothing to say."""
+    if n_rows <= MOST_EXACT_ROWS:
+        return None
+    if is_approximate(n_rows):
+        return f"neighbours of {n_rows:,} rows are searched by faiss, which may miss some"
+    return (
+        f"neighbours of {n_rows:,} rows are searched exactly, in a time that grows with the square of the "
+        "rows; with `pip install '.[ann]'` it is shorter, and some may be missed"
+    )
 
 
 @dataclass(frozen=True)
@@ -176,6 +211,37 @@ def _search(points: _Points, asked: _Points, block: Ints, k: int, own: bool) -> 
             near = near[near != block[row]] if own else near
             rank = _rank(points, asked, block[row : row + 1], near[None, :], k)
             index[row], squared[row] = rank[0][0], rank[1][0]
+    return index, squared
+
+
+def _learn_cells(points: _Points) -> Any:
+    """An index of faiss: the points by the nearest of some centres (an inverted file, exact within cells)."""
+    faiss = importlib.import_module("faiss")
+    values = np.ascontiguousarray(points.augmented[:, :-1])
+    n_cells = int(4 * math.sqrt(len(values)))
+    width = values.shape[1]
+    cells = faiss.IndexIVFFlat(faiss.IndexFlatL2(width), width, n_cells)
+    cells.train(values[:: max(len(values) // (_LEARNED_FROM * n_cells), 1)])
+    cells.add(values)
+    cells.nprobe = _CELLS_LOOKED_AT
+    return cells
+
+
+def _search_cells(cells: Any, points: _Points, block: Ints, k: int) -> tuple[Ints, Floats]:
+    """Of the points at `block` (b,), the (b, k) nearest others in the nearest cells, ranked exactly."""
+    queries = np.ascontiguousarray(points.augmented[block, :-1])
+    _, chosen = cells.search(queries, min(k + _SPARE + 1, len(points)))
+    # -1: no point is left in these cells.
+    chosen[chosen == block[:, None]] = -1
+    chosen = np.take_along_axis(chosen, np.argsort(chosen < 0, axis=1, kind="stable"), 1)
+    n_found = (chosen >= 0).sum(axis=1)
+    index, squared = np.empty((len(block), k), dtype=np.int64), np.empty((len(block), k))
+    full = np.flatnonzero(n_found >= k)
+    if len(full):
+        some = chosen[full, : n_found[full].min()]
+        index[full], squared[full] = _rank(points, points, block[full], some, k)
+    if len(few := np.flatnonzero(n_found < k)):
+        index[few], squared[few] = _search(points, points, block[few], k, own=True)
     return index, squared
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from tasks import neighbours
-from tasks.neighbours import nearest
+from tasks.neighbours import describe_search, nearest
 
 
 def all_distances(queries, rows, metric):
@@ -147,3 +147,47 @@ def test_rows_that_cannot_be_searched_are_refused(rows, k, metric, said):
 def test_queries_of_another_width_are_refused():
     with pytest.raises(ValueError, match="wide"):
         nearest(np.ones((3, 2), np.float32), 1, queries=np.ones((1, 3), np.float32))
+
+
+@pytest.fixture
+def few_are_many(monkeypatch):
+    """As if 300 rows were too many for an exact search; without faiss there is nothing to test."""
+    pytest.importorskip("faiss", reason="the extra `ann` is not installed")
+    monkeypatch.setattr(neighbours, "MOST_EXACT_ROWS", 300)
+
+
+@pytest.mark.usefixtures("few_are_many")
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_beyond_the_limit_most_neighbours_are_found_and_their_distances_are_exact(metric):
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(40, 24)) * 4
+    rows = (centres[rng.integers(40, size=900)] + rng.normal(size=(900, 24))).astype(np.float32)
+    # Copies with a little noise: what `split_rows` looks for.
+    rows[1::100] = rows[::100] + rng.normal(size=(9, 24)).astype(np.float32) * 1e-3
+    found = nearest(rows, 8, metric=metric)
+    index, _ = by_sorting(rows, rows, 8, metric, own=True)
+    assert np.mean([len(np.intersect1d(*pair)) / 8 for pair in zip(found.index, index, strict=True)]) > 0.95
+    assert np.array_equal(found.index[::100, 0], np.arange(1, 900, 100))
+    own = np.arange(len(rows))[:, None]
+    assert not (found.index == own).any()
+    every = all_distances(rows, rows, metric)
+    np.testing.assert_allclose(found.distance, np.take_along_axis(every, found.index, 1), atol=1e-6)
+    again = nearest(rows, 8, metric=metric, block_rows=700)
+    assert np.array_equal(again.index, found.index)
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_rows_whose_cells_hold_too_few_are_searched_exactly(monkeypatch):
+    monkeypatch.setattr(neighbours, "_CELLS_LOOKED_AT", 1)
+    rows = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
+    found = nearest(rows, 100)
+    np.testing.assert_allclose(found.distance, by_sorting(rows, rows, 100, "euclidean", own=True)[1])
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_how_many_rows_are_searched_is_told(monkeypatch, is_installed):
+    spec = object() if is_installed else None
+    monkeypatch.setattr(neighbours.importlib.util, "find_spec", lambda name: spec)
+    assert describe_search(200_000) is None
+    assert neighbours.is_approximate(200_001) == is_installed
+    assert ("by faiss" if is_installed else "pip install '.[ann]'") in describe_search(200_001)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks import ArtifactError
+from tasks import ArtifactError, neighbours
 from tasks.assign_folds import assign_folds
 from tasks.params import Params, load_params
 from tasks.split_rows import split_rows
@@ -132,3 +132,15 @@ def test_with_a_test_split_pooled_or_not_no_row_is_held_out(
 def test_a_missing_table_names_the_stage_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="dvc repro download"):
         split_rows(params(), tmp_path)
+
+
+def test_beyond_the_limit_of_exact_search_the_copies_are_found_and_the_search_is_told(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    pytest.importorskip("faiss", reason="the extra `ann` is not installed")
+    write_examples(tmp_path, ["train", "test"] * (N // 2))
+    exact = run(tmp_path, params())
+    assert "faiss" not in capsys.readouterr().out
+    monkeypatch.setattr(neighbours, "MOST_EXACT_ROWS", 100)
+    assert np.array_equal(run(tmp_path, params())["group"], exact["group"])
+    assert "are searched by faiss" in capsys.readouterr().out

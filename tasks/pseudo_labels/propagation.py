@@ -20,7 +20,7 @@ from tasks.label_quality.propagation import (
     similarity_graph,
 )
 from tasks.label_quality.sure_rows import choose_sure, expected_counts
-from tasks.neighbours import nearest
+from tasks.neighbours import describe_search, nearest
 from tasks.repair import Evidence, Repair, Train, label_unlabeled, leave_as_given, relabel_issues
 from tasks.sections import Fraction, Section
 
@@ -104,6 +104,8 @@ def flow(
     k = min(options.k, len(there) - 1)
     if k < 1 or (labels[there] == UNLABELED).all():
         return probs
+    if search := describe_search(len(there)):
+        print(f"propagation: {search}")
     found = nearest(embedding[there], k, metric="cosine")
     graph = similarity_graph(found.index, 1 - found.distance, options.gamma)
     probs[there] = propagate(graph, labels[there], n_classes, options.alpha)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.neighbours import describe_search
 from tasks.params import Params
 from tasks.split_rows.duplicates import Content, find_groups, fingerprint, join
 from tasks.split_rows.groups import Groups, put_together
@@ -31,6 +32,9 @@ def split_rows(params: Params, workspace: Path) -> None:
     examples = TableReader(EXAMPLES.at(workspace), EXAMPLES, wanted, optional=["group"])
     facts = examples.facts
     ids, original = examples.column("example_id"), examples.column("split")
+    search = describe_search(len(ids)) if section.near_duplicates and facts.content != "text" else None
+    if search:
+        print(f"split_rows: {search}")
     groups = group_examples(workspace, examples, ids, section.near_duplicates)
     has_owner_groups = "group" in examples.schema.names
     together = groups.group
