@@ -278,6 +278,11 @@ class Params(Section):
             )
         return self
 
+    @property
+    def trains_on_truth(self) -> bool:
+        """Whether a label set needs the true label of every training row."""
+        return "true" in self.retrain.label_sets
+
     def used(self) -> list[str]:
         """The plug-ins that are used, as their options stand in `params.yaml`: `models.convnet`."""
         names = {

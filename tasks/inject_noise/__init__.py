@@ -97,8 +97,12 @@ def inject_noise(params: Params, workspace: Path) -> None:
 
 
 def _check_label_sets(params: Params, n_unknown: int, n_rows: int) -> None:
-    """Refuse to retrain on true labels that are not known: better here than after the trainings."""
-    if "true" in params.retrain.label_sets and n_unknown:
+    """Refuse to retrain on true labels that are not known: better here than after the trainings.
+
+    dvc.yaml does not list this as a parameter of the stage, as it changes nothing that is written: a label
+    set that is taken out or added reruns nothing here. `retrain` refuses too.
+    """
+    if params.trains_on_truth and n_unknown:
         raise ParamsError(
             "params.yaml: retrain.label_sets: `true` needs the true label of every training row; with "
             f"inject_noise.kind: {params.inject_noise.kind} it is not known of {n_unknown:,} of {n_rows:,}. "
