@@ -19,6 +19,7 @@ from pydantic import model_validator
 
 from tasks import DatasetError
 from tasks.contents import OF_KIND, Examples, Fetch
+from tasks.own_files.columns import check_texts
 from tasks.own_files.ids import row_keys
 from tasks.own_files.labels import class_indices
 from tasks.own_files.names import listed
@@ -90,6 +91,8 @@ def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:  # noqa: ARG
 
 def _read(path: Path) -> pa.Table:
     try:
+        if path.is_file():
+            check_texts(path)
         # No `pq.read_table`: it would look for columns in the names of folders.
         if path.exists() and not path.is_file():
             raise DatasetError(f"{path}: expected your examples here, found a folder, pipe or device.")

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
@@ -38,6 +39,8 @@ _QUOTED_LINES = 10**6
 _SAMPLE_BYTES, _SAMPLE_ROWS = 2**20, 1000
 # A small gzip file can hold a thousand times its size.
 _GZIP_MAGIC, _GZIP_LEAST, _GZIP_RATIO = b"\x1f\x8b", 2**28, 100
+# So can a Parquet file, which writes a text once however many rows have it.
+_TEXT_LEAST, _TEXT_RATIO, _TEXT_ROWS = 2**29, 100, 1024
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _ADVICE = {
     "invalid UTF8": " Save the file as UTF-8.",
@@ -144,6 +147,7 @@ def open_file(path: Path) -> OwnFile:
             with _open_parquet(path) as file:
                 schema, n_rows = file.schema_arrow, file.metadata.num_rows
             _check_rows(path, n_rows)
+            check_texts(path)
         headings = tuple(schema.names)
     names = [heading.strip() for heading in headings]
     if len(set(names)) != len(names):
@@ -212,6 +216,34 @@ def _check_rows(path: Path, n_rows: int) -> None:
 def _open_parquet(path: Path) -> pq.ParquetFile:
     # Other writers seldom add checksums to pages; where they did, these are looked at.
     return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+
+
+def check_texts(path: Path) -> None:
+    """Refuse a Parquet file whose texts take far more memory than its size lets expect; reads them once.
+
+    As dictionaries texts take no more than they do in the file, so that nothing is unpacked here.
+
+    Raises:
+        DatasetError: they do.
+    """
+    most = max(_TEXT_LEAST, _TEXT_RATIO * path.stat().st_size)
+    with _open_parquet(path) as file:
+        names = [field.name for field in file.schema_arrow if is_text(field.type)]
+    if not names:
+        return
+    n_bytes = 0
+    with pq.ParquetFile(path, read_dictionary=names, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(_TEXT_ROWS, columns=names):
+            for column in batch.columns:
+                values = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+                lengths = pc.binary_length(values.dictionary).take(values.indices)
+                n_bytes += pc.sum(lengths).as_py() or 0
+            if n_bytes > most:
+                raise DatasetError(
+                    f"{path}: expected at most {most / 2**20:,.0f} MB of text in a file of this size, found "
+                    "more. If it is what you mean, write the table without the column of long texts, or as "
+                    "CSV."
+                )
 
 
 def is_text(kind: pa.DataType) -> bool:

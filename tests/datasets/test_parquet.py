@@ -16,6 +16,7 @@ from own_forms import png
 from tasks import DatasetError
 from tasks.contents import Examples
 from tasks.datasets import parquet
+from tasks.own_files import columns
 from tasks.tables.catalog import SPLITS
 from tasks.tables.io import tensor_column
 
@@ -277,3 +278,12 @@ def test_a_page_whose_checksum_differs_is_refused(tmp_path: Path) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     refused(tmp_path)
+
+
+def test_text_that_unpacks_to_much_more_than_the_file_is_refused_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "_TEXT_LEAST", 2**20)
+    features = [[1.0, 2.0]] * 300
+    inputs = write(tmp_path, example_id=range(300), features=features, split=["train" * 2000] * 300)
+    assert "of text" in refused(inputs)

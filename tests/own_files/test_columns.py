@@ -242,3 +242,19 @@ def test_composed_and_decomposed_headings_are_kept_as_they_are(tmp_path: Path) -
     name = unicodedata.normalize("NFD", "Käfer")
     for form in ("csv", "parquet"):
         assert open_file(write_form(tmp_path, "t", form, {name: ["x"]})).names == [name]
+
+
+@pytest.mark.parametrize("use_dictionary", [True, False])
+def test_a_parquet_file_whose_text_unpacks_to_much_more_is_refused_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_dictionary: bool
+) -> None:
+    monkeypatch.setattr(module, "_TEXT_LEAST", 2**20)
+    path = tmp_path / "bomb.parquet"
+    table = pa.table({"id": range(300), "text": ["x" * 10_000] * 300})
+    pq.write_table(table, path, compression="zstd", use_dictionary=use_dictionary)
+    assert "of text" in refusal(path)
+    # Of a file as large as its texts let expect, and of one with few texts, nothing is refused.
+    pq.write_table(table, path, compression="none", use_dictionary=False)
+    assert read(path, ["id"])[0] == [*range(300)]
+    pq.write_table(table.slice(0, 10), path)
+    assert read(path, ["text"])[0] == ["x" * 10_000] * 10
