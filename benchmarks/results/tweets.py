@@ -104,8 +104,8 @@ def describe_gate(gate: dict[str, Any]) -> str:
         for what in ("relabel", "drop")
     )
     return (
-        "The [gate](do_no_harm.md) refused the repair, so both columns are of the given labels: a second opinion "
-        f"takes the classifier's side {sides}, which is not enough."
+        "The [gate](do_no_harm.md) refused the repair, so both columns are of the given labels: a second "
+        f"opinion takes the classifier's side {sides}, which is not enough."
     )
 
 
