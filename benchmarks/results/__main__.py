@@ -9,7 +9,7 @@ from benchmarks.results.page import origin, write_table
 from benchmarks.results.runs import FOLDER
 from tasks.tables.files import write_json
 
-TABLES = ("imagenette", "tweets", "coreset")
+TABLES = ("imagenette", "tweets", "coreset", "mnist", "article", "doubt")
 
 
 def main() -> int:
