@@ -14,6 +14,7 @@ from review.server import Review, create_app
 from tasks import RelabelError
 from tasks.decisions.log import PATH
 from tasks.decisions.provenance import default_reviewer
+from tasks.params import Audit, load_params
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not reviewer.isprintable() or not reviewer:
         parser.error(f"--reviewer: expected a name, found {chosen.reviewer!r}")
     try:
-        review = Review(root, reviewer)
+        review = Review(root, reviewer, _read_audit(root / "params.yaml"))
         listener = _listen(chosen.host, chosen.port)
     except RelabelError as error:
         print(f"review: {error}", file=sys.stderr)
@@ -60,6 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         listener.close()
     return 0
+
+
+def _read_audit(path: Path) -> Audit:
+    """What `params.yaml` says of rows that are drawn at random; without that file none are shown."""
+    return load_params(path).pseudo_label.audit if path.exists() else Audit(share=0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

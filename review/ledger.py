@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from review.suspect_rows import Suspects
 from tasks import ArtifactError
-from tasks.decisions.apply import why_refused
+from tasks.decisions.apply import known_by, why_refused
 from tasks.decisions.log import (
     HEADER_LINE,
     Decision,
@@ -17,6 +17,7 @@ from tasks.decisions.log import (
     parse_decisions,
     read_whole,
 )
+from tasks.label_quality.audit import UNKNOWN
 
 
 class Ledger:
@@ -26,6 +27,7 @@ class Ledger:
         version: counts the changes seen.
         decided: (N,) bool by position in the suspects, True where a decision stands and fits its row.
         disagreed: (N,) bool, True where reviewers' latest decisions differ.
+        known: (N,) what the decisions that stand say of the labels (`label_quality.audit`).
     """
 
     def __init__(self, path: Path, suspects: Suspects) -> None:
@@ -43,6 +45,7 @@ class Ledger:
         self.version += 1
         self.decided = np.zeros(len(suspects.example_id), dtype=bool)
         self.disagreed = np.zeros(len(suspects.example_id), dtype=bool)
+        self.known = np.full(len(suspects.example_id), UNKNOWN, dtype=np.int8)
         for example_id in self._lines:
             self._mark(example_id)
 
@@ -161,7 +164,9 @@ class Ledger:
         if position is not None:
             stands = self.stands(example_id)
             latest = {(each.decision, each.label) for each in self._latest(example_id)}
-            self.decided[position] = stands is not None and not self._problem(stands)
+            is_applied = stands is not None and not self._problem(stands)
+            self.decided[position] = is_applied
+            self.known[position] = known_by(stands if is_applied else None)
             self.disagreed[position] = len(latest) > 1
 
 

@@ -20,13 +20,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from review.alike import nearest_trusted
 from review.guard import policy_of, refusal_of, size_refusal_of
 from review.ledger import Ledger
-from review.suspect_rows import Contents, Wanted, read_suspects, signature_of
+from review.queue import is_blind, is_queue, queue_of, reasons_of
+from review.suspect_rows import NO_AUDIT, Contents, Wanted, read_suspects, signature_of
 from tasks import RelabelError
 from tasks.decisions.log import PATH, RELABELLING, Decision, append_decisions
 from tasks.decisions.provenance import current_revision
 from tasks.dvc_lock import wait_until_unread
+from tasks.label_quality.stopping import describe_outlook, describe_shortly, look_out
 from tasks.own_files.names import shown
 from tasks.page import environment
+from tasks.params import Audit
 from tasks.tables.catalog import PRED_PROBS
 
 _HERE = Path(__file__).parent
@@ -48,19 +51,20 @@ class Page(Wanted):
 
     after: int = -1
     before: int | None = None
-    count: int = Field(_ROWS, ge=1, le=500)
+    count: int = Field(default=_ROWS, ge=1, le=500)
 
 
 class Shown(Wanted):
     """The rows that a page shows: `ids` with commas between."""
 
-    ids: str = Field("", max_length=20_000, pattern=r"^(-?[0-9]{1,19}(,-?[0-9]{1,19})*)?$")
+    ids: str = Field(default="", max_length=20_000, pattern=r"^(-?[0-9]{1,19}(,-?[0-9]{1,19})*)?$")
 
 
 class Decide(BaseModel):
     """What a person decided about some rows, as they were shown.
 
-    `keys` are, for `undo`, those of the decisions that it is to withdraw, one an example.
+    `keys` are, for `undo`, those of the decisions that it is to withdraw, one an example. `view` says among
+    which rows they were shown.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -70,6 +74,7 @@ class Decide(BaseModel):
     label: str = ""
     signature: str
     keys: list[str] = []
+    view: Wanted = Wanted()
 
 
 class Review:
@@ -78,27 +83,30 @@ class Review:
     Args:
         root: of the workspace.
         reviewer: who decides here.
+        audit: which rows are drawn at random, and how many are shown among the suspects.
 
     Raises:
         RelabelError: a table or the file of decisions is not what it should be.
     """
 
-    def __init__(self, root: Path, reviewer: str) -> None:
+    def __init__(self, root: Path, reviewer: str, audit: Audit = NO_AUDIT) -> None:
         self.root = root
         self.reviewer = reviewer
-        self.suspects = read_suspects(root / "data")
+        self.audit = audit
+        self.suspects = read_suspects(root / "data", audit)
         self.contents = Contents(root, self.suspects.facts)
         self.ledger = Ledger(root / PATH, self.suspects)
         self.ledger.follow()
         self._lock = threading.RLock()
         # A server that was started again counts from 0, while tabs are still open.
         self._started = clock()
+        self._outlook: tuple[str, dict[str, object]] = ("", {})
 
     def rows(self, page: Page) -> dict[str, object]:
         """The rows of a page, with what was decided on each, and how far the review of these filters is."""
         with self._lock:
             problem = self._refresh()
-            suspects, ledger = self.suspects, self.ledger
+            suspects = self.suspects
             chosen, order, positions = self._choose(page)
             if page.before is None:
                 start = int(np.searchsorted(positions, page.after, side="right"))
@@ -108,13 +116,13 @@ class Review:
                 start = max(end - page.count, 0)
             shown = positions[start:end]
             rows = order[shown]
-            states = [ledger.state(example_id) for example_id in suspects.example_id[rows].tolist()]
+            states = [self._state(row, page) for row in rows.tolist()]
             contents = self.contents
             found = {
                 **self._status(problem),
                 "start": start,
                 "matching": len(positions),
-                "progress": ledger.progress(chosen),
+                "progress": self.ledger.progress(chosen),
             }
         names = suspects.facts.class_names
         shown_contents = contents.show(suspects.example_id[rows], suspects.given[rows])
@@ -126,11 +134,6 @@ class Review:
                 "key": suspects.key[row].as_py(),
                 "given": names[suspects.given[row]],
                 "suggested": names[suspects.suggested[row]],
-                "suggested_prob": float(suspects.suggested_prob[row]),
-                "probs": suspects.probabilities(row),
-                "error_prob": _number(suspects.error_prob[row]),
-                "importance": _number(suspects.importance[row]),
-                "is_issue": bool(suspects.is_issue[row]),
                 # If there is one split only, it is not shown.
                 "split": str(suspects.split[row]) if len(suspects.splits) > 1 else None,
                 "picture": content.picture,
@@ -142,6 +145,30 @@ class Review:
                 shown.tolist(), rows.tolist(), shown_contents, states, strict=True
             )
         ]
+        return found
+
+    def _state(self, row: int, wanted: Wanted) -> dict[str, object]:
+        """What was decided on a row, and what the model says of it, unless that is to be hidden before."""
+        state = self.ledger.state(int(self.suspects.example_id[row]))
+        is_hidden = is_blind(wanted, self.suspects.share) and not self.ledger.decided[row]
+        return {**state, "told": None if is_hidden else self._tell(row)}
+
+    def _tell(self, row: int) -> dict[str, object]:
+        suspects = self.suspects
+        return {
+            "suggested_prob": float(suspects.suggested_prob[row]),
+            "probs": suspects.probabilities(row),
+            "error_prob": _number(suspects.error_prob[row]),
+            "importance": _number(suspects.importance[row]),
+            "is_issue": bool(suspects.is_issue[row]),
+        }
+
+    def _states(self, example_ids: list[int], wanted: Wanted) -> dict[int, dict[str, object]]:
+        """The states of some rows by their ids; of one that is not there only what was decided."""
+        found = {}
+        for example_id in example_ids:
+            row = self.suspects.position(example_id)
+            found[example_id] = self.ledger.state(example_id) if row is None else self._state(row, wanted)
         return found
 
     def _choose(
@@ -165,6 +192,12 @@ class Review:
             "disagree": self.ledger.disagreed,
         }
         order = suspects.arrange(wanted.sort)
+        if is_queue(wanted):
+            queue = queue_of(suspects, wanted)
+            chosen[queue] = True
+            is_left = np.ones(len(order), dtype=bool)
+            is_left[queue] = False
+            order = np.concatenate([queue, order[is_left[order]]])
         return chosen, order, np.flatnonzero((chosen & by_decision[wanted.decided])[order])
 
     def states(self, example_ids: list[int], wanted: Wanted) -> dict[str, object]:
@@ -179,7 +212,7 @@ class Review:
                 "start": int(np.searchsorted(positions, first)),
                 "matching": len(positions),
                 "progress": self.ledger.progress(chosen),
-                "states": {example_id: self.ledger.state(example_id) for example_id in example_ids},
+                "states": self._states(example_ids, wanted),
             }
 
     def like(self, example_id: int) -> dict[str, object]:
@@ -190,9 +223,7 @@ class Review:
         """
         with self._lock:
             suspects, contents = self.suspects, self.contents
-        row = suspects.position(example_id)
-        if row is None:
-            raise ReviewError(f"There is no row with example_id {example_id}.")
+            row = self._row(example_id)
         classes = list(dict.fromkeys([int(suspects.given[row]), int(suspects.suggested[row])]))
         path = PRED_PROBS.at(self.root)
         found = nearest_trusted(path, suspects, row, classes, _LIKE)
@@ -231,31 +262,35 @@ class Review:
             keys = dict(zip(asked.example_ids, asked.keys, strict=False))
             time = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
             revision = current_revision(self.root)
+            example_ids = list(dict.fromkeys(asked.example_ids))
+            rows = [self._row(example_id) for example_id in example_ids]
+            reasons = reasons_of(self.suspects, np.array(rows), asked.view)
             lines = [
-                self._line(example_id, asked, keys.get(example_id, ""), time, revision)
-                for example_id in dict.fromkeys(asked.example_ids)
+                self._line(row, asked, keys.get(example_id, ""), time, revision, reason)
+                for example_id, row, reason in zip(example_ids, rows, reasons, strict=True)
             ]
             append_decisions(self.ledger.path, lines, lambda content: self._check(content, asked))
             self.ledger.follow()
             return {
                 **self._status(""),
-                "states": {line.example_id: self.ledger.state(line.example_id) for line in lines},
+                "states": self._states([line.example_id for line in lines], asked.view),
             }
 
-    def _line(self, example_id: int, asked: Decide, key: str, time: str, revision: str) -> Decision:
-        suspects, names = self.suspects, self.suspects.facts.class_names
-        position = suspects.position(example_id)
+    def _row(self, example_id: int) -> int:
+        position = self.suspects.position(example_id)
         if position is None:
             raise ReviewError(f"There is no row with example_id {example_id}.")
+        return position
+
+    def _line(self, row: int, asked: Decide, key: str, time: str, revision: str, reason: str) -> Decision:
+        suspects, names = self.suspects, self.suspects.facts.class_names
         label = key if asked.decision == "undo" else ""
         if asked.decision in RELABELLING:
-            label = asked.label if asked.decision == "choose" else names[suspects.suggested[position]]
+            label = asked.label if asked.decision == "choose" else names[suspects.suggested[row]]
             if label not in names:
                 raise ReviewError(f"Expected the name of a class, found {shown(label)!r}.")
-        given = names[suspects.given[position]]
-        return Decision(
-            suspects.key[position].as_py(), asked.decision, label, given, self.reviewer, time, revision
-        )
+        given, called = names[suspects.given[row]], suspects.key[row].as_py()
+        return Decision(called, asked.decision, label, given, self.reviewer, time, revision, reason)
 
     def _check(self, content: bytes, asked: Decide) -> None:
         """Nothing is added to a broken file; an undo is of what was shown, not of what was added since."""
@@ -285,7 +320,7 @@ class Review:
             if not signature:
                 return "The label issues are being computed anew; this page shows the ones before."
             if signature != self.suspects.signature:
-                suspects = read_suspects(self.root / "data")
+                suspects = read_suspects(self.root / "data", self.audit)
                 self.contents = Contents(self.root, suspects.facts)
                 self.suspects = suspects
                 self.ledger.rebase(suspects)
@@ -296,13 +331,23 @@ class Review:
 
     def _status(self, problem: str) -> dict[str, object]:
         version = f"{self._started}.{self.ledger.version}"
+        if self._outlook[0] != version:
+            self._outlook = version, self._look_out()
         waiting = self.ledger.n_waiting(self.root)
         return {
             "version": version,
             "signature": self.suspects.signature,
             "problem": problem,
             "waiting": waiting,
+            "outlook": self._outlook[1],
         }
+
+    def _look_out(self) -> dict[str, object]:
+        """What the decisions say of what is left: in a line, and in sentences."""
+        suspects = self.suspects
+        in_review = np.flatnonzero(suspects.is_issue)
+        found = look_out(self.ledger.known, suspects.is_issue, suspects.drawn, in_review, suspects.error_prob)
+        return {"line": describe_shortly(found), "sentences": list(describe_outlook(found))}
 
 
 def create_app(review: Review, host_names: tuple[str, ...] = ()) -> FastAPI:

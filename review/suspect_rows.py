@@ -15,9 +15,11 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from review.originals import Originals
+from tasks.label_quality.audit import draw_order
 from tasks.page import Content, content_of
 from tasks.page.contents import LABELS, PICTURE_SIDE, picture_of
 from tasks.page.profiles import measure_profile
+from tasks.params import Audit
 from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import read_table
@@ -27,9 +29,10 @@ from tasks.tables.schemas import column_array
 
 Sort = Literal["rank", "error_prob", "self_confidence", "suggested_prob", "importance", "contrast", "random"]
 """Orders of review. By rank: issues first, then the others from low self-confidence on."""
+NO_AUDIT = Audit(share=0)
+"""No row is drawn at random."""
 # Those in which the largest come first; the others begin with the smallest.
 _LARGEST_FIRST = ("error_prob", "suggested_prob", "importance", "contrast")
-_SHUFFLED_BY = 0
 # Contents of at most so many bytes stay in memory (MNIST's are 55 MB). Of larger ones a page reads its rows.
 _IN_MEMORY_BYTES = 2**28
 
@@ -47,15 +50,15 @@ class Wanted(BaseModel):
 
     given: int | None = None
     suggested: int | None = None
-    prob_low: float = Field(0, ge=0, le=1)
-    prob_high: float = Field(1, ge=0, le=1)
-    importance_low: float = Field(0, ge=0, le=100)
-    importance_high: float = Field(100, ge=0, le=100)
+    prob_low: float = Field(default=0, ge=0, le=1)
+    prob_high: float = Field(default=1, ge=0, le=1)
+    importance_low: float = Field(default=0, ge=0, le=100)
+    importance_high: float = Field(default=100, ge=0, le=100)
     split: Literal["any", "train", "test"] = "any"
     decided: Literal["any", "no", "yes", "disagree"] = "no"
     issues: bool = True
     sort: Sort = "rank"
-    search: str = Field("", max_length=200)
+    search: str = Field(default="", max_length=200)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class Suspects:
         signature: changes whenever one of the files that this was read from does.
         example_id: (N,).
         key: (N,) what the owner calls each row.
-        given: (N,) class indices, as are `suggested` (N,) and `second` (N,), the second most probable class.
+        given: (N,) class indices, as are `suggested` (N,), the most probable class that is not the given one,
+            and `second` (N,), the other one of the two most probable classes.
         given_prob: (N,) in [0, 1], as are `suggested_prob` (N,) and `second_prob` (N,).
         error_prob: (N,) in [0, 1], NaN where not estimated.
         contrast: (N,), NaN where not measured.
@@ -76,6 +80,8 @@ class Suspects:
         split: (N,) str, as the data set came with it.
         splits: those that occur.
         order: (N,) positions of the rows by ascending example_id.
+        drawn: (N,) positions of the rows in the order of the draw.
+        share: of the rows shown, so many are drawn among those that are not flagged.
     """
 
     facts: DatasetFacts
@@ -95,6 +101,8 @@ class Suspects:
     split: npt.NDArray[np.str_]
     splits: tuple[str, ...]
     order: npt.NDArray[np.intp]
+    drawn: npt.NDArray[np.intp]
+    share: float
 
     def position(self, example_id: int) -> int | None:
         """Where a row is; None if it is not there."""
@@ -113,8 +121,8 @@ class Suspects:
         if sort == "rank":
             return np.arange(n)
         if sort == "random":
-            # Evenly drawn and the same each time, so that one can go on tomorrow.
-            return np.random.default_rng(_SHUFFLED_BY).permutation(n)
+            # The same each time, so that one can go on tomorrow; what is decided counts for the audit.
+            return self.drawn
         score = self.given_prob if sort == "self_confidence" else getattr(self, sort)
         score = -score if sort in _LARGEST_FIRST else score
         return np.argsort(np.where(np.isnan(score), np.inf, score), kind="stable")
@@ -159,8 +167,8 @@ def signature_of(data: Path) -> str:
     return "-".join(f"{stat.st_mtime_ns:x}.{stat.st_size:x}.{stat.st_ino:x}" for stat in stats)
 
 
-def read_suspects(data: Path) -> Suspects:
-    """Read the tables of a workspace's `data` folder.
+def read_suspects(data: Path, audit: Audit = NO_AUDIT) -> Suspects:
+    """Read the tables of a workspace's `data` folder; `audit` names the draw and its share.
 
     Raises:
         ArtifactError: a table is missing or not what it should be.
@@ -176,6 +184,11 @@ def read_suspects(data: Path) -> Suspects:
     rank = issues.column("rank").fill_null(np.iinfo(np.int64).max).to_numpy()
     order = np.lexsort((ids, column_array(issues, "self_confidence"), rank))
     split = _read_splits(data, ids)[order]
+    # Of a row that nothing speaks against the most probable class is the given one. Like any other row it is
+    # shown with another.
+    top, second = column_array(issues, "suggested_label"), column_array(issues, "second_label")
+    top_prob, second_prob = column_array(issues, "suggested_prob"), column_array(issues, "second_prob")
+    is_same = top == column_array(issues, "given_label")
 
     def measured(name: str) -> npt.NDArray[np.float64]:
         return np.asarray(issues.column(name).fill_null(np.nan).to_numpy())[order]
@@ -186,11 +199,11 @@ def read_suspects(data: Path) -> Suspects:
         example_id=ids[order],
         key=issues.column("key").combine_chunks().take(pa.array(order)),
         given=column_array(issues, "given_label")[order],
-        suggested=column_array(issues, "suggested_label")[order],
-        second=column_array(issues, "second_label")[order],
+        suggested=np.where(is_same, second, top)[order],
+        second=np.where(is_same, top, second)[order],
         given_prob=column_array(issues, "self_confidence")[order],
-        suggested_prob=column_array(issues, "suggested_prob")[order],
-        second_prob=column_array(issues, "second_prob")[order],
+        suggested_prob=np.where(is_same, second_prob, top_prob)[order],
+        second_prob=np.where(is_same, top_prob, second_prob)[order],
         error_prob=measured("error_prob"),
         contrast=measured("contrast"),
         importance=measured("importance_percentile"),
@@ -198,6 +211,8 @@ def read_suspects(data: Path) -> Suspects:
         split=split,
         splits=tuple(sorted(set(split.tolist()))),
         order=np.argsort(ids[order], kind="stable"),
+        drawn=draw_order(ids[order], audit.seed),
+        share=audit.share,
     )
 
 

@@ -13,6 +13,7 @@ function send(body, after) {
       const answer = await ask("/api/decide", body);
       say(failure);
       page.waiting = answer.waiting;
+      page.outlook = answer.outlook;
       after(answer);
       for (const row of rows) if (answer.states[row.data.example_id]) update(row, answer.states[row.data.example_id]);
     } catch (error) {
@@ -28,8 +29,10 @@ function send(body, after) {
 }
 
 function update(row, state) {
-  row.data.state = state;
+  const before = told(row.data);
+  row.data.state = { ...state, told: state.told ?? before };
   mark(row.item, state);
+  if (state.told && !before) row.item.querySelector(".labels").replaceWith(labels(row.data));
 }
 
 function decide(decision, label = "") {
@@ -42,7 +45,7 @@ function decide(decision, label = "") {
     const said = decision === "accept" ? data.suggested : label;
     mark(item, { ...data.state, decision, label: said, reviewer: facts.reviewer, problem: "" }, true);
   }
-  send({ example_ids: ids, decision, label, signature: page.signature }, (answer) => {
+  send({ example_ids: ids, decision, label, signature: page.signature, view: view() }, (answer) => {
     remember([...mine(), { ids, keys: ids.map((id) => answer.states[id].key), what: `${SAID[decision]}` }]);
   });
   for (const place of [...selected]) select(place, false);
@@ -52,7 +55,7 @@ function decide(decision, label = "") {
 }
 
 function takeBack(ids, keys, what, done) {
-  const sent = send({ example_ids: ids, decision: "undo", signature: page.signature, keys }, () => {
+  const sent = send({ example_ids: ids, decision: "undo", signature: page.signature, keys, view: view() }, () => {
     done();
     const of = rows.find(({ data }) => data.example_id === ids[0])?.data.key ?? ids[0];
     say(`Taken back: ${what} of ${ids.length === 1 ? of : `${ids.length} rows`}.`, true);
@@ -110,6 +113,7 @@ async function sync(force = false) {
     page.problem = answer.problem;
     page.progress = answer.progress;
     page.waiting = answer.waiting;
+    page.outlook = answer.outlook;
     if (force || answer.version !== page.version) for (const row of rows) update(row, answer.states[row.data.example_id]);
     page.version = answer.version;
     tell();

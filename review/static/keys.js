@@ -74,6 +74,7 @@ list.addEventListener("click", (event) => {
 // A text is not marked by shift-clicks.
 list.addEventListener("mousedown", (event) => { if (event.shiftKey) event.preventDefault(); });
 
+byId("outlook").addEventListener("click", () => byId("stop").showModal());
 document.querySelector("nav").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button) DO[button.dataset.do]();

@@ -59,6 +59,9 @@ function query(extra = {}) {
   return chosen.toString();
 }
 
+// Among which rows those of the page are shown.
+const view = () => Object.fromEntries(new URLSearchParams(query()));
+
 async function show(extra = {}) {
   const question = query({ count: facts.rows, ...extra });
   const mine = ++turn;
@@ -124,7 +127,9 @@ function tell() {
   const chosen = selected.size ? `; ${count(selected.size)} selected` : "";
   byId("counts").textContent = `${range}${count(decided)} of ${count(n)} decided${waiting ? ", saving…" : ""}${chosen}`;
   byId("waiting").textContent = page.waiting
-    ? `${count(page.waiting)} ${page.waiting === 1 ? "decision waits" : "decisions wait"}; dvc repro applies them` : "";
+    ? `${count(page.waiting)} ${page.waiting === 1 ? "decision waits" : "decisions wait"}; relabel run (or dvc repro) applies them` : "";
+  byId("outlook").textContent = page.outlook.line;
+  byId("sentences").replaceChildren(...page.outlook.sentences.map((text) => element("p", "", text)));
   byId("progress").max = Math.max(n, 1);
   byId("progress").value = decided;
 }

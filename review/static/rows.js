@@ -26,17 +26,21 @@ function card(data) {
   return item;
 }
 
+// What the model says of a row; nothing while that is to be hidden, until the row is decided.
+const told = (data) => data.state.told;
+
 // The given label stands left and plain, the suggested one right and in colour.
 function labels(data) {
   return element(
     "div", "labels",
     element("span", "given", element("small", "", "given "), element("b", "", data.given)),
-    element("span", "suggested", element("small", "", "suggested "), element("b", "", data.suggested), ` ${percent(data.suggested_prob)}`),
+    element("span", "suggested", element("small", "", "suggested "), element("b", "", data.suggested), element("span", "prob", told(data) ? ` ${percent(told(data).suggested_prob)}` : "")),
   );
 }
 
 function bars(data) {
-  return element("div", "bars", ...data.probs.map(({ label, prob }) => {
+  if (!told(data)) return element("p", "soft", "What the model says of this row is shown after your decision.");
+  return element("div", "bars", ...told(data).probs.map(({ label, prob }) => {
     const bar = element("meter");
     bar.value = prob;
     const kind = label === data.given ? "given" : label === data.suggested ? "suggested" : "";
@@ -50,13 +54,14 @@ function showOne() {
   byId("one").hidden = !on || !rows.length;
   if (byId("one").hidden) return;
   const { data } = rows[current];
-  const facts_ = [
+  const known = (name, say_as) => (told(data)?.[name] ?? null) === null ? null : say_as(told(data)[name]);
+  const lines = [
     ["name", data.key],
     ["row", `${count(page.start + current + 1)} of ${count(page.matching)}`],
-    ["wrong with probability", data.error_prob === null ? null : percent(data.error_prob)],
-    ["importance", data.importance === null ? null : `${data.importance.toFixed(0)}\u00a0%`],
+    ["wrong with probability", known("error_prob", percent)],
+    ["importance", known("importance", (value) => `${value.toFixed(0)}\u00a0%`)],
     ["split", data.split],
-    ["flagged", data.is_issue ? "yes" : "no"],
+    ["flagged", known("is_issue", (value) => (value ? "yes" : "no"))],
   ].filter(([, value]) => value !== null);
   const view = data.picture ? element("img") : element("div", "text", data.text ?? "");
   if (data.picture) {
@@ -64,8 +69,8 @@ function showOne() {
     view.alt = data.key;
     if (facts.are_shrunk || data.has_original) whole(view, data);
   }
-  const told = element("dl", "", ...facts_.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
-  const side = element("div", "side", labels(data), bars(data), told, element("div", "why"));
+  const about = element("dl", "", ...lines.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
+  const side = element("div", "side", labels(data), bars(data), about, element("div", "why"));
   byId("one").replaceChildren(element("div", "view", view), side);
   why(data, side.querySelector(".why"));
 }

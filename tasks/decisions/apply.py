@@ -42,6 +42,14 @@ class Verdicts:
         return np.select([is_wrong, is_right], [WRONG, RIGHT], UNKNOWN).astype(np.int8)
 
 
+def known_by(decision: Decision | None) -> int:
+    """What a decision says of the given label of its row, as `label_quality.audit` calls it."""
+    if decision is None or decision.decision == "unsure":
+        return UNKNOWN
+    is_other = decision.decision in RELABELLING and decision.label != decision.given_label
+    return WRONG if is_other or decision.decision == "drop" else RIGHT
+
+
 def why_refused(decision: Decision, given_label: str | None, class_names: Container[str]) -> str:
     """Why a decision is not applied to a row with this given label (None: no row); empty where it is."""
     if given_label is None:

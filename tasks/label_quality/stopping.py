@@ -169,6 +169,13 @@ def describe_outlook(found: Outlook) -> Iterator[str]:
         )
 
 
+def describe_shortly(found: Outlook) -> str:
+    """What people want to know most, in a line."""
+    if not found.others.n_seen:
+        return "labels that are not flagged: nothing known yet"
+    return f"labels that are not flagged: at most {_up(found.most_share)} wrong"
+
+
 def _describe_others(found: Outlook) -> Iterator[str]:
     others = found.others
     if not found.n_others:
