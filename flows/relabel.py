@@ -46,7 +46,7 @@ COMMANDS = {
     "run": Command("dvc repro", "run what is out of date, one stage after the other", "run"),
     "flow": Command("flows.clean_labels", "the same, independent stages side by side", "flow"),
     "serve": Command("flows.serve", "run it on a schedule", "serve --every 6h"),
-    "compare": Command("flows.compare", "what changed between versions", "compare main HEAD"),
+    "compare": Command("flows.compare", "what changed between versions", "compare main HEAD", ("--html",)),
     "review": Command("review", "decide about suspect labels, in a browser", "review"),
     "explain": Command("tasks explain", "all that is known of one row", "explain cats/17.jpg"),
     "export": Command("tasks export", "repaired labels in the form of your data", "export out.csv", ("",)),
@@ -55,6 +55,9 @@ COMMANDS = {
     ),
     "predict": Command("tasks predict", "classify new rows", "predict new.csv --out p.csv", ("", "--out")),
     "sweep": Command("flows.sweep", "compare parameters", "sweep --grid train_fold.epochs=4,8"),
+    "check": Command(
+        "flows.check", "limits on labels, for a pull request", "check --against main", ("--markdown",)
+    ),
     "doctor": Command("flows.doctor", "what is wrong with this machine, and what to type", "doctor"),
 }
 # These need no workspace; they then run in the checkout.

@@ -235,8 +235,23 @@ class Report(Section):
     top_issues: Annotated[int, Field(ge=0, le=400)]
 
 
+class Check(Section):
+    """Limits of `relabel check` (`flows.check`), which no stage reads; None is no limit.
+
+    `against` is the version that suspects, class shares and accuracy are compared with.
+    """
+
+    enabled: bool = True
+    against: Annotated[str, Field(min_length=1)] = "last"
+    max_new_suspects: Annotated[int, Field(ge=0)] | None = None
+    max_contradictions: Annotated[int, Field(ge=0)] | None = None
+    min_class_health: Fraction | None = None
+    max_class_drift: Fraction | None = None
+    max_accuracy_drop: Fraction | None = None
+
+
 class Params(Section):
-    """All sections of `params.yaml`: one a stage, and the options of plug-ins by kind and name."""
+    """All sections of `params.yaml`: one a stage, limits, and the options of plug-ins by kind and name."""
 
     download: Download
     features: Features
@@ -249,6 +264,7 @@ class Params(Section):
     pseudo_label: PseudoLabel
     retrain: Retrain
     report: Report
+    check: Check = Check()
     datasets: DatasetOptions
     models: ModelOptions
     objectives: ObjectiveOptions
@@ -310,7 +326,7 @@ class Params(Section):
         return given[name] if name in given else plugins.read_options(kind, name)
 
 
-STAGES = tuple(name for name in Params.model_fields if name not in plugins.KINDS)
+STAGES = tuple(name for name in Params.model_fields if name not in (*plugins.KINDS, "check"))
 """The stages in the order in which they run; each has its section."""
 
 # What the first edition called otherwise, and how it is called now.

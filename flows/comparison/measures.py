@@ -22,6 +22,7 @@ _NEUTRAL = ("cross_validation: given.",)
 # Shares of rows, and the counts of those rows. Of other metrics the sampling error is not known.
 _SHARE_OF = {
     "test.accuracy": ("n_test_rows",),
+    "given.accuracy": ("n_rows",),
     "true.accuracy": ("n_rows",),
     "precision": ("n_issues",),
     "recall": ("n_errors",),
@@ -88,7 +89,7 @@ def measure(numbers: Mapping[str, Mapping[str, float]], same_data: bool) -> Iter
             better,
             values,
             deltas,
-            {each: margin for each, pair in pairs.items() if (margin := _margin(*pair)) is not None},
+            {each: margin for each, pair in pairs.items() if (margin := margin_of(*pair)) is not None},
             tuple(each for each, pair in pairs.items() if _is_within_error(*pair)),
             best if len(best) < len(values) else (),
             differs,
@@ -96,7 +97,7 @@ def measure(numbers: Mapping[str, Mapping[str, float]], same_data: bool) -> Iter
         )
 
 
-def _margin(name: str, one: Mapping[str, float], other: Mapping[str, float]) -> float | None:
+def margin_of(name: str, one: Mapping[str, float], other: Mapping[str, float]) -> float | None:
     """The sampling error of the difference of a share of rows between two versions, where it is known."""
     stem, _, key = name.partition(": ")
     counts = [f"{stem}: {count}" for count in _SHARE_OF.get(key, ())]
@@ -111,5 +112,5 @@ def _is_within_error(name: str, one: Mapping[str, float], other: Mapping[str, fl
     if name.endswith(": f1"):  # made of precision and recall; its own error is not known
         parts = [name.removesuffix("f1") + part for part in ("precision", "recall")]
         return all(part in one and part in other and _is_within_error(part, one, other) for part in parts)
-    margin = _margin(name, one, other)
+    margin = margin_of(name, one, other)
     return margin is not None and abs(one[name] - other[name]) <= margin

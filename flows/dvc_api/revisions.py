@@ -46,6 +46,7 @@ class Revision:
         commit: what the name stands for; None for the workspace.
         is_experiment: whether that is a DVC experiment.
         settings: of DVC's cache and remote, today's: an old version may name a remote that is gone.
+        advice: how to do without a file that cannot be had, as its error says last.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Revision:
     commit: str | None
     is_experiment: bool
     settings: Mapping[str, Mapping[str, object]]
+    advice: str = "--no-rows compares without it"
 
     @property
     def title(self) -> str:
@@ -97,7 +99,7 @@ class Revision:
         kept = [name for name, each in found.items() if "fs_info" in each and "dvc_info" not in each]
         digests = {}
         for name in kept:
-            with self._reading(name, hint=""), self._files.open(self._place(name), mode="rb") as file:
+            with self._reading(name), self._files.open(self._place(name), mode="rb") as file:
                 digests[name.removeprefix(path).removeprefix("/")] = _md5(file)
         return digests
 
@@ -118,7 +120,7 @@ class Revision:
         if not self.has(path):
             return None
         try:
-            with self._reading(path, hint=""), self._files.open(self._place(path), mode="rb") as file:
+            with self._reading(path), self._files.open(self._place(path), mode="rb") as file:
                 content: bytes = file.read()
             return content.decode()
         except UnicodeDecodeError as error:
@@ -144,7 +146,10 @@ class Revision:
         """
         if not self.has(path):
             raise RevisionError(f"{self.name} has no {path}: no stage of that version made it.")
-        with self._reading(path), self._files.open(self._place(path), mode="rb", cache=True) as file:
+        with (
+            self._reading(path, f"; {self.advice}"),
+            self._files.open(self._place(path), mode="rb", cache=True) as file,
+        ):
             found = getattr(file, "name", None)
         if not isinstance(found, str) or not Path(found).is_file():
             raise RevisionError(
@@ -178,7 +183,7 @@ class Revision:
 
     def _reader(self, artifact: Artifact, needed: Sequence[str], optional: Sequence[str] = ()) -> TableReader:
         file, where = self.file(artifact.path), f"{self.name}: {artifact.path}"
-        advised = replace(artifact, advice="--no-rows compares without it.")
+        advised = replace(artifact, advice=f"{self.advice[0].upper()}{self.advice[1:]}.")
         return TableReader(file, advised, needed, optional, any_layout=True, where=where)
 
     @contextmanager
@@ -225,7 +230,7 @@ class Revision:
             raise RevisionError(f"{self.name}: DVC cannot read that version: {_line(error)}") from error
 
     @contextmanager
-    def _reading(self, path: str, hint: str = "; --no-rows compares without it") -> Iterator[None]:
+    def _reading(self, path: str, hint: str = "") -> Iterator[None]:
         try:
             yield
         except Exception as error:  # every kind of remote has errors of its own
@@ -241,8 +246,8 @@ class Revision:
             ) from error
 
 
-def open_revisions(root: Path, names: Sequence[str]) -> list[Revision]:
-    """The versions of these names; `last` is the newest that is kept.
+def open_revisions(root: Path, names: Sequence[str], advice: str = Revision.advice) -> list[Revision]:
+    """The versions of these names; `last` is the newest that is kept. `advice`: see `Revision`.
 
     Raises:
         RevisionError: a name stands for nothing, or for several experiments.
@@ -253,7 +258,7 @@ def open_revisions(root: Path, names: Sequence[str]) -> list[Revision]:
     for asked in names:
         name = last_version(root) if asked == LAST else asked
         commit, is_experiment = (None, False) if name == WORKSPACE else _resolve(root, name)
-        found.append(Revision(name, root, commit, is_experiment, settings))
+        found.append(Revision(name, root, commit, is_experiment, settings, advice))
     return found
 
 

@@ -1,0 +1,1 @@
+"""Limits of params.yaml against what a version holds: `relabel check`."""
