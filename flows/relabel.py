@@ -48,7 +48,9 @@ COMMANDS = {
     "serve": Command("flows.serve", "run it on a schedule", "serve --every 6h"),
     "compare": Command("flows.compare", "what changed between versions", "compare main HEAD", ("--html",)),
     "review": Command("review", "decide about suspect labels, in a browser", "review"),
-    "explain": Command("tasks explain", "all that is known of one row", "explain cats/17.jpg"),
+    "explain": Command(
+        "tasks explain", "all that is known of one row; --history: over versions", "explain cats/17.jpg"
+    ),
     "export": Command("tasks export", "repaired labels in the form of your data", "export out.csv", ("",)),
     "import-decisions": Command(
         "tasks import-decisions", "take decisions back from Label Studio", "import-decisions out.json", ("",)
@@ -96,6 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     command = COMMANDS[name]
+    if name == "explain" and "--history" in rest:
+        # Only what knows DVC can read old versions.
+        rest.remove("--history")
+        return run(root, ["flows.history", *rest])
     return run(root, [*command.module.split(), *from_here(rest, command.paths, here)])
 
 

@@ -66,6 +66,7 @@ def explain(workspace: Path, arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tasks explain",
         description="The life of one label: what was given, found and decided.",
+        epilog="Over versions: `relabel explain KEY --history`, or `python -m flows.history KEY`.",
     )
     parser.add_argument("key", metavar="KEY", help="what you call the row: a path, a name, a number")
     parser.add_argument("--json", action="store_true", help="as JSON")

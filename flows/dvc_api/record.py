@@ -117,7 +117,7 @@ def keep_experiment(workspace: Path, root: Path, name: str, files: Sequence[str]
 def read_committed(root: Path, commit: str, files: Sequence[str]) -> dict[str, str]:
     """The text of those of `files` that `commit` has."""
     there = _run(root, "git", "ls-tree", "-r", "--name-only", commit, "--", *files).splitlines()
-    return {file: _run(root, "git", "show", f"{commit}:{file}") for file in there}
+    return {file: _run(root, "git", "show", f"{commit}:./{file}") for file in there}
 
 
 def _experiment_ref(baseline: str, name: str) -> str:
