@@ -209,11 +209,11 @@ def _same_form(file: str, good: Path, read: Read, folder: Path) -> Any:
 
 def _form(path: Path) -> Any:
     if path.suffix == ".json":
-        return _json_form(json.loads(path.read_text(encoding="utf-8")))
+        return _json_form(json.loads(path.read_text(encoding="utf-8-sig")))
     if path.suffix == ".parquet":
         table = _valid_table(path)
         return table.schema.names, sorted(table.column("example_id").to_pylist())
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True))
     return rows[0], [[_is_number(cell) or cell for cell in row] for row in rows[1:] if row]
 

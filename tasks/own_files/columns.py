@@ -437,6 +437,7 @@ def load_array(path: Path, most_dimensions: int = 2) -> npt.NDArray[Any]:
     Raises:
         DatasetError: it is damaged, or no array of numbers or texts of so many dimensions.
     """
+    check_file(path)
     try:
         with np.errstate(over="raise"):
             array = np.lib.format.open_memmap(path, mode="r")

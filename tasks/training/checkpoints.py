@@ -140,6 +140,9 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     """The header of a checkpoint of any known format, as format 2 has it, and the arrays."""
+    if path.exists() and not path.is_file():
+        # A pipe that nobody writes to would block.
+        raise _refusal(path, "a folder, pipe or device")
     with path.open("rb") as file:
         start = file.read(4)
     if start not in (b"PK\x03\x04", b""):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tasks import DatasetError
 from tasks.own_files import columns as module
-from tasks.own_files.columns import open_file
+from tasks.own_files.columns import load_array, open_file
 
 CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=5) | st.sampled_from(
     [",", ";", "\t", '"', "a\nb", "a\r\nb", "0,5", "1.5", "NA", "sep=;"]
@@ -258,3 +258,9 @@ def test_a_parquet_file_whose_text_unpacks_to_much_more_is_refused_before_it_doe
     assert read(path, ["id"])[0] == [*range(300)]
     pq.write_table(table.slice(0, 10), path)
     assert read(path, ["text"])[0] == ["x" * 10_000] * 10
+
+
+def test_a_pipe_that_is_called_like_an_array_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.npy")
+    with pytest.raises(DatasetError, match="a folder, pipe or device"):
+        load_array(tmp_path / "a.npy")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -366,3 +367,9 @@ def test_baselines_are_written_and_read_without_torch(tmp_path: Path, checkpoint
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
     assert (tmp_path / "b.ckpt").read_bytes() == checkpoint.read_bytes()
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.ckpt")
+    with pytest.raises(ArtifactError, match="a folder, pipe or device"):
+        load_model(tmp_path / "model.ckpt")
