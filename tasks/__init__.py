@@ -17,6 +17,7 @@ saying what was expected, what was found and what to do.
     └── FlowError            a flow, a sweep or a comparison cannot start or go on
         ├── StageError       a stage failed; the message is what it said
         ├── RevisionError    a version, or a file of it, cannot be had
+        │   └── NothingBeforeError  check: the version to compare with has no results yet
         └── ServerLostError  the Prefect server of a run stopped answering
 """
 

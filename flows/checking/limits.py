@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from flows.checking.suspects import (
+from flows.checking.new_suspects import (
     Judged,
     Suspect,
     count_contradictions,
@@ -66,7 +66,7 @@ class Checked:
         return any(each.verdict == "fail" for each in self.findings)
 
 
-class _NothingBeforeError(Exception):
+class NothingBeforeError(RevisionError):
     """The version to compare with has no results: there was no run yet."""
 
 
@@ -101,7 +101,7 @@ def check_limits(limits: Check, now: Revision, before: Revision) -> Checked:
     findings = tuple(_find(name, ask, getattr(limits, name), versions) for name, ask in questions.items())
     try:
         suspects, n_suspects = versions.new_suspects
-    except (RevisionError, _NothingBeforeError):
+    except (RevisionError, NothingBeforeError):
         suspects, n_suspects = [], 0
     notes: list[str] = []
     params_of(now, notes)
@@ -121,7 +121,7 @@ class _Versions:
     @cached_property
     def judged_before(self) -> Judged:
         if not has_results(self.before):
-            raise _NothingBeforeError
+            raise NothingBeforeError
         found = read_judged(self.before)
         for what in ("dataset", "class_names"):
             old, new = (getattr(each.facts, what) for each in (found, self.judged))
@@ -143,7 +143,7 @@ def _find(
 ) -> Finding:
     try:
         holds, said = ask(versions, limit)
-    except _NothingBeforeError:
+    except NothingBeforeError:
         said = f"there is nothing to compare with: {versions.before.name} has no results yet."
         return Finding(name, "unset" if limit is None else "skip", said)
     except RevisionError as error:
@@ -216,7 +216,7 @@ def _ask_drift(versions: _Versions, limit: float | None) -> _Answer:
 def _ask_accuracy(versions: _Versions, limit: float | None) -> _Answer:
     old, new = metrics_of(versions.before), metrics_of(versions.now)
     if not old:
-        raise _NothingBeforeError
+        raise NothingBeforeError
     there = [name for name in _ACCURACIES if name in old and name in new]
     if not there:
         raise RevisionError(f"{versions.before.name} and {versions.now.name} have no accuracy in common.")

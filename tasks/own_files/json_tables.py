@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from tasks import DatasetError
-from tasks.own_files.columns import check_file, open_bytes, readable
+from tasks.own_files.columns import check_file, readable
+from tasks.own_files.dialects import open_bytes
 from tasks.own_files.names import shown
 
 LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")

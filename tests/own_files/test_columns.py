@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tasks import DatasetError
 from tasks.own_files import columns as module
+from tasks.own_files import dialects
 from tasks.own_files.columns import load_array, open_file
 
 CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=5) | st.sampled_from(
@@ -120,7 +121,7 @@ def test_a_gzip_file_is_known_by_its_content_and_a_bomb_is_refused(
     path = tmp_path / "t.csv"
     path.write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 1_000_000, mtime=0))
     assert len(read(path, ["a"])[0]) == 1_000_000
-    monkeypatch.setattr(module, "_GZIP_LEAST", 2**20)
+    monkeypatch.setattr(dialects, "_GZIP_LEAST", 2**20)
     assert "gunzip" in refusal(path, ("a",))
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tasks import DatasetError
 from tasks.own_files import columns as columns_module
+from tasks.own_files import dialects
 from tasks.own_files.labels import GIVEN, MOST_CLASSES, TRUE, UNKNOWN, class_indices, read_labels
 
 # Names that are easily taken for something else: numbers, dates, truth values, words for nothing.
@@ -180,7 +181,8 @@ def test_so_many_classes_that_an_index_does_not_fit_are_refused() -> None:
 
 
 def test_rows_are_counted_over_all_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns_module, "_SAMPLE_BYTES", 100)
+    for module in (columns_module, dialects):
+        monkeypatch.setattr(module, "SAMPLE_BYTES", 100)
     for form in ("csv", "parquet"):
         with pytest.raises(DatasetError, match="as in row 0, found 1 in row 180"):
             read(tmp_path, form, ["ant"] * 180 + ["1"] * 20, ANIMALS)

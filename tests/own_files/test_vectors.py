@@ -201,7 +201,8 @@ def test_numbers_in_csv_that_begin_like_whole_ones_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # pyarrow infers types from the first block.
-    monkeypatch.setattr("tasks.own_files.columns._SAMPLE_BYTES", 100)
+    for module in ("columns", "dialects"):
+        monkeypatch.setattr(f"tasks.own_files.{module}.SAMPLE_BYTES", 100)
     probs = np.repeat([[1, 0, 0], [0.25, 0.5, 0.25]], 100, axis=0)
     path = tmp_path / "v.csv"
     path.write_text("ant,bee,cat\n" + "\n".join(",".join(f"{p:g}" for p in row) for row in probs))
