@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -634,6 +635,28 @@ def test_metrics_that_are_no_text_are_said_to_be_none(tiny: Path, run: Run) -> N
     _, err = run(tiny, "v1", "workspace", "--no-rows", status=1)
     expected = "compare: workspace: metrics/report.json: expected text in UTF-8, found bytes that are none.\n"
     assert err == expected
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "[" * 100_000, '{"a":' * 100_000])
+def test_metrics_that_are_no_object_are_one_sentence(tiny: Path, run: Run, content: str) -> None:
+    commit(tiny, "v1", metrics__report_json={"n": 1})
+    (tiny / "metrics" / "report.json").write_text(content)
+    _, err = run(tiny, "v1", "workspace", "--no-rows", status=1)
+    assert err.startswith("compare: workspace: metrics/report.json: expected")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["pipe", "loop", "device"])
+def test_metrics_that_are_no_file_are_refused_at_once(tiny: Path, run: Run, kind: str) -> None:
+    commit(tiny, "v1", metrics__report_json={"n": 1})
+    path = tiny / "metrics" / "report.json"
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path.name if kind == "loop" else "/dev/zero")
+    _, err = run(tiny, "v1", "workspace", "--no-rows", status=1)
+    assert err.startswith("compare: workspace: metrics/report.json: expected a file, found")
 
 
 def test_a_version_without_metrics_is_a_column_of_dashes(tiny: Path, run: Run) -> None:

@@ -1,6 +1,5 @@
 """The numbers of metrics/*.json side by side: which is better, and by more than the draw of the rows."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 from flows.comparison.parameters import flatten
 from flows.comparison.result import Better, Metric
 from flows.dvc_api.revisions import Revision, RevisionError
-from tasks.label_quality.changes import (
-    share_margin,
-)
+from tasks.label_quality.changes import share_margin
+from tasks.own_files.names import shown
+from tasks.small_files import parse_json
 
 _HIGHER = {
     *("accuracy", "precision", "recall", "f1", "average_precision", "auroc"),
@@ -36,12 +35,17 @@ def metrics_of(revision: Revision) -> dict[str, float]:
     """Every number of metrics/*.json, by `FILE: KEY`; entries of a list go by their `name`."""
     found: dict[str, float] = {}
     for path in revision.names("metrics/*.json"):
+        text = revision.text(path)
+        if text is None:
+            continue
         try:
-            content = json.loads(revision.text(path) or "{}")
+            content = parse_json(text.encode())
         except ValueError as error:
             raise RevisionError(
-                f"{revision.name}: {path}: expected JSON, found text that is none."
+                f"{revision.name}: {path}: expected JSON, found text that is none ({error})."
             ) from error
+        if not isinstance(content, dict):
+            raise RevisionError(f"{revision.name}: {path}: expected a JSON object, found {shown(content)}.")
         stem = path.removeprefix("metrics/").removesuffix(".json")
         for key, value in flatten(_by_name(content)).items():
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
@@ -49,9 +53,9 @@ def metrics_of(revision: Revision) -> dict[str, float]:
     return found
 
 
-def _by_name(content: Any) -> dict[str, Any]:
+def _by_name(content: dict[str, Any]) -> dict[str, Any]:
     """Metrics with lists of named entries, as in metrics/health.json, as mappings."""
-    found = dict(content) if isinstance(content, dict) else {}
+    found = dict(content)
     for key, value in found.items():
         if isinstance(value, list) and all(isinstance(entry, dict) and "name" in entry for entry in value):
             found[key] = {str(entry["name"]): entry for entry in value}

@@ -25,6 +25,7 @@ from flows import FlowError
 from flows.dvc_api.record import experiments
 from flows.dvc_api.remotes import remote_settings
 from tasks import ArtifactError
+from tasks.small_files import MOST_BYTES
 from tasks.tables.portions import TableReader
 from tasks.tables.schemas import Artifact
 
@@ -112,16 +113,26 @@ class Revision:
         return not _git(self.root, "check-ignore", "--no-index", "--", path)
 
     def text(self, path: str) -> str | None:
-        """The text of a file that git keeps; None where the version has none.
+        """The text of a small file that git keeps; None where the version has none.
 
         Raises:
-            RevisionError: it is not UTF-8.
+            RevisionError: it is not UTF-8, too large, or no file.
         """
+        place = self.root / path
+        if self.commit is None and (place.is_symlink() or place.exists()) and not place.is_file():
+            # A pipe that nobody writes to would block.
+            raise RevisionError(
+                f"{self.name}: {path}: expected a file, found a folder, pipe, device or loop."
+            )
         if not self.has(path):
             return None
         try:
             with self._reading(path), self._files.open(self._place(path), mode="rb") as file:
-                content: bytes = file.read()
+                content: bytes = file.read(MOST_BYTES + 1)
+            if len(content) > MOST_BYTES:
+                raise RevisionError(
+                    f"{self.name}: {path}: expected at most {MOST_BYTES >> 20} MB of text, found more."
+                )
             return content.decode()
         except UnicodeDecodeError as error:
             raise RevisionError(
