@@ -49,6 +49,9 @@ accept: $(STAMP) ## the acceptance figures on real MNIST over 3 seeds, as a tabl
 bench: $(DEV) ## time and accuracy beside the cleanlab tutorial's recipe, in one run, as a table
 	@python -m benchmarks.baseline
 
+bench-gpu: $(STAMP) ## the eight trainings of MNIST in one process: seconds, accuracy, equal bits; for a GPU (a minute there)
+	@python -m benchmarks.gpu
+
 bench-prune: $(DEV) ## finding issues: time and memory beside cleanlab's, up to 1.28 million x 1,000 (an hour, 12 GB of disk)
 	@python -m benchmarks.prune
 

@@ -24,7 +24,7 @@ PACKAGES = {
 _DEFINED = {
     "datasets": ("read",),
     "models": ("TAKES", "USES_TORCH", "build", "restore"),
-    "objectives": ("batches", "loss"),
+    "objectives": ("loss",),
     "pseudo_labels": ("repair",),
     "filters": ("select",),
 }

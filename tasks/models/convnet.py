@@ -60,6 +60,7 @@ def _recipe(options: Options) -> "Recipe":
         ),
         change=partial(shift_at_random, reach=options.shift) if options.shift else None,
         views=partial(shifted_views, reach=options.eval_shift) if options.eval_shift else None,
+        replayable=True,
     )
 
 

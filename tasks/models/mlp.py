@@ -56,6 +56,7 @@ def _recipe(options: Options) -> "Recipe":
             max_lr=options.max_lr,
             weight_decay=options.weight_decay,
         ),
+        replayable=True,
     )
 
 

@@ -83,6 +83,7 @@ def _recipe(facts: DatasetFacts, options: Options, state: Mapping[str, Any] | No
         optimizers=partial(adamw, max_lr=options.max_lr, weight_decay=options.weight_decay),
         change=partial(shift_and_flip, reach=reach, flip=options.flip) if reach or options.flip else None,
         statistics=(mean, deviation) if is_pretrained else None,
+        replayable=True,
     )
 
 

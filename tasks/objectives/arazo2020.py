@@ -4,7 +4,6 @@ Arazo et al., "Pseudo-Labeling and Confirmation Bias in Deep Semi-Supervised Lea
 least number of labelled rows in each batch, and two terms of the loss. Each can be switched off.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -14,7 +13,7 @@ from tasks.sections import Fraction, Section
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from tasks.training.batches import Batch, Network, Places
+    from tasks.training.batches import Batch, Network
 
 USES_UNLABELED = True
 
@@ -32,19 +31,6 @@ class Options(Section):
     balance: Annotated[float, Field(ge=0, le=100)] = 0.8
     entropy: Annotated[float, Field(ge=0, le=100)] = 0.4
     warm_up: Fraction = 0.1
-
-
-def batches(
-    n_labeled: int,
-    n_unlabeled: int,
-    batch_size: int,
-    options: Options,
-    generator: "Generator",
-) -> "Iterator[Places]":
-    """`ratio` rows of the kind that has more for each of the other; see `tasks.training.batches.beside`."""
-    from tasks.training.batches import beside
-
-    return beside(n_labeled, n_unlabeled, batch_size, options.ratio, generator)
 
 
 def loss(network: "Network", batch: "Batch", options: Options, generator: "Generator") -> "Tensor":
@@ -100,6 +86,6 @@ def draw_partners(n_rows: int, alpha: float, generator: "Generator") -> "tuple[f
     if not alpha:
         return 1.0, torch.arange(n_rows)
     # torch draws from a Beta distribution with its global generator alone.
-    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    seed = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
     share = float(np.random.default_rng(seed).beta(alpha, alpha))
-    return max(share, 1 - share), torch.randperm(n_rows, generator=generator)
+    return max(share, 1 - share), torch.randperm(n_rows, generator=generator, device=generator.device)

@@ -5,7 +5,6 @@ al., "Unsupervised Data Augmentation for Consistency Training", NeurIPS 2020; wi
 and Valpola, "Mean teachers are better role models", NeurIPS 2017.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -15,7 +14,7 @@ from tasks.sections import Fraction, Section
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from tasks.training.batches import Batch, Network, Places
+    from tasks.training.batches import Batch, Network
 
 USES_UNLABELED = True
 
@@ -40,19 +39,6 @@ class Options(Section):
     shift: Annotated[float, Field(ge=0, le=64)] = 3.0
     cutout: Annotated[int, Field(ge=0, le=256)] = 6
     swap: Fraction = 0.2
-
-
-def batches(
-    n_labeled: int,
-    n_unlabeled: int,
-    batch_size: int,
-    options: Options,
-    generator: "Generator",
-) -> "Iterator[Places]":
-    """`ratio` rows of the kind that has more for each of the other; see `tasks.training.batches.beside`."""
-    from tasks.training.batches import beside
-
-    return beside(n_labeled, n_unlabeled, batch_size, options.ratio, generator)
 
 
 def average_decay(options: Options) -> float:

@@ -3,7 +3,6 @@
 Lee, "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural Networks", 2013.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -13,7 +12,7 @@ from tasks.sections import Fraction, Section
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from tasks.training.batches import Batch, Network, Places
+    from tasks.training.batches import Batch, Network
 
 USES_UNLABELED = True
 
@@ -29,19 +28,6 @@ class Options(Section):
     weight: Annotated[float, Field(ge=0, le=100)] = 1.0
     start: Fraction = 0.1
     full: Fraction = 0.6
-
-
-def batches(
-    n_labeled: int,
-    n_unlabeled: int,
-    batch_size: int,
-    options: Options,
-    generator: "Generator",
-) -> "Iterator[Places]":
-    """`ratio` rows of the kind that has more for each of the other; see `tasks.training.batches.beside`."""
-    from tasks.training.batches import beside
-
-    return beside(n_labeled, n_unlabeled, batch_size, options.ratio, generator)
 
 
 def loss(network: "Network", batch: "Batch", options: Options, generator: "Generator") -> "Tensor":

@@ -3,7 +3,6 @@
 Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -13,26 +12,13 @@ from tasks.sections import Section
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from tasks.training.batches import Batch, Network, Places
+    from tasks.training.batches import Batch, Network
 
 
 class Options(Section):
     """`alpha` is both parameters of the Beta distribution of a share: near 0 hardly mixes, 1 mixes evenly."""
 
     alpha: Annotated[float, Field(gt=0, le=100)] = 0.2
-
-
-def batches(
-    n_labeled: int,
-    n_unlabeled: int,
-    batch_size: int,
-    options: Options,
-    generator: "Generator",
-) -> "Iterator[Places]":
-    """Each row at most once, in a random order; see `tasks.training.batches`."""
-    from tasks.training.batches import Places, shuffled
-
-    return map(Places, shuffled(n_labeled, batch_size, generator))
 
 
 def loss(network: "Network", batch: "Batch", options: Options, generator: "Generator") -> "Tensor":
@@ -46,10 +32,11 @@ def loss(network: "Network", batch: "Batch", options: Options, generator: "Gener
     import torch
 
     # torch draws from a Beta distribution with its global generator alone.
-    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    seed = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
     share = float(np.random.default_rng(seed).beta(options.alpha, options.alpha))
     share = max(share, 1 - share)
-    partner = torch.randperm(len(batch.content), generator=generator).to(batch.content.device)
+    partner = torch.randperm(len(batch.content), generator=generator, device=generator.device)
+    partner = partner.to(batch.content.device)
 
     content = network.change(batch.content, generator).float()
     logits = network(share * content + (1 - share) * content[partner])

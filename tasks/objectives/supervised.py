@@ -1,6 +1,5 @@
 """Supervised training: the weighted mean loss of labelled rows. Rows without a label are not used."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tasks.sections import Section
@@ -8,24 +7,14 @@ from tasks.sections import Section
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from tasks.training.batches import Batch, Network, Places
+    from tasks.training.batches import Batch, Network
+
+
+REPLAYABLE = True
 
 
 class Options(Section):
     """It has none."""
-
-
-def batches(
-    n_labeled: int,
-    n_unlabeled: int,
-    batch_size: int,
-    options: Options,
-    generator: "Generator",
-) -> "Iterator[Places]":
-    """Each row at most once, in a random order; see `tasks.training.batches`."""
-    from tasks.training.batches import Places, shuffled
-
-    return map(Places, shuffled(n_labeled, batch_size, generator))
 
 
 def loss(network: "Network", batch: "Batch", options: Options, generator: "Generator") -> "Tensor":

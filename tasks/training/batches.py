@@ -2,19 +2,25 @@
 
 A file in `tasks/objectives` is an objective. It defines
     Options     its own section of params.yaml (`objectives.NAME`)
-    batches(n_labeled, n_unlabeled, batch_size, options, generator) -> Iterator[Places]
-                the batches of one epoch; each epoch must have as many
     loss(network, batch, options, generator) -> Tensor
                 the scalar that one optimiser step lowers
 and may define
-    USES_UNLABELED = True           it learns from rows without a label, where there are any
+    USES_UNLABELED = True           it learns from rows without a label, where there are any; `options.ratio`
+                                    says how many come with the others, see `beside`
+    REPLAYABLE = True               `loss` does the same work for every batch, all of it on the device, and
+                                    neither reads `network.progress` nor keeps anything in `network.memory`: a
+                                    GPU may record it once and replay it
     average_decay(options) -> float of the averaged weights that teach and predict, in (0, 1); 0 averages none
-`generator` is a seeded `torch.Generator` on the CPU; each of the two functions has its own.
+    batches(n_labeled, n_unlabeled, batch_size, options, generator) -> Iterator[Places]
+                                    the batches of one epoch, if they are to be others than those of
+                                    `draw_batches`; each epoch must have as many
+`generator` is a seeded `torch.Generator`: that of `batches` on the CPU, that of `loss` on the CPU or on the
+GPU that trains. So `loss` draws with `device=generator.device`.
 
 Importing this module imports torch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
@@ -89,13 +95,29 @@ class Network(Protocol):
 class Objective(Protocol):
     """A module of `tasks/objectives`."""
 
-    def batches(
-        self, n_labeled: int, n_unlabeled: int, batch_size: int, options: Any, generator: torch.Generator
-    ) -> Iterator[Places]:
-        """The batches of one epoch."""
-
     def loss(self, network: Network, batch: Batch, options: Any, generator: torch.Generator) -> Tensor:
         """The loss of a batch."""
+
+
+def draw_batches(
+    objective: Objective,
+    n_labeled: int,
+    n_unlabeled: int,
+    batch_size: int,
+    options: Any,
+    generator: torch.Generator,
+) -> Iterator[Places]:
+    """The batches of one epoch: the objective's own, if it has `batches`.
+
+    Else each labelled row comes at most once, in a random order, and unlabelled rows come `beside` them where
+    the objective uses such.
+    """
+    own: Callable[..., Iterator[Places]] | None = getattr(objective, "batches", None)
+    if own is not None:
+        return own(n_labeled, n_unlabeled, batch_size, options, generator)
+    if getattr(objective, "USES_UNLABELED", False):
+        return beside(n_labeled, n_unlabeled, batch_size, options.ratio, generator)
+    return map(Places, shuffled(n_labeled, batch_size, generator))
 
 
 def shuffled(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[list[int]]:

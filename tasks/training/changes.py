@@ -49,7 +49,7 @@ def move_pictures(images: Tensor, generator: torch.Generator, how: StrongChanges
     n, _, height, width = images.shape
 
     def drawn(reach: float) -> Tensor:
-        return (2 * torch.rand(n, generator=generator) - 1) * reach
+        return (2 * torch.rand(n, generator=generator, device=generator.device) - 1) * reach
 
     turn, scale = drawn(math.radians(how.degrees)), 1 + drawn(how.scale)
     right, down = drawn(how.shift) * 2 / width, drawn(how.shift) * 2 / height
@@ -65,9 +65,10 @@ def cut_out(images: Tensor, generator: torch.Generator, size: int) -> Tensor:
     """Set a square of `size` pixels to 0 at a random place of each picture (N, C, H, W)."""
     n, _, height, width = images.shape
     top, left = (
-        torch.randint(max(side - size, 0) + 1, (n, 1), generator=generator) for side in (height, width)
+        torch.randint(max(side - size, 0) + 1, (n, 1), generator=generator, device=generator.device)
+        for side in (height, width)
     )
-    y, x = torch.arange(height)[None], torch.arange(width)[None]
+    y, x = (torch.arange(side, device=generator.device)[None] for side in (height, width))
     rows, columns = (y >= top) & (y < top + size), (x >= left) & (x < left + size)
     is_cut = (rows[:, :, None] & columns[:, None, :])[:, None].to(images.device)
     return images.masked_fill(is_cut, 0)
@@ -80,6 +81,7 @@ def swap_values(vectors: Tensor, generator: torch.Generator, share: float) -> Te
     NeurIPS 2020, equation 3.
     """
     n, width = vectors.shape
-    other = torch.randint(n, (n, width), generator=generator).to(vectors.device)
-    swapped = (torch.rand(n, width, generator=generator) < share).to(vectors.device)
+    device = generator.device
+    other = torch.randint(n, (n, width), generator=generator, device=device).to(vectors.device)
+    swapped = (torch.rand(n, width, generator=generator, device=device) < share).to(vectors.device)
     return torch.where(swapped, vectors.gather(0, other), vectors)

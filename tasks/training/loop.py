@@ -21,6 +21,8 @@ from tasks.sections import Section
 from tasks.training.batches import Batch, Objective
 from tasks.training.networks import describe_features, generalized_cross_entropy
 from tasks.training.protocol import Run
+from tasks.training.replay import Replay, Step
+from tasks.training.tensors import BatchReader, Positions
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Recipe:
         statistics: mean and deviation, (C,) or (d,), that the network was made for; None takes those of the
             training rows. Pixels are 0 to 255.
         callbacks: makes Lightning callbacks, e.g. for gradual unfreezing or averaged weights.
+        replayable: every step does the same work, and on a GPU the optimisers read their learning rates from
+            tensors there. Then a GPU replays the step, and Lightning sees many optimiser steps as one.
     """
 
     network: Callable[[tuple[int, ...]], nn.Module]
@@ -45,6 +49,30 @@ class Recipe:
     views: Callable[[Tensor], Iterable[Tensor]] | None = None
     statistics: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
     callbacks: Callable[[], Sequence[pl.Callback]] = tuple
+    replayable: bool = False
+
+
+@dataclass(frozen=True)
+class Course:
+    """The rows that a training goes through.
+
+    Attributes:
+        n_rows: labelled rows.
+        n_unlabeled: rows without a label.
+        n_steps: optimiser steps.
+        read: gives the batch of some positions.
+        read_held_out: likewise of held-out rows; None where no curve is drawn.
+        generator: of changes of rows; of the GPU, if that trains, else of the CPU.
+        replay: makes a step that a GPU replays; None: each step is run as it is.
+    """
+
+    n_rows: int
+    n_unlabeled: int
+    n_steps: int
+    read: BatchReader
+    read_held_out: BatchReader | None
+    generator: torch.Generator
+    replay: Replay | None
 
 
 class Classifier(nn.Module):
@@ -83,8 +111,7 @@ class Training(pl.LightningModule):
         recipe: Recipe,
         objective: Objective,
         run: Run,
-        n_rows: int,
-        n_unlabeled: int,
+        course: Course,
         learning_rates: str,
     ) -> None:
         super().__init__()
@@ -96,16 +123,19 @@ class Training(pl.LightningModule):
         self._loss = objective.loss
         decay = getattr(objective, "average_decay", lambda _: 0.0)(run.objective_options)
         self.averaged = average_of(classifier, decay) if decay else None
-        self.n_unlabeled = n_unlabeled
+        self.n_unlabeled = course.n_unlabeled
         self.memory: dict[str, Tensor] = {}
-        self._n_steps, self._n_done = 1, 0
+        self._read, self._read_held_out = course.read, course.read_held_out
+        self._n_steps, self._n_done = course.n_steps, 0
         self._learning_rates = learning_rates
-        self._changes = torch.Generator().manual_seed(run.seed)
+        self._changes, self._replay = course.generator, course.replay
+        self._step: Step | None = None
+        self._margin: Tensor | None = None
         # No buffers: callbacks that average weights average buffers too.
-        self._margins = torch.zeros(n_rows)
-        self._times_seen = torch.zeros(n_rows)
-        self._sums = torch.zeros(2)
-        self._n_shown = self._n_observed = 0
+        self._margins = torch.zeros(course.n_rows)
+        self._times_seen = torch.zeros(course.n_rows)
+        # Of an epoch: the loss, over all labelled rows, and how many; right ones, and how many were observed.
+        self._sums = torch.zeros(4)
 
     def forward(self, content: Tensor) -> Tensor:
         """(N, K) logits of raw content."""
@@ -144,11 +174,10 @@ class Training(pl.LightningModule):
         """See `tasks.training.batches.Network`."""
         logits = logits.detach().float()
         own = logits.gather(1, batch.label[:, None])[:, 0]
-        others = logits.scatter(1, batch.label[:, None], -torch.inf).amax(dim=1)
-        self._margins.index_add_(0, batch.rows, own - others)
-        self._times_seen.index_add_(0, batch.rows, torch.ones_like(own))
-        self._sums[1] += (logits.argmax(dim=1) == batch.label).float().sum()
-        self._n_observed += len(logits)
+        is_own = torch.arange(logits.shape[1], device=logits.device) == batch.label[:, None]
+        self._margin = own - logits.masked_fill(is_own, -torch.inf).amax(dim=1)
+        self._sums[2] += (logits.argmax(dim=1) == batch.label).float().sum()
+        self._sums[3] += len(logits)
 
     def mean_margins(self) -> npt.NDArray[np.float32] | None:
         """(N,) the mean margin of each row, NaN for one in no batch; None if nothing was observed."""
@@ -161,30 +190,51 @@ class Training(pl.LightningModule):
         self._times_seen = self._times_seen.to(self.device)
         self._sums = self._sums.to(self.device)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def training_step(self, steps: list[Positions], batch_idx: int) -> None:
+        if self._step is None:
+            self._step = self._learn if self._replay is None else self._replay(self._learn, self._changes)
+        schedules, margins = _as_list(self.lr_schedulers()), []
+        for positions in steps:
+            # Autocast keeps the weights that it has converted, and the step before has changed them.
+            torch.clear_autocast_cache()
+            margins.append(self._step(*positions))
+            for schedule in schedules:
+                schedule.step()
+            self._n_done += 1
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.classifier)
+        torch.clear_autocast_cache()
+        if self._margin is not None:
+            rows, margin = torch.cat([positions.labeled for positions in steps]), torch.cat(margins)
+            self._margins.index_add_(0, rows, margin)
+            self._times_seen.index_add_(0, rows, torch.ones_like(margin))
+        # Logged once an epoch: Lightning's `log` at every batch takes a twentieth of the training time.
+        if self.trainer.is_last_batch:
+            loss, n_shown, n_right, n_observed = self._sums.clone()
+            self._log("train/loss", loss / n_shown)
+            if n_observed:
+                self._log("train/accuracy", n_right / n_observed)
+            self._log("step", float(self.current_epoch + 1))
+            self._sums.zero_()
+
+    def _learn(self, labeled: Tensor, unlabeled: Tensor) -> Tensor:
+        """One optimiser step on the rows of these positions; (B,) the margins of the labelled rows."""
+        batch = self._read(Positions(labeled, unlabeled))
         loss = self._loss(self, batch, self.run.objective_options, self._changes)
-        optimizers, schedules = _as_list(self.optimizers()), _as_list(self.lr_schedulers())
+        # A replay can have nothing between the step and the optimisers.
+        optimizers = _as_list(self.optimizers(use_pl_optimizer=self._replay is None))
         for optimizer in optimizers:
             optimizer.zero_grad()
         self.manual_backward(loss)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+        for optimizer in optimizers:
             optimizer.step()
-            schedule.step()
-        self._n_done += 1
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.classifier)
-        # Logged once an epoch: Lightning's `log` at every batch takes a twentieth of the training time.
-        self._sums[0] += loss.detach() * len(batch.content)
-        self._n_shown += len(batch.content)
-        if self.trainer.is_last_batch:
-            self._log("train/loss", self._sums[0] / self._n_shown)
-            if self._n_observed:
-                self._log("train/accuracy", self._sums[1] / self._n_observed)
-            self._log("step", float(self.current_epoch + 1))
-            self._sums = torch.zeros_like(self._sums)
-            self._n_shown = self._n_observed = 0
+        self._sums[0] += loss.detach() * len(labeled)
+        self._sums[1] += len(labeled)
+        return loss.new_zeros(0) if self._margin is None else self._margin
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, positions: Positions, batch_idx: int) -> None:
+        assert self._read_held_out is not None  # noqa: S101
+        batch = self._read_held_out(positions)
         logits = self.predictor(batch.content)
         losses = generalized_cross_entropy(logits, batch.soft_label, self.run.loss.gce_q)
         correct = logits.argmax(dim=1) == batch.label
@@ -202,8 +252,7 @@ class Training(pl.LightningModule):
             )
 
     def configure_optimizers(self) -> Any:
-        n_steps = self._n_steps = int(self.trainer.estimated_stepping_batches)
-        pairs = self.recipe.optimizers(self.classifier.network, self.classifier.head, n_steps=n_steps)
+        pairs = self.recipe.optimizers(self.classifier.network, self.classifier.head, n_steps=self._n_steps)
         return [optimizer for optimizer, _ in pairs], [schedule for _, schedule in pairs]
 
     def _log(self, name: str, value: Tensor | float, n_rows: int = 1) -> None:

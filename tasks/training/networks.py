@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
+from tasks.training.muon import BatchedMuon
+
 
 class MatrixConv2d(nn.Module):
     """A convolution without bias whose weight is kept as a matrix (out, in * size * size).
@@ -135,7 +137,8 @@ def shift_images(images: Tensor, down: Tensor, right: Tensor, reach: int) -> Ten
 
 def shift_at_random(images: Tensor, generator: torch.Generator, reach: int) -> Tensor:
     """Move each image by its own random number of pixels, -reach..reach in both directions."""
-    moves = torch.randint(-reach, reach + 1, (2, len(images)), generator=generator).to(images.device)
+    size, device = (2, len(images)), generator.device
+    moves = torch.randint(-reach, reach + 1, size, generator=generator, device=device).to(images.device)
     return shift_images(images, moves[0], moves[1], reach)
 
 
@@ -153,7 +156,8 @@ def shift_and_flip(images: Tensor, generator: torch.Generator, reach: int, *, fl
         images = shift_at_random(images, generator, reach)
     if not flip:
         return images
-    chosen = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
+    chosen = torch.rand(len(images), generator=generator, device=generator.device) < 0.5
+    chosen = chosen.to(images.device)
     return torch.where(chosen[:, None, None, None], images.flip(3), images)
 
 
@@ -194,9 +198,16 @@ def muon_and_sgd(
     """
     hidden = [weight for weight in network.parameters() if weight.ndim == 2]
     others = [weight for weight in network.parameters() if weight.ndim != 2]
-    muon = torch.optim.Muon(hidden, lr=muon_lr, momentum=0.9, weight_decay=0.0)
+    for_gpu = is_on_gpu(head)
+    kind = BatchedMuon if for_gpu else torch.optim.Muon
+    muon = kind(hidden, lr=rate_on_device(muon_lr, head), momentum=0.9, weight_decay=0.0)
     sgd = torch.optim.SGD(
-        [*others, *head.parameters()], lr=max_lr, momentum=0.9, nesterov=True, weight_decay=weight_decay
+        [*others, *head.parameters()],
+        lr=rate_on_device(max_lr, head),
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=weight_decay,
+        fused=for_gpu or None,
     )
     return [(muon, one_cycle(muon, muon_lr, n_steps)), (sgd, one_cycle(sgd, max_lr, n_steps))]
 
@@ -218,8 +229,19 @@ def adamw(
         {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": weight_decay},
         {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=max_lr)
+    for_gpu, rate = is_on_gpu(head), rate_on_device(max_lr, head)
+    optimizer = torch.optim.AdamW(groups, lr=rate, fused=for_gpu or None, capturable=for_gpu)
     return [(optimizer, one_cycle(optimizer, max_lr, n_steps))]
+
+
+def is_on_gpu(layer: nn.Module) -> bool:
+    """Whether the weights of a layer are on a GPU, where no optimiser may wait for a number of the device."""
+    return next(layer.parameters()).is_cuda
+
+
+def rate_on_device(rate: float, layer: nn.Module) -> Any:
+    """A learning rate that a replayed step can read: on a GPU a tensor, which schedules fill anew."""
+    return torch.tensor(rate, device=next(layer.parameters()).device) if is_on_gpu(layer) else rate
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, max_lr: float | list[float], n_steps: int) -> LRScheduler:

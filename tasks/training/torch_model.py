@@ -8,6 +8,8 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +27,21 @@ from tasks import TrainingError, plugins
 from tasks.contents import Content, Features, Images
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
-from tasks.training.batches import Batch, Objective, Places
+from tasks.training.batches import Objective, Places, draw_batches
 from tasks.training.checkpoints import write_checkpoint
-from tasks.training.devices import choose_precision, has_accelerator
-from tasks.training.loop import Classifier, Prediction, Recipe, Training, learning_rates_of
+from tasks.training.devices import choose_precision, find_device, has_accelerator
+from tasks.training.loop import Classifier, Course, Prediction, Recipe, Training, learning_rates_of
 from tasks.training.progress import EpochProgress
 from tasks.training.protocol import Predictions, Rows, Run, Signals, check_content
+from tasks.training.replay import replay_on_cuda
 from tasks.training.statistics import moments, portions
+from tasks.training.tensors import Positions, read_batches, to_tensor
 
 # Prediction holds no gradients, so larger batches fit and cost less a row; of large pictures fewer come.
 _PREDICT_ROWS = 1024
 _PREDICT_BYTES = 2**22
+# Few enough for a bar that moves and for a stop within seconds.
+_GPU_STEPS = 25
 
 
 class TorchModel:
@@ -66,15 +72,6 @@ class TorchModel:
             classifier.mean.copy_(torch.from_numpy(mean).view_as(classifier.mean))
             classifier.deviation.copy_(torch.from_numpy(deviation).view_as(classifier.deviation))
             objective = plugins.load("objectives", run.objective)
-            training = Training(
-                classifier,
-                self._recipe,
-                objective,
-                run,
-                len(content),
-                0 if unlabeled is None else len(unlabeled),
-                learning_rates_of(self._name, self._options),
-            )
             trainer = self._trainer(
                 max_epochs=run.epochs,
                 logger=DVCLiveLogger(dir=str(run.log_dir), save_dvc_exp=False, dvcyaml=None, report=None),
@@ -82,11 +79,33 @@ class TorchModel:
                 num_sanity_val_steps=0,
                 log_every_n_steps=1,
             )
+            device = find_device(self._accelerator)
+            n_unlabeled = 0 if unlabeled is None else len(unlabeled)
+            epochs = _Epochs(
+                partial(
+                    draw_batches, objective, len(content), n_unlabeled, run.batch_size, run.objective_options
+                ),
+                run.seed,
+                least=-(-run.min_steps // run.epochs),
+                at_once=_steps_at_once(self._recipe, device),
+            )
+            curve = held_out if held_out is not None and len(held_out.content) else None
+            course = Course(
+                n_rows=len(content),
+                n_unlabeled=n_unlabeled,
+                n_steps=run.epochs * epochs.n_batches,
+                read=read_batches(rows, unlabeled, self._facts, device),
+                read_held_out=None if curve is None else read_batches(curve, None, self._facts, device),
+                generator=torch.Generator(device if device.type == "cuda" else "cpu").manual_seed(run.seed),
+                replay=replay_on_cuda if self._can_be_replayed(objective, device) else None,
+            )
+            rates = learning_rates_of(self._name, self._options)
+            training = Training(classifier, self._recipe, objective, run, course, rates)
             with _status_of_sigterm():
                 trainer.fit(
                     training,
-                    _training_loader(objective, run, rows, unlabeled, self._facts),
-                    None if held_out is None or not len(held_out.content) else _loader(held_out, self._facts),
+                    DataLoader(_Chosen(), sampler=epochs, batch_size=None),
+                    None if curve is None else _in_order(curve, self._facts),
                 )
         self._classifier = training.predictor
         margins = training.mean_margins()
@@ -147,6 +166,15 @@ class TorchModel:
             raise TrainingError(f"The model {self._name} has learned nothing yet: fit it first.")
         return self._classifier
 
+    def _can_be_replayed(self, objective: Objective, device: torch.device) -> bool:
+        # With float16 it is a step itself whether the optimisers move.
+        return (
+            device.type == "cuda"
+            and self._recipe.replayable
+            and getattr(objective, "REPLAYABLE", False)
+            and choose_precision(self._precision, self._accelerator) in ("bf16-mixed", "32-true", "64-true")
+        )
+
     def _precision_of_narrow_maps(self) -> str:
         """The precision for maps of which bfloat16 on a CPU gives no right gradients."""
         on_cpu = self._accelerator == "cpu" or (self._accelerator == "auto" and not has_accelerator())
@@ -206,15 +234,6 @@ def _row_shape(facts: DatasetFacts) -> tuple[int, ...]:
     return (*channels, height, width) if channels else (1, height, width)
 
 
-def _to_tensor(content: Images | Features) -> Tensor:
-    """Pictures as (N, C, H, W) uint8, features as they are; a copy."""
-    # `take` copies, so that torch never holds memory that it must not write to.
-    tensor = torch.from_numpy(content.values())
-    if isinstance(content, Features):
-        return tensor
-    return tensor[:, None] if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2).contiguous()
-
-
 class _Content(Dataset[Tensor]):
     """Content by whole batches."""
 
@@ -223,73 +242,58 @@ class _Content(Dataset[Tensor]):
         self._content = content.take(slice(None))
 
     def __getitem__(self, rows: slice) -> Tensor:
-        return _to_tensor(self._content.take(rows))
+        return to_tensor(self._content.take(rows))
 
 
-class _Batches(Dataset[Batch]):
-    """Labelled and unlabelled rows by whole batches of positions."""
+class _Chosen(Dataset[Any]):
+    """Positions of rows as tensors, which Lightning sends to the device; a batch is read there."""
 
-    def __init__(self, rows: Rows, unlabeled: Content | None, facts: DatasetFacts) -> None:
-        # All rows as positions, which `take` then need not count for each batch.
-        self._rows, self._facts = rows.take(slice(None)), facts
-        self._unlabeled = None if unlabeled is None else check_content(unlabeled, facts)
-
-    def __getitem__(self, places: Places) -> Batch:
-        rows, others = np.asarray(places.labeled), np.asarray(places.unlabeled, dtype=np.int64)
-        chosen = self._rows.take(rows)
-        return Batch(
-            content=_to_tensor(check_content(chosen.content, self._facts)),
-            label=torch.from_numpy(chosen.label),
-            soft_label=torch.from_numpy(chosen.targets(self._facts.n_classes)),
-            weight=torch.from_numpy(chosen.weight),
-            rows=torch.from_numpy(rows),
-            unlabeled=(
-                None
-                if self._unlabeled is None or not len(others)
-                else _to_tensor(self._unlabeled.take(others))
-            ),
-            unlabeled_rows=torch.from_numpy(others),
-        )
+    def __getitem__(self, places: Places | list[Places]) -> Any:
+        if isinstance(places, list):
+            return [self[each] for each in places]
+        labeled, unlabeled = (torch.as_tensor(each, dtype=torch.int64) for each in places)
+        return Positions(labeled, unlabeled)
 
 
-class _Epochs(Sampler[Places]):
-    """The batches that an objective draws anew for each pass over the rows; an epoch has `least` at least."""
+class _Epochs(Sampler[list[Places]]):
+    """The batches that an objective draws anew for each pass over the rows, `at_once` at a time.
+
+    An epoch has `least` batches at least.
+    """
 
     def __init__(
-        self, draw: Callable[[torch.Generator], Iterator[Places]], seed: int, least: int = 1
+        self, draw: Callable[[torch.Generator], Iterator[Places]], seed: int, least: int = 1, at_once: int = 1
     ) -> None:
         self._draw, self._generator = draw, torch.Generator().manual_seed(seed)
+        self._at_once = at_once
         n_batches = sum(1 for _ in draw(torch.Generator().manual_seed(seed)))
         self._n_passes = max(-(-least // n_batches), 1)
-        self._n_batches = n_batches * self._n_passes
+        self.n_batches = n_batches * self._n_passes
 
-    def __iter__(self) -> Iterator[Places]:
-        for _ in range(self._n_passes):
-            yield from self._draw(self._generator)
+    def __iter__(self) -> Iterator[list[Places]]:
+        batches = (each for _ in range(self._n_passes) for each in self._draw(self._generator))
+        for start in range(0, self.n_batches, self._at_once):
+            # Never past the last one: the sampler would draw once more at its end.
+            yield list(islice(batches, min(self._at_once, self.n_batches - start)))
 
     def __len__(self) -> int:
-        return self._n_batches
+        return -(-self.n_batches // self._at_once)
 
 
-def _training_loader(
-    objective: Objective, run: Run, rows: Rows, unlabeled: Content | None, facts: DatasetFacts
-) -> DataLoader[Batch]:
-    n_unlabeled = 0 if unlabeled is None else len(unlabeled)
+def _steps_at_once(recipe: Recipe, device: torch.device) -> int:
+    """How many optimiser steps Lightning sees as one.
 
-    def draw(generator: torch.Generator) -> Iterator[Places]:
-        return objective.batches(
-            len(rows.content), n_unlabeled, run.batch_size, run.objective_options, generator
-        )
-
-    epochs = _Epochs(draw, run.seed, -(-run.min_steps // run.epochs))
-    return DataLoader(_Batches(rows, unlabeled, facts), sampler=epochs, batch_size=None)
+    What it does about each takes longer than the step of a small network on a GPU. On a CPU that counts for
+    little, and a training can be stopped between any two of them.
+    """
+    return _GPU_STEPS if recipe.replayable and device.type == "cuda" else 1
 
 
-def _loader(rows: Rows, facts: DatasetFacts) -> DataLoader[Batch]:
+def _in_order(rows: Rows, facts: DatasetFacts) -> DataLoader[Any]:
     """All rows in their order."""
     chosen = portions(check_content(rows.content, facts), _PREDICT_BYTES, _PREDICT_ROWS)
     places = [Places(range(each.start, each.stop)) for each in chosen]
-    return DataLoader(_Batches(rows, None, facts), sampler=places, batch_size=None)
+    return DataLoader(_Chosen(), sampler=places, batch_size=None)
 
 
 @contextmanager

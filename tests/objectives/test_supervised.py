@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.objectives import mixup, supervised
-from tasks.training.batches import Batch
+from tasks.training.batches import Batch, draw_batches
 from tasks.training.networks import generalized_cross_entropy
 
 
@@ -14,7 +14,8 @@ from tasks.training.networks import generalized_cross_entropy
 def test_an_epoch_shows_each_row_once_in_batches_of_one_size(n: int, batch_size: int, seed: int) -> None:
     def draw() -> list[list[int]]:
         generator = torch.Generator().manual_seed(seed)
-        return [list(places.labeled) for places in supervised.batches(n, 9, batch_size, None, generator)]
+        drawn = draw_batches(supervised, n, 9, batch_size, None, generator)
+        return [list(places.labeled) for places in drawn]
 
     found, size = draw(), min(batch_size, n)
     assert found == draw()
@@ -23,7 +24,7 @@ def test_an_epoch_shows_each_row_once_in_batches_of_one_size(n: int, batch_size:
     assert len(set(rows)) == len(rows)
     assert set(rows) <= set(range(n))
     generator = torch.Generator().manual_seed(seed)
-    mixed = mixup.batches(n, 9, batch_size, mixup.Options(), generator)
+    mixed = draw_batches(mixup, n, 9, batch_size, mixup.Options(), generator)
     assert [list(places.labeled) for places in mixed] == found
 
 
