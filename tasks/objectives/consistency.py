@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from tasks.sections import Fraction, Section
+from tasks.sections import Fraction
+from tasks.training.strong_changes import StrongChanges
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 USES_UNLABELED = True
 
 
-class Options(Section):
+class Options(StrongChanges):
     """`ratio` rows of the kind that has more come with each row of the other (labelled, unlabelled).
 
     Their loss counts `weight` times from the share `full` of the training on, and rises in a line until then.
     Targets are sharpened by `temperature` (1: not at all), and rows count whose surest class is at least
-    `min_confidence` probable. `decay` is of the averaged weights. The rest says how far rows are changed; see
-    `tasks.training.changes.StrongChanges`.
+    `min_confidence` probable. `decay` is of the averaged weights. The rest says how far rows are changed;
+    see `StrongChanges`.
     """
 
     ratio: Annotated[int, Field(ge=1, le=64)] = 4
@@ -34,11 +35,6 @@ class Options(Section):
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.5
     min_confidence: Fraction = 0.0
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
-    degrees: Annotated[float, Field(ge=0, le=180)] = 20.0
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.15
-    shift: Annotated[float, Field(ge=0, le=64)] = 3.0
-    cutout: Annotated[int, Field(ge=0, le=256)] = 6
-    swap: Fraction = 0.2
 
 
 def average_decay(options: Options) -> float:
@@ -51,7 +47,7 @@ def loss(network: "Network", batch: "Batch", options: Options, generator: "Gener
     import torch
 
     from tasks.training.batches import labelled_loss, ramp
-    from tasks.training.changes import StrongChanges, change_strongly
+    from tasks.training.changes import change_strongly
 
     content = network.change(batch.content, generator)
     if batch.unlabeled is None:
@@ -59,14 +55,7 @@ def loss(network: "Network", batch: "Batch", options: Options, generator: "Gener
     taught = network.teach(network.change(batch.unlabeled, generator)).float()
     target = (taught / options.temperature).softmax(dim=1)
     counts = (taught.softmax(dim=1).amax(dim=1) >= options.min_confidence).float()
-    how = StrongChanges(
-        degrees=options.degrees,
-        scale=options.scale,
-        shift=options.shift,
-        cutout=options.cutout,
-        swap=options.swap,
-    )
-    logits = network(torch.cat([content.float(), change_strongly(batch.unlabeled, generator, how)]))
+    logits = network(torch.cat([content.float(), change_strongly(batch.unlabeled, generator, options)]))
     own, of_others = logits[: len(content)], logits[len(content) :]
     unlike = -(target * of_others.float().log_softmax(dim=1)).sum(dim=1)
     weight = options.weight * ramp(network.progress, 0.0, options.full)

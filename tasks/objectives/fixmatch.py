@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from tasks.sections import Fraction, Section
+from tasks.sections import Fraction
+from tasks.training.strong_changes import StrongChanges
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -20,7 +21,7 @@ USES_UNLABELED = True
 _MOMENTUM = 0.99
 
 
-class Options(Section):
+class Options(StrongChanges):
     """`ratio` rows of the kind that has more come with each row of the other (labelled, unlabelled).
 
     They count, `weight` times, where the teacher gives a class the probability `min_confidence` at least.
@@ -28,7 +29,7 @@ class Options(Section):
     class as often as the labels do (Berthelot et al., "ReMixMatch", ICLR 2020, section 3.1): a guard against
     the drift to one class, and wrong where unlabelled rows are of other classes than labelled ones. With
     `class_cuts`, the cut of a class that is seldom predicted is lower (Wang et al., "FreeMatch", ICLR 2023,
-    equation 8). The rest says how far rows are changed; see `tasks.training.changes.StrongChanges`.
+    equation 8). The rest says how far rows are changed; see `StrongChanges`.
     """
 
     ratio: Annotated[int, Field(ge=1, le=64)] = 4
@@ -37,11 +38,6 @@ class Options(Section):
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     align: bool = True
     class_cuts: bool = False
-    degrees: Annotated[float, Field(ge=0, le=180)] = 20.0
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.15
-    shift: Annotated[float, Field(ge=0, le=64)] = 3.0
-    cutout: Annotated[int, Field(ge=0, le=256)] = 6
-    swap: Fraction = 0.2
 
 
 def average_decay(options: Options) -> float:
@@ -55,7 +51,7 @@ def loss(network: "Network", batch: "Batch", options: Options, generator: "Gener
     from torch.nn import functional
 
     from tasks.training.batches import labelled_loss
-    from tasks.training.changes import StrongChanges, change_strongly
+    from tasks.training.changes import change_strongly
 
     content = network.change(batch.content, generator)
     if batch.unlabeled is None:
@@ -71,14 +67,7 @@ def loss(network: "Network", batch: "Batch", options: Options, generator: "Gener
     if options.class_cuts:
         cut = cut * predicted / predicted.max()
     is_sure = (sureness >= cut[target]).float()
-    how = StrongChanges(
-        degrees=options.degrees,
-        scale=options.scale,
-        shift=options.shift,
-        cutout=options.cutout,
-        swap=options.swap,
-    )
-    logits = network(torch.cat([content.float(), change_strongly(batch.unlabeled, generator, how)]))
+    logits = network(torch.cat([content.float(), change_strongly(batch.unlabeled, generator, options)]))
     own, of_others = logits[: len(content)], logits[len(content) :]
     unlike = functional.cross_entropy(of_others.float(), target, reduction="none")
     return labelled_loss(network, batch, own) + options.weight * (unlike * is_sure).mean()

@@ -10,22 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks import DatasetError
-from tasks.sections import Section
+from tasks.training.strong_changes import StrongChanges
 
-
-class StrongChanges(Section):
-    """How far rows are changed where a network is to say the same of a row and of its changed self.
-
-    Pictures are turned by up to `degrees`, scaled by up to the share `scale`, moved by up to `shift` pixels,
-    and a square of `cutout` pixels becomes 0. Of vectors, the share `swap` of the values is from other rows.
-    The changes must leave the class of a row as it is: a 6 that is turned far is a 9.
-    """
-
-    degrees: float
-    scale: float
-    shift: float
-    cutout: int
-    swap: float
+# So many pixels apart are the points of a picture that are moved at random where it is bent.
+_BEND_PIXELS = 9
 
 
 def change_strongly(content: Tensor, generator: torch.Generator, how: StrongChanges) -> Tensor:
@@ -45,19 +33,29 @@ def change_strongly(content: Tensor, generator: torch.Generator, how: StrongChan
 
 
 def move_pictures(images: Tensor, generator: torch.Generator, how: StrongChanges) -> Tensor:
-    """Turn, scale and move each picture (N, C, H, W); what comes in at the edges is 0."""
+    """Turn, scale, slant, move and bend each picture (N, C, H, W); what comes in at the edges is 0."""
     n, _, height, width = images.shape
 
-    def drawn(reach: float) -> Tensor:
-        return (2 * torch.rand(n, generator=generator, device=generator.device) - 1) * reach
+    def drawn(reach: float, *shape: int) -> Tensor:
+        return (2 * torch.rand(n, *shape, generator=generator, device=generator.device) - 1) * reach
 
-    turn, scale = drawn(math.radians(how.degrees)), 1 + drawn(how.scale)
+    turn, scale, slant = drawn(math.radians(how.degrees)), 1 + drawn(how.scale), drawn(how.shear)
     right, down = drawn(how.shift) * 2 / width, drawn(how.shift) * 2 / height
     # Coordinates run from -1 to 1 along both sides, so a turn of pixels depends on how the sides compare.
     cos, sin = turn.cos() / scale, turn.sin() / scale
-    rows = (cos, -sin * height / width, right, sin * width / height, cos, down)
+    rows = (cos, (slant * cos - sin) * height / width, right)
+    rows += (sin * width / height, cos + slant * sin, down)
     matrix = torch.stack(rows, dim=1).view(n, 2, 3).to(images.device)
     grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+    if how.elastic:
+        knots = [max(round(side / _BEND_PIXELS), 1) + 1 for side in (height, width)]
+        bend = functional.interpolate(
+            drawn(how.elastic, 2, *knots).to(images.device),
+            size=(height, width),
+            mode="bicubic",
+            align_corners=True,
+        )
+        grid = grid + torch.stack((bend[:, 0] * (2 / width), bend[:, 1] * (2 / height)), dim=-1)
     return functional.grid_sample(images, grid, align_corners=False)
 
 

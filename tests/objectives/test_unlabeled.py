@@ -16,9 +16,10 @@ from tasks.contents import Images
 from tasks.objectives import arazo2020, consistency, fixmatch, lee2013
 from tasks.training.batches import Batch, beside, ramp
 from tasks.training.networks import generalized_cross_entropy
+from tasks.training.strong_changes import StrongChanges
 
 ALL = ("arazo2020", "consistency", "fixmatch", "lee2013")
-UNCHANGED = {"degrees": 0.0, "scale": 0.0, "shift": 0.0, "cutout": 0, "swap": 0.0}
+UNCHANGED = dict.fromkeys(StrongChanges.model_fields, 0)
 
 
 class Linear:
@@ -216,7 +217,7 @@ def test_it_trains_repeatably_on_pictures(tmp_path: Path, name: str) -> None:
     test = bar_rows(200, seed=5)
     options: dict[str, Any] = {"ratio": 2}
     if name in ("consistency", "fixmatch"):
-        options |= {"degrees": 5.0, "shift": 1.0, "cutout": 2, "decay": 0.9}
+        options |= {"degrees": 5.0, "shear": 0.0, "shift": 1.0, "elastic": 0.0, "cutout": 2, "decay": 0.9}
     probs = []
     for _ in range(2):
         model = build(tmp_path, rows.content, objective=name, objective_options=options, epochs=4)

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.training.changes import StrongChanges, change_strongly, cut_out, move_pictures, swap_values
+from tasks.training.changes import change_strongly, cut_out, move_pictures, swap_values
+from tasks.training.strong_changes import StrongChanges
 
-NOTHING = {"degrees": 0.0, "scale": 0.0, "shift": 0.0, "cutout": 0, "swap": 0.0}
+NOTHING = dict.fromkeys(StrongChanges.model_fields, 0)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -52,6 +53,34 @@ def test_shifts_and_scales_stay_in_their_reach() -> None:
     sides = scaled.sum(dim=(1, 2, 3)).sqrt() / 15
     assert sides.min() == pytest.approx(0.5, abs=0.06)
     assert sides.max() == pytest.approx(1.5, abs=0.06)
+
+
+def test_a_slant_moves_rows_sideways_in_proportion_to_their_height() -> None:
+    image = torch.zeros(300, 1, 41, 61)
+    image[:, :, :, 29:32] = 1.0  # an upright bar in the middle
+    found = move_pictures(image, generator(), StrongChanges(**{**NOTHING, "shear": 0.5}))[:, 0]
+    place = (found * (torch.arange(61.0) - 30)).sum(dim=2) / found.sum(dim=2)
+    slope = place[:, 40] / 20
+    assert 0.45 < slope.abs().max() <= 0.51
+    torch.testing.assert_close(place, slope[:, None] * (torch.arange(41.0) - 20), atol=0.05, rtol=0.05)
+
+
+@given(st.integers(3, 40), st.integers(3, 40), st.floats(0.5, 3), st.integers(0, 2**31))
+def test_bent_pictures_move_by_at_most_so_many_pixels_and_each_in_its_own_way(
+    height: int, width: int, reach: float, seed: int
+) -> None:
+    """Of a picture whose values are places, the difference is how far each pixel was moved."""
+    for axis, side in ((2, height), (3, width)):
+        places = torch.arange(1.0, side + 1).view([side if each == axis else 1 for each in range(4)])
+        image = places.expand(8, 1, height, width)
+        found = move_pictures(image, generator(seed), StrongChanges(**{**NOTHING, "elastic": reach}))
+        edge = int(2 * reach) + 1
+        inside = (slice(None), slice(None), slice(edge, height - edge), slice(edge, width - edge))
+        moved = (found - image)[inside]
+        # Cubic curves pass their points by a little.
+        assert moved.numel() == 0 or moved.abs().max() < 1.6 * reach
+        if moved.numel():
+            assert moved.std(dim=0).min() > 0
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 12), st.integers(0, 2**31))
