@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.training.batches import Batch, Network
 
 USES_UNLABELED = True
+REPLAYABLE = True
 
 _MOMENTUM = 0.99
 
@@ -74,7 +75,7 @@ def loss(network: "Network", batch: "Batch", options: Options, generator: "Gener
 
 
 def remember(memory: dict[str, "Tensor"], name: str, value: "Tensor") -> "Tensor":
-    """The running mean of a value over the batches so far."""
-    before = memory.get(name, value)
-    memory[name] = _MOMENTUM * before + (1 - _MOMENTUM) * value
-    return memory[name]
+    """The running mean of a value over the batches so far; it stays where it is, for a GPU that replays."""
+    if name not in memory:
+        memory[name] = value.clone()
+    return memory[name].lerp_(value, 1 - _MOMENTUM)

@@ -3,9 +3,10 @@
 Importing this module imports torch and Lightning (about 5 seconds).
 """
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 
 from tasks import TrainingError
 from tasks.sections import Section
@@ -122,7 +122,7 @@ class Training(pl.LightningModule):
         # The function, not the module: callbacks that average weights copy all that is here.
         self._loss = objective.loss
         decay = getattr(objective, "average_decay", lambda _: 0.0)(run.objective_options)
-        self.averaged = average_of(classifier, decay) if decay else None
+        self.averaged = Average(classifier, decay) if decay else None
         self.n_unlabeled = course.n_unlabeled
         self.memory: dict[str, Tensor] = {}
         self._read, self._read_held_out = course.read, course.read_held_out
@@ -150,7 +150,7 @@ class Training(pl.LightningModule):
     @property
     def predictor(self) -> Classifier:
         """The classifier that predicts: the averaged one, if any."""
-        return self.classifier if self.averaged is None else cast(Classifier, self.averaged.module)
+        return self.classifier if self.averaged is None else self.averaged.classifier
 
     @torch.no_grad()
     def teach(self, content: Tensor) -> Tensor:
@@ -201,8 +201,6 @@ class Training(pl.LightningModule):
             for schedule in schedules:
                 schedule.step()
             self._n_done += 1
-            if self.averaged is not None:
-                self.averaged.update_parameters(self.classifier)
         torch.clear_autocast_cache()
         if self._margin is not None:
             rows, margin = torch.cat([positions.labeled for positions in steps]), torch.cat(margins)
@@ -228,6 +226,8 @@ class Training(pl.LightningModule):
         self.manual_backward(loss)
         for optimizer in optimizers:
             optimizer.step()
+        if self.averaged is not None:
+            self.averaged.update(self.classifier)
         self._sums[0] += loss.detach() * len(labeled)
         self._sums[1] += len(labeled)
         return loss.new_zeros(0) if self._margin is None else self._margin
@@ -281,18 +281,33 @@ class Prediction(pl.LightningModule):
         return probs, embedding.float()
 
 
-def average_of(classifier: Classifier, decay: float) -> AveragedModel:
+class Average(nn.Module):
     """The running mean of the weights and of the batch norms' statistics of a classifier in training.
 
     At first it forgets faster, so that it does not remember the random start (Tarvainen and Valpola, "Mean
-    teachers are better role models", NeurIPS 2017, section 3.4).
+    teachers are better role models", NeurIPS 2017, section 3.4). It counts on the device: a GPU that replays
+    a step does not wait for a number.
     """
 
-    def mean(averaged: Tensor, current: Tensor, n_averaged: Tensor | int) -> Tensor:
-        kept = min(decay, (1 + float(n_averaged)) / (10 + float(n_averaged)))
-        return averaged * kept + current * (1 - kept)
+    def __init__(self, classifier: Classifier, decay: float) -> None:
+        super().__init__()
+        self.classifier = copy.deepcopy(classifier).requires_grad_(requires_grad=False)
+        self.decay = decay
+        self.n_averaged: Tensor
+        self.register_buffer("n_averaged", torch.zeros(()))
 
-    return AveragedModel(classifier, avg_fn=mean, use_buffers=True)
+    @torch.no_grad()
+    def update(self, classifier: Classifier) -> None:
+        """Take in the weights after a step."""
+        new = 1 - ((1 + self.n_averaged) / (10 + self.n_averaged)).clamp(max=self.decay)
+        self.n_averaged += 1
+        for mean, value in zip(_state(self.classifier), _state(classifier), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, new.to(mean.dtype))
+
+
+def _state(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
 
 
 def learning_rates_of(model: str, options: Section) -> str:

@@ -15,6 +15,7 @@ from tasks import DatasetError, ParamsError, plugins
 from tasks.contents import Images
 from tasks.objectives import arazo2020, consistency, fixmatch, lee2013
 from tasks.training.batches import Batch, beside, ramp
+from tasks.training.loop import Average
 from tasks.training.networks import generalized_cross_entropy
 from tasks.training.strong_changes import StrongChanges
 
@@ -146,6 +147,37 @@ def test_a_class_that_is_seldom_predicted_has_a_lower_cut() -> None:
     )
     loss = found(fixmatch, network, batch, **UNCHANGED, align=False, min_confidence=0.8, class_cuts=True)
     torch.testing.assert_close(loss, labelled(network, batch) + (unlike * sure).mean())
+
+
+def test_running_means_stay_where_they_are() -> None:
+    """A GPU that replays a step reads and writes the same places."""
+    memory: dict[str, torch.Tensor] = {}
+    values = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
+    place = fixmatch.remember(memory, "predicted", values[0]).data_ptr()
+    expected = values[0]
+    for value in values[1:]:
+        expected = 0.99 * expected + 0.01 * value
+        found_mean = fixmatch.remember(memory, "predicted", value)
+        torch.testing.assert_close(found_mean, expected)
+        assert found_mean.data_ptr() == place
+
+
+def test_averaged_weights_forget_their_start_and_then_follow_slowly() -> None:
+    values = torch.rand(40, generator=torch.Generator().manual_seed(0))
+    layer = torch.nn.BatchNorm1d(1)
+    average = Average(layer, decay=0.8)  # type: ignore[arg-type]
+    expected = {"weight": 1.0, "running_mean": 0.0}
+    for n, value in enumerate(values.tolist()):
+        with torch.no_grad():
+            layer.weight.fill_(value)
+            layer.running_mean.fill_(-value)  # type: ignore[union-attr]
+        average.update(layer)  # type: ignore[arg-type]
+        kept = min(0.8, (1 + n) / (10 + n))
+        for name, new in (("weight", value), ("running_mean", -value)):
+            expected[name] = kept * expected[name] + (1 - kept) * new
+    state = average.classifier.state_dict()
+    assert {name: float(state[name]) for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert not any(weight.requires_grad for weight in average.parameters())
 
 
 def test_arazo2020_learns_from_the_soft_labels_of_the_epoch_before() -> None:

@@ -99,6 +99,15 @@ def test_every_replayed_step_does_the_same_work_and_waits_for_nothing(
     assert not [name for name in as_on_gpu[0] if any(waiting in name for waiting in WAITING)]
 
 
+def test_averaged_weights_and_running_means_are_replayed_too(tmp_path: Path, as_on_gpu: Steps) -> None:
+    rows, options = bar_rows(16), {"ratio": 2, "decay": 0.9, "elastic": 1.0}
+    model = build(tmp_path, rows.content, objective="fixmatch", objective_options=options)
+    model.fit(rows, None, bar_rows(160, seed=5).content)
+    assert len(as_on_gpu) == 3 * 10 - 3
+    assert all(step == as_on_gpu[0] for step in as_on_gpu)
+    assert not [name for name in as_on_gpu[0] if any(waiting in name for waiting in WAITING)]
+
+
 def test_the_way_of_a_gpu_learns_the_same_to_rounding(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     rows = bar_rows(320)
     settings: dict[str, Any] = {"batch_size": 320, "epochs": 6}
