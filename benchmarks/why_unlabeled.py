@@ -30,7 +30,6 @@ Labels = npt.NDArray[np.int64]
 _SIDE, _GAP = 330, 20
 _COLOURS = ("#1b6ca8", "#c8553d", "#4f772d", "#7b2d8b", "#b8860b")
 _COLOURS += ("#008080", "#d81e5b", "#555555", "#e08e0b", "#2f4b7c")
-_TSNE_ROWS = 5_000
 
 
 def draw_classes(n_rows: int, rng: np.random.Generator) -> tuple[Floats, Labels]:
@@ -77,26 +76,34 @@ def qda_panels(n_labels: int = 12, n_unlabeled: int = 400, least: float = 0.99, 
     return panels
 
 
-def tsne_panels(folders: Iterable[tuple[str, Path, str]], seed: int = 0) -> list[str]:
-    """A panel for each (title, workspace, checkpoint): the test rows' embeddings in two dimensions."""
+def tsne_panels(folders: Iterable[tuple[str, Path, str]], n_rows: int, seed: int = 0) -> list[str]:
+    """A panel for each (title, workspace, checkpoint): embeddings of test rows in two dimensions.
+
+    The first `n_rows` test rows are shown; the share of right ones is of all test rows.
+    """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     panels = []
     for title, folder, checkpoint in folders:
         table = read_table(EXAMPLES.at(folder), EXAMPLES, columns=["split", "true_label"])
-        rows = np.flatnonzero(column_array(table, "split") == "test")[:_TSNE_ROWS]
+        rows = np.flatnonzero(column_array(table, "split") == "test")
         truth = column_array(table, "true_label")[rows]
         model, _ = load_model(folder / "models" / f"{checkpoint}.ckpt")
         found = model.predict(read_content(EXAMPLES.at(folder), read_facts(table)).take(rows))
-        places = TSNE(random_state=seed, init="pca").fit_transform(found.embedding)
-        places = 7 * (places - places.mean(axis=0)) / np.abs(places - places.mean(axis=0)).max() / 2
         wrong = found.pred_probs.argmax(axis=1) != truth
+        accuracy = 1 - wrong.mean()
+        wrong, truth = wrong[:n_rows], truth[:n_rows]
+        # Sums in another order would give another picture.
+        with threadpool_limits(1):
+            places = TSNE(random_state=seed, init="pca").fit_transform(found.embedding[:n_rows])
+        places = 7 * (places - places.mean(axis=0)) / np.abs(places - places.mean(axis=0)).max() / 2
         shapes = _dots(places, truth, 1.8)
         shapes += [
             f'<circle cx="{x:.2f}" cy="{y:.2f}" r="4.5" fill="none" stroke="#000" stroke-width="1"/>'
             for x, y in _on_paper(places[wrong])
         ]
-        panels.append(_panel(f"{title}: {1 - wrong.mean():.2%} of {len(rows):,} test rows right", shapes))
+        panels.append(_panel(f"{title}: {accuracy:.2%} of {len(rows):,} test rows right", shapes))
     return panels
 
 
@@ -153,13 +160,14 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="where the pictures go")
     parser.add_argument("--without", type=Path, help="a workspace that learned from labelled rows alone")
     parser.add_argument("--with", dest="beside", type=Path, help="one that learned from other rows as well")
+    parser.add_argument("--rows", type=int, default=2_000, help="test rows in the second picture")
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
     write_picture(chosen.folder / "qda.svg", qda_panels())
     if chosen.without and chosen.beside:
         pairs = [("without", chosen.without), ("with", chosen.beside)]
         named = [(title, folder, _checkpoint(folder)) for title, folder in pairs]
-        write_picture(chosen.folder / "tsne.svg", tsne_panels(named))
+        write_picture(chosen.folder / "tsne.svg", tsne_panels(named, chosen.rows))
     return 0
 
 

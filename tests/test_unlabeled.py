@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_runs import run_pipeline, write_params
 
+from benchmarks.unlabeled import error_on_test_rows
 from tasks import DatasetError
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
@@ -74,6 +75,12 @@ def test_the_retrained_model_predicts_the_rows_without_a_label(run: Path) -> Non
     is_predicted = np.isin(column_array(examples, "example_id"), column_array(found, "example_id"))
     assert set(split[is_predicted]) == {"test", "unlabeled"}
     assert (is_predicted == (split != "train")).all()
+
+
+def test_the_error_of_a_benchmarks_cell_is_that_of_the_report(run: Path) -> None:
+    for name in ("given", "cleaned"):
+        metrics = json.loads((run / "metrics" / f"retrain_{name}.json").read_text())
+        assert error_on_test_rows(run, name) == pytest.approx(100 * (1 - metrics["test"]["accuracy"]))
 
 
 def test_propagation_trains_a_student_and_labels_more_rows_than_the_model_is_sure_of(
