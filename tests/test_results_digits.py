@@ -50,6 +50,9 @@ def test_a_grid_of_digits_is_a_small_picture(digits: Path, tmp_path: Path) -> No
         pictures.draw_digits(tmp_path / f"{name}.png", digits, mnist.worst_keys(issues, 15), (3, 5))
     with Image.open(tmp_path / "once.png") as picture:
         assert picture.width > picture.height > 100
+        # Every third of the width shows something.
+        grey = np.asarray(picture.convert("L"))
+        assert all((part < 128).mean() > 0.05 for part in np.array_split(grey, 3, axis=1))
     assert (tmp_path / "once.png").stat().st_size < 200_000
     assert (tmp_path / "once.png").read_bytes() == (tmp_path / "again.png").read_bytes()
 

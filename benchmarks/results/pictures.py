@@ -24,7 +24,7 @@ def draw_digits(path: Path, folder: Path, keys: list[str], shape: tuple[int, int
     examples = TableReader(EXAMPLES.at(folder), EXAMPLES, ["image"])
     pictures = column_array(examples.rows(ids, ["image"]), "image")
     figure = Figure(figsize=(1.3 * shape[1], 1.5 * shape[0]), layout="constrained")
-    axes = figure.subplots(*shape, squeeze=False).flat
+    axes = figure.subplots(*shape, squeeze=False).ravel()
     for cell in axes:
         cell.axis("off")
     for cell, key, picture, label, other in zip(axes, keys, pictures, given, suggested, strict=False):
