@@ -7,7 +7,15 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from ruamel.yaml.error import YAMLError
 
 from tasks import ParamsError, plugins
@@ -25,6 +33,20 @@ ModelName = Annotated[str, AfterValidator(partial(plugins.check_name, "models"))
 ObjectiveName = Annotated[str, AfterValidator(partial(plugins.check_name, "objectives"))]
 MethodName = Annotated[str, AfterValidator(partial(plugins.check_name, "pseudo_labels"))]
 FilterName = Annotated[str, AfterValidator(partial(plugins.check_name, "filters"))]
+
+
+_FRACTION = TypeAdapter(Fraction)
+# Whatever a value holds, what is said of it is a line.
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
+def _check_cut(value: Any) -> float | str:
+    try:
+        return "audited" if value == "audited" else _FRACTION.validate_python(value)
+    except ValidationError as error:
+        found = _SHORT.repr(value)
+        raise ValueError(f"expected a number from 0 to 1, or `audited` (found {found})") from error
 
 
 def uses_unlabeled(objective: str) -> bool:
@@ -183,11 +205,13 @@ class Audit(Section):
     """Rows that are drawn at random and shown among the suspects, so that people learn what no filter found.
 
     `share` of the rows that the review page shows are drawn among those that are not flagged; the seed names
-    the draw.
+    the draw. With `min_confidence: audited`, suggestions are taken of which people's verdicts show that at
+    least the share `precision` is right.
     """
 
     share: Annotated[float, Field(ge=0, le=0.9)] = 0.1
     seed: Seed = 0
+    precision: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
 
 class PseudoLabel(Section):
@@ -199,7 +223,7 @@ class PseudoLabel(Section):
     """
 
     method: MethodName
-    min_confidence: Fraction
+    min_confidence: Annotated[float | Literal["audited"], PlainValidator(_check_cut)]
     otherwise: Literal["drop", "keep", "soft", "unlabeled"]
     rounds: Annotated[int, Field(ge=0, le=20)]
     max_changed_share: Fraction
@@ -286,6 +310,13 @@ class Params(Section):
                 f"`retrain.label_sets: {subsets[0]}` trains on rows that `prune` draws, and "
                 "`prune.coreset_share` asks for none. Set it to a share of the rows, such as 0.1"
             )
+        method = plugins.load("pseudo_labels", self.pseudo_label.method)
+        if self.pseudo_label.min_confidence == "audited" and not getattr(method, "TAKES_A_CUT", False):
+            raise ValueError(
+                "`pseudo_label.min_confidence: audited` chooses a cut of the suggestions' probability, by "
+                f"which `pseudo_label.method: {self.pseudo_label.method}` does not go. Choose a number, or "
+                "another method"
+            )
         if self.pseudo_label.otherwise == "unlabeled" and not uses_unlabeled(self.retrain.objective):
             raise ValueError(
                 "`pseudo_label.otherwise: unlabeled` leaves the content of rows to `retrain`, and "
@@ -341,9 +372,6 @@ _RENAMED = {
     },
 }
 
-# Whatever a value holds, what is said of it is a line.
-_SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = 80
 _MOST_FAULTS, _LONGEST_FAULT = 20, 400
 
 

@@ -4,6 +4,7 @@ Memory follows the rows, some 60 bytes each, not the probabilities: of those, a 
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from tasks import RepairError, plugins
 from tasks.decisions.apply import Verdicts, apply_decisions, match_decisions
+from tasks.decisions.audited import audit_cut
 from tasks.decisions.log import PATH, Decision, digest_of, parse_decisions, standing, with_whole
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.gate import Sides, judge_repair, share_of_noise
@@ -72,6 +74,10 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
     decisions = of_training_rows(workspace, standing(parse_decisions(decided, workspace / PATH)))
     evidence, facts = read_evidence(workspace, section)
     check_every_class_has_a_label(evidence, facts)
+    verdicts = match_decisions(decisions, evidence.ids, evidence.labels, facts.class_names)
+    audited: dict[str, Any] = {}
+    if section.min_confidence == "audited":
+        evidence, audited = audit_cut(evidence, verdicts, section.audit.seed, section.audit.precision)
     train = make_train(params, workspace)
     evidence, rounds = teach_students(params, workspace, evidence, train)
     made = repair_by(params, evidence, train)
@@ -99,7 +105,6 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
         made = take_back(made, refused, evidence.labels)
     if sentence and "join" in gate.closed:
         made = take_none(made, evidence)
-    verdicts = match_decisions(decisions, evidence.ids, evidence.labels, facts.class_names)
     repair = apply_decisions(made, verdicts)
     write_training_set(TRAINING_SET.at(workspace), evidence, repair, facts)
 
@@ -129,6 +134,7 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
                 for decision, reason in verdicts.refused[:_NAMED]
             ],
         },
+        **({"audited": audited} if audited else {}),
     }
     if (truth := read_truth(workspace, evidence.ids)) is not None:
         pseudo, kept = repair.source == "pseudo", repair.is_kept
@@ -213,7 +219,7 @@ def read_evidence(workspace: Path, section: PseudoLabel) -> tuple[Evidence, Data
         suggested_prob=column_array(issues, "suggested_prob"),
         n_classes=facts.n_classes,
         pred_probs=pred_probs,
-        min_confidence=section.min_confidence,
+        min_confidence=math.inf if section.min_confidence == "audited" else section.min_confidence,
         otherwise=section.otherwise,
         unlabeled=read_unlabeled(workspace),
     )
@@ -396,6 +402,8 @@ def _n_joined(repair: Repair) -> int:
 
 def _say_done(metrics: dict[str, Any]) -> None:
     done = ", ".join(f"{count:,} {name}" for name, count in metrics["actions"].items() if count)
+    if "audited" in metrics:
+        print(f"pseudo_label: {metrics['audited']['sentence']}")
     if metrics["gate"]["sentence"]:
         print(f"pseudo_label: {metrics['gate']['sentence']}")
     others = metrics.get("unlabeled")

@@ -56,7 +56,8 @@ class Evidence:
         suggested_prob: (N,) its probability, in [0, 1].
         n_classes: K.
         pred_probs: their out-of-fold probabilities.
-        min_confidence: the least probability of a suggestion that is taken without asking, in [0, 1].
+        min_confidence: the least probability of a suggestion that is taken without asking, in [0, 1];
+            infinite where none is.
         otherwise: what becomes of the other issues.
         unlabeled: rows without a label; None where every row has one.
     """

@@ -4,14 +4,17 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from hand_made import write_run
+from pydantic import ValidationError
 
 import tasks.label_quality.gate
 import tasks.pseudo_label
 import tasks.repair
 from tasks import ArtifactError, RepairError, plugins
 from tasks.decisions.log import PATH, Decision, append_decisions
+from tasks.label_quality.audit import draw_order
 from tasks.label_quality.self_tests.intervals import Share
-from tasks.params import load_params
+from tasks.params import Audit, Params, load_params
 from tasks.pseudo_label import pseudo_label
 from tasks.tables.catalog import (
     EXAMPLES,
@@ -550,3 +553,47 @@ def test_a_stage_that_never_sees_the_last_decision_fails(params, tmp_path, monke
     decide_meanwhile(monkeypatch, tmp_path, 1_000)
     with pytest.raises(ArtifactError, match="changed 10 times in a row"):
         run(params, tmp_path)
+
+
+def test_people_s_verdicts_choose_which_suggestions_are_taken(params, tmp_path, capsys):
+    write_run(tmp_path, [f"text {row}" for row in range(400)], noise=0.5)
+    audit = Audit(precision=0.9)
+    section = choose(params, min_confidence="audited", audit=audit, on_weak_model="go_on")
+    table, metrics = run(section, tmp_path)
+    assert metrics["audited"]["min_confidence"] is None
+    assert metrics["actions"]["relabelled"] == 0
+    assert "of 0 drawn at random and decided" in capsys.readouterr().out
+    columns = ["key", "given_label", "suggested_label", "suggested_prob", "is_issue"]
+    issues = read_table(LABEL_ISSUES.at(tmp_path), LABEL_ISSUES, columns=columns)
+    names = read_facts(issues, "").class_names
+    drawn = issues.take(draw_order(column_array(issues, "example_id"), audit.seed)).to_pylist()
+    flagged = [row for row in drawn if row["is_issue"]]
+
+    def accept(rows):
+        lines = [
+            Decision(
+                row["key"], "accept", names[row["suggested_label"]], names[row["given_label"]],
+                "anna", "2026-01-31T12:00:00Z", "none", "suspect",
+            )
+            for row in rows
+        ]  # fmt: skip
+        (tmp_path / PATH).unlink(missing_ok=True)
+        append_decisions(tmp_path / PATH, lines)
+
+    # The surest ones say nothing of the others.
+    accept(sorted(flagged, key=lambda row: -row["suggested_prob"])[:80])
+    assert run(section, tmp_path)[1]["actions"]["relabelled"] == 0
+    accept(flagged[:80])
+    table, metrics = run(section, tmp_path)
+    assert metrics["audited"]["n_verdicts"] == 80
+    assert (metrics["audited"]["min_confidence"], metrics["actions"]["relabelled"]) == (0, len(flagged) - 80)
+    assert metrics["audited"]["precision_low"] >= 0.9
+    assert metrics["actions"]["reviewed"] == 80
+    assert table.num_rows == 400
+
+
+def test_a_cut_by_verdicts_goes_with_the_method_that_has_one(params):
+    content = params.model_dump(mode="json")
+    content["pseudo_label"] |= {"min_confidence": "audited", "method": "propagation"}
+    with pytest.raises(ValidationError, match="does not go"):
+        Params.model_validate(content)

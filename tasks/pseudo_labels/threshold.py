@@ -13,6 +13,9 @@ from tasks.label_quality.sure_rows import choose_sure, expected_counts
 from tasks.repair import Evidence, Repair, Train, label_unlabeled, relabel_issues
 from tasks.sections import Fraction, Section
 
+# An issue is relabelled by the probability of its suggestion alone: verdicts may choose the cut.
+TAKES_A_CUT = True
+
 
 class Options(Section):
     """Which rows without a label join: those whose class is at least `min_confidence` probable.
