@@ -76,6 +76,9 @@ full-disk: $(STAMP) ## disks that fill up and permissions that are missing: sent
 fuzz: $(STAMP) ## damaged and odd inputs for every reader: each is refused in a sentence, or read right
 	@python -m benchmarks.fuzz
 
+bench-stopping: $(STAMP) ## whether the bounds of wrong labels left hold for simulated reviewers who stop (half an hour)
+	@python -m benchmarks.stopping
+
 bench-review: $(DEV) ## how soon the review page is there, and decisions a minute, in a real browser (a minute)
 	@python -m benchmarks.review
 

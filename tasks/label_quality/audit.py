@@ -18,8 +18,8 @@ UNKNOWN, RIGHT, WRONG = -1, 0, 1
 # The prior only shapes the bounds; they hold for any. Its mean is 2.4 %: few labels are wrong where no filter
 # flags them. Chosen by the widths at 0 to 20 % wrong labels after 200 and 1,000 draws.
 _A, _B = 0.5, 20.0
-# Where rows were skipped, the bounds are tried after so many stretches of rows without a gap.
-_STRETCHES = 10
+# Where rows were skipped, the bounds are computed after so many draws, those that promise narrow ones.
+_TRIED = 10
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,19 @@ def bound_drawn(known: npt.NDArray[Any], confidence: float = 0.95) -> Drawn:
     are_seen = 2 * n_known >= np.arange(1, n + 1)
     ends = 1 + np.flatnonzero(is_known & ~np.append(is_known[1:], False) & are_seen)
     found = [Drawn(0, 0, 0, Bounds(0, n, n))]
-    for end in ends[:_STRETCHES].tolist():
+    for end in _promising(n, ends, n_known[ends - 1], n_wrong[ends - 1]):
         wrong, unknown = int(n_wrong[end - 1]), int(end - n_known[end - 1])
         found.append(Drawn(end, wrong, unknown, bound_wrong(n, end, wrong, unknown, confidence)))
     # Of equal widths the latest: it knows most.
     return min(reversed(found), key=lambda each: each.bounds.high - each.bounds.low)
+
+
+def _promising(
+    n_rows: int, ends: npt.NDArray[np.intp], n_known: npt.NDArray[np.intp], n_wrong: npt.NDArray[np.intp]
+) -> list[int]:
+    """Of some numbers of draws (E,) those after which the bounds are narrow, roughly; ascending."""
+    n_unknown = ends - n_known
+    low, high = n_wrong / ends, (n_wrong + n_unknown) / ends
+    spread = sum(np.sqrt(9 * share * (1 - share) / ends) for share in (low, high)) + 3 / ends
+    width = n_unknown + (n_rows - ends) * (high - low + spread)
+    return sorted(ends[np.argsort(width, kind="stable")[:_TRIED]].tolist())

@@ -117,6 +117,23 @@ def test_rows_that_were_skipped_count_as_wrong_or_hold_up_what_comes_after() -> 
     assert bound_drawn(np.zeros(0, dtype=np.int8)).bounds.high_share == 0
 
 
+@given(st.integers(0, 2**32 - 1), st.floats(0, 0.3), st.floats(0, 0.3))
+def test_many_skipped_rows_do_not_hold_up_what_comes_after(seed: int, skipped: float, wrong: float) -> None:
+    rng = np.random.default_rng(seed)
+    known = np.where(rng.random(400) < wrong, WRONG, RIGHT)
+    known[rng.random(400) < skipped] = UNKNOWN
+    known[rng.integers(200, 400) :] = UNKNOWN
+    known[rng.integers(400, size=10)] = WRONG  # looked up
+    found = bound_drawn(known)
+    every = [
+        bound_wrong(400, t, int((known[:t] == WRONG).sum()), int((known[:t] == UNKNOWN).sum()))
+        for t in range(1, 401)
+        if known[t - 1] != UNKNOWN and (t == 400 or known[t] == UNKNOWN)
+    ]
+    narrowest = min(each.high - each.low for each in every)
+    assert found.bounds.high - found.bounds.low <= 1.25 * narrowest + 3
+
+
 def test_numbers_that_do_not_fit_are_refused() -> None:
     for case in ((0, 0, 0), (5, 6, 0), (5, 2, 3), (5, 2, -1), (5, 3, 2, 2)):
         with pytest.raises(ValueError, match="expected 0 <="):
