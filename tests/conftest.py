@@ -5,7 +5,6 @@ import importlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,7 +17,7 @@ import numpy.typing as npt
 import pytest
 from doors import Door
 from playwright.sync_api import Browser, sync_playwright
-from small_runs import DVC, ENVIRONMENT, ROOT, SETTINGS, run_pipeline, write_params
+from small_runs import ENVIRONMENT, ROOT, SETTINGS, repro, run_pipeline, write_params
 
 from benchmarks.doors import prefect_server
 from benchmarks.workspaces import make_workspace
@@ -126,23 +125,28 @@ def workspace_copy(finished_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def repositories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two fresh repositories in which `dvc repro` ran, side by side. Change the first; copy the second."""
-    # One pair for all workers of the test run: the first that needs it makes it.
-    shared = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else None
-    base = (shared or tmp_path_factory.mktemp("pipeline")) / "repositories"
-    folders = base / "first", base / "second"
-    with (base.parent / "repositories.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not base.exists():
-            for folder in folders:
-                make_workspace(folder, SETTINGS, source=ROOT)
-            running = [
-                subprocess.Popen([*DVC, "repro"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-                for folder in folders
-            ]
-            assert [process.wait() for process in running] == [0, 0]
-    return folders
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], AbstractContextManager[Path]]:
+    """A context with the path of a folder that all workers of the test run share, and its lock."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    @contextmanager
+    def hold(name: str) -> Iterator[Path]:
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield base / name
+
+    return hold
+
+
+@pytest.fixture(scope="session")
+def reproduced(shared: Callable[[str], AbstractContextManager[Path]]) -> Path:
+    """A fresh repository in which `dvc repro` ran. Read it; copy it to change it."""
+    with shared("reproduced") as folder:
+        if not folder.exists():
+            make_workspace(folder, SETTINGS, source=ROOT)
+            repro(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -159,10 +163,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory, server_log: Path) -> I
 
 
 @pytest.fixture
-def done(repositories: tuple[Path, Path], environment: dict[str, str], tmp_path: Path) -> Door:
+def done(reproduced: Path, environment: dict[str, str], tmp_path: Path) -> Door:
     """A workspace in which `dvc repro` ran."""
     folder = tmp_path / "workspace"
-    shutil.copytree(repositories[1], folder, symlinks=True)
+    shutil.copytree(reproduced, folder, symlinks=True)
     return Door(folder, environment)
 
 

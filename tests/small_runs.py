@@ -4,6 +4,8 @@ import importlib
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ ENVIRONMENT = {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "DVC_NO_ANALYTICS": "1",
     "DO_NOT_TRACK": "1",
+    # Stages of a workspace need not be compiled each time.
+    "PYTHONDONTWRITEBYTECODE": "",
 }
 
 # What most tests need of a run is its files, not its accuracy: this model takes a second and no torch.
@@ -63,3 +67,46 @@ def run_pipeline(folder: Path) -> None:
         run = getattr(importlib.import_module(f"tasks.{stage}"), stage)
         for options in choices.get(stage, [{}]):
             run(params, folder, **options)
+
+
+# A stage server as the flow has one, but for torch: what it imports the stages of `nearest_mean` use late.
+_SERVER = """
+import sys
+from tasks import command_line, stage_server
+from tasks.params import STAGES
+stages = [f"tasks.{stage}" for stage in STAGES]
+stage_server.serve(sys.argv[1], [*stages, *sys.argv[2:]], command_line.main)
+"""
+_LATE = ["jinja2", "matplotlib.figure", "scipy.sparse.csgraph"]
+_LATE += ["sklearn.datasets", "sklearn.metrics", "sklearn.model_selection"]
+
+
+def repro(folder: Path, *preload: str) -> str:
+    """Run `dvc repro`; what it said. Stages are forked from one process, as starting each takes a second.
+
+    Args:
+        folder: the workspace, whose code the stages run.
+        preload: modules to import beside what all stages need.
+    """
+    with tempfile.TemporaryDirectory() as place, (Path(place) / "log").open("w+") as log:
+        socket = Path(place) / "stages"
+        serve = [sys.executable, "-c", _SERVER, str(socket), *_LATE, *preload]
+        with subprocess.Popen(serve, cwd=folder, env=ENVIRONMENT, stdin=subprocess.PIPE) as server:
+            while not socket.exists():
+                assert server.poll() is None
+                time.sleep(0.05)
+            # A stage ends when its stdin does, so that it is kept open here.
+            run = subprocess.Popen(
+                [*DVC, "repro"],
+                cwd=folder,
+                env={**ENVIRONMENT, "RELABEL_STAGE_SERVER": str(socket)},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            with run:
+                status = run.wait()
+        log.seek(0)
+        said = log.read()
+    assert status == 0, said
+    return said

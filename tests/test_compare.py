@@ -72,12 +72,12 @@ def change_probs(folder: Path, rows: slice) -> None:
 
 
 @pytest.fixture(scope="module")
-def versions(repositories: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def versions(reproduced: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`start` has no results; `v1` a run; `strict` is an experiment with another filter; `moved` has other
     predictions and keeps what it cannot relabel. The workspace is v1's. Read it; copy it to change it.
     """
     folder = tmp_path_factory.mktemp("compare") / "versions"
-    shutil.copytree(repositories[1], folder, symlinks=True)
+    shutil.copytree(reproduced, folder, symlinks=True)
     git(folder, "tag", "start")
     git(folder, "config", "user.name", "test")
     git(folder, "config", "user.email", "test@localhost")

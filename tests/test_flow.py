@@ -50,19 +50,17 @@ def cold(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     return door, door.flow("--workers", "2")
 
 
-def test_a_cold_flow_writes_the_lock_that_dvc_repro_writes(
-    cold: tuple[Door, str], repositories: tuple[Path, Path]
-) -> None:
+def test_a_cold_flow_writes_the_lock_that_dvc_repro_writes(cold: tuple[Door, str], reproduced: Path) -> None:
     door, log = cold
     assert outcomes(log, "Completed") == set(stage_graph(door.folder))
     # The table at the end has their times.
     assert set(re.findall(r"^ +(\S+) +Completed +\d+\.\d *$", log, flags=re.MULTILINE)) == outcomes(
         log, "Completed"
     )
-    assert door.lock() == (repositories[1] / "dvc.lock").read_bytes()
+    assert door.lock() == (reproduced / "dvc.lock").read_bytes()
     assert "up to date" in door.dvc("status")
     assert "up to date" in door.dvc("repro")
-    assert door.lock() == (repositories[1] / "dvc.lock").read_bytes()
+    assert door.lock() == (reproduced / "dvc.lock").read_bytes()
     door.assert_no_orphans()
 
 

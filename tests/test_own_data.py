@@ -60,13 +60,15 @@ def own_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
         rows.writerow(["example_id", "given_label"])
         rows.writerows((ids[i], NAMES[labels[i]]) for i in rng.permutation(np.flatnonzero(~is_test)))
 
-    write_params(folder, inject_noise__kind="file", inject_noise__path="labels.csv", train_fold__model="mlp")
+    write_params(
+        folder, inject_noise__kind="file", inject_noise__path="labels.csv", train_fold__model="logistic"
+    )
     sets = {
         "given": {"table": "given_labels", "checkpoint": "classifier_given"},
         "cleaned": {"table": "training_set", "checkpoint": "classifier"},
     }
     own = {"download.dataset": "parquet", "datasets.parquet.class_names": NAMES, "retrain.label_sets": sets}
-    set_params(folder / "params.yaml", own)
+    set_params(folder / "params.yaml", own | {"train_fold.model": "logistic"})
     run_pipeline(folder)
     return folder, ids[wrong]
 

@@ -303,11 +303,11 @@ def test_a_point_is_the_workspace_as_it_is_without_its_results(done: Door, tmp_p
 
 @pytest.fixture(scope="module")
 def swept(
-    repositories: tuple[Path, Path], environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    reproduced: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Door, str, str]:
     """A workspace in which `dvc repro` ran with seed 0, and then a sweep of 2 x 2 points; its two outputs."""
     folder = tmp_path_factory.mktemp("sweep") / "workspace"
-    shutil.copytree(repositories[1], folder, symlinks=True)
+    shutil.copytree(reproduced, folder, symlinks=True)
     door = Door(folder, environment)
     process = subprocess.Popen(
         [*SWEEP, *GRID],
@@ -343,12 +343,12 @@ def test_equal_stages_run_once_and_what_dvc_repro_made_is_restored(swept: tuple[
 
 @pytest.mark.slow
 def test_every_point_is_an_experiment_and_the_workspace_is_untouched(
-    swept: tuple[Door, str, str], repositories: tuple[Path, Path]
+    swept: tuple[Door, str, str], reproduced: Path
 ) -> None:
     door, _, _ = swept
     for name in ("dvc.lock", "params.yaml"):
-        assert (door.folder / name).read_bytes() == (repositories[1] / name).read_bytes()
-    assert git(door.folder, "status", "--porcelain") == git(repositories[1], "status", "--porcelain")
+        assert (door.folder / name).read_bytes() == (reproduced / name).read_bytes()
+    assert git(door.folder, "status", "--porcelain") == git(reproduced, "status", "--porcelain")
     assert not workspaces(door.folder)
     shown = list(csv.DictReader(door.dvc("exp", "show", "--csv").splitlines()))
     lines = {line["Experiment"]: line for line in shown if line["Experiment"]}
