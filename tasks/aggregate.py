@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks import ArtifactError
-from tasks.label_quality.metrics import PredictionCounts
 from tasks.params import Params
+from tasks.prediction_quality import Counts, labels_to_meet, write_quality
 from tasks.tables.catalog import (
     FOLD_PRED_PROBS,
     FOLD_UNLABELED_PROBS,
@@ -24,7 +24,6 @@ from tasks.tables.catalog import (
     UNLABELED_PROBS,
 )
 from tasks.tables.facts import DatasetFacts, read_facts
-from tasks.tables.files import write_csv, write_json
 from tasks.tables.io import read_table, write_stream
 from tasks.tables.joins import join, locate
 from tasks.tables.portions import TableReader
@@ -56,20 +55,7 @@ def aggregate(params: Params, workspace: Path) -> None:
     truth = None if given.column("true_label").null_count else column_array(given, "true_label")
     counts = write_predictions(workspace, ids, fold_of, names, predictions, labels, truth, params)
     write_unlabeled(workspace, names, facts)
-
-    metrics: dict[str, Any] = {"n_rows": len(labels)}
-    metrics |= {name: found.predictions.quality() for name, found in counts.items()}
-    write_json(workspace / "metrics" / "cross_validation.json", metrics)
-    by_confidence = {name: found.predictions.reliability() for name, found in counts.items()}
-    write_csv(
-        workspace / "plots" / "reliability" / "out_of_fold.csv",
-        pa.concat_tables(
-            [pa.table({"labels": [name] * len(bins["rows"]), **bins}) for name, bins in by_confidence.items()]
-        ),
-    )
-    write_csv(
-        workspace / "plots" / "per_class.csv", per_class_table(labels, truth, counts, facts.class_names)
-    )
+    metrics = write_quality(workspace, counts, labels, truth, facts.class_names)
     print(
         f"aggregate: {len(labels):,} rows predicted out of fold, {metrics['given']['accuracy']:.2%} as their "
         f"given label, {PRED_PROBS.path}"
@@ -97,21 +83,6 @@ def open_predictions(
     return reader
 
 
-class Counts:
-    """What is counted of predictions while they pass by: see `PredictionCounts`, and hits by class."""
-
-    def __init__(self, n_classes: int, n_bins: int) -> None:
-        self.predictions = PredictionCounts.of(np.zeros(0, np.int64), np.zeros((0, n_classes)), n_bins)
-        self.hits = np.zeros(n_classes, dtype=np.int64)
-        self._n_bins = n_bins
-
-    def add(self, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> None:
-        """Count rows: labels (n,), probabilities (n, K)."""
-        self.predictions += PredictionCounts.of(labels, pred_probs, self._n_bins)
-        hit = labels[pred_probs.argmax(axis=1) == labels]
-        self.hits += np.bincount(hit, minlength=len(self.hits))
-
-
 def write_predictions(
     workspace: Path,
     ids: Ints,
@@ -125,7 +96,7 @@ def write_predictions(
     """Write data/pred_probs.parquet; return what is counted against `given` and, if known, `true` labels."""
     facts = predictions[0].facts
     margins = mean_margins(workspace, names, ids)
-    against = {"given": labels} if truth is None else {"given": labels, "true": truth}
+    against = labels_to_meet(labels, truth)
     counts = {name: Counts(facts.n_classes, params.aggregate.calibration_bins) for name in against}
     wanted = [name for name in ("fold", "pred_probs", "embedding") if name in predictions[0].schema.names]
     width = sum(int(np.prod(predictions[0].shape_of(name))) for name in wanted[1:])
@@ -249,27 +220,3 @@ def check_out_of_fold(
             f"{where}: expected predictions of a model trained on the other folds of data/folds.parquet "
             f"alone, found one trained on other rows: it may have seen what it predicts. {remedy}"
         )
-
-
-def per_class_table(
-    labels: npt.NDArray[Any],
-    truth: npt.NDArray[Any] | None,
-    counts: dict[str, Counts],
-    class_names: tuple[str, ...],
-) -> pa.Table:
-    """One row a class: rows given it, share of them predicted as it, and the same against the truth."""
-    n_classes = len(class_names)
-
-    def counts_and_recall(
-        of: npt.NDArray[Any], hits: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        rows = np.bincount(of, minlength=n_classes)
-        return rows, hits / np.maximum(rows, 1)
-
-    columns: dict[str, Any] = {"class": list(class_names)}
-    columns["rows_given"], columns["recall_given"] = counts_and_recall(labels, counts["given"].hits)
-    if truth is not None:
-        columns["rows_true"], columns["recall_true"] = counts_and_recall(truth, counts["true"].hits)
-        wrong = np.bincount(labels[labels != truth], minlength=n_classes)
-        columns["wrong_share_of_given"] = wrong / np.maximum(columns["rows_given"], 1)
-    return pa.table(columns)

@@ -9,11 +9,12 @@ embeddings are read in portions, so they may exceed the memory, and are kept in 
 import argparse
 import hashlib
 import json
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from tasks.own_files.columns import readable
 from tasks.own_files.ids import check_same_rows
 from tasks.own_files.labels import GIVEN, TRUE, UNKNOWN, Labels, read_labels
 from tasks.own_files.names import check_class_names, listed, nfc, read_class_names
+from tasks.own_files.own_examples import OwnExamples, open_examples
 from tasks.own_files.vectors import EMBEDDINGS, NO_FOLD, PROBABILITIES, Vectors, open_vectors
+from tasks.prediction_quality import Counts, labels_to_meet, write_quality
 from tasks.tables.catalog import (
     EXAMPLES,
     FEATURES,
@@ -43,8 +46,10 @@ from tasks.tables.io import stream_to
 from tasks.tables.proofs import MARK
 
 _PORTION_ENTRIES = 2**21
+# Of confidence, in the reliability diagram.
+_BINS = 15
 # They are put in place from the last on: those that `prune` finds to be of two imports come first.
-_TABLES = (UNLABELED_PROBS, EXAMPLES, FEATURES, SPLIT_ROWS, GIVEN_LABELS, PRED_PROBS)
+_TABLES = (FOLD_UNLABELED_PROBS, UNLABELED_PROBS, EXAMPLES, FEATURES, SPLIT_ROWS, GIVEN_LABELS, PRED_PROBS)
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,11 @@ class Brought:
     true: Labels | None
     embeddings: Vectors | None
     second: Vectors | None
+    examples: OwnExamples | None
 
     @property
     def parts(self) -> list[Vectors | Labels | None]:
-        """All files, None for one that is not there."""
+        """All files of labels and vectors, None for one that is not there."""
         return [self.predictions, self.given, self.true, self.embeddings, self.second]
 
 
@@ -70,26 +76,13 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
     Raises:
         DatasetError: a file is missing or not what it should be; says what was expected and found.
     """
-    parser = argparse.ArgumentParser(prog="python -m tasks import-probs", description=__doc__)
-    forms = "Parquet, CSV (.csv, .tsv, .csv.gz) or .npy"
-    parser.add_argument("--pred-probs", type=Path, required=True, help=f"{forms}, N x K")
-    parser.add_argument("--labels", type=Path, required=True, help=f"{forms}, N given labels")
-    parser.add_argument("--class-names", help="names by class index: a,b,c or a text file, one a line")
-    parser.add_argument("--embeddings", type=Path, help=f"{forms}, N x d, for importance")
-    parser.add_argument(
-        "--second-pred-probs",
-        type=Path,
-        help=f"{forms}, N x K by another model: the second opinion of the self-tests",
-    )
-    parser.add_argument("--true-labels", type=Path, help=f"{forms}, N labels to measure against")
-    chosen = parser.parse_args(arguments)
-    brought = open_all(chosen)
+    brought = open_all(parse(arguments))
     try:
         done = write_tables(workspace, brought)
     except OSError as error:
         raise DatasetError(
             f"{workspace / 'data'}: expected to write "
-            f"{', '.join(Path(table.path).name for table in _TABLES)} "
+            f"{', '.join(Path(table.path).name for table in _TABLES[1:])} "
             f"here ({error}). Nothing there has changed."
         ) from error
     width = f", with embeddings of {brought.embeddings.width} numbers" if brought.embeddings else ""
@@ -104,6 +97,32 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
         )
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tasks import-probs", description=__doc__)
+    forms = "Parquet, CSV (.csv, .tsv, .csv.gz) or .npy"
+    parser.add_argument("--pred-probs", type=Path, required=True, help=f"{forms}, N x K")
+    parser.add_argument("--labels", type=Path, required=True, help=f"{forms}, N given labels")
+    parser.add_argument("--class-names", help="names by class index: a,b,c or a text file, one a line")
+    parser.add_argument("--embeddings", type=Path, help=f"{forms}, N x d, for importance")
+    parser.add_argument(
+        "--second-pred-probs",
+        type=Path,
+        help=f"{forms}, N x K by another model: the second opinion of the self-tests",
+    )
+    parser.add_argument("--true-labels", type=Path, help=f"{forms}, N labels to measure against")
+    parser.add_argument("--label", metavar="COLUMN", default=GIVEN, help=f"of --labels; default {GIVEN}")
+    parser.add_argument("--truth", metavar="COLUMN", default=TRUE, help=f"of --true-labels; default {TRUE}")
+    parser.add_argument(
+        "--examples", type=Path, help="what the rows are, for pages: a table or a folder of pictures"
+    )
+    parser.add_argument("--text", metavar="COLUMN", help="of --examples: holds the texts")
+    parser.add_argument("--image", metavar="COLUMN", help="of --examples: holds pictures, or their paths")
+    parser.add_argument("--id", metavar="COLUMN", help="of --examples: names the rows")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="of pictures, height and width")
+    return parser.parse_args(arguments)
+
+
 def open_all(chosen: argparse.Namespace) -> Brought:
     """Open the files, and read all but probabilities and embeddings.
 
@@ -114,8 +133,10 @@ def open_all(chosen: argparse.Namespace) -> Brought:
     names = class_names(chosen.class_names, predictions)
     for warning in check_class_names(names, "class names"):
         print(f"import-probs: warning: {warning}", file=sys.stderr)
-    given = read_labels(chosen.labels, names, GIVEN)
-    true = read_labels(chosen.true_labels, names, TRUE) if chosen.true_labels else None
+    given = read_labels(chosen.labels, names, chosen.label)
+    true = None
+    if chosen.true_labels:
+        true = read_labels(chosen.true_labels, names, chosen.truth, may_lack=True)
     embeddings = open_vectors(chosen.embeddings, EMBEDDINGS) if chosen.embeddings else None
     second = open_vectors(chosen.second_pred_probs, PROBABILITIES) if chosen.second_pred_probs else None
     if second and second.width != predictions.width:
@@ -123,7 +144,17 @@ def open_all(chosen: argparse.Namespace) -> Brought:
             f"{second.path}: expected {predictions.width} probabilities a row, one a class, as "
             f"{predictions.path} has, found {second.width}."
         )
-    brought = Brought(names, predictions, given, true, embeddings, second)
+    examples = None
+    if chosen.examples:
+        examples = open_examples(
+            chosen.examples,
+            text=chosen.text,
+            image=chosen.image,
+            id_column=chosen.id,
+            image_size=chosen.image_size,
+        )
+        examples.places_of(given)
+    brought = Brought(names, predictions, given, true, embeddings, second, examples)
     for part in brought.parts[1:]:
         if part:
             check_same_rows(predictions, part)
@@ -158,8 +189,8 @@ def write_tables(workspace: Path, brought: Brought) -> int:
         DatasetError: rows are not what they should be.
         OSError: the tables cannot be written.
     """
-    facts = DatasetFacts(brought.predictions.path.stem, brought.names, "text", ())
-    paths = [table.at(workspace) for table in _TABLES]
+    facts = facts_of(brought)
+    paths = [table.at(workspace, fold=0) for table in _TABLES]
     mark = {MARK: digest_of(brought)}
     done = 0
     # All are whole before any appears. Where a kill parts them all the same, their marks differ.
@@ -168,17 +199,72 @@ def write_tables(workspace: Path, brought: Brought) -> int:
             stack.enter_context(stream_to(new, path, table, facts, mark))
             for new, path, table in zip(stack.enter_context(atomic_paths(paths)), paths, _TABLES, strict=True)
         ]
-        of_unlabeled, of_examples, *of_rows = appends
+        *of_unlabeled, of_examples = appends[:3]
         # Nobody brings rows without a label here; `pseudo_label` reads that there are none.
-        of_unlabeled({"example_id": [], "pred_probs": np.zeros((0, len(brought.names)))})
-        for columns in rows_by_id(brought, paths[0].parent):
-            # There a group is what the owner says of rows that belong together.
-            of_examples({name: values for name, values in columns.items() if name != "group"})
-            for append in of_rows:
+        for append in of_unlabeled:
+            append({"example_id": [], "pred_probs": np.zeros((0, len(brought.names)))})
+        contents = Contents(brought)
+        labels, truth = labels_in_order(brought)
+        counts = {
+            name: (values, Counts(len(brought.names), _BINS))
+            for name, values in labels_to_meet(labels, truth).items()
+        }
+        for columns in rows_by_id(brought, workspace / "data"):
+            part = slice(done, done + len(columns["example_id"]))
+            contents.append_to(of_examples, columns, done)
+            for append in appends[3:]:
                 append(columns)
-            done += len(columns["example_id"])
-    FOLD_UNLABELED_PROBS.at(workspace, fold=0).parent.mkdir(exist_ok=True)
+            for values, counted in counts.values():
+                counted.add(values[part], columns["pred_probs"])
+            done = part.stop
+        found = {name: counted for name, (_, counted) in counts.items()}
+        write_quality(workspace, found, labels, truth, brought.names)
     return done
+
+
+def facts_of(brought: Brought) -> DatasetFacts:
+    """What is said of the data set: where no examples are brought, its rows are texts, all empty."""
+    name, examples = brought.predictions.path.stem, brought.examples
+    if examples is None:
+        return DatasetFacts(name, brought.names, "text", ())
+    facts = DatasetFacts(name, brought.names, examples.kind, examples.shape)
+    return replace(facts, feature_names=examples.feature_names)
+
+
+def labels_in_order(brought: Brought) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16] | None]:
+    """(N,) given class indices by ascending id, and true ones, if they are known of all rows."""
+    given, true = brought.given, brought.true
+    labels = given.indices[_order(given, given.n_rows)]
+    if true is None or (true.indices == UNKNOWN).any():
+        return labels, None
+    return labels, true.indices[_order(true, given.n_rows)]
+
+
+class Contents:
+    """The content of rows by ascending id, some at a time."""
+
+    def __init__(self, brought: Brought) -> None:
+        self._examples, given = brought.examples, brought.given
+        if self._examples is not None:
+            self._places = self._examples.places_of(given)[_order(given, given.n_rows)]
+
+    def append_to(
+        self, append: Callable[[Mapping[str, Any]], None], columns: Mapping[str, Any], first: int
+    ) -> None:
+        """Append the rows of a portion, whose first one is the `first` of all, with their content."""
+        n = len(columns["example_id"])
+        step = n
+        if self._examples is not None and self._examples.kind == "image":
+            step = max(_PORTION_ENTRIES * 8 // math.prod(self._examples.shape), 1)
+        for start in range(0, n, step):
+            part = slice(start, min(start + step, n))
+            # A group is, in this table, what the owner says of rows that belong together.
+            some = {name: values[part] for name, values in columns.items() if name != "group"}
+            if self._examples is None:
+                append({**some, "text": [""] * (part.stop - start)})
+            else:
+                places = self._places[first + start : first + part.stop]
+                append({**some, self._examples.kind: self._examples.read(places)})
 
 
 def rows_by_id(brought: Brought, folder: Path) -> Iterator[dict[str, Any]]:
@@ -217,8 +303,6 @@ def rows_by_id(brought: Brought, folder: Path) -> Iterator[dict[str, Any]]:
             "example_id": ids[rows],
             "key": given.ids.keys(in_file[rows]) if given.ids else pa.array(ids[rows]).cast(pa.string()),
             "group": ids[rows],
-            # What the rows are made of is not known here.
-            "text": np.full(len(probs), ""),
             "split": train,
             "original_split": train,
             "given_label": labels[rows],
@@ -242,12 +326,23 @@ def _order(part: Vectors | Labels, n_rows: int) -> npt.NDArray[np.intp]:
 
 
 def digest_of(brought: Brought) -> str:
-    """sha256 of all that was brought: the files' bytes, and the names of the classes."""
+    """sha256 of all that was brought: the files' bytes, and the names of the classes; not pictures' files."""
     whole = hashlib.sha256(json.dumps(brought.names).encode())
     for part in brought.parts:
         if part is None:
             whole.update(b"none")
             continue
-        with readable(part.path, "file"), part.path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
+        whole.update(_digest_of_file(part.path))
+    for path in _files_of(brought.examples):
+        whole.update(_digest_of_file(path))
     return whole.hexdigest()
+
+
+def _files_of(examples: OwnExamples | None) -> list[Path]:
+    """The table of examples; nothing where there is a folder of files, or none."""
+    return [examples.path] if examples is not None and examples.path.is_file() else []
+
+
+def _digest_of_file(path: Path) -> bytes:
+    with readable(path, "file"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -56,6 +56,7 @@ from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.files import write_json, write_text
 from tasks.tables.io import read_table
 from tasks.tables.portions import TableReader
+from tasks.tables.proofs import MARK
 from tasks.tables.schemas import column_array
 
 # The grid of the most suspect labels: 3 rows of 5.
@@ -69,6 +70,8 @@ _METRICS: dict[str, type[BaseModel]] = {
     "training_set": Repair,
     "self_tests": SelfTests,
 }
+# The sections of params.yaml that count where probabilities come from elsewhere.
+_OF_BROUGHT = ("prune", "pseudo_label", "pseudo_labels", "report")
 _INPUTS = (
     "data/given_labels.parquet",
     "data/label_issues.parquet",
@@ -111,7 +114,11 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
     filters = read_plot(plots / "filters.csv", ["filter"], ["n_issues"])
     decisions = standing(parse_decisions(decided, workspace / PATH))
     yardstick = choose_yardstick(given, split_rows, decisions, facts.class_names)
-    measured = {str(name): measure(workspace, name, yardstick) for name in params.retrain.label_sets}
+    # Beside probabilities from elsewhere nothing is trained; what lies there is of another data set.
+    is_brought = MARK.encode() in given.schema.metadata
+    folds = () if is_brought else params.train_fold.folds
+    label_sets = () if is_brought else tuple(map(str, params.retrain.label_sets))
+    measured = {name: measure(workspace, name, yardstick) for name in label_sets}
     runs = {name: found.metrics for name, found in measured.items()}
     write_runs(workspace, measured)
 
@@ -121,7 +128,7 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
     # Before somebody decides there is nothing to say.
     audit = {"audit": outlook.entries()} if outlook.others.n_seen or outlook.n_flags else {}
     write_json(workspace / "metrics" / "report.json", {**gain, **audit})
-    write_plots(plots, facts.class_names, issues, repair, params)
+    write_plots(plots, facts.class_names, issues, repair, folds)
 
     found = suspects(issues)
     confusion = count_confusions(
@@ -194,9 +201,10 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
             confused_classes=[facts.class_names[k] for k in confused_classes],
             confusion=heat_maps({"given against suggested": confusion}, confused_classes)[0],
             reliability=reliability_charts(plots / "reliability"),
-            curves=learning_curves(plots, params),
+            curves=learning_curves(plots, folds, label_sets),
             versions=package_versions(),
-            parameters=parameters(params),
+            parameters=parameters(params, _OF_BROUGHT if is_brought else None),
+            is_brought=is_brought,
             fingerprints=fingerprints(workspace, _INPUTS),
         )
     )

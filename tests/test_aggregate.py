@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import ArtifactError
-from tasks.aggregate import Counts, aggregate, check_out_of_fold, per_class_table
+from tasks.aggregate import aggregate, check_out_of_fold
 from tasks.params import Params, load_params
+from tasks.prediction_quality import Counts, per_class_table
 from tasks.tables.catalog import FOLDS, GIVEN_LABELS, PRED_PROBS
 from tasks.tables.io import read_table
 from tasks.tables.proofs import rows_digest

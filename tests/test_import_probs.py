@@ -89,7 +89,7 @@ def refused(capsys, *words):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "dvc repro " not in error
-    assert not (folder := Path("data")).exists() or not list(folder.iterdir())
+    assert not [path for path in Path("data").rglob("*") if path.is_file()]
     for word in words:
         assert str(word) in error
 
@@ -462,7 +462,7 @@ from tasks.command_line import main
 replace, done = Path.replace, []
 def kill_after(path, target):
     replace(path, target)
-    done.append(target)
+    done.extend([target] * (target.parent.name == "data"))
     if len(done) == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
 Path.replace = kill_after

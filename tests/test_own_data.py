@@ -201,9 +201,14 @@ def test_the_pipeline_for_own_probabilities_has_the_stages_of_the_main_one() -> 
         YAML(typ="safe").load((ROOT / path).read_text())["stages"]
         for path in ("docs/own_probs.yaml", "dvc.yaml")
     )
-    assert own.keys() == {"import_probs", "prune", "pseudo_label"}
+    assert own.keys() == {"import_probs", "prune", "pseudo_label", "report"}
     assert own["prune"] == main["prune"]
     assert own["pseudo_label"] == main["pseudo_label"]
+    trained = {"data/test_probs", "plots/retrain", "plots/train_fold"}
+    assert set(own["report"]["deps"]) == set(main["report"]["deps"]) - trained
+    for part in ("cmd", "outs", "metrics"):
+        assert own["report"][part] == main["report"][part]
+    assert set(own["report"]["params"]) < set(main["report"]["params"])
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The pipeline of docs/own_probs.yaml, by real DVC."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -36,10 +37,25 @@ def test_names_of_files_may_hold_spaces_accents_and_marks(tmp_path: Path) -> Non
     inputs.mkdir()
     probs = write_form(inputs, name, "european", {"id": keys} | wide)
     labels = write_form(
-        inputs, f"{name} labels", "tsv", {"id": keys[::-1], "given_label": NAMES[given[::-1]]}
+        inputs,
+        f"{name} labels",
+        "tsv",
+        {"id": keys[::-1], "given_label": NAMES[given[::-1]], "gold": NAMES[true[::-1]]},
     )
-    init(folder, [str(probs), "--labels", str(labels)])
-    repro(folder)
+    texts = write_form(
+        inputs, f"{name} texts", "csv", {"id": keys[::-1], "text": [f"All of <{key}>" for key in keys[::-1]]}
+    )
+    asked = ["--labels", str(labels), "--truth", "gold", "--examples", str(texts)]
+    init(folder, [str(probs), *asked])
+    said = repro(folder)
+    assert "WARNING" not in said
+    page = (folder / "report" / "index.html").read_text()
+    first = sorted(np.array(keys)[given != true])[0]
+    assert f"All of &lt;{first}&gt;" in page
+    assert "No model was trained here" in page
+    assert "symmetric" not in page
+    metrics = json.loads((folder / "metrics" / "label_issues.json").read_text())
+    assert (metrics["precision"], metrics["recall"]) == (1, 1)
     issues = read_table(LABEL_ISSUES.at(folder), LABEL_ISSUES)
     flagged = issues.filter(issues.column("is_issue")).column("key").to_pylist()
     assert sorted(flagged) == sorted(np.array(keys)[given != true])

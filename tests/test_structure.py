@@ -31,6 +31,7 @@ NO_STAGES = RUNNERS | {
     "params_file",
     "plugins",
     "predict",
+    "prediction_quality",
     "presets",
     "reading",
     "repair",
@@ -150,7 +151,7 @@ def test_stage_names_agree_everywhere() -> None:
 @pytest.mark.parametrize(
     ("file", "stage"),
     [*(("dvc.yaml", stage) for stage in STAGES)]
-    + [("docs/own_probs.yaml", stage) for stage in ("import_probs", "prune", "pseudo_label")],
+    + [("docs/own_probs.yaml", stage) for stage in ("import_probs", "prune", "pseudo_label", "report")],
 )
 def test_a_stage_declares_exactly_the_code_that_it_uses(file: str, stage: str) -> None:
     deps = read_stages(ROOT / file)[stage]["deps"]

@@ -22,6 +22,8 @@ class Asked:
     labels: str | None = None
     image_size: int | None = None
     class_names: tuple[str, ...] = ()
+    examples: str | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True)

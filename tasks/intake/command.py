@@ -60,6 +60,8 @@ def init(workspace: Path, arguments: Sequence[str]) -> None:
         labels=chosen.labels,
         image_size=chosen.image_size,
         class_names=read_class_names(chosen.class_names) if chosen.class_names else (),
+        examples=chosen.examples,
+        image=chosen.image,
     )
     unpacked = workspace / "inputs" / ".unpacked.tmp"
     path: Path = chosen.path
@@ -93,12 +95,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--group", metavar="COLUMN", help="rows of one value stay together, as of one patient"
     )
     parser.add_argument(
-        "--truth", metavar="COLUMN", help="holds what is known to be right, to measure against"
+        "--truth", metavar="COLUMN", help="holds what is known to be right (of probabilities a file may)"
     )
     parser.add_argument(
         "--drop", metavar="COLUMN", action="append", default=[], help="is no content; again for more"
     )
     parser.add_argument("--labels", metavar="FILE", help="holds the labels of pictures, or of an array")
+    parser.add_argument(
+        "--examples", metavar="PATH", help="beside probabilities: a table or folder of what the rows are"
+    )
+    parser.add_argument("--image", metavar="COLUMN", help="of --examples: holds pictures, or their paths")
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="height and width, from 8 to 1024")
     parser.add_argument("--class-names", metavar="NAMES", help="by class index: a,b,c or a file, one a line")
     parser.add_argument(

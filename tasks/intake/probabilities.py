@@ -4,12 +4,12 @@ import json
 import shlex
 import subprocess
 import tempfile
-from argparse import Namespace
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from tasks import DatasetError
-from tasks.import_probs import Brought, open_all
+from tasks.import_probs import Brought, open_all, parse
 from tasks.intake.asked import Asked
 from tasks.intake.bring import bring_files
 from tasks.own_files.columns import open_file
@@ -18,6 +18,7 @@ from tasks.own_files.names import shown
 from tasks.own_files.vectors import PROBABILITIES, open_vectors
 from tasks.tables.files import write_text
 
+_EXAMPLES = "inputs/examples"
 _SUFFIXES = (".npy", ".csv", ".tsv", ".csv.gz", ".parquet", ".pq")
 _LOOKED_AT = 1000
 
@@ -42,23 +43,38 @@ def open_probabilities(path: Path, asked: Asked) -> Brought | None:
     """
     if not are_probabilities(path):
         return None
-    own_labels = path.suffix.lower() != ".npy" and GIVEN in open_file(path).names
+    own_labels = path.suffix.lower() != ".npy" and (asked.label or GIVEN) in open_file(path).names
     labels = Path(asked.labels) if asked.labels else path if own_labels else None
     if labels is None:
         raise DatasetError(
             f"{path}: expected labels for these probabilities, found none. Name their file: --labels FILE."
         )
-    names = ",".join(asked.class_names) or None
-    return open_all(
-        Namespace(
-            pred_probs=path,
-            labels=labels,
-            class_names=names,
-            embeddings=None,
-            second_pred_probs=None,
-            true_labels=None,
-        )
-    )
+    return open_all(parse(_arguments(path, labels, _options(labels, asked))))
+
+
+def _options(labels: Path, asked: Asked) -> dict[str, str]:
+    """The options of `import-probs`, but for the probabilities and the labels."""
+    truth = {}
+    if asked.truth and Path(asked.truth).is_file():
+        truth = {"--true-labels": asked.truth}
+    elif asked.truth:
+        truth = {"--true-labels": str(labels), "--truth": asked.truth}
+    options = {
+        "--class-names": ",".join(asked.class_names),
+        "--label": asked.label,
+        **truth,
+        "--examples": asked.examples,
+        "--text": asked.text,
+        "--image": asked.image,
+        "--id": asked.id,
+        "--image-size": str(asked.image_size or ""),
+    }
+    return {name: value for name, value in options.items() if value}
+
+
+def _arguments(probs: Path | str, labels: Path | str, options: Mapping[str, str]) -> list[str]:
+    files = ["--pred-probs", str(probs), "--labels", str(labels)]
+    return files + [word for option in options.items() for word in option]
 
 
 def describe(brought: Brought, name: str) -> list[str]:
@@ -72,8 +88,20 @@ def describe(brought: Brought, name: str) -> list[str]:
         f"Classes, by given label: {', '.join(classes)}{more}.",
         f"Each row is called by {f'its {ids.column}' if ids else 'its number, from 0'}.",
         "They must be out-of-fold: of a model that did not learn from the row. That cannot be checked.",
-        "No model is trained and no pictures or texts are shown: the pipeline begins at `prune`.",
+        _describe_examples(brought),
+        "The truth is known: what is found is measured against it."
+        if brought.true is not None
+        else "No truth is known: the number of wrong labels is estimated.",
+        "No model is trained: the pipeline begins at `prune`, and has a report.",
     ]
+
+
+def _describe_examples(brought: Brought) -> str:
+    examples = brought.examples
+    if examples is None:
+        return "Pages name the rows and show nothing of them; --examples brings texts, pictures or numbers."
+    kinds = {"text": "the texts", "image": "the pictures", "features": "the numbers"}
+    return f"Pages show {kinds[examples.kind]} of {examples.path.name}."
 
 
 def start(workspace: Path, brought: Brought, asked: Asked) -> list[str]:
@@ -89,13 +117,16 @@ def start(workspace: Path, brought: Brought, asked: Asked) -> list[str]:
             f"{path}: expected the file as it is committed, found changes, which would be lost. Commit "
             "them, or make a workspace of its own: --into FOLDER."
         )
-    ways = {
-        bring_files(file, (), workspace / _place(file))
-        for file in {brought.predictions.path, brought.given.path}
-    }
+    files = {brought.predictions.path, brought.given.path}
+    files |= {brought.true.path} if brought.true else set()
+    ways = {bring_files(file, (), workspace / _place(file)) for file in files}
+    if brought.examples:
+        source, inside = brought.examples.source
+        ways.add(bring_files(source, inside, workspace / _EXAMPLES / source.resolve().name))
     write_text(path, pipeline)
     return [
-        f"Brought to inputs/probs ({', '.join(sorted(ways))}).",
+        f"Brought to inputs/{'probs and inputs/examples' if brought.examples else 'probs'} "
+        f"({', '.join(sorted(ways))}).",
         "dvc.yaml is now the pipeline that begins with them; `git checkout dvc.yaml` brings back the other.",
     ]
 
@@ -113,10 +144,20 @@ def _pipeline(workspace: Path, brought: Brought, asked: Asked) -> str:
         raise DatasetError(
             f"{source}: expected the pipeline for probabilities of one's own, found none ({error.strerror})."
         ) from error
+    options = _options(brought.given.path, asked)
+    if brought.true:
+        options["--true-labels"] = _place(brought.true.path)
+    examples = _EXAMPLES
+    if brought.examples:
+        source, _ = brought.examples.source
+        examples = f"{_EXAMPLES}/{source.resolve().name}"
+        is_inside = source.is_dir() and source != brought.examples.path
+        options["--examples"] = f"{examples}/{brought.examples.path.name}" if is_inside else examples
     values = {
         "pred_probs": _place(brought.predictions.path),
         "labels": _place(brought.given.path),
-        "options": f"--class-names {shlex.quote(names)}" if (names := ",".join(asked.class_names)) else "",
+        "examples": examples,
+        "options": shlex.join(word for option in options.items() for word in option),
     }
     lines = text.split("\n")
     for place, line in enumerate(lines):

@@ -43,10 +43,10 @@ class Labels:
         return len(self.indices)
 
 
-def read_labels(path: Path, names: Sequence[str], column: str) -> Labels:
+def read_labels(path: Path, names: Sequence[str], column: str, *, may_lack: bool = False) -> Labels:
     """The labels in `column`, as class indices, in the order of the file; a .npy file holds nothing else.
 
-    Only a true label may be `UNKNOWN`.
+    Where rows `may_lack` one, as a true label, it is `UNKNOWN`.
 
     Raises:
         DatasetError: the file is missing or not readable, or a label is no class.
@@ -58,7 +58,7 @@ def read_labels(path: Path, names: Sequence[str], column: str) -> Labels:
     with readable(path, file.form):
         portions = (portion.column(found) for portion in file.portions([found], as_text=True))
         indices = _indices(portions, names, str(path))
-    if column == GIVEN and (indices == UNKNOWN).any():
+    if not may_lack and (indices == UNKNOWN).any():
         raise DatasetError(
             f"{path}: expected a class index or name in every row of column {column}, found none in row "
             f"{np.argmax(indices == UNKNOWN)}."

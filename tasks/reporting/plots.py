@@ -1,6 +1,7 @@
 """The files of `dvc plots`: those that the report writes, and charts of those that training left."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.page.charts import Chart
-from tasks.params import LabelSetName, Params
+from tasks.params import LabelSetName
 from tasks.reporting.figures import curves_chart, reliability_chart
 from tasks.reporting.measured import not_a_plot, read_plot
 from tasks.tables.files import write_csv
@@ -22,9 +23,9 @@ def write_plots(
     class_names: tuple[str, ...],
     issues: pa.Table,
     repair: dict[str, Any],
-    params: Params,
+    trained: Sequence[int],
 ) -> None:
-    """Write the data of `dvc plots`: confusion.csv, funnel.csv and learning_curves.csv."""
+    """Write the data of `dvc plots`: confusion.csv, funnel.csv and, of trained folds, learning_curves.csv."""
     names = pa.array(class_names)
     labels = {name: names.take(issues.column(f"{name}_label")) for name in ("given", "suggested")}
     write_csv(folder / "confusion.csv", pa.table(labels))
@@ -40,9 +41,9 @@ def write_plots(
         "rows to train on": repair["n_rows_after"],
     }
     write_csv(folder / "funnel.csv", pa.table({"step": list(steps), "rows": list(steps.values())}))
-    folds = [_read_curves(folder / "train_fold" / f"fold_{fold}") for fold in params.train_fold.folds]
+    folds = [_read_curves(folder / "train_fold" / f"fold_{fold}") for fold in trained]
     # Models without epochs draw no curve, and a fold without held-out rows only half of one.
-    known = [name for name in _CURVES if all(name in curves for curves in folds)]
+    known = [name for name in _CURVES if folds and all(name in curves for curves in folds)]
     mean = {
         name.replace("/", "_"): np.mean([curves[name] for curves in folds], axis=0).tolist() for name in known
     }
@@ -52,12 +53,10 @@ def write_plots(
     write_csv(folder / "learning_curves.csv", pa.table(columns))
 
 
-def learning_curves(folder: Path, params: Params) -> Chart | None:
-    """The chart of accuracy by epoch, of every training that left it."""
-    folds = {f"fold {k}": _read_curves(folder / "train_fold" / f"fold_{k}") for k in params.train_fold.folds}
-    retrained = {
-        f"{name} labels": _read_curves(folder / "retrain" / name) for name in params.retrain.label_sets
-    }
+def learning_curves(folder: Path, trained: Sequence[int], label_sets: Sequence[str]) -> Chart | None:
+    """The chart of accuracy by epoch, of every training of a fold or a label set that left it."""
+    folds = {f"fold {k}": _read_curves(folder / "train_fold" / f"fold_{k}") for k in trained}
+    retrained = {f"{name} labels": _read_curves(folder / "retrain" / name) for name in label_sets}
     return curves_chart(folds, retrained)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import io
 import platform
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -48,14 +48,19 @@ def fingerprints(workspace: Path, inputs: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def parameters(params: Params) -> dict[str, str]:
-    """Every value of params.yaml that a stage or a chosen plug-in reads, by its path, as YAML on one line."""
+def parameters(params: Params, kinds: Collection[str] | None = None) -> dict[str, str]:
+    """Every value of params.yaml that a stage or a chosen plug-in reads, by its path, as YAML on one line.
+
+    `kinds` are the sections that count, or the kinds of plug-ins whose sections do; all where None.
+    """
     yaml = YAML(typ="safe")
     yaml.default_flow_style = True
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared by its default, None
     yaml.width = 2**31 - 1
     found = {}
     for section, values in params.chosen().items():
+        if kinds is not None and section.partition(".")[0] not in kinds:
+            continue
         for name, value in values.items():
             text = io.StringIO()
             yaml.dump(value, text)

@@ -252,7 +252,8 @@ def before_and_after(repair: dict[str, Any], runs: dict[str, dict[str, Any]]) ->
             figures.append(None if value == {} else value)
         return figures[0], figures[1], figures[2]
 
-    measures.append(Measure("training rows", *of_each("n_rows"), unit="rows"))
+    if runs:
+        measures.append(Measure("training rows", *of_each("n_rows"), unit="rows"))
     if any("test" in run for run in runs.values()):
         measures += [
             Measure("test accuracy", *of_each("test", "accuracy"), unit="share"),

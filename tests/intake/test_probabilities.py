@@ -1,5 +1,8 @@
 """Probabilities of one's own, with labels, become the pipeline that begins with them."""
 
+import contextlib
+import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,11 +10,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from own_forms import png
 from small_runs import ROOT
 
 from tasks import RelabelError
+from tasks.command_line import main
 from tasks.intake.command import init
 from tasks.intake.probabilities import are_probabilities
+from tasks.tables.catalog import EXAMPLES
+from tasks.tables.io import read_table
+from tasks.tables.schemas import column_array
 
 
 @pytest.fixture
@@ -47,6 +55,7 @@ def test_files_are_brought_and_named_in_the_pipeline(
     assert variables(workspace) == [
         '  - pred_probs: "inputs/probs/p.npy"',
         '  - labels: "inputs/probs/labels.csv"',
+        '  - examples: "inputs/examples"',
         """  - options: "--class-names 'a cat,Anna'\\"'\\"'s,c'\"""",
     ]
     assert np.array_equal(np.load(workspace / "inputs" / "probs" / "p.npy"), np.load(probs))
@@ -88,3 +97,40 @@ def test_other_numbers_are_no_probabilities(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("a,b,label\n1,2,3\n")
     for name in ("a.npy", "b.npy", "c.csv", "d.csv"):
         assert not are_probabilities(tmp_path / name), name
+
+
+def test_examples_and_truth_are_brought_and_named_in_the_pipeline(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table that names pictures beside it: these come along, and nothing else of the folder."""
+    _, labels = write(tmp_path)
+    keys = [f"{row:02}" for row in range(60)]
+    given = np.arange(60) % 3
+    frame = pd.DataFrame(np.where(np.eye(3)[given] > 0, 0.8, 0.1), columns=["ant", "bee", "cat"])
+    frame.assign(id=keys).to_parquet(tmp_path / "p.parquet", index=False)
+    pd.DataFrame({"id": keys, "said": given, "gold": given}).to_csv(labels, index=False)
+    pictures = tmp_path / "my photos"
+    (pictures / "in").mkdir(parents=True)
+    for key in keys:
+        (pictures / "in" / f"{key}.png").write_bytes(png(np.full((8, 8), int(key), np.uint8)))
+    (pictures / "other.txt").write_text("not to be brought")
+    table = pd.DataFrame({"id": keys, "file": [f"in/{key}.png" for key in keys]})
+    table.to_csv(pictures / "table.csv", index=False)
+    asked = ["--labels", str(labels), "--label", "said", "--truth", "gold"]
+    init(workspace, [str(tmp_path / "p.parquet"), *asked, "--examples", str(pictures / "table.csv")])
+    said = capsys.readouterr().out
+    assert "Pages show the pictures of table.csv" in said
+    assert "The truth is known" in said
+    assert '  - examples: "inputs/examples/my photos"' in variables(workspace)
+    brought = workspace / "inputs" / "examples" / "my photos"
+    assert sum(path.is_file() for path in brought.rglob("*")) == 61
+    # What the pipeline will type.
+    options = variables(workspace)[-1].removeprefix("  - options: ")
+    files = ["--pred-probs", "inputs/probs/p.parquet", "--labels", "inputs/probs/labels.csv"]
+    with contextlib.chdir(workspace):
+        assert main(["import-probs", *files, *shlex.split(json.loads(options))]) == 0
+    found = read_table(EXAMPLES.at(workspace), EXAMPLES)
+    rows = found.column("key").to_pylist()
+    assert sorted(rows) == keys
+    assert [f"{value:02}" for value in column_array(found, "image")[:, 0, 0]] == rows
+    assert column_array(found, "true_label").tolist() == [int(key) % 3 for key in rows]

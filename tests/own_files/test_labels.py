@@ -37,7 +37,8 @@ def read(folder: Path, form: str, labels: Any, names: list[str], column: str = G
     columns = {column: labels}
     if form in CSV_FORMS:  # of one column, no separator is known
         columns["note"] = ["x"] * len(labels)
-    return read_labels(write_form(folder, "labels", form, columns), names, column).indices.tolist()
+    path = write_form(folder, "labels", form, columns)
+    return read_labels(path, names, column, may_lack=column == TRUE).indices.tolist()
 
 
 @PER_EXAMPLE
