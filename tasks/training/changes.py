@@ -43,9 +43,9 @@ def move_pictures(images: Tensor, generator: torch.Generator, how: StrongChanges
     right, down = drawn(how.shift) * 2 / width, drawn(how.shift) * 2 / height
     # Coordinates run from -1 to 1 along both sides, so a turn of pixels depends on how the sides compare.
     cos, sin = turn.cos() / scale, turn.sin() / scale
-    rows = (cos, (slant * cos - sin) * height / width, right)
-    rows += (sin * width / height, cos + slant * sin, down)
-    matrix = torch.stack(rows, dim=1).view(n, 2, 3).to(images.device)
+    above = (cos, (slant * cos - sin) * height / width, right)
+    below = (sin * width / height, cos + slant * sin, down)
+    matrix = torch.stack(above + below, dim=1).view(n, 2, 3).to(images.device)
     grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
     if how.elastic:
         knots = [max(round(side / _BEND_PIXELS), 1) + 1 for side in (height, width)]
