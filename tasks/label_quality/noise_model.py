@@ -71,14 +71,12 @@ class NoiseFits:
     Attributes:
         log_likelihood: (S,) of each of `SHARPNESS`, mean over the fitted rows, in nats.
         n_flagged: (S,) fitted rows whose label is more likely wrong than right.
-        n_doubted: fitted rows of which another class is more probable than the given one.
         n_rows: fitted rows.
         kept: by sharpness, the fits at `AVERAGED`, and the likeliest.
     """
 
     log_likelihood: Floats
     n_flagged: npt.NDArray[np.int64]
-    n_doubted: int
     n_rows: int
     kept: Mapping[float, NoiseModel]
 
@@ -93,7 +91,7 @@ class NoiseFits:
         return tuple(self.kept[sharpness] for sharpness in AVERAGED)
 
 
-NO_FITS = NoiseFits(np.zeros(0), np.zeros(0, dtype=np.int64), 0, 0, {})
+NO_FITS = NoiseFits(np.zeros(0), np.zeros(0, dtype=np.int64), 0, {})
 
 
 def fit_noise_models(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> NoiseFits:
@@ -112,11 +110,7 @@ def fit_noise_models(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> 
             kept[fitted.sharpness] = fitted
         log_likelihood.append(fitted.log_likelihood)
         n_flagged.append(fitted.n_flagged)
-    own = pred_probs[np.arange(len(labels)), labels]
-    n_doubted = int((own < pred_probs.max(axis=1)).sum())
-    return NoiseFits(
-        np.array(log_likelihood), np.array(n_flagged, dtype=np.int64), n_doubted, len(labels), kept
-    )
+    return NoiseFits(np.array(log_likelihood), np.array(n_flagged, dtype=np.int64), len(labels), kept)
 
 
 def fit_at(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], sharpness: float) -> NoiseModel:

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
@@ -82,51 +84,119 @@ def test_on_digits_whose_labels_are_wrong_where_a_model_doubts_it_is_near_the_be
     assert f1["auto"] > max(f1.values()) - 0.05
 
 
-def test_believing_that_doubt_is_noise_costs_more_where_people_erred():
-    costs = {}
-    for kind in ("chance", "people"):
-        world = draw_world(kind)
-        costs[kind] = auto.doubt_cost(fit_noise_models(world.given, world.pred_probs))
-    assert costs["chance"] < 0.1 < 0.3 < costs["people"]
+def draw_frozen(rate, seed=0, n=9_000, n_classes=10):
+    """As photographs by frozen features: never sure, wrong on some 4 %, and labels wrong by chance."""
+    rng = np.random.default_rng(seed)
+    true = rng.integers(n_classes, size=n)
+    logits = rng.normal(size=(n, n_classes))
+    logits[np.arange(n), true] += rng.normal(4.6, 1.4, size=n)
+    given = symmetric_noise(true, rate, n_classes, rng)
+    return SimpleNamespace(given=given, is_noisy=given != true, pred_probs=softmax(0.7 * logits), true=true)
 
 
-def fits(n_flagged, cost, n_doubted=100, n_rows=1_000):
-    """Fits of which the last costs `cost` nats a doubted row more than the first."""
-    log_likelihood = np.linspace(0, -cost * n_doubted / n_rows, len(SHARPNESS))
-    return NoiseFits(log_likelihood, np.array(n_flagged), n_doubted, n_rows, {})
+@pytest.mark.parametrize(("rate", "least"), [(0.01, 0.7), (0.05, 0.9), (0.25, 0.96), (0.5, 0.97)])
+def test_mistakes_of_the_classifier_are_left_alone_where_labels_are_wrong_by_chance(rate, least):
+    world = draw_frozen(rate)
+    assert 0.02 < (world.pred_probs.argmax(axis=1) != world.true).mean() < 0.05
+    f1 = f1_of_all(world)
+    assert f1["auto"] > least
+    assert f1["auto"] > f1["noise_posterior"] - 0.01
+    assert f1["auto"] > f1["predicted_neq_given"]
+
+
+@pytest.mark.parametrize("kind", ["chance", "people"])
+def test_other_labels_are_as_common_where_it_is_surest_only_if_they_are_wrong_by_chance(kind):
+    world = draw_world(kind)
+    found = auto.OtherLabels.of(world.given, world.pred_probs)
+    if kind == "chance":
+        assert found.chance == 1
+        assert found.n_by_chance == pytest.approx(world.is_noisy.sum(), rel=0.1)
+    else:
+        assert found.surest < found.sure
+        assert found.chance == 0
+    assert 0 <= found.least_by_chance < found.n_by_chance
+
+
+def test_other_labels_are_counted_where_the_classifier_is_sure():
+    labels = np.zeros(8, dtype=np.int64)
+    sure = np.array([0.99, 0.98, 0.9, 0.9, 0.8, 0.7, 0.6, 0.55])
+    is_other = np.array([True, False, True, False, False, False, True, True])
+    pred_probs = np.where(is_other, 1 - sure, sure)[:, None] * [1, -1] + [0, 1]
+    found = auto.OtherLabels.of(labels, pred_probs)
+    assert (found.surest, found.sure, found.anywhere, found.n_rows) == (1 / 2, 2 / 6, 4 / 8, 8)
+    assert found.n_by_chance == pytest.approx(8 / 3)
+    # Of rows that are equally sure the first are not taken before the others.
+    tied = auto.OtherLabels.of(labels, np.array([[0.1, 0.9]] * 2 + [[0.9, 0.1]] * 6))
+    assert (tied.surest, tied.sure) == (1 / 4, 1 / 4)
+
+
+@given(st.integers(1, 60), st.integers(2, 5), st.integers(0, 2**32 - 1))
+def test_neither_the_order_of_rows_nor_their_number_breaks_what_is_counted(n, n_classes, seed):
+    rng = np.random.default_rng(seed)
+    pred_probs = rng.dirichlet(np.ones(n_classes), size=n).round(2)
+    labels = rng.integers(n_classes, size=n)
+    found = auto.OtherLabels.of(labels, pred_probs)
+    order = rng.permutation(n)
+    assert auto.OtherLabels.of(labels[order], pred_probs[order]) == found
+    assert 0 <= found.chance <= 1
+    assert 0 <= found.surest <= 1
+    assert 0 <= found.least_by_chance <= found.n_by_chance <= n
+
+
+def fits(n_flagged, n_rows=1_000):
+    """Fits of which the first is the likeliest."""
+    return NoiseFits(-np.arange(len(SHARPNESS)) / 1e4, np.array(n_flagged), n_rows, {})
 
 
 RISING = [10 * (place + 1) for place in range(len(SHARPNESS))]
+PEOPLE = auto.OtherLabels(surest=0.0, sure=0.2, anywhere=0.3, n_rows=1_000_000)
+
+
+def by_chance(rate):
+    """Of so many rows that the standard error is next to nothing."""
+    return auto.OtherLabels(rate, rate, rate, 10**12)
 
 
 @pytest.mark.parametrize(
-    ("n_flagged", "cost", "expected"),
+    ("n_flagged", "found", "expected"),
     [
-        ([100] * len(SHARPNESS), 0.0, SHARPNESS[0]),  # the number does not depend on the sharpness
-        (RISING, 0.0, SHARPNESS[11]),  # 120 of 150 is 0.8
-        (RISING, 0.4, SHARPNESS[13]),  # 0.9 of 150 is 135, so 140
-        (RISING, 0.8, SHARPNESS[14]),
-        (RISING, 50.0, SHARPNESS[14]),  # never more than all
-        ([0] * len(SHARPNESS), 0.0, SHARPNESS[0]),
-        ([90, *[0] * 13, 100], 0.0, SHARPNESS[0]),  # the lowest, though others flag fewer
+        ([100] * len(SHARPNESS), PEOPLE, SHARPNESS[0]),  # the number does not depend on the sharpness
+        (RISING, PEOPLE, SHARPNESS[13]),  # 0.9 of 150 is 135, so 140
+        ([0] * len(SHARPNESS), PEOPLE, SHARPNESS[0]),
+        ([140, *[0] * 13, 150], PEOPLE, SHARPNESS[0]),  # the lowest, though others flag fewer
+        (RISING, auto.OtherLabels(0.0, 0.0, 0.1, 1_000), SHARPNESS[13]),  # no other label where it is sure
+        (RISING, replace(by_chance(0.08), n_rows=1_000), SHARPNESS[6]),  # 0.95 of 80, less an error of 10.3
+        (RISING, replace(by_chance(0.9), n_rows=1_000), SHARPNESS[13]),  # never more than for people
     ],
 )
-def test_the_lowest_sharpness_that_flags_nearly_as_many_is_chosen(n_flagged, cost, expected):
-    assert auto.doubt_cost(fits(n_flagged, cost)) == pytest.approx(cost)
-    assert auto.choose_sharpness(fits(n_flagged, cost)) == expected
+def test_the_lowest_sharpness_that_flags_enough_is_chosen(n_flagged, found, expected):
+    assert auto.choose_sharpness(fits(n_flagged), found) == expected
+
+
+def test_a_classifier_that_would_have_to_be_wrong_on_many_rows_is_not_blamed():
+    chances = [auto.OtherLabels(0.1, 0.1, 0.1 + share, 10**12).chance for share in (0.03, 0.075, 0.12)]
+    assert chances == [1, pytest.approx(0.5), 0]
+
+
+def test_between_chance_and_people_enough_lies_between():
+    assert by_chance(0.1).chance == 1
+    half = auto.OtherLabels(0.0875, 0.1, 0.1, 10**12)
+    assert half.chance == pytest.approx(0.5, abs=1e-4)
+    rising = [number * 10**9 for number in RISING]
+    # By chance 95 of 1,000 are enough, for people 135, in between 115.
+    chosen = [auto.choose_sharpness(fits(rising, 10**12), found) for found in (by_chance(0.1), half, PEOPLE)]
+    assert chosen == [SHARPNESS[9], SHARPNESS[11], SHARPNESS[13]]
 
 
 def test_no_sharpness_below_the_likeliest_is_chosen():
-    found = fits([100] * len(SHARPNESS), 0.0)
+    found = fits([100] * len(SHARPNESS))
     likeliest_third = replace(found, log_likelihood=np.array([0, 0, 1, *[0.5] * (len(SHARPNESS) - 3)]))
-    assert auto.choose_sharpness(likeliest_third) == SHARPNESS[2]
+    for other_labels in (PEOPLE, by_chance(0.01)):
+        assert auto.choose_sharpness(likeliest_third, other_labels) == SHARPNESS[2]
 
 
-def test_without_a_doubted_row_there_is_no_cost():
+def test_where_the_classifier_never_differs_nothing_is_flagged():
     labels = np.arange(30) % 3
-    found = fit_noise_models(labels, np.eye(3)[labels])
-    assert found.n_doubted == 0
-    assert auto.doubt_cost(found) == 0
     assert not find_label_issues(labels, np.eye(3)[labels]).flags["auto"].any()
 
 
@@ -135,7 +205,8 @@ def test_the_flags_are_those_of_the_chosen_sharpness_and_the_rule_says_which(kin
     world = draw_world(kind)
     found = find_label_issues(world.given, world.pred_probs, filters=("auto",))
     noise = fit_noise_models(world.given, world.pred_probs)
-    sharpness = auto.choose_sharpness(noise)
+    other_labels = auto.OtherLabels.of(world.given, world.pred_probs)
+    sharpness = auto.choose_sharpness(noise, other_labels)
     posterior = fit_at(world.given, world.pred_probs, sharpness).posterior(world.given, world.pred_probs)
     vetoed = world.pred_probs.argmax(axis=1) == world.given
     assert np.array_equal(found.flags["auto"], (posterior < 0.5) & ~vetoed)

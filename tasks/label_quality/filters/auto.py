@@ -1,14 +1,20 @@
 """Rows whose label is more likely wrong than right, by the noise model that the data allow: the default.
 
-At each sharpness the noise model flags another number of rows (`noise_model`). Where labels were made wrong
-by chance, the number hardly depends on the sharpness: the lowest that flags nearly as many rows as the
-highest is taken, and what the classifier doubts for its own reasons is left alone. Where people erred, wrong
-labels are where the classifier doubts, and each sharpness flags more of them. The likelihood tells the two
-apart, though it cannot choose the sharpness: to believe that all doubt is noise costs little, or much
-(`doubt_cost`). docs/filters.md says on which data this was chosen, and where it fails.
+At each sharpness the noise model flags another number of rows (`noise_model`), and the likelihood cannot
+choose: where people erred it calls their errors doubt. What can tell is where other labels are than the
+classifier's. Labels that are wrong by chance are as common where it is surest as elsewhere (rows of which the
+class is certain are Patrini et al.'s anchor points, CVPR 2017, and Liu and Tao's, TPAMI 2016), so that the
+surest rows say how many there are: the lowest sharpness that flags so many is taken, and other labels beyond
+these are the classifier's mistakes, if it need not make too many. People err where the classifier doubts:
+then other labels are more common from the surest rows on, and nearly all is flagged that the highest
+sharpness flags. docs/filters.md says on which data this was chosen, and where it fails.
 """
 
+from dataclasses import dataclass
+from typing import Any, Self
+
 import numpy as np
+import numpy.typing as npt
 
 from tasks.label_quality.noise_model import SHARPNESS, NoiseFits, fit_at
 from tasks.label_quality.selection import ByRow
@@ -16,52 +22,124 @@ from tasks.label_quality.statistics import Statistics
 
 NEEDS = ("sample", "noise")
 
-# Of the rows that the highest sharpness flags: the share where doubt costs nothing, and what a cost adds.
-_LEAST_SHARE = 0.8
-_SHARE_BY_COST = 0.25
+# The rows that are sure: so many, and among them the surest.
+_SURE, _SUREST = 0.75, 0.25
+# How common other labels are among the surest, beside the sure: from where on chance is thought of, and from
+# where on nothing else. People's errors have 0.1 to 0.5.
+_PEOPLE, _CHANCE = 0.8, 0.95
+# How many mistakes of the classifier are believed in, as a share of the rows, and from where on they are not.
+_BELIEVED, _TOO_MANY = 0.05, 0.1
+# Nearly as many are so many of what chance made wrong, and of what the highest sharpness flags.
+_OF_CHANCE, _OF_ALL = 0.95, 0.9
+
+
+@dataclass(frozen=True)
+class OtherLabels:
+    """How common other labels than the classifier's are; shares are in [0, 1].
+
+    Attributes:
+        surest: their share among the surest quarter of the rows.
+        sure: their share among the surest three quarters.
+        anywhere: their share among all rows.
+        n_rows: all rows.
+    """
+
+    surest: float
+    sure: float
+    anywhere: float
+    n_rows: int
+
+    @classmethod
+    def of(cls, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Self:
+        """Those of given labels (N,) and probabilities (N, K), N at least 1.
+
+        Rows that are as sure as the last of the quarter belong to it, so that their order does not matter.
+        """
+        confidence = pred_probs.max(axis=1)
+        is_other = pred_probs[np.arange(len(labels)), labels] < confidence
+
+        def share(part: float) -> float:
+            last = len(labels) - max(round(part * len(labels)), 1)
+            return float(is_other[confidence >= np.partition(confidence, last)[last]].mean())
+
+        return cls(share(_SUREST), share(_SURE), float(is_other.mean()), len(labels))
+
+    @property
+    def chance(self) -> float:
+        """How far they are as labels that are wrong by chance: from 0, as people's errors, to 1.
+
+        As common among the surest rows as among the sure ones, give or take a standard error; and so common
+        that the classifier need not be wrong on many rows to explain the others.
+        """
+        if not self.sure:
+            return 0.0
+        ratio = (self.surest + self._error(_SUREST)) / self.sure
+        mistakes = self.anywhere - self.sure
+        return _ramp(ratio, _PEOPLE, _CHANCE) * _ramp(mistakes, _TOO_MANY, _BELIEVED)
+
+    @property
+    def n_by_chance(self) -> float:
+        """How many labels are wrong if they are so by chance: as common everywhere as where it is sure."""
+        return self.sure * self.n_rows
+
+    @property
+    def least_by_chance(self) -> float:
+        """Nearly as many: a little less, and a standard error."""
+        return max(_OF_CHANCE * self.n_by_chance - self._error(_SURE) * self.n_rows, 0.0)
+
+    def _error(self, part: float) -> float:
+        return float(np.sqrt(self.sure / (part * self.n_rows)))
+
+
+def _ramp(value: float, zero: float, one: float) -> float:
+    """From 0 at `zero` and beyond to 1 at `one` and beyond."""
+    return float(np.clip((value - zero) / (one - zero), 0, 1))
 
 
 def select(statistics: Statistics) -> ByRow:
     fits = statistics.noise
-    sharpness = choose_sharpness(fits)
+    found = OtherLabels.of(*statistics.sample)
+    sharpness = choose_sharpness(fits, found)
     fitted = fits.kept.get(sharpness) or fit_at(*statistics.sample, sharpness)
     return ByRow(
         lambda rows: fitted.posterior(rows.labels, rows.pred_probs) < 0.5,
         fitted.transition_matrix.T,
-        explain(fits, sharpness),
+        explain(fits, found, sharpness),
     )
 
 
-def doubt_cost(fits: NoiseFits) -> float:
-    """What it costs to believe that all doubt is noise, in nats for each row that the classifier doubts.
+def choose_sharpness(fits: NoiseFits, found: OtherLabels) -> float:
+    """The lowest sharpness from the likeliest on that flags enough rows.
 
-    The difference of the log-likelihoods of the likeliest and the highest sharpness, summed over the rows and
-    divided by the number of those of which another class is more probable; 0 where there is none. Measured on
-    ten classes: 0.0 to 0.3 where labels were made wrong by chance in 10 % of the rows or more, 0.4 to 0.8
-    where people made errors or wrong labels were made where a classifier doubts.
+    Enough lies between nearly as many as chance made wrong and nearly as many as the highest sharpness
+    flags, by how far the labels are as if wrong by chance.
     """
-    difference = float(fits.log_likelihood.max() - fits.log_likelihood[-1]) * fits.n_rows
-    return difference / fits.n_doubted if fits.n_doubted else 0.0
-
-
-def choose_sharpness(fits: NoiseFits) -> float:
-    """The lowest sharpness from the likeliest on that flags nearly as many rows as the highest does."""
-    share = min(_LEAST_SHARE + _SHARE_BY_COST * doubt_cost(fits), 1)
-    enough = fits.n_flagged >= share * fits.n_flagged[-1]
+    most = _OF_ALL * float(fits.n_flagged[-1])
+    enough = min(found.chance * found.least_by_chance + (1 - found.chance) * most, most)
+    flags_enough = fits.n_flagged >= enough
     # Below the likeliest, what by chance is wrong would be called doubt.
-    enough[: int(np.argmax(fits.log_likelihood))] = False
-    return float(SHARPNESS[int(np.argmax(enough))])
+    flags_enough[: int(np.argmax(fits.log_likelihood))] = False
+    return float(SHARPNESS[int(np.argmax(flags_enough))])
 
 
-def explain(fits: NoiseFits, sharpness: float) -> str:
+def explain(fits: NoiseFits, found: OtherLabels, sharpness: float) -> str:
     """Which sharpness was taken, and why."""
-    cost = doubt_cost(fits)
     n_flagged = int(fits.n_flagged[SHARPNESS.index(sharpness)])
+    by_chance = f"chance made wrong (about {found.n_by_chance:,.0f})"
+    by_people = f"sharpness {SHARPNESS[-1]:g} does ({int(fits.n_flagged[-1]):,})"
+    if found.chance > 0.5:
+        looks = "as where labels are wrong by chance"
+    else:
+        looks = "as where people err"
+    if 0 < found.chance < 1:
+        enough = f"between what {by_chance} and what {by_people}"
+    else:
+        enough = f"nearly what {by_chance}" if found.chance else f"nearly what {by_people}"
     return (
         f"the noise model at sharpness {sharpness:g}, the lowest from the likeliest "
-        f"({fits.likeliest.sharpness:g}) on that flags nearly as many rows "
-        f"({n_flagged:,}) as sharpness {SHARPNESS[-1]:g} does ({int(fits.n_flagged[-1]):,}, of "
-        f"{fits.n_rows:,} fitted rows); to take all doubt of the classifier for noise costs {cost:.2f} nats "
-        "a doubted row, which is "
-        + ("little, as where labels are wrong by chance" if cost < 0.35 else "much, as where people err")
+        f"({fits.likeliest.sharpness:g}) on that flags ({n_flagged:,} of {fits.n_rows:,} fitted rows) "
+        f"{enough}: "
+        f"the labels are other than the classifier's in {found.surest:.1%} of the quarter of rows in which "
+        f"it is surest, in {found.sure:.1%} of the surest three quarters and in {found.anywhere:.1%} of all, "
+        f"{looks}"
     )
