@@ -24,7 +24,8 @@ from tasks.label_quality.self_tests.neighbours_vote import ask_neighbours
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "benchmarks" / "out" / "runs"
 SHARED = next(
-    (found for folder in ROOT.parents if (found := folder / "shared" / "data").is_dir()), ROOT / "shared"
+    (found for folder in ROOT.parents if (found := folder / "shared" / "data").is_dir()),
+    ROOT / "shared" / "data",
 )
 KINDS = ("uniform", "pair", "instance", "doubt")
 OFFICIAL = (1, 5, 25, 50)

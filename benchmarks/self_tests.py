@@ -83,7 +83,7 @@ def test_run(run: Run, params: Any) -> Outcome:
     rows, n_classes = ArrayRows(run.given, probs), probs.shape[1]
     filter_by, section = params.prune.filter_by, params.pseudo_label
     rank_by = params.prune.rank_by
-    issues = find_issues(rows, filters=[filter_by], rank_by=rank_by)
+    issues = find_issues(rows, filters=[filter_by], rank_by=rank_by, with_error_prob=True)
     is_issue = np.isin(np.arange(len(probs)), issues.flagged[filter_by].rows)
     tests = run_self_tests(
         rows,
@@ -103,6 +103,7 @@ def test_run(run: Run, params: Any) -> Outcome:
         pred_probs=lambda chosen: probs[chosen],
         min_confidence=section.min_confidence,
         otherwise=section.otherwise,
+        error_prob=1 - issues.error_model.label_right_prob(run.given, probs),
     )
     made = repair(evidence, Section(), None, np.random.default_rng(0))
     relabelled, dropped = made.source == "pseudo", made.action == "dropped"

@@ -200,7 +200,7 @@ def read_evidence(workspace: Path, section: PseudoLabel) -> tuple[Evidence, Data
     path = LABEL_ISSUES.at(workspace)
     tables = [TableReader(each.at(workspace), each, []) for each in (LABEL_ISSUES, PRED_PROBS, GIVEN_LABELS)]
     check_same_import({table.where: table.metadata(MARK) for table in tables})
-    columns = ["given_label", "suggested_label", "suggested_prob", "is_issue"]
+    columns = ["given_label", "suggested_label", "suggested_prob", "error_prob", "is_issue"]
     issues = read_table(path, LABEL_ISSUES, columns=columns)
     facts = read_facts(issues, str(path))
     ids = column_array(issues, "example_id")
@@ -221,6 +221,7 @@ def read_evidence(workspace: Path, section: PseudoLabel) -> tuple[Evidence, Data
         pred_probs=pred_probs,
         min_confidence=math.inf if section.min_confidence == "audited" else section.min_confidence,
         otherwise=section.otherwise,
+        error_prob=issues.column("error_prob").to_numpy(),
         unlabeled=read_unlabeled(workspace),
     )
     return evidence, facts

@@ -19,6 +19,9 @@ DROPPED, TRUSTED = "dropped", "trusted"
 PSEUDO_LABELLED = "pseudo_labelled"
 """Of a row without a label that was given one."""
 Otherwise = Literal["drop", "keep", "soft", "unlabeled"]
+LEAST_ERROR_PROB = 0.8
+"""A row whose label is less probably wrong is not dropped: hard rows that are right are worth more in
+training than as many wrong ones cost (docs/do_no_harm.md)."""
 # Probabilities that are in memory at a time.
 _PORTION_ENTRIES = 2**21
 
@@ -59,6 +62,8 @@ class Evidence:
         min_confidence: the least probability of a suggestion that is taken without asking, in [0, 1];
             infinite where none is.
         otherwise: what becomes of the other issues.
+        error_prob: (N,) the probability that the label is wrong, in [0, 1], NaN where it is not known; None
+            where it is of no row.
         unlabeled: rows without a label; None where every row has one.
     """
 
@@ -71,7 +76,15 @@ class Evidence:
     pred_probs: PredProbs
     min_confidence: float
     otherwise: Otherwise
+    error_prob: npt.NDArray[Any] | None = None
     unlabeled: Unlabeled | None = None
+
+    @property
+    def is_likely_wrong(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether the label is so probably wrong that the row may be dropped, as far as is known."""
+        if self.error_prob is None:
+            return np.ones(len(self.ids), dtype=bool)
+        return np.asarray(~(self.error_prob < LEAST_ERROR_PROB))
 
     def soft_labels(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         """(M, K) the probabilities of the rows at these positions (M,), each row divided by its sum.
@@ -167,17 +180,25 @@ _OTHERWISE = {"drop": DROPPED, "keep": "kept", "soft": "softened", "unlabeled": 
 
 
 def relabel_issues(evidence: Evidence, is_sure: npt.NDArray[np.bool_]) -> Repair:
-    """Issues whose suggestion is sure (N,) are relabelled; the others are as `evidence.otherwise` says."""
+    """Issues whose suggestion is sure (N,) are relabelled; the others are as `evidence.otherwise` says.
+
+    A row is dropped only where its label is likely wrong; else it is kept.
+    """
     relabelled = evidence.is_issue & is_sure
     rest = evidence.is_issue & ~relabelled
     softened = rest & (evidence.otherwise == "soft")
-    left_out = rest & (evidence.otherwise in ("drop", "unlabeled"))
+    treated = rest & (evidence.is_likely_wrong | (evidence.otherwise != "drop"))
+    left_out = treated & (evidence.otherwise in ("drop", "unlabeled"))
     soft_rows = np.flatnonzero(softened)
     is_pseudo = relabelled | softened
     return Repair(
         label=np.where(is_pseudo, evidence.suggested, evidence.labels),
         weight=np.where(left_out, 0, 1).astype(np.float32),
-        action=np.select([relabelled, rest], ["relabelled", _OTHERWISE[evidence.otherwise]], TRUSTED),
+        action=np.select(
+            [relabelled, treated, rest],
+            ["relabelled", _OTHERWISE[evidence.otherwise], "kept"],
+            TRUSTED,
+        ),
         source=np.where(is_pseudo, "pseudo", "given"),
         soft_rows=soft_rows,
         soft_label=evidence.soft_labels(soft_rows),

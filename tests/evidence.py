@@ -15,10 +15,12 @@ def make_evidence(
     min_confidence: float = 0.7,
     otherwise: Otherwise = "drop",
     unlabeled: npt.NDArray[Any] | None = None,
+    error_prob: npt.NDArray[Any] | None = None,
 ) -> Evidence:
     """Labels (N,), probabilities (N, K) and which rows are issues (N,), of rows 0, 1, 2, ...
 
-    `unlabeled` (U, K) are probabilities of the rows that follow them.
+    `unlabeled` (U, K) are probabilities of the rows that follow them; `error_prob` (N,) says how probably
+    labels are wrong.
     """
     n_rows = len(labels)
     return Evidence(
@@ -31,6 +33,7 @@ def make_evidence(
         pred_probs=lambda rows: pred_probs[rows],
         min_confidence=min_confidence,
         otherwise=otherwise,
+        error_prob=error_prob,
         unlabeled=None
         if unlabeled is None
         else Unlabeled(

@@ -54,7 +54,7 @@ def choose(params, **values):
     return params.model_copy(update={"pseudo_label": params.pseudo_label.model_copy(update=values)})
 
 
-def write_inputs(workspace, *, known=True, is_issue=IS_ISSUE, pred_probs=PRED_PROBS_ROWS):
+def write_inputs(workspace, *, known=True, is_issue=IS_ISSUE, pred_probs=PRED_PROBS_ROWS, error_prob=None):
     """The ten rows above and one test row."""
     scores = pred_probs[np.arange(10), GIVEN].astype(np.float64)
     ids = np.append(IDS, 377)
@@ -85,7 +85,7 @@ def write_inputs(workspace, *, known=True, is_issue=IS_ISSUE, pred_probs=PRED_PR
                 "suggested_prob": pred_probs.max(axis=1),
                 "second_label": pred_probs.argmin(axis=1),
                 "second_prob": pred_probs.min(axis=1),
-                "error_prob": pa.nulls(10, pa.float32()),
+                "error_prob": pa.array([error_prob] * 10, pa.float32()),
                 "self_confidence": scores,
                 "normalized_margin": scores,
                 "confidence_weighted_entropy": scores,
@@ -181,6 +181,26 @@ def test_without_issues_the_training_set_is_what_was_given(params, tmp_path):
 def test_without_the_truth_there_is_no_accuracy(params, tmp_path):
     write_inputs(tmp_path, known=False)
     assert "label_accuracy" not in run(params, tmp_path)[1]
+
+
+@pytest.mark.parametrize(
+    ("error_prob", "otherwise", "action"),
+    [
+        (0.7, "drop", "kept"),
+        (0.81, "drop", "dropped"),
+        (None, "drop", "dropped"),  # nobody said how probably
+        (0.7, "unlabeled", "unlabeled"),  # its content is used
+        (0.7, "soft", "softened"),
+        (0.1, "keep", "kept"),
+    ],
+)
+def test_a_row_is_dropped_only_if_its_label_is_likely_wrong(params, tmp_path, error_prob, otherwise, action):
+    write_inputs(tmp_path, error_prob=error_prob)
+    table, metrics = run(choose(params, min_confidence=0.7, otherwise=otherwise), tmp_path)
+    assert column_array(table, "action")[IS_ISSUE].tolist() == ["relabelled", action, "relabelled"]
+    is_left_out = action in ("dropped", "unlabeled")
+    assert column_array(table, "weight")[3] == float(not is_left_out)
+    assert metrics["gate"]["drop"]["n_rows"] == is_left_out
 
 
 def test_where_every_row_is_dropped_the_accuracy_after_is_unknown(params, tmp_path):

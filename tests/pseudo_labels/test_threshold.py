@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks import plugins
 from tasks.pseudo_labels.threshold import repair
-from tasks.repair import leave_as_given
+from tasks.repair import LEAST_ERROR_PROB, leave_as_given
 
 LABELS = np.array([0, 0, 1, 2], dtype=np.int16)
 PRED_PROBS = np.array(
@@ -120,6 +120,20 @@ def test_rows_without_an_issue_are_left_as_given_and_all_others_fit_together(cas
     as_given = leave_as_given(labels, is_issue, pred_probs.shape[1])
     for name in ("label", "weight", "soft_label"):
         assert getattr(found, name).dtype == getattr(as_given, name).dtype
+
+
+@given(cases(), st.integers(0, 2**32 - 1))
+def test_no_row_is_dropped_whose_label_is_not_likely_wrong_and_nothing_else_changes(case, seed):
+    error_prob = np.random.default_rng(seed).random(len(case[0]))
+    error_prob[error_prob < 0.1] = np.nan
+    options = plugins.read_options("pseudo_labels", "threshold")
+    found = repair(make_evidence(*case, error_prob=error_prob), options, None, np.random.default_rng(0))
+    before = repaired(*case)
+    spared = (before.action == "dropped") & (error_prob < LEAST_ERROR_PROB)
+    assert found.action.tolist() == np.where(spared, "kept", before.action).tolist()
+    assert found.weight.tolist() == np.where(spared, 1, before.weight).tolist()
+    assert found.label.tolist() == before.label.tolist()
+    assert found.source.tolist() == before.source.tolist()
 
 
 @given(cases())
