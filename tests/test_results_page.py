@@ -12,6 +12,7 @@ import pytest
 from hand_made import write_run
 from small_runs import ROOT
 
+import benchmarks.results.__main__ as program
 from benchmarks.results import coreset, imagenette, page, tweets
 from benchmarks.results.__main__ import TABLES
 from benchmarks.results.runs import read_issues
@@ -39,6 +40,30 @@ def test_the_page_has_a_place_for_each_table_and_make_names_the_command() -> Non
         assert text.count(f"<!-- begin {name} -->") == text.count(f"<!-- end {name} -->") == 1
         assert (ROOT / "benchmarks" / "results" / f"{name}.py").is_file()
     assert "python -m benchmarks.results" in (ROOT / "Makefile").read_text()
+
+
+def test_what_was_measured_is_kept_and_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(program, "FOLDER", tmp_path / "kept")
+    monkeypatch.setattr(tweets, "measure", lambda: {"n": 1, "said": 7})
+    monkeypatch.setattr(
+        tweets, "describe", lambda found: [f"said {found['said']}, {page.describe_origin(found)}"]
+    )
+    path = tmp_path / page.PAGE
+    path.parent.mkdir()
+    path.write_text("<!-- begin tweets -->\n<!-- end tweets -->\n")
+    monkeypatch.setattr("sys.argv", ["results", "tweets"])
+    assert program.main() == 0
+    once = path.read_text()
+    assert "said 7, `python -m benchmarks.results tweets`" in once
+    path.write_text("<!-- begin tweets -->\n<!-- end tweets -->\n")
+    monkeypatch.setattr("sys.argv", ["results", "tweets", "--again"])
+    monkeypatch.setattr(tweets, "measure", lambda: pytest.fail("it was measured again"))
+    assert program.main() == 0
+    assert path.read_text() == once
+    monkeypatch.setattr("sys.argv", ["results", "nothing"])
+    with pytest.raises(SystemExit):
+        program.main()
 
 
 def test_no_tweet_is_on_the_page() -> None:
