@@ -27,7 +27,7 @@ from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import read_table, write_stream
 from tasks.tables.joins import join, locate
 from tasks.tables.portions import TableReader
-from tasks.tables.proofs import OUT_OF_FOLD, folds_digest, rows_digest
+from tasks.tables.proofs import ONE_SPACE, OUT_OF_FOLD, folds_digest, rows_digest
 from tasks.tables.schemas import column_array
 
 # Probabilities that are in memory at a time, and twice as many while they are put together.
@@ -103,8 +103,10 @@ def write_predictions(
     step = max(_PORTION_ENTRIES // width, 1)
     rows_of_folds = [NextRows(reader, wanted) for reader in predictions]
     # The proof travels with the table, so that `prune` can tell whether these rows and folds are the proved.
-    proof = {OUT_OF_FOLD: folds_digest(ids, fold_of)}
-    with write_stream(PRED_PROBS.at(workspace), PRED_PROBS, facts, proof) as append:
+    extra = {OUT_OF_FOLD: folds_digest(ids, fold_of)}
+    if all(reader.metadata(ONE_SPACE) for reader in predictions):
+        extra[ONE_SPACE] = "yes"
+    with write_stream(PRED_PROBS.at(workspace), PRED_PROBS, facts, extra) as append:
         for start in range(0, len(ids), step):
             part = slice(start, start + step)
             # Each fold's rows are in order of `example_id`, so its next rows are those of this part.

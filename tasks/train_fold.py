@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks import DatasetError, ParamsError
+from tasks.contents import Content, Features
 from tasks.params import Params, uses_unlabeled
 from tasks.tables.catalog import (
     FOLD_PRED_PROBS,
@@ -20,7 +21,7 @@ from tasks.tables.catalog import (
 )
 from tasks.tables.io import make_table, read_table, write_table
 from tasks.tables.joins import join, locate
-from tasks.tables.proofs import rows_digest
+from tasks.tables.proofs import ONE_SPACE, rows_digest
 from tasks.tables.schemas import column_array
 from tasks.training.protocol import Loss, Rows, Signals
 from tasks.training.setup import make_model, read_rows
@@ -77,7 +78,8 @@ def train_fold(params: Params, workspace: Path, fold: int) -> float:
         title=f"fold {fold}",
     )
     signals = model.fit(rows.take(learned), rows.take(held_out[:_CURVE_ROWS]), unlabeled)
-    predictions = model.predict(content.take(held_out))
+    own = content.take(held_out)
+    predictions = model.predict(own)
     unlabeled_probs = (
         np.zeros((0, facts.n_classes)) if unlabeled is None else model.predict(unlabeled).pred_probs
     )
@@ -92,7 +94,10 @@ def train_fold(params: Params, workspace: Path, fold: int) -> float:
                 "pred_probs": predictions.pred_probs,
                 "embedding": predictions.embedding,
             },
-            {"trained_on": rows_digest(ids[learned])},
+            {
+                "trained_on": rows_digest(ids[learned]),
+                **({ONE_SPACE: "yes"} if is_row_itself(predictions.embedding, own) else {}),
+            },
         ),
         (FOLD_UNLABELED_PROBS, {"example_id": unlabeled_ids, "pred_probs": unlabeled_probs}, {}),
         (
@@ -105,6 +110,11 @@ def train_fold(params: Params, workspace: Path, fold: int) -> float:
         table = make_table(artifact, facts, columns)
         write_table(artifact.at(workspace, fold=fold), table, artifact, extra)
     return training_s
+
+
+def is_row_itself(embedding: npt.NDArray[Any], content: Content) -> bool:
+    """Whether the embedding (N, D) of N rows is what the model was given, as with frozen features."""
+    return isinstance(content, Features) and np.array_equal(embedding, content.values())
 
 
 def margins(signals: Signals | None, n_rows: int) -> npt.NDArray[np.float32] | pa.Array:

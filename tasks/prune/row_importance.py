@@ -13,6 +13,7 @@ from tasks.prune.input_tables import REMEDY
 from tasks.prune.labelled_rows import LabelledRows
 from tasks.prune.memory_plan import importance_bytes
 from tasks.tables.portions import TableReader, map_in_order
+from tasks.tables.proofs import ONE_SPACE
 from tasks.tables.schemas import column_array
 
 
@@ -34,7 +35,8 @@ class Importance:
 def measure_importance(rows: LabelledRows, limit: int, contrast: bool) -> Importance:
     """Importance from the embeddings, those of each fold on their own.
 
-    Folds are predicted by different models, whose embeddings have no axes in common.
+    Folds are predicted by different models, whose embeddings have no axes in common, unless the embedding is
+    the row itself.
 
     Raises:
         ArtifactError: an embedding is not finite.
@@ -44,7 +46,10 @@ def measure_importance(rows: LabelledRows, limit: int, contrast: bool) -> Import
 
     predictions = rows.predictions
     n_features = predictions.shape_of("embedding")[0]
-    folds, space = np.unique(predictions.column("fold"), return_inverse=True)
+    n_spaces, space = 1, np.zeros(predictions.n_rows, dtype=np.int64)
+    if not predictions.metadata(ONE_SPACE):
+        folds, space = np.unique(predictions.column("fold"), return_inverse=True)
+        n_spaces = len(folds)
     labels = rows.labels
 
     def read() -> Iterator[Block]:
@@ -60,7 +65,7 @@ def measure_importance(rows: LabelledRows, limit: int, contrast: bool) -> Import
                 read,
                 predictions.n_rows,
                 rows.n_classes,
-                len(folds),
+                n_spaces,
                 n_features,
                 contrast=contrast,
                 memory_bytes=limit - importance_bytes(predictions),

@@ -12,6 +12,9 @@ from tasks import ArtifactError
 OUT_OF_FOLD = "out_of_fold"
 """Metadata of data/pred_probs.parquet: `folds_digest` of the rows that were proved to be out-of-fold."""
 
+ONE_SPACE = "embeddings_in_one_space"
+"""Metadata of predictions whose embedding is the row itself, so that those of all folds can be compared."""
+
 MARK = "import"
 """Metadata of the tables that `import-probs` wrote together: one digest of all that it read."""
 
