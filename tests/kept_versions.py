@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from tasks.tables.io import tensor_column
 AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
 
 
-def git(folder: Path, *arguments: str) -> str:
+def git(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:
     command = ["git", *AUTHOR, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    env = {**os.environ, **(environment or {})}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True).stdout
 
 
 def dvc(folder: Path, *arguments: str) -> str:

@@ -11,8 +11,11 @@ from tasks.tables.catalog import LABEL_ISSUES, TRAINING_SET
 
 
 def params_of(revision: Revision, notes: list[str]) -> dict[str, object]:
-    """The parameters that made the results, as dvc.lock has them; of stages that never ran, params.yaml's."""
-    wanted = flatten(revision.yaml("params.yaml"))
+    """The parameters that made the results, as dvc.lock has them; of stages that never ran, params.yaml's.
+
+    The limits of `relabel check` make no result.
+    """
+    wanted = flatten({key: value for key, value in revision.yaml("params.yaml").items() if key != "check"})
     stages: Mapping[str, Entry] = revision.yaml("dvc.lock").get("stages") or {}
     used: dict[str, object] = {}
     for name, stage in stages.items():

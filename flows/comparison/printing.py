@@ -18,12 +18,15 @@ from flows.markdown import plain, table
 from tasks.page import environment
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_TONES = {"better": "good", "worse": "bad", "mixed": "", "same": "", "open": ""}
 _STYLES = {"good": "green", "bad": "red", "best": "bold"}
 
 
 def print_tables(console: Console, comparison: Comparison) -> None:
     """Print the comparison on a terminal."""
     _say(console, " · ".join(version.title for version in comparison.versions))
+    for verdict in comparison.verdicts:
+        _say(console, verdict.said, style=_STYLES.get(_TONES[verdict.word], "bold"), soft_wrap=True)
     for part in overview(comparison):
         _print(console, part)
     for section in sections(comparison):
@@ -79,15 +82,17 @@ def markdown(comparison: Comparison) -> str:
     """The comparison as markdown; what is long is folded."""
     versions = ", ".join(plain(version.title) for version in comparison.versions[1:])
     lines = [f"### {versions} against {plain(comparison.versions[0].title)}", ""]
+    lines += [f"**{plain(verdict.said)}**\n" for verdict in comparison.verdicts]
     lines += [f"> {plain(note)}\n" for note in comparison.notes]
     for part in overview(comparison):
         lines += [f"**{plain(part.title)}**", "", *_markdown_table(part), ""]
     for section in sections(comparison):
-        for each in (*section.tables, most_changed_table(section)):
+        lines += [f"#### {plain(section.title)}", ""]
+        for each in (most_changed_table(section), *section.tables):
             if each is not None:
-                lines += _folded(f"{section.title}: {each.title[0].lower()}{each.title[1:]}", each)
+                lines += _folded(each.title, each)
         if not section.most_changed:
-            lines += [f"{plain(section.title)}: {section.heading[0].lower()}{section.heading[1:]}.", ""]
+            lines += [f"{section.heading}.", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -114,4 +119,6 @@ def page(comparison: Comparison) -> str:
         fate=fate,
         probabilities=probabilities,
         min_distance=MIN_DISTANCE,
+        verdicts={verdict.version: verdict.said for verdict in comparison.verdicts},
+        tones={verdict.version: _TONES[verdict.word] for verdict in comparison.verdicts},
     )

@@ -143,6 +143,22 @@ class RowChanges:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """Which of a version and the base is better.
+
+    Attributes:
+        version: its name.
+        word: `better` or `worse` than the base; `mixed`: one by its labels, the other by its classifier;
+            `same`: of every row it says the same; `open`: the data do not say.
+        said: the verdict and what it stands on, in a sentence.
+    """
+
+    version: str
+    word: Literal["better", "worse", "mixed", "same", "open"]
+    said: str
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Versions beside the first of them, the base.
 
@@ -155,6 +171,7 @@ class Comparison:
     metrics: tuple[Metric, ...]
     rows: tuple[RowChanges, ...]
     notes: tuple[str, ...]
+    verdicts: tuple[Verdict, ...] = ()
 
     def json(self) -> str:
         """The comparison as JSON: without contents, and with null for what is not known."""

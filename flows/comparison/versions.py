@@ -9,6 +9,7 @@ from flows.comparison.measures import measure, metrics_of
 from flows.comparison.parameters import differing, params_of, why_other_data
 from flows.comparison.result import Comparison, RowChanges, Version
 from flows.comparison.row_changes import compare_rows
+from flows.comparison.verdict import judge
 from flows.dvc_api.revisions import Revision, open_revisions
 
 
@@ -46,12 +47,15 @@ def compare(revisions: Sequence[Revision], with_rows: bool = True, with_contents
         for name, reason in other_data.items()
         if reason and numbers[name] and numbers[names[0]]
     )
+    metrics = tuple(measure(numbers, same_data=not any(other_data.values())))
+    by_version = {changes.version: changes for changes in rows}
     return Comparison(
         tuple(Version(revision.name, revision.commit, revision.title) for revision in revisions),
         tuple(differing(params)),
-        tuple(measure(numbers, same_data=not any(other_data.values()))),
+        metrics,
         tuple(rows),
         tuple(notes),
+        tuple(judge(names[0], name, by_version.get(name), metrics, other_data[name]) for name in names[1:]),
     )
 
 

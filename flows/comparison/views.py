@@ -7,6 +7,7 @@ from typing import Literal
 from flows.comparison.parameters import show
 from flows.comparison.result import ChangedRow, Comparison, Judgement, Metric, RowChanges
 from flows.comparison.row_changes import MIN_DISTANCE
+from flows.comparison.words import in_words
 from tasks.label_quality.changes import ACTIONS, OUTCOMES
 
 Tone = Literal["", "good", "bad", "best"]
@@ -118,7 +119,7 @@ def _metrics(comparison: Comparison) -> Table | None:
     rows = []
     for metric in main:
         cells = [_value(metric, name, marks) for name in names]
-        rows.append((Cell(metric.name), *cells, *([] if marks else [_delta(metric, others[0])])))
+        rows.append((Cell(in_words(metric.name)), *cells, *([] if marks else [_delta(metric, others[0])])))
     heading = ("metric", *names, *([] if marks else ["change"]))
     notes = " ".join(note for note in (_legend(main, marks), caption) if note)
     return Table("Metrics that differ", heading, tuple(rows), notes)
@@ -336,5 +337,7 @@ def details(comparison: Comparison) -> Table | None:
     """The metrics of single classes, of which tables elsewhere say only that they differ."""
     names = [version.name for version in comparison.versions]
     found = [metric for metric in comparison.metrics if metric.is_detail and metric.differs]
-    rows = [(Cell(metric.name), *(_value(metric, name, False) for name in names)) for metric in found]
+    rows = [
+        (Cell(in_words(metric.name)), *(_value(metric, name, False) for name in names)) for metric in found
+    ]
     return Table("Metrics of single classes", ("metric", *names), tuple(rows)) if rows else None

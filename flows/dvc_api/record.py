@@ -1,5 +1,6 @@
 """Versions that a run leaves: a DVC experiment or a git commit, so that runs can be compared later."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ Record = Literal["none", "experiment", "commit"]
 
 # What a run reads or writes and git keeps. Code is not in it; all else is in DVC's cache.
 _COMMITTED = ("dvc.lock", "params.yaml", "reviews/decisions.csv", "metrics")
+# The names of `run_name`; what a name of git may not hold is left out of them.
+_KEPT = re.compile(r"relabel-(?:.+-)?[0-9]{8}-[0-9]{6}")
+_UNFIT = re.compile(r"[^A-Za-z0-9_]+")
 _DVC = [sys.executable, "-m", "dvc"]
 
 
@@ -77,6 +81,25 @@ def push_version(root: Path, how: Record, name: str) -> None:
     elif how == "commit":
         _run(root, *_DVC, "push", "--run-cache")
         _run(root, "git", "push", "--quiet", "origin", "HEAD")
+
+
+def run_name(schedule: str | None, time: str) -> str:
+    """What the flow calls a run that it keeps: `relabel-TIME`, of a schedule `relabel-SCHEDULE-TIME`."""
+    return "-".join(["relabel", *([_UNFIT.sub("-", schedule)] if schedule else []), time])
+
+
+def kept_runs(root: Path) -> list[tuple[str, int]]:
+    """The experiments that runs of the flow kept on the way to HEAD: names and times, the newest first."""
+    on_the_way = set(_run(root, "git", "rev-list", "HEAD").split())
+    order = ["--sort=-refname", "--sort=-committerdate"]
+    refs = _run(root, "git", "for-each-ref", *order, "--format=%(committerdate:unix) %(refname)", "refs/exps")
+    found = []
+    for line in refs.splitlines():
+        time, ref = line.split(" ", 1)
+        parts = ref.split("/")
+        if len(parts) == 5 and parts[2] + parts[3] in on_the_way and _KEPT.fullmatch(parts[4]):
+            found.append((parts[4], int(time)))
+    return found
 
 
 def experiments(root: Path) -> dict[str, str]:

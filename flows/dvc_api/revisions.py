@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows import FlowError
-from flows.dvc_api.record import experiments
+from flows.dvc_api.record import experiments, kept_runs, run_name
 from flows.dvc_api.remotes import remote_settings
 from tasks import ArtifactError
 from tasks.small_files import MOST_BYTES
@@ -257,8 +257,10 @@ class Revision:
             ) from error
 
 
-def open_revisions(root: Path, names: Sequence[str], advice: str = Revision.advice) -> list[Revision]:
-    """The versions of these names; `last` is the newest that is kept. `advice`: see `Revision`.
+def open_revisions(
+    root: Path, names: Sequence[str], advice: str = Revision.advice, schedule: str | None = None
+) -> list[Revision]:
+    """The versions of these names; `last` is the last kept run (of `schedule`). `advice`: see `Revision`.
 
     Raises:
         RevisionError: a name stands for nothing, or for several experiments.
@@ -267,19 +269,30 @@ def open_revisions(root: Path, names: Sequence[str], advice: str = Revision.advi
     settings = remote_settings(root)
     found = []
     for asked in names:
-        name = last_version(root) if asked == LAST else asked
+        name = last_version(root, schedule) if asked == LAST else asked
         commit, is_experiment = (None, False) if name == WORKSPACE else _resolve(root, name)
         found.append(Revision(name, root, commit, is_experiment, settings, advice))
     return found
 
 
-def last_version(root: Path) -> str:
-    """The newest version that is kept: the last experiment made from HEAD, or HEAD where there is none."""
+def last_version(root: Path, schedule: str | None = None) -> str:
+    """The last kept run of this branch of work: HEAD, or an experiment that a run of the flow kept since.
+
+    A run of the flow names what it keeps itself, so experiments that a person or a sweep made on the side
+    are not taken. It may start from an older commit, where what came after changed no results.
+
+    Args:
+        root: of the repository.
+        schedule: take the last one that this schedule kept, if there is any.
+    """
     if not _git(root, "rev-parse", "--verify", "--quiet", "HEAD"):
         raise RevisionError(
             f"{LAST}: expected a git repository with a commit, found none in {root}: no version is kept yet."
         )
-    return next(iter(experiments(root)), "HEAD")
+    committed = int(_git(root, "log", "-1", "--format=%ct", "--", "dvc.lock") or 0)
+    kept = [name for name, time in kept_runs(root) if time >= committed]
+    of_schedule = [name for name in kept if schedule and name.startswith(run_name(schedule, ""))]
+    return next(iter(of_schedule or kept), "HEAD")
 
 
 def _resolve(root: Path, name: str) -> tuple[str, bool]:
