@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
+from prefect.runtime import deployment
 from prefect.states import Completed, Failed
 
 from flows import FlowError
@@ -24,15 +25,16 @@ from flows.dvc_api.graph import matching, plan
 from flows.dvc_api.inputs import begun, new_inputs, written_within
 from flows.dvc_api.lock_file import lock_order, order_lock
 from flows.dvc_api.overrides import override_params
-from flows.dvc_api.record import Record, check_record, save_version
+from flows.dvc_api.record import Record, check_record, run_name, save_version
 from flows.dvc_api.single_stage import mend_locks
 from flows.engines.bridge import recover
 from flows.engines.clusters import EngineName, open_engine
 from flows.one_at_a_time import only_flow
-from flows.prefect_page import Bar, Page
+from flows.prefect_page import Bar, Page, name_run
 from flows.prefect_server import silence_prefect
 from flows.remote_tasks import fetch, send, update
-from flows.results import REPORT, describe_results
+from flows.results import describe_results, say_where_the_report_is
+from flows.run_names import data_set_name, outcome_of, suspect_ids
 from flows.run_result import RunResult
 from flows.runner import StageRunner, check_options, default_workers, needs_torch
 from flows.scheduler import run_all
@@ -89,19 +91,23 @@ def clean_labels(
     folder = Path(root).resolve()
     if push or record != "none":
         check_record(folder, record, push)
-    base = _open_base(folder, compare)
+    schedule: str | None = deployment.name
+    base = _open_base(folder, compare, schedule)
     page = Page()
+    page.show(name_run, name=data_set_name(folder))
     # The terminal's lines go to stderr.
     with silence_prefect(), only_flow(folder, wait), only_run():
         recover(folder)
         mend_locks(folder)
         if if_new_data and (why_not := _why_not_now(folder)):
+            page.show(name_run, name=f"{data_set_name(folder)}: nothing to do")
             return Completed(message=why_not)
         if overrides:
             override_params(folder, overrides)
         if pull:
             fetch(folder)
         graph, fresh = plan(folder, until)
+        before = suspect_ids(folder)
         forced = {name for group in force for name in matching(graph, group)}
         result = _run_stages(folder, graph, fresh, forced, page, workers, timeout_s, engine, address)
         _show_result(folder, result, page)
@@ -109,7 +115,8 @@ def clean_labels(
             begun(folder).unlink(missing_ok=True)
         said = ""
         if result.ran and not result.failures:
-            said = _keep(folder, record, push) + _compare(base, page)
+            said = _keep(folder, record, push, schedule) + _compare(base, page)
+        page.show(name_run, name=f"{data_set_name(folder)}: {outcome_of(result, before, folder)}")
     if result.failures:
         return Failed(message=result.message(), data=result.data())
     return Completed(message=result.message() + said, data=result.data())
@@ -182,17 +189,16 @@ def _show_result(root: Path, result: RunResult, page: Page) -> None:
     found = describe_results(root)
     page.show(create_markdown_artifact, key="results", markdown=found, description="What was found")
     page.show(
-        create_link_artifact,
+        create_markdown_artifact,
         key="report",
+        markdown=say_where_the_report_is(root),
         description="The report, on the machine that ran",
-        link=(root / REPORT).as_uri(),
-        link_text=str(REPORT),
     )
 
 
-def _keep(root: Path, record: Record, push: bool) -> str:
+def _keep(root: Path, record: Record, push: bool, schedule: str | None) -> str:
     """Keep the version as `record` says, and send it; a sentence on it, after a space."""
-    name = f"relabel-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = run_name(schedule, time.strftime("%Y%m%d-%H%M%S"))
     kept = save_version(root, record, name)
     if kept and push:
         send(root, record, name)
@@ -200,13 +206,13 @@ def _keep(root: Path, record: Record, push: bool) -> str:
 
 
 # These two import what only a run with `compare` needs.
-def _open_base(root: Path, name: str | None) -> "Revision | None":
+def _open_base(root: Path, name: str | None, schedule: str | None) -> "Revision | None":
     """The version to compare with. It is chosen before the run, which may itself become the last version."""
     if name is None:
         return None
     from flows.dvc_api.revisions import open_revisions
 
-    return open_revisions(root, [name])[0]
+    return open_revisions(root, [name], schedule=schedule)[0]
 
 
 def _compare(base: "Revision | None", page: Page) -> str:

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
 
 
 class Page:
@@ -22,6 +25,14 @@ class Page:
         except httpx.HTTPError:
             self._lost = True
             return None
+
+
+def name_run(name: str) -> None:
+    """Give the run of a flow that calls this another name on the page."""
+    if flow_run.id is None:
+        return
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(str(flow_run.id)), name=name)
 
 
 class Bar:

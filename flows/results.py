@@ -1,6 +1,8 @@
 """What a run found, as markdown for its page: figures before and after, and the most suspect labels."""
 
 import csv
+import shlex
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from flows.markdown import plain, table
 from tasks.tables.cells import unescape_cell
 
 REPORT = Path("report", "index.html")
+_PORT = 8001
 
 
 class LabelIssues(BaseModel):
@@ -109,6 +112,22 @@ def describe_results(root: Path) -> str:
         table(("row", "given", "suggested", "probability", "now"), _escaped(issues)) if issues else "",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def say_where_the_report_is(root: Path) -> str:
+    """Where the report of a workspace lies and what to type to see it, as markdown.
+
+    A page of the web may not open files (`file://`), so that a link to it would be dead.
+    """
+    folder = (root / REPORT).parent
+    serve = f"python -m http.server {_PORT} --bind 127.0.0.1 --directory {shlex.quote(str(folder))}"
+    return (
+        f"The report is a file on the machine {plain(socket.gethostname())}:\n\n"
+        f"    {root / REPORT}\n\n"
+        "Open it there in a browser. Or type there:\n\n"
+        f"    {serve}\n\n"
+        f"and open http://127.0.0.1:{_PORT}/ (from another machine first `ssh -L {_PORT}:127.0.0.1:{_PORT}`)."
+    )
 
 
 def _escaped(rows: Iterable[Sequence[str]]) -> list[list[str]]:
