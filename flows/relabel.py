@@ -62,6 +62,7 @@ COMMANDS = {
     ),
     "doctor": Command("flows.doctor", "what is wrong with this machine, and what to type", "doctor"),
 }
+_SHELLS = ("bash", "zsh")
 # These need no workspace; they then run in the checkout.
 _ANYWHERE = ("init", "preset", "doctor")
 
@@ -77,7 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"relabel {read_version(HOME)}")
         return 0
     if given[:1] == ["--completion"]:
-        print(completion(given[1] if len(given) > 1 else "bash"))
+        shell = given[1] if len(given) > 1 else "bash"
+        if shell not in _SHELLS:
+            print(f"relabel: --completion: expected {' or '.join(_SHELLS)}, found {shell}.", file=sys.stderr)
+            return 2
+        print(completion(shell))
         return 0
     if not given or given[0] in ("-h", "--help", "help"):
         print(usage())
@@ -180,7 +185,8 @@ def completion(shell: str) -> str:
         "}",
         "complete -o default -F _relabel relabel",
     ]
-    return "\n".join((["autoload -U +X bashcompinit && bashcompinit"] if shell == "zsh" else []) + lines)
+    before = ["autoload -U +X compinit && compinit", "autoload -U +X bashcompinit && bashcompinit"]
+    return "\n".join((before if shell == "zsh" else []) + lines)
 
 
 def read_version(checkout: Path) -> str:

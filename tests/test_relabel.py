@@ -91,6 +91,18 @@ def test_help_names_every_command_and_completion_offers_it() -> None:
     assert "bashcompinit" in completion("zsh")
 
 
+def test_completion_for_another_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--completion", "fish"]) == 2
+    assert "expected bash or zsh, found fish" in capsys.readouterr().err
+
+
+def test_every_command_of_the_manual_is_there() -> None:
+    wanted = "init run flow serve compare review explain export predict sweep check doctor"
+    assert set(wanted.split()) <= set(COMMANDS)
+    for command in COMMANDS.values():
+        assert command.example.split()[0] in COMMANDS
+
+
 def test_completion_works_in_bash() -> None:
     script = (
         completion("bash") + '\nCOMP_WORDS=(relabel comp); COMP_CWORD=1; _relabel; echo "${COMPREPLY[@]}"'
