@@ -1099,7 +1099,7 @@ def test_the_page_works_in_a_browser_and_asks_nobody(
     assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth === 8)")
     # On a phone only tables are wider than the screen, and scroll in their own place.
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    table = page.locator("table", has_text="newly flagged").nth(1)
+    table = page.locator("table", has_text="By given class").filter(has_text="newly flagged").first
     table.get_by_role("button", name="newly flagged").click()
     counts = [int(cell.replace(",", "")) for cell in table.locator("tbody td:nth-child(2)").all_inner_texts()]
     assert counts == sorted(counts, reverse=True)
