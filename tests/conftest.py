@@ -18,6 +18,7 @@ import pytest
 from doors import Door
 from playwright.sync_api import Browser, sync_playwright
 from small_runs import ENVIRONMENT, ROOT, SETTINGS, repro, run_pipeline, write_params
+from threadpoolctl import threadpool_limits
 
 from benchmarks.doors import prefect_server
 from benchmarks.workspaces import make_workspace
@@ -26,6 +27,10 @@ from tasks import plugins
 # A shared machine may stall at any moment: no example has a deadline. CI draws the same examples each time.
 hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("project")
+
+# There is a worker for each core. Threads of BLAS and OpenMP would wait for one another, at full speed.
+os.environ["OMP_NUM_THREADS"] = "1"
+threadpool_limits(1)
 
 # A run in the background inherits SIGINT ignored and would hand that on to what the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     # Stages of a workspace need not be compiled each time.
     "PYTHONDONTWRITEBYTECODE": "",
+    "OMP_NUM_THREADS": "1",
 }
 
 # What most tests need of a run is its files, not its accuracy: this model takes a second and no torch.
