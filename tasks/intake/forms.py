@@ -312,6 +312,15 @@ def _plan_arrays(folder: Path, name: str | None, asked: Asked) -> Plan:
     arrays = {file.name: load_array(file, most_dimensions=4) for file in sorted(folder.glob("*.npy"))}
     wide = [name] if name else [each for each, array in arrays.items() if array.ndim > 1]
     flat = [each for each, array in arrays.items() if array.ndim == 1]
+    others = {
+        option: _file_in(folder, given, option).name if given else min(usual & set(flat), default=None)
+        for option, given, usual in (
+            ("ids", asked.id, {"ids.npy", "keys.npy"}),
+            ("split", asked.split, {"split.npy", "splits.npy"}),
+            ("truth", asked.truth, {"true_labels.npy", "truth.npy"}),
+        )
+    }
+    flat = [each for each in flat if each not in others.values()]
     labels = _file_in(folder, asked.labels, "labels").name if asked.labels else None
     if len(wide) != 1:
         raise DatasetError(
@@ -325,14 +334,16 @@ def _plan_arrays(folder: Path, name: str | None, asked: Asked) -> Plan:
                 "it: --labels FILE."
             )
         labels = flat[0]
-    chosen = {"content": wide[0], "labels": labels, "class_names": list(asked.class_names)}
+    chosen = {"content": wide[0], "labels": labels, **others, "class_names": list(asked.class_names)}
     found = module.find(folder, module.Options(**chosen))
     shape = arrays[wide[0]].shape
     kind = (
         f"{shape[1]:,} numbers each" if len(shape) == 2 else f"pictures of {' x '.join(map(str, shape[1:]))}"
     )
-    said = (f"Content: {wide[0]}, {kind}.", f"Labels: {labels}.")
-    return Plan(ARRAYS, chosen, found, folder, (wide[0], labels), said)
+    said = [f"Content: {wide[0]}, {kind}.", f"Labels: {labels}."]
+    named = {option: name for option, name in others.items() if name}
+    said += [f"{option.capitalize()}: {name}." for option, name in named.items()]
+    return Plan(ARRAYS, chosen, found, folder, (wide[0], labels, *named.values()), tuple(said))
 
 
 def sizes_of(plan: Plan) -> str:

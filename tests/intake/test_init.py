@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -527,3 +528,38 @@ def test_rows_keep_their_ids_when_others_come_go_and_move(workspace: Path, given
     assert {key: ids[1][key] for key in ids[0] if key in ids[1]} == {
         f"s/{k}.txt": ids[0][f"s/{k}.txt"] for k in range(5, 20)
     }
+
+
+def test_arrays_may_have_ids_splits_and_truth(workspace: Path, given: Path, capsys) -> None:
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(40, 3)), np.arange(40) % 2
+    np.save(given / "x.npy", features)
+    np.save(given / "y.npy", labels)
+    np.save(given / "ids.npy", np.array([f"plate {row}" for row in range(40)]))
+    np.save(given / "split.npy", np.where(np.arange(40) < 30, "train", "test"))
+    np.save(given / "gold.npy", labels[::-1])
+    init(workspace, [str(given), "--truth", "gold.npy"])
+    said = capsys.readouterr().out
+    assert "30 train, 10 test" in said
+    assert "Each row is called by ids.npy." in said
+    found = read(workspace)
+    assert list(found.key) == [f"plate {row}" for row in range(40)]
+    assert found.split.tolist() == ["train"] * 30 + ["test"] * 10
+    assert found.given_label.tolist() == labels.tolist()
+    assert found.true_label.tolist() == labels[::-1].tolist()
+    assert np.array_equal(found.content.values(), features.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("ids.npy", ["a"] * 40, "rows 0 and 1|expected"),
+        ("split.npy", ["later"] * 40, "expected splits"),
+        ("ids.npy", ["a"], "expected a value for each of the 40 rows"),
+    ],
+)
+def test_arrays_of_other_rows_are_refused(workspace: Path, given: Path, name, values, words) -> None:
+    np.save(given / "x.npy", np.random.default_rng(0).normal(size=(40, 3)))
+    np.save(given / "y.npy", np.arange(40) % 2)
+    np.save(given / name, np.array(values))
+    assert re.search(words, refused(workspace, str(given)))
