@@ -16,34 +16,32 @@ _MOST_BYTES = 2**26
 class Originals:
     """Files under `inputs/examples` whose path within the data set is the row's key.
 
-    Data sets whose rows have other keys have no such files.
+    Data sets whose rows have other keys have no such files. Beside probabilities of one's own, the data set
+    is any folder there.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._folder: Path | None = None
-        try:
-            params = load_params(root / "params.yaml")
-        except RelabelError:
-            return
-        path = getattr(params.options("datasets", params.download.dataset), "path", "")
-        folder = root / "inputs" / "examples" / path
-        if folder.is_dir():
-            self._folder = folder.resolve()
+    def __init__(self, root: Path, *, are_brought: bool = False) -> None:
+        examples = root / "inputs" / "examples"
+        folders = [examples / path for path in _paths_of(root)]
+        if are_brought:
+            folders = sorted(examples.glob("*/"))
+        self._folders = [folder.resolve() for folder in folders if folder.is_dir()]
 
     def exists(self, key: str) -> bool:
         """Whether there is a file for this row."""
-        return self._folder is not None and self._path(key) is not None
+        return self._path(key) is not None
 
     def _path(self, key: str) -> Path | None:
-        """The file, if it lies in the folder and is not too large; None elsewhere."""
-        if self._folder is None:
-            return None
-        try:
-            path = (self._folder / key).resolve()
-            is_there = path.is_relative_to(self._folder) and path.is_file()
-            return path if is_there and path.stat().st_size <= _MOST_BYTES else None
-        except (OSError, ValueError):  # no permission, or a key that no path can be
-            return None
+        """The file, if it lies in a folder of the data set and is not too large; None elsewhere."""
+        for folder in self._folders:
+            try:
+                path = (folder / key).resolve()
+                is_there = path.is_relative_to(folder) and path.is_file()
+                if is_there and path.stat().st_size <= _MOST_BYTES:
+                    return path
+            except (OSError, ValueError):  # no permission, or a key that no path can be
+                continue
+        return None
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         """A picture with its media type; None where there is no such file."""
@@ -56,6 +54,15 @@ class Originals:
             return _as_png(path), "image/png"
         except (OSError, ValueError):  # no permission, or a damaged picture
             return None
+
+
+def _paths_of(root: Path) -> list[str]:
+    """Where the data set of params.yaml lies; nothing where that file is not what it should be."""
+    try:
+        params = load_params(root / "params.yaml")
+    except RelabelError:
+        return []
+    return [getattr(params.options("datasets", params.download.dataset), "path", "")]
 
 
 def _as_png(path: Path) -> bytes:

@@ -25,6 +25,7 @@ from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import read_table
 from tasks.tables.joins import join, locate
 from tasks.tables.portions import TableReader
+from tasks.tables.proofs import MARK
 from tasks.tables.schemas import column_array
 
 Sort = Literal["rank", "error_prob", "self_confidence", "suggested_prob", "importance", "contrast", "random"]
@@ -35,6 +36,8 @@ NO_AUDIT = Audit(share=0)
 _LARGEST_FIRST = ("error_prob", "suggested_prob", "importance", "contrast")
 # Contents of at most so many bytes stay in memory (MNIST's are 55 MB). Of larger ones a page reads its rows.
 _IN_MEMORY_BYTES = 2**28
+# Who judges a row reads all of its text; a page of rows stays some MB all the same.
+_MOST_TEXT = 20_000
 
 
 class Wanted(BaseModel):
@@ -239,8 +242,9 @@ class Contents:
     def __init__(self, root: Path, facts: DatasetFacts) -> None:
         path = EXAMPLES.at(root)
         self._kind = facts.content
-        self._originals = Originals(root) if facts.content == "image" else None
         self._reader = TableReader(path, EXAMPLES, [facts.content]) if path.exists() else None
+        are_brought = self._reader is not None and self._reader.metadata(MARK) is not None
+        self._originals = Originals(root, are_brought=are_brought) if facts.content == "image" else None
         self._searched: tuple[str, npt.NDArray[np.int64]] | None = None
         self.are_there = self._reader is not None
         # Whether there is more to see than a page shows.
@@ -251,7 +255,9 @@ class Contents:
             self._profile = measure_profile(TableReader(path, EXAMPLES, [self._kind, *LABELS]))
         if self._reader is not None and self._reader.n_bytes <= _IN_MEMORY_BYTES and self._profile is None:
             self._ids, values = self._reader.column("example_id"), self._reader.column(self._kind)
-            self._from_memory = lru_cache(2_000)(lambda row: content_of(self._kind, values[row]))
+            self._from_memory = lru_cache(2_000)(
+                lambda row: content_of(self._kind, values[row], most=_MOST_TEXT)
+            )
 
     def have_original(self, key: str) -> bool:
         """Whether the owner's own file of a row is there."""
@@ -269,7 +275,7 @@ class Contents:
             return [self._from_memory(row) for row in locate(self._ids, ids, self._reader.where).tolist()]
         values = column_array(self._reader.rows(ids), self._kind)
         return [
-            content_of(self._kind, value, self._profile, int(label))
+            content_of(self._kind, value, self._profile, int(label), _MOST_TEXT)
             for value, label in zip(values, given, strict=True)
         ]
 

@@ -71,15 +71,24 @@ def labels_of(table: pa.Table) -> list[int | None]:
     return found
 
 
-def content_of(kind: str, value: Any, profile: Profile | None = None, label: int | None = None) -> Content:
+def content_of(
+    kind: str,
+    value: Any,
+    profile: Profile | None = None,
+    label: int | None = None,
+    most: int = _TEXT_CHARACTERS,
+) -> Content:
     """One value of the column `kind` (`image`, `text` or `features`) as a page shows it.
 
-    Of numbers with names, those are told that differ most from the class `label`.
+    Of numbers with names, those are told that differ most from the class `label`; of a text, `most`
+    characters. An empty text is that of a row of which only probabilities were brought.
     """
     if kind == "image":
         return Content(picture=picture_uri(value))
+    if kind == "text" and not value:
+        return Content(text="(only probabilities were imported)")
     if kind == "text":
-        return Content(text=value if len(value) <= _TEXT_CHARACTERS else value[: _TEXT_CHARACTERS - 1] + "…")
+        return Content(text=value if len(value) <= most else value[: most - 1] + "…")
     if profile is not None:
         return Content(text=profile.describe(value, label))
     more = f", … ({len(value):,} numbers)" if len(value) > _FEATURES else ""

@@ -1,18 +1,23 @@
 """What a reviewer sees: the order of the rows, and their contents from memory or from the file."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from own_forms import png
 from PIL import Image
 from small_runs import ROOT
 
 from benchmarks.review import write_suspects
 from review.suspect_rows import Contents, read_suspects
 from tasks import ArtifactError
+from tasks.command_line import main
 from tasks.tables.catalog import EXAMPLES, SPLIT_ROWS
 from tasks.tables.io import read_table
+from tasks.tables.keys import example_ids_of
 from tasks.tables.schemas import column_array
 
 
@@ -85,3 +90,48 @@ def test_orders_of_review_are_those_of_the_scores(tmp_path: Path) -> None:
     assert sorted(shuffled.tolist()) == list(range(200)) != shuffled.tolist()
     probs = suspects.probabilities(0)
     assert [each["prob"] for each in probs] == sorted((each["prob"] for each in probs), reverse=True)
+
+
+@pytest.fixture
+def own_probs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Contents]:
+    """A function that imports probabilities of 60 rows with examples, prunes, and opens their contents."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    keys, given = [f"a/{row:02}.png" for row in range(60)], np.arange(60) % 3
+    wide = np.where(np.eye(3)[np.roll(given, 1)] > 0, 0.8, 0.1)
+    pd.DataFrame(wide, columns=list("xyz")).assign(id=keys).to_csv("p.csv", index=False)
+    pd.DataFrame({"id": keys, "given_label": given}).to_csv("l.csv", index=False)
+
+    def bring(*more: str) -> Contents:
+        assert main(["import-probs", "--pred-probs", "p.csv", "--labels", "l.csv", *more]) == 0
+        assert main(["prune"]) == 0
+        return Contents(tmp_path, read_suspects(tmp_path / "data").facts)
+
+    return bring
+
+
+def test_beside_own_probabilities_a_text_is_shown_as_a_whole(own_probs: Callable[..., Contents]) -> None:
+    keys = [f"a/{row:02}.png" for row in range(60)]
+    text = "many words " * 200
+    pd.DataFrame({"id": keys, "text": [f"{key} {text}" for key in keys]}).to_csv("t.csv", index=False)
+    shown = own_probs("--examples", "t.csv").show(example_ids_of(keys[5:6], ""), np.zeros(1, np.int16))
+    assert shown[0].text == f"{keys[5]} {text}"
+
+
+def test_beside_own_probabilities_the_own_file_of_a_picture_is_shown(
+    own_probs: Callable[..., Contents],
+) -> None:
+    folder = Path("inputs/examples/photos")
+    for row in range(60):
+        (folder / "a").mkdir(parents=True, exist_ok=True)
+        (folder / f"a/{row:02}.png").write_bytes(png(np.full((300, 200), row, np.uint8)))
+    contents = own_probs("--examples", str(folder), "--image-size", "32")
+    assert contents.have_original("a/07.png")
+    found, kind = contents.picture(int(example_ids_of(["a/07.png"], "")[0]), "a/07.png") or (b"", "")
+    assert (found, kind) == ((folder / "a/07.png").read_bytes(), "image/png")
+    assert not contents.have_original("../../../params.yaml")
+
+
+def test_without_examples_the_page_says_that_there_are_none(own_probs: Callable[..., Contents]) -> None:
+    shown = own_probs().show(example_ids_of(["a/07.png"], ""), np.zeros(1, np.int16))
+    assert "only probabilities" in str(shown[0].text)
