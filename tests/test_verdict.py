@@ -8,9 +8,9 @@ import pytest
 from kept_versions import commit, git, make_repository
 
 from flows.comparison.measures import measure
+from flows.comparison.metric_names import in_words
 from flows.comparison.result import RowChanges, Truth
 from flows.comparison.verdict import judge
-from flows.comparison.words import in_words
 from flows.dvc_api.record import run_name
 from flows.dvc_api.revisions import last_version, open_revisions
 

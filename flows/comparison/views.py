@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from flows.comparison.metric_names import in_words
 from flows.comparison.parameters import show
 from flows.comparison.result import ChangedRow, Comparison, Judgement, Metric, RowChanges
 from flows.comparison.row_changes import MIN_DISTANCE
-from flows.comparison.words import in_words
 from tasks.label_quality.changes import ACTIONS, OUTCOMES
 
 Tone = Literal["", "good", "bad", "best"]
