@@ -28,7 +28,17 @@ from tasks.tables.portions import TableReader
 from tasks.tables.proofs import MARK
 from tasks.tables.schemas import column_array
 
-Sort = Literal["rank", "error_prob", "self_confidence", "suggested_prob", "importance", "contrast", "random"]
+Sort = Literal[
+    "rank",
+    "error_prob",
+    "self_confidence",
+    "normalized_margin",
+    "confidence_weighted_entropy",
+    "suggested_prob",
+    "importance",
+    "contrast",
+    "random",
+]
 """Orders of review. By rank: issues first, then the others from low self-confidence on."""
 NO_AUDIT = Audit(share=0)
 """No row is drawn at random."""
@@ -77,6 +87,7 @@ class Suspects:
             and `second` (N,), the other one of the two most probable classes.
         given_prob: (N,) in [0, 1], as are `suggested_prob` (N,) and `second_prob` (N,).
         error_prob: (N,) in [0, 1], NaN where not estimated.
+        normalized_margin: (N,), the lower the more suspect, as is `confidence_weighted_entropy` (N,).
         contrast: (N,), NaN where not measured.
         importance: (N,) percentile within the class, NaN where not measured.
         is_issue: (N,).
@@ -98,6 +109,8 @@ class Suspects:
     suggested_prob: npt.NDArray[np.float32]
     second_prob: npt.NDArray[np.float32]
     error_prob: npt.NDArray[np.float64]
+    normalized_margin: npt.NDArray[np.float64]
+    confidence_weighted_entropy: npt.NDArray[np.float64]
     contrast: npt.NDArray[np.float64]
     importance: npt.NDArray[np.float64]
     is_issue: npt.NDArray[np.bool_]
@@ -179,7 +192,8 @@ def read_suspects(data: Path, audit: Audit = NO_AUDIT) -> Suspects:
     # Taken before the tables are read: a table that is written meanwhile is then read again.
     signature = signature_of(data)
     columns = ["key", "given_label", "suggested_label", "suggested_prob", "second_label", "second_prob"]
-    columns += ["self_confidence", "error_prob", "importance_percentile", "contrast"]
+    columns += ["self_confidence", "normalized_margin", "confidence_weighted_entropy"]
+    columns += ["error_prob", "importance_percentile", "contrast"]
     path = data / "label_issues.parquet"
     issues = read_table(path, LABEL_ISSUES, columns=[*columns, "is_issue", "rank"])
     ids = column_array(issues, "example_id")
@@ -208,6 +222,8 @@ def read_suspects(data: Path, audit: Audit = NO_AUDIT) -> Suspects:
         suggested_prob=np.where(is_same, second_prob, top_prob)[order],
         second_prob=np.where(is_same, top_prob, second_prob)[order],
         error_prob=measured("error_prob"),
+        normalized_margin=measured("normalized_margin"),
+        confidence_weighted_entropy=measured("confidence_weighted_entropy"),
         contrast=measured("contrast"),
         importance=measured("importance_percentile"),
         is_issue=is_issue[order],

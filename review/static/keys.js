@@ -85,11 +85,28 @@ function filtered() {
   history.replaceState(null, "", `?${query()}`);
   show();
 }
-filters.addEventListener("change", (event) => {
-  if (filters.reportValidity()) {
-    event.target.blur(); // so that the next key decides, and is not typed into the filter
-    filtered();
+// What is wrong with the numbers in the filters, in words; nothing if they choose rows.
+function fault() {
+  for (const name of ["prob", "importance"]) {
+    const [low, high] = ["low", "high"].map((end) => filters.elements[`${name}_${end}`]);
+    const title = name === "prob" ? "probability" : name;
+    for (const input of [low, high]) {
+      const found = input.validity.badInput ? "no number" : input.value;
+      if (!input.validity.valid) return `${title}: expected per cent from 0 to 100, found ${found}.`;
+    }
+    if (low.value !== "" && high.value !== "" && Number(low.value) > Number(high.value)) {
+      return `${title}: the lowest, ${low.value} %, is above the highest, ${high.value} %.`;
+    }
   }
+  return "";
+}
+
+filters.addEventListener("change", (event) => {
+  const found = fault();
+  say(found || failure);
+  if (found) return;
+  event.target.blur(); // so that the next key decides, and is not typed into the filter
+  filtered();
 });
 filters.addEventListener("submit", (event) => event.preventDefault());
 filters.addEventListener("reset", () => setTimeout(filtered));

@@ -205,9 +205,20 @@ def test_filters_choose_rows_and_stay_in_the_address(tab: Tab) -> None:
     tab.page.fill("[name=prob_low]", "97")
     tab.press("Tab")
     expect(tab.page.locator("#counts")).not_to_contain_text("of 99;")
+    tab.settle()
+    shown = tab.ids()
     tab.page.fill("[name=prob_low]", "200")
     tab.press("Tab")
-    assert tab.page.locator("[name=prob_low]").evaluate("(input) => !input.checkValidity()")
+    message = tab.page.locator("#message")
+    expect(message).to_have_text("probability: expected per cent from 0 to 100, found 200.")
+    assert tab.ids() == shown
+    tab.page.fill("[name=prob_low]", "80")
+    tab.page.fill("[name=prob_high]", "20.5")
+    tab.press("Tab")
+    expect(message).to_have_text("probability: the lowest, 80 %, is above the highest, 20.5 %.")
+    tab.page.fill("[name=prob_high]", "")
+    tab.press("Tab")
+    expect(message).to_be_hidden()
     tab.page.get_by_role("button", name="Reset").click()
     tab.choose("issues", "false")
     tab.page.fill("[name=importance_high]", "10")
@@ -449,6 +460,32 @@ def test_rows_are_searched_by_name_and_sorted(tab: Tab) -> None:
     expect(tab.rows.first).to_have_attribute("data-id", str(shuffled[0]))
     tab.reload()
     assert tab.ids() == shuffled
+
+
+def test_one_of_a_thousand_classes_is_found_by_its_name(browser: Browser, tmp_path: Path) -> None:
+    write_suspects(tmp_path, 3_000, content="text", n_classes=1_000)
+    with review_page(tmp_path) as (url, _):
+        tab = Tab(browser, url, tmp_path)
+        first = tab.ids()[0]
+        tab.press("7")  # no digit is a class among so many
+        tab.press("c")
+        wanted = tab.page.locator("#wanted")
+        expect(wanted).to_be_focused()
+        assert tab.page.locator("#classes button").count() == 200
+        tab.page.keyboard.type("CLASS 98")
+        expect(tab.page.locator("#classes button")).to_have_count(11)  # 98 and 980 to 989
+        tab.press("ArrowDown", "ArrowDown", "Enter")
+        tab.expect_saved((first, "choose class 980"))
+        tab.press("c")
+        tab.page.keyboard.type("no such")
+        tab.press("Enter")
+        expect(wanted).to_be_visible()
+        tab.press("Escape")
+        tab.choose("given", "990")
+        assert all(example_id // 10 % 1_000 == 990 for example_id in tab.ids())
+        tab.page.close()
+        assert tab.errors == []
+    assert tab.lines() == [(first, "choose", "class 980")]
 
 
 def test_what_the_page_says_moves_no_row(tab: Tab) -> None:

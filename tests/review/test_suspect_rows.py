@@ -86,6 +86,8 @@ def test_orders_of_review_are_those_of_the_scores(tmp_path: Path) -> None:
     assert np.array_equal(suspects.arrange("rank"), np.arange(200))
     assert (np.diff(suspects.suggested_prob[suspects.arrange("suggested_prob")]) <= 0).all()
     assert (np.diff(suspects.given_prob[suspects.arrange("self_confidence")]) >= 0).all()
+    for score in ("normalized_margin", "confidence_weighted_entropy"):
+        assert (np.diff(getattr(suspects, score)[suspects.arrange(score)]) >= 0).all()
     shuffled = suspects.arrange("random")
     assert sorted(shuffled.tolist()) == list(range(200)) != shuffled.tolist()
     probs = suspects.probabilities(0)
