@@ -1047,7 +1047,7 @@ def test_a_difference_within_the_sampling_error_is_not_called_better(tiny: Path,
     assert "1.96 standard errors" in out
     out, _ = run(tiny, "v1", "v3", "--no-rows")
     for name, word in (
-        ("test.accuracy", "better"),
+        ("test accuracy, trained on the cleaned labels", "better"),
         ("recall", "better"),
         ("f1", "better"),
         ("auroc", "worse"),

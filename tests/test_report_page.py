@@ -1,5 +1,6 @@
 """The report in a real browser: pictures, keys, filters, tables, two colour schemes, a phone."""
 
+import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,3 +190,59 @@ def test_all_text_stands_out_from_its_background(page: Page) -> None:
     found = page.evaluate(CONTRAST)
     assert len(found) > 300
     assert found[0][0] >= 4.5, found[:5]
+
+
+def test_bins_are_drawn_with_their_intervals_and_sparse_ones_are_counted(page: Page, run: Path) -> None:
+    with (run / "plots" / "reliability" / "out_of_fold.csv").open(newline="") as file:
+        bins = [row for row in csv.DictReader(file) if row["labels"] == "given"]
+    full = [row for row in bins if int(row["rows"]) >= 10]
+    sparse = [int(row["rows"]) for row in bins if int(row["rows"]) < 10]
+    assert full
+    assert sparse
+    chart = page.locator("figure.chart", has_text="perfectly calibrated").last
+    intervals = [
+        title
+        for title in chart.locator("polyline title").all_text_contents()
+        if title.startswith("given labels: ")
+    ]
+    assert len(intervals) == len(full)
+    for title, row in zip(intervals, full, strict=True):
+        assert f"{float(row['accuracy']):.1%} of {int(row['rows']):,} rows" in title
+        low, high = (float(end.strip(" %")) / 100 for end in title.rsplit("rows, ", 1)[1].split("to"))
+        assert low <= float(row["accuracy"]) + 0.001
+        assert high >= float(row["accuracy"]) - 0.001
+        assert high - low > 0.02
+    left_out = page.locator("p", has_text="Left out, with fewer than 10 rows each").last.inner_text()
+    n_bins, n_rows = len(sparse), sum(sparse)
+    assert (
+        f"given labels {n_bins} bin{'s' if n_bins > 1 else ''} of {n_rows} row{'s' if n_rows > 1 else ''}"
+        in left_out
+    )
+    # The legend names each colour once.
+    legend = chart.locator(".legend li").all_inner_texts()
+    assert len(set(legend)) == len(legend) == 3
+
+
+def test_what_the_colours_of_cards_say_is_written_above_them(page: Page) -> None:
+    colours = {
+        "good": page.locator("figcaption b.good").first.evaluate("(one) => getComputedStyle(one).color"),
+        "bad": page.locator("figcaption b.bad").first.evaluate("(one) => getComputedStyle(one).color"),
+    }
+    assert colours["good"] != colours["bad"]
+    said = page.locator("p", has_text="The true class is green").first
+    first = page.locator("figure").first
+    assert said.bounding_box()["y"] < first.bounding_box()["y"]
+
+
+def test_a_report_on_photographs_takes_less_than_three_megabytes(tmp_path: Path) -> None:
+    """As hard to compress as photographs are: shapes with shades, and noise of a camera."""
+    rng = np.random.default_rng(2)
+    down, across = np.mgrid[:160, :160]
+    images = np.empty((400, 160, 160, 3), dtype=np.uint8)
+    for image in images:
+        waves = [np.sin(down / rng.uniform(3, 30) + across / rng.uniform(3, 30)) for _ in range(3)]
+        image[:] = np.clip(128 + 90 * np.stack(waves, axis=2) + rng.normal(0, 12, (160, 160, 3)), 0, 255)
+    report(write_run(tmp_path, images, sureness=2, noise=0.3), tmp_path)
+    page = tmp_path / "report" / "index.html"
+    assert page.read_text().count("data:image/jpeg") > 100
+    assert page.stat().st_size < 3 * 2**20

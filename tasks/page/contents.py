@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PICTURE_SIDE = 128
 LABELS = ("given_label", "true_label")
 """The columns of labels in data/examples.parquet, the one that people brought first."""
-_JPEG_QUALITY = 80
+_JPEG_QUALITY = 75
 _TEXT_CHARACTERS = 600
 _FEATURES = 8
 # Pictures of about so many bytes are held at a time.
@@ -105,7 +105,7 @@ def picture_uri(image: npt.NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     if max(picture.size) > PICTURE_SIDE:
         picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-        picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
+        picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY, optimize=True)
         kind = "jpeg"
     else:
         picture.save(buffer, format="PNG", optimize=True)

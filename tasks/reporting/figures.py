@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.label_quality.review_budget import Budget
+from tasks.label_quality.self_tests.intervals import Share
 from tasks.page.charts import Axis, Chart, Colour, Line, axis, count_axis, histogram, line_chart, log_axis
 from tasks.tables.schemas import column_array
 
@@ -83,6 +84,8 @@ def _ends(scores: npt.NDArray[np.float64]) -> Ends | None:
     return Ends(float(scores.min()), float(scores.max())) if len(scores) else None
 
 
+# Of fewer rows a share is hardly one: its interval spans half of the axis.
+_LEAST_ROWS = 10
 _RELIABILITY_COLOURS: Mapping[str, Colour] = {
     "given": "bad",
     "cleaned": "good",
@@ -92,23 +95,53 @@ _RELIABILITY_COLOURS: Mapping[str, Colour] = {
 }
 
 
-def reliability_chart(bins: Mapping[str, Mapping[str, Sequence[float]]]) -> Chart:
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram.
+
+    Attributes:
+        chart: the picture.
+        left_out: by name of the labels, how many bins have too few rows to be drawn, and how many rows those
+            are.
+        least: of how many rows a bin is drawn.
+    """
+
+    chart: Chart
+    left_out: Mapping[str, tuple[int, int]]
+    least: int
+
+
+def reliability_chart(bins: Mapping[str, Mapping[str, Sequence[float]]]) -> Reliability:
     """Accuracy over confidence, by name of the labels, beside the diagonal of perfect calibration.
+
+    Each bin has the 95 % interval of its accuracy (Wilson 1927) as a vertical line.
 
     Args:
         bins: see `label_quality.metrics.reliability`.
     """
-    lines = [Line("perfectly calibrated", [0, 1], [0, 1], "soft", dashed=True)]
-    lines += [
-        Line(f"{name} labels", found["confidence"], found["accuracy"], _RELIABILITY_COLOURS[name])
-        for name, found in bins.items()
-    ]
+    diagonal = Line("perfectly calibrated", [0, 1], [0, 1], "soft", dashed=True)
+    lines, legend, left_out = [diagonal], [(diagonal.name, diagonal.colour)], {}
+    for name, found in bins.items():
+        title, colour = f"{name} labels", _RELIABILITY_COLOURS[name]
+        every = list(zip(found["rows"], found["confidence"], found["accuracy"], strict=True))
+        drawn = [each for each in every if each[0] >= _LEAST_ROWS]
+        lines.append(Line(title, [each[1] for each in drawn], [each[2] for each in drawn], colour))
+        for rows, confidence, accuracy in drawn:
+            share = Share(round(accuracy * rows), int(rows))
+            said = f"{title}: {share.value:.1%} of {share.n_rows:,} rows, {share.low:.1%} to {share.high:.1%}"
+            lines.append(Line(said, [confidence, confidence], [share.low, share.high], colour))
+        legend.append((title, colour))
+        sparse = [each[0] for each in every if each[0] < _LEAST_ROWS]
+        if sparse:
+            left_out[name] = len(sparse), int(sum(sparse))
     low = min((min(found["confidence"], default=1.0) for found in bins.values()), default=0.0)
-    return line_chart(
+    chart = line_chart(
         axis("confidence: probability of the predicted class", min(low, 0.9), 1, ".0%"),
         axis("share predicted right", 0, 1, ".0%"),
         lines,
+        legend,
     )
+    return Reliability(chart, left_out, _LEAST_ROWS)
 
 
 def budget_chart(budgets: Sequence[Budget], measured: bool) -> Chart:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tasks.page.charts import Chart
 from tasks.params import LabelSetName
-from tasks.reporting.figures import curves_chart, reliability_chart
+from tasks.reporting.figures import Reliability, curves_chart, reliability_chart
 from tasks.reporting.measured import not_a_plot, read_plot
 from tasks.tables.files import write_csv
 from tasks.tables.schemas import column_array
@@ -60,16 +60,16 @@ def learning_curves(folder: Path, trained: Sequence[int], label_sets: Sequence[s
     return curves_chart(folds, retrained)
 
 
-def reliability_charts(folder: Path) -> dict[str, Chart]:
+def reliability_charts(folder: Path) -> dict[str, Reliability]:
     """The reliability diagrams: on test rows by label set, and out-of-fold against given and true labels."""
     charts = {}
     for name in ("out_of_fold", "test"):
         bins: dict[str, dict[str, list[float]]] = {}
         path = folder / f"{name}.csv"
-        for row in read_plot(path, ["labels"], ["confidence", "accuracy"]):
+        for row in read_plot(path, ["labels"], ["rows", "confidence", "accuracy"]):
             if row["labels"] not in get_args(LabelSetName):
                 raise not_a_plot(path, f"labels called {row['labels']}")
-            columns = bins.setdefault(row["labels"], {"confidence": [], "accuracy": []})
+            columns = bins.setdefault(row["labels"], {"rows": [], "confidence": [], "accuracy": []})
             for column, values in columns.items():
                 values.append(row[column])
         if bins or name == "out_of_fold":
