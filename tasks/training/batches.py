@@ -9,7 +9,8 @@ and may define
                                     says how many come with the others, see `beside`
     REPLAYABLE = True               `loss` does the same work for every batch, all of it on the device. It
                                     does not read `network.progress`, and a tensor that it keeps in
-                                    `network.memory` stays in its place. A GPU may record and replay it.
+                                    `network.memory` stays in its place. A GPU may record it once and replay
+                                    it
     average_decay(options) -> float of the averaged weights that teach and predict, in (0, 1); 0 averages none
     batches(n_labeled, n_unlabeled, batch_size, options, generator) -> Iterator[Places]
                                     the batches of one epoch, if they are to be others than those of
