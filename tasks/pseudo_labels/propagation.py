@@ -46,8 +46,10 @@ class Options(Section):
 def repair(evidence: Evidence, options: Options, train: Train | None, rng: np.random.Generator) -> Repair:  # noqa: ARG001
     """Propagate the labels of rows that are no issue.
 
-    An issue takes the propagated class where it is at least `evidence.min_confidence` probable, and is the
-    class that the model suggests: two kinds of evidence. All others are treated as `evidence.otherwise` says.
+    An issue takes the propagated class where it is the class that the model suggests, and one of the two says
+    that it is at least `evidence.min_confidence` probable: two kinds of evidence, one of them sure. Labels
+    that flow far become even, so that the graph alone is seldom sure. All other issues are treated as
+    `evidence.otherwise` says.
 
     Raises:
         RepairError: there is nothing to train on, or there are fewer rows than neighbours.
@@ -74,7 +76,8 @@ def repair(evidence: Evidence, options: Options, train: Train | None, rng: np.ra
     probs = flow(embedding, seeds, evidence.n_classes, options)
     reached = probs[:n_labelled]
     agrees = reached.argmax(axis=1) == evidence.suggested
-    made = relabel_issues(evidence, agrees & (reached.max(axis=1) >= evidence.min_confidence))
+    surer = np.maximum(reached.max(axis=1), evidence.suggested_prob)
+    made = relabel_issues(evidence, agrees & (surer >= evidence.min_confidence))
     if rows is None:
         return made
     labels, sure = probs[n_labelled:].argmax(axis=1), certainty(probs[n_labelled:])

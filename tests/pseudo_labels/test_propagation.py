@@ -58,6 +58,20 @@ def test_an_issue_is_relabelled_where_the_graph_and_the_model_agree():
 
 
 @pytest.mark.parametrize(
+    ("sureness", "alpha", "relabelled"), [(0.9, 0.99, True), (0.1, 0.5, True), (0.1, 0.99, False)]
+)
+def test_the_graph_or_the_model_must_be_sure(sureness, alpha, relabelled):
+    """Where each row has all others as neighbours, labels flow far with alpha 0.99: no class is likely."""
+    suggestions = np.where(np.arange(N) == 0, LABELS, TRUTH[:N])
+    probs = np.eye(3)[suggestions] * sureness + (1 - sureness) / 3
+    evidence = make_evidence(LABELS, probs, IS_ISSUE, 0.8, "drop")
+    options = plugins.read_options("pseudo_labels", "propagation", {"k": N - 1, "gamma": 1.0, "alpha": alpha})
+    found = repair(evidence, options, Student(), np.random.default_rng(0))
+    assert (found.action == "relabelled").any() == relabelled
+    assert found.action[0] == "dropped", "the model does not suggest what flows there"
+
+
+@pytest.mark.parametrize(
     ("otherwise", "action", "kept"),
     [("keep", "kept", True), ("soft", "softened", True), ("unlabeled", "unlabeled", False)],
 )
