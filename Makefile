@@ -20,10 +20,12 @@ help: ## this list
 repro: $(STAMP) ## the main job: real MNIST, from labels to proof; PRESET=digits: another data set, in a folder of its own
 ifdef PRESET
 	@python -m tasks preset "$(PRESET)" --into ".cache/presets/$(PRESET)" $(foreach value,$(SET),--set "$(value)")
-	@python -m benchmarks.repro --cd ".cache/presets/$(PRESET)"
+	@cd ".cache/presets/$(PRESET)" && python -m flows.clean_labels --summary
 else
-	@python -m benchmarks.repro
+	@python -m flows.clean_labels --summary
 endif
+
+flow: repro ## the same as `make repro`
 
 first-look: ## the same in half a minute of training, on scikit-learn's digits: `make repro PRESET=digits`
 	@$(MAKE) --no-print-directory repro PRESET=digits
@@ -96,9 +98,6 @@ bench-unlabeled: $(STAMP) ## what rows without a label are worth, by method and 
 
 chaos: $(STAMP) ## kill -9 at random moments, 50 times; each recovery must end with the same bytes (an hour)
 	@python -m benchmarks.chaos
-
-flow: $(STAMP) ## what `make repro` does, by the Prefect flow: independent stages side by side
-	@python -m flows.clean_labels
 
 docs: $(STAMP) ## the manual as a site, in docs/_build/index.html
 	python -m pip install --quiet --no-deps --require-hashes -r docs/requirements.lock

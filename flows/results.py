@@ -13,6 +13,7 @@ from tasks.tables.cells import unescape_cell
 
 REPORT = Path("report", "index.html")
 _PORT = 8001
+SUMMARY = Path("report", "summary.txt")
 
 
 class LabelIssues(BaseModel):

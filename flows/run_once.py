@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from flows.dvc_api.single_stage import mend_locks
 from flows.engines.clusters import check
 from flows.prefect_server import open_server, server_answers
 from flows.program import run_program
+from flows.results import REPORT, SUMMARY
 from flows.run_result import UP_TO_DATE
 from flows.runner import check_options
 from tasks import RelabelError
@@ -40,8 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--engine", choices=["local", "dask", "ray"], default="local", help="where to train")
     parser.add_argument("--address", help="of a Dask or Ray cluster (default: one on this machine)")
     parser.add_argument("--compare", metavar="REV", help="show on Prefect's page what changed since (`last`)")
+    parser.add_argument("--summary", action="store_true", help="at the end, show the table of the report")
     chosen = parser.parse_args(arguments)
-    return run_program("clean_labels", "the next run goes on from here", lambda: _run(chosen))
+    return run_program("clean_labels", "the next run goes on from here", lambda: _run_and_show(chosen))
+
+
+def _run_and_show(chosen: argparse.Namespace) -> int:
+    """Run; where that is asked for and all went well, show the table of the report and the time it took."""
+    started = time.monotonic()
+    status = _run(chosen)
+    if chosen.summary and not status:
+        if SUMMARY.exists():
+            print(SUMMARY.read_text(encoding="utf-8"), end="")
+        print(f"{time.monotonic() - started:.0f} s. The report: {REPORT.resolve()}")
+    return status
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -67,7 +81,8 @@ def _run(chosen: argparse.Namespace) -> int:
         return 0
     # Prefect tells its server every 30 s that the run lives. The end of the run would wait 1 s for that.
     with open_server("run"), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        state = clean_labels(**vars(chosen), return_state=True)
+        asked_of_flow = {name: value for name, value in vars(chosen).items() if name != "summary"}
+        state = clean_labels(**asked_of_flow, return_state=True)
     if state.is_completed():
         print(state.message)
         return 0

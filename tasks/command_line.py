@@ -110,7 +110,7 @@ def readers_may_leave() -> Iterator[None]:
 
 
 def _record(stage: str, began_at: float, started: float, training_s: float, failure: str | None) -> None:
-    """Append a line to the file that RELABEL_STAGE_RECORD names, if it does (`make repro`, the flow)."""
+    """Append a line to the file that RELABEL_STAGE_RECORD names, if it does (the flow)."""
     facts = {
         "stage": stage,
         "began_at": began_at,

@@ -1,6 +1,8 @@
 """Stage `report`: the proof of the repair, as one self-contained page, as plots, and on the terminal."""
 
+import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +83,9 @@ _INPUTS = (
 
 
 def report(params: Params, workspace: Path) -> None:
-    """Write report/index.html, report/top_issues.csv, metrics/report.json and the plots; print the summary.
+    """Write report/index.html and top_issues.csv, metrics/report.json and the plots; print the summary.
+
+    The summary is in report/summary.txt, too.
 
     Raises:
         ArtifactError: an input is missing or not what it should be, or people decide faster than this runs.
@@ -209,20 +213,23 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
         )
     )
     write_text(workspace / "report" / "index.html", page)
-    worth = describe_worth(gain, yardstick, wrong_labels)
-    sentences = list(describe(metrics["self_tests"]))
-    return lambda: print_summary(
-        Console(),
-        facts.dataset,
-        params,
-        metrics["cross_validation"],
-        detection,
-        splits,
-        repair,
-        runs,
-        worth,
-        sentences,
+    summarise = partial(
+        print_summary,
+        dataset=facts.dataset,
+        params=params,
+        cross_validation=metrics["cross_validation"],
+        detection=detection,
+        splits=splits,
+        repair=repair,
+        runs=runs,
+        worth=describe_worth(gain, yardstick, wrong_labels),
+        self_tests=list(describe(metrics["self_tests"])),
     )
+    table = io.StringIO()
+    # As wide as Rich takes a terminal to be of which it knows nothing.
+    summarise(Console(file=table, width=80))
+    write_text(workspace / "report" / "summary.txt", table.getvalue())
+    return lambda: summarise(Console())
 
 
 def _look_out(issues: pa.Table, decisions: list[Decision], facts: DatasetFacts, seed: int) -> Outlook:

@@ -11,21 +11,11 @@ from small_runs import ROOT
 from benchmarks.accept import settings
 from benchmarks.data import describe as describe_data
 from benchmarks.doors import idle_share
-from benchmarks.repro import describe
 from benchmarks.unlabeled import METHODS, cell_text
 from benchmarks.unlabeled import settings as settings_of_cell
 from benchmarks.why_unlabeled import ellipse_of, qda_panels, write_picture
 from benchmarks.workspaces import make_workspace, set_params
 from tasks.params import load_params
-
-
-def test_time_that_is_neither_training_nor_download_is_everything_else() -> None:
-    stages = [
-        {"stage": "download", "wall_s": 20.0, "training_s": 0.0},
-        {"stage": "train_fold", "wall_s": 70.0, "training_s": 60.0},
-        {"stage": "prune", "wall_s": 5.0, "training_s": 0.0},
-    ]
-    assert describe(stages, 100.0) == ("100 s: 60 s training, 20 s download, 20 s everything else (20%)")
 
 
 def test_time_outside_stages_counts_stages_side_by_side_once(tmp_path: Path) -> None:

@@ -126,6 +126,16 @@ def test_after_dvc_repro_the_flow_finds_every_stage_cached(done: Door) -> None:
     assert done.lock() == before
 
 
+def test_the_table_of_the_report_is_the_end_of_a_run_that_is_asked_for_it(done: Door) -> None:
+    """As `make repro` asks, whether anything was to do or not."""
+    table = (done.folder / "report" / "summary.txt").read_text()
+    for arguments in ((), ("--force", "report")):
+        log = done.flow("--summary", *arguments)
+        assert re.search(r"\n\d+ s\. The report: " + re.escape(f"{done.folder}/report/index.html"), log)
+        assert table in log
+    assert table not in done.flow()
+
+
 def test_nothing_to_do_without_a_server_starts_none(done: Door, tmp_path: Path) -> None:
     home = tmp_path / "home"
     alone = {**done.environment, "PREFECT_HOME": str(home)}

@@ -404,6 +404,7 @@ def test_the_same_inputs_give_the_same_page(workspace_copy: Path, capsys: pytest
     printed = capsys.readouterr().out
     for line in ("wrong labels", "label issues found", "what was done", "worth of the repair"):
         assert line in printed
+    assert (workspace_copy / "report" / "summary.txt").read_text() == printed
 
 
 def test_missing_metrics_are_named(workspace_copy: Path) -> None:

@@ -202,3 +202,12 @@ def test_on_a_gpu_equal_seeds_give_equal_bits(tmp_path: Path) -> None:
     again, _ = trained(tmp_path, rows, accelerator="gpu", precision="auto")
     assert all(np.array_equal(value, weights(again)[name]) for name, value in weights(first).items())
     assert accuracy(first, bar_rows(600, seed=3)) > 0.95
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_a_gpu_a_residual_network_is_replayed_too(tmp_path: Path) -> None:
+    rows = bar_rows(320, channels=3)
+    settings: dict[str, Any] = {"name": "resnet18", "accelerator": "gpu", "epochs": 8, "precision": "auto"}
+    (first, _), (again, _) = (trained(tmp_path, rows, **settings) for _ in range(2))
+    assert all(np.array_equal(value, weights(again)[name]) for name, value in weights(first).items())
+    assert accuracy(first, bar_rows(300, seed=3, channels=3)) > 0.9
