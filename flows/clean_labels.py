@@ -22,7 +22,7 @@ from prefect.states import Completed, Failed
 
 from flows import FlowError
 from flows.dvc_api.graph import matching, plan
-from flows.dvc_api.inputs import begun, new_inputs, written_within
+from flows.dvc_api.inputs import begun, why_not_now
 from flows.dvc_api.lock_file import lock_order, order_lock
 from flows.dvc_api.overrides import override_params
 from flows.dvc_api.record import Record, check_record, run_name, save_version
@@ -44,9 +44,6 @@ from tasks.params import load_params
 
 if TYPE_CHECKING:
     from flows.dvc_api.revisions import Revision
-
-# A run does not start while a file of the new data is younger: a file that is being copied looks complete.
-_SETTLE_S = 10.0
 
 
 @flow(name="clean-labels", persist_result=False, validate_parameters=False)
@@ -99,9 +96,12 @@ def clean_labels(
     with silence_prefect(), only_flow(folder, wait), only_run():
         recover(folder)
         mend_locks(folder)
-        if if_new_data and (why_not := _why_not_now(folder)):
-            page.show(name_run, name=f"{data_set_name(folder)}: nothing to do")
-            return Completed(message=why_not)
+        if if_new_data:
+            update(folder)
+            if why_not := why_not_now(folder):
+                page.show(name_run, name=f"{data_set_name(folder)}: nothing to do")
+                return Completed(message=why_not)
+            begun(folder).touch()
         if overrides:
             override_params(folder, overrides)
         if pull:
@@ -126,18 +126,6 @@ def _check_starter() -> None:
     starter = multiprocessing.parent_process()
     if starter is not None and not starter.is_alive():
         raise FlowError("The schedule (flows.serve) that started this run has ended.")
-
-
-def _why_not_now(root: Path) -> str | None:
-    """Why a run for new data has nothing to do yet; None where it begins."""
-    update(root)
-    new = new_inputs(root)
-    if not new and not begun(root).exists():
-        return "No new data in inputs/: nothing to do."
-    if written_within(root, new, _SETTLE_S):
-        return f"{', '.join(new)}: still being written; the next run looks again."
-    begun(root).touch()
-    return None
 
 
 def _run_stages(

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -31,6 +31,7 @@ from flows.clean_labels import clean_labels
 from flows.dvc_api.graph import stage_graph
 from flows.dvc_api.record import check_record
 from flows.dvc_api.revisions import open_revisions
+from flows.new_data import RunsOf, due_times, looking
 from flows.one_at_a_time import only_flow
 from flows.prefect_server import need_server, server_answers, silence_prefect
 from flows.program import run_program
@@ -181,18 +182,22 @@ def take_over(root: Path, name: str) -> None:
 
 def _serve(root: Path, chosen: argparse.Namespace, schedule: Schedule) -> None:
     """Run what falls due until Ctrl-C, or until the server is gone, which raises."""
+    name = f"{clean_labels.name}/{chosen.name}"
     when = chosen.cron or f"every {chosen.every}"
+    if chosen.if_new_data:
+        when = f"if there is new data, looked for {chosen.cron or when}"
+    looks = looking(root, due_times(schedule), RunsOf(name)) if chosen.if_new_data else nullcontext()
     print(
-        f"Serving {clean_labels.name}/{chosen.name} in {root}: {when}. Ctrl-C ends it; `prefect deployment "
-        f"run {clean_labels.name}/{chosen.name}` runs it now.",
+        f"Serving {name} in {root}: {when}. Ctrl-C ends it; `prefect deployment run {name}` runs it now.",
         flush=True,
     )
     # A run that is due while another is at work is cancelled. It does not wait.
     one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-    with silence_prefect():
+    with silence_prefect(), looks:
         clean_labels.serve(
             name=chosen.name,
-            schedule=schedule,
+            # Without a schedule of its own, the deployment has the runs that looks make.
+            schedule=None if chosen.if_new_data else schedule,
             global_limit=one,
             entrypoint_type=EntrypointType.MODULE_PATH,
             print_starting_message=False,

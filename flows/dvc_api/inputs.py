@@ -11,6 +11,18 @@ from flows import FlowError
 from flows.dvc_api.repository import open_repository, pipeline_stages
 
 _INPUTS = "inputs/"
+# A run does not start while a file of the new data is younger: a file that is being copied looks complete.
+_SETTLE_S = 10.0
+
+
+def why_not_now(root: Path) -> str | None:
+    """Why a run for new data has nothing to do yet, or None where it begins."""
+    new = new_inputs(root)
+    if not new and not begun(root).exists():
+        return "No new data in inputs/: nothing to do."
+    if written_within(root, new, _SETTLE_S):
+        return f"{', '.join(new)}: still being written; the next run looks again."
+    return None
 
 
 def new_inputs(root: Path) -> list[str]:
