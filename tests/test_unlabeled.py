@@ -12,6 +12,7 @@ import pytest
 from small_runs import run_pipeline, write_params
 
 from benchmarks.unlabeled import error_on_test_rows
+from benchmarks.why_unlabeled import tsne_panels
 from tasks import DatasetError
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
@@ -19,6 +20,7 @@ from tasks.report import report
 from tasks.retrain import read_training_set
 from tasks.tables.catalog import EXAMPLES, TEST_PROBS, TRAINING_SET, UNLABELED_PROBS
 from tasks.tables.io import read_table, write_table
+from tasks.tables.joins import locate
 from tasks.tables.schemas import column_array
 from tasks.train_fold import train_fold
 
@@ -81,6 +83,20 @@ def test_the_error_of_a_benchmarks_cell_is_that_of_the_report(run: Path) -> None
     for name in ("given", "cleaned"):
         metrics = json.loads((run / "metrics" / f"retrain_{name}.json").read_text())
         assert error_on_test_rows(run, name) == pytest.approx(100 * (1 - metrics["test"]["accuracy"]))
+
+
+def test_a_map_of_embeddings_is_the_same_each_time_and_rings_what_is_wrong(run: Path) -> None:
+    (panel,), again = (tsne_panels([("with", run, "classifier")], n_rows=120) for _ in range(2))
+    assert [panel] == again
+    metrics = json.loads((run / "metrics" / "retrain_cleaned.json").read_text())["test"]
+    assert f"with: {metrics['accuracy']:.2%} of 359 test rows right" in panel
+    truth = column_array(read_table(EXAMPLES.at(run), EXAMPLES), "true_label")
+    found = read_table(TEST_PROBS.at(run, labels="cleaned"), TEST_PROBS)
+    is_test = column_array(found, "split") == "test"
+    ids = column_array(found, "example_id")[is_test][:120]
+    said = column_array(found, "pred_probs")[is_test][:120].argmax(axis=1)
+    rows = locate(column_array(read_table(EXAMPLES.at(run), EXAMPLES), "example_id"), ids)
+    assert panel.count('stroke="#000"') == (said != truth[rows]).sum() > 0
 
 
 def test_propagation_trains_a_student_and_labels_more_rows_than_the_model_is_sure_of(
