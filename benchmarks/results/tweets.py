@@ -102,6 +102,7 @@ def describe_gate(gate: dict[str, Any]) -> str:
     sides = " and ".join(
         f"in {gate[what]['with_model']} of {gate[what]['n_rows']} rows to {what}"
         for what in ("relabel", "drop")
+        if gate[what]["n_rows"]
     )
     return (
         "The [gate](do_no_harm.md) refused the repair, so both columns are of the given labels: a second "
