@@ -17,6 +17,7 @@ let anchor = 0; // where a selection with shift began
 const selected = new Set(); // places on the page
 let waiting = 0; // requests not yet answered
 let saving = Promise.resolve(); // decisions go one after the other
+let wanted = []; // the filters that choose the rows, by name
 let ahead = null; // the next page, asked for before it is wanted
 let failure = ""; // of the last decision; stays until the next
 let turn = 0; // tells the answer to the latest question from earlier ones
@@ -50,8 +51,10 @@ function element(name, className, ...children) {
 // ---- filters and pages
 
 function query(extra = {}) {
+  // Numbers that are being typed, or are none, choose nothing yet.
+  if (!fault()) wanted = [...new FormData(filters)];
   const chosen = new URLSearchParams();
-  for (const [name, value] of new FormData(filters)) {
+  for (const [name, value] of wanted) {
     // People say per cent, the server shares of 1.
     if (value !== "") chosen.set(name, name.startsWith("prob_") ? String(Number(value) / 100) : value);
   }
@@ -108,7 +111,7 @@ function prefetch() {
 
 function draw(answer) {
   page = answer;
-  say(answer.problem || failure);
+  say(answer.problem || failure || fault());
   selected.clear();
   rows = answer.rows.map((data) => ({ data, item: card(data) }));
   list.replaceChildren(...rows.map(({ item }) => item));
