@@ -1,5 +1,7 @@
 """`make bench-review`: how soon a page of rows is there, and how many decisions a minute it takes.
 
+`python -m benchmarks.review --photos` takes photographs of 64 x 64 pixels in colour, no two alike.
+
 A real browser (the machine's Chromium, without a window) on the page of a made-up data set of 70,000
 pictures, of which a tenth are suspects and a seventh were test rows. Printed over n runs: the time until a
 page of 50 rows with their pictures is drawn (on opening it, on turning to the next, and by a filter of class
@@ -7,6 +9,7 @@ or of split), and decisions a minute, each key pressed when the decision before 
 soon as the next row has the frame.
 """
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -41,26 +44,32 @@ def write_suspects(
     test_share: float = 0.0,
     side: int = 28,
     first_id: int = 0,
+    *,
+    photos: bool = False,
 ) -> None:
     """The tables of a made-up data set of which every tenth row is a suspect, in a git repository.
 
-    With a `test_share`, about so many of its rows were test rows before `download.pool`.
+    With a `test_share`, about so many of its rows were test rows before `download.pool`. Images are grey and
+    one a class; `photos` are in colour, and each is another.
 
     Row `i` has example_id `first_id` + 10 i, and the ranks go down by id: the most suspect row is the last
     suspect.
     """
     rng = np.random.default_rng(0)
     names = tuple(f"class {k}" for k in range(n_classes))
-    facts = DatasetFacts(
-        "made-up", names, content, {"image": (side, side), "text": (), "features": (4,)}[content]
-    )
+    shape = (side, side, 3) if photos else (side, side)
+    facts = DatasetFacts("made-up", names, content, {"image": shape, "text": (), "features": (4,)}[content])
     ids, given = first_id + 10 * np.arange(n_rows), np.arange(n_rows) % n_classes
     is_issue = np.arange(n_rows) % 10 == 0
     suggested = np.where(is_issue, (given + 1) % n_classes, given)
     rank = np.where(is_issue, is_issue.sum() - np.cumsum(is_issue), 0)
     confidence = np.where(is_issue, 0.1, 0.9) + 0.05 * rng.random(n_rows)
     values: dict[str, Any] = {
-        "image": lambda: rng.integers(256, size=(n_classes, side, side), dtype=np.uint8)[given],
+        "image": lambda: (
+            rng.integers(256, size=(n_rows, *shape), dtype=np.uint8)
+            if photos
+            else rng.integers(256, size=(n_classes, *shape), dtype=np.uint8)[given]
+        ),
         "text": lambda: [f'<b>Text</b> of row {i}: it\'s\na "quoted" & long one.' for i in range(n_rows)],
         "features": lambda: rng.normal(size=(n_rows, 4)),
     }
@@ -178,13 +187,16 @@ def measure(url: str, browser: Any) -> dict[str, float]:
 
 def main() -> int:
     """Print the table; return the exit status."""
+    parser = argparse.ArgumentParser(description="How soon the review page is there.")
+    parser.add_argument("--photos", action="store_true", help="64 x 64 pixels in colour, no two alike")
+    photos = parser.parse_args().photos
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         print("There is no Chromium on this machine (Debian: apt install chromium).", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         workspace = Path(folder)
-        write_suspects(workspace, ROWS, test_share=1 / 7)
+        write_suspects(workspace, ROWS, test_share=1 / 7, side=64 if photos else 28, photos=photos)
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         with review_page(workspace) as (url, _):
             runs = [measure(url, browser) for _ in range(RUNS)]

@@ -6,8 +6,9 @@ population is once the rows that `auto` does not flag, and once all rows. Each r
 decides on up to 1,000 rows in the order of the draw. Printed of each population, over the reviewers:
 
 - how often the bounds hold after every verdict at once: no rule of stopping can do worse;
-- how often they hold for who stops when at most twice the share wrong, or 2 %, is left, or at the end;
-- the same of a reviewer who leaves 5 % of the rows out and had looked up 20 wrong labels before;
+- how often they hold for who looks after each hundred and stops when at most twice the share wrong, or 2 %,
+  is left, or at the end;
+- the same of each fifth reviewer, who leaves 5 % of the rows out and had looked up 20 wrong labels before;
 - how often an ordinary 95 % interval (Clopper and Pearson) holds after every verdict at once;
 - the upper bound after 200 and after 1,000 verdicts, in the mean.
 """
@@ -16,6 +17,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,11 +25,20 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy.stats import beta
+from scipy.special import bdtr, bdtrc, betaln, gammaln
 
 from benchmarks.filters import by_people, classifiers
 from benchmarks.self_tests import contents, predict
-from tasks.label_quality.audit import RIGHT, UNKNOWN, WRONG, bound_drawn, bound_wrong, draw_order
+from tasks.label_quality.audit import (
+    PRIOR,
+    RIGHT,
+    UNKNOWN,
+    WRONG,
+    Bounds,
+    bound_drawn,
+    bound_wrong,
+    draw_order,
+)
 from tasks.label_quality.issues import find_issues
 from tasks.label_quality.noise import symmetric_noise
 from tasks.label_quality.rows import ArrayRows
@@ -36,6 +47,8 @@ RATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 MOST = 1_000
 # Verdicts after which a reviewer looks whether it is enough.
 LOOKS = range(100, MOST + 1, 100)
+CARELESS = 5
+A, B = PRIOR
 Bools = npt.NDArray[np.bool_]
 
 
@@ -70,55 +83,78 @@ def populations(data: str) -> Iterator[Population]:
         yield Population(f"{name}: all rows", is_wrong)
 
 
-def paths(is_wrong: Bools, n_draws: int) -> npt.NDArray[np.int64]:
-    """(n_draws, T) wrong labels after each verdict, T at most 1,000, each row by another seed."""
-    ids = np.arange(len(is_wrong))
-    return np.array([np.cumsum(is_wrong[draw_order(ids, seed)[:MOST]]) for seed in range(n_draws)])
-
-
 def measure(population: Population, n_draws: int) -> dict[str, float]:
     """The figures of a population, over reviewers."""
     is_wrong = population.is_wrong
     n_rows, n_wrong = len(is_wrong), int(is_wrong.sum())
-    wrong = paths(is_wrong, n_draws)
-    seen = np.broadcast_to(np.arange(1, wrong.shape[1] + 1), wrong.shape)
-    # Many reviewers have seen as many rows with as many wrong labels.
-    pairs, place = np.unique(np.stack([seen.ravel(), wrong.ravel()]), axis=1, return_inverse=True)
-    bounds = np.array([(b.low, b.high) for b in (bound_wrong(n_rows, *pair) for pair in pairs.T.tolist())])
-    holds = ((bounds[:, 0] <= n_wrong) & (n_wrong <= bounds[:, 1]))[place].reshape(wrong.shape)
-    high = bounds[place, 1].reshape(wrong.shape)
+    ids = np.arange(n_rows)
     enough = max(2 * n_wrong / n_rows, 0.02)
-    is_enough = (high - wrong) / np.maximum(n_rows - seen, 1) <= enough
-    is_enough[:, -1] = True
-    stop = is_enough.argmax(axis=1)
-    t, w = pairs
+    wrong, careless = [], []
+    for seed in range(n_draws):
+        drawn = is_wrong[draw_order(ids, seed)]
+        wrong.append(np.cumsum(drawn[:MOST]))
+        if seed % CARELESS == 0:
+            careless.append(holds_for_careless(drawn, seed, enough))
+    after = np.array(wrong)  # (n_draws, T) wrong labels after each verdict
+    seen = np.arange(1, after.shape[1] + 1)
+    stop = [_stop(path, n_rows, enough) for path in after.tolist()]
     share = n_wrong / n_rows
-    ordinary = (beta.ppf(0.025, w, t - w + 1) <= share) | (w == 0)
-    ordinary &= (share <= beta.ppf(0.975, w + 1, t - w)) | (w == t)
-    careless = [hold_for_careless(is_wrong, seed, enough) for seed in range(n_draws)]
     found = {
         "rows": n_rows,
         "wrong": share,
-        "holds after every verdict": holds.all(axis=1).mean(),
-        "holds at the stop": holds[np.arange(n_draws), stop].mean(),
-        "verdicts at the stop": 1 + stop.mean(),
-        "holds, skipping": float(np.mean(careless)),
-        "ordinary interval": ordinary[place].reshape(wrong.shape).all(axis=1).mean(),
+        "holds after every verdict": is_possible(n_rows, n_wrong, seen, after).all(axis=1).mean(),
+        "holds at the stop": np.mean([low <= n_wrong <= high for _, low, high in stop]),
+        "verdicts at the stop": np.mean([n for n, _, _ in stop]),
+        "holds, skipping": np.mean(careless),
+        "ordinary interval": is_ordinary(share, seen, after).all(axis=1).mean(),
     }
     for n in (200, MOST):
-        found[f"at most, {n:,} verdicts"] = high[:, n - 1].mean() / n_rows if n <= wrong.shape[1] else np.nan
+        if n <= len(seen):
+            high = [_bound(n_rows, n, w)[1] for w in after[:, n - 1].tolist()]
+            found[f"at most, {n:,} verdicts"] = np.mean(high) / n_rows
     return found
 
 
-def hold_for_careless(is_wrong: Bools, seed: int, enough: float) -> bool:
+_bound = cache(lambda n_rows, n, w: ((b := bound_wrong(n_rows, n, w)).low, b.high))
+
+
+def _stop(path: list[int], n_rows: int, enough: float) -> tuple[int, int, int]:
+    """After how many verdicts a reviewer stops who looks after each hundred, and the bounds then."""
+    looks = [n for n in LOOKS if n < len(path)] + [len(path)]
+    for n in looks:
+        low, high = _bound(n_rows, n, path[n - 1])
+        if n == looks[-1] or high - path[n - 1] <= enough * (n_rows - n):
+            break
+    return n, low, high
+
+
+def is_possible(n_rows: int, n_wrong: int, seen: Any, after: Any) -> Bools:
+    """Whether the true number is within the bounds after each verdict, as `bound_wrong` asks of a number."""
+    mixture = betaln(A + after, B + seen - after) - betaln(A, B)
+    of_truth = _log_choose(n_rows - seen, n_wrong - after) - _log_choose(n_rows, n_wrong)
+    return np.asarray(mixture - of_truth < -np.log(0.05))
+
+
+def _log_choose(n: Any, k: Any) -> Any:
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+
+def is_ordinary(share: float, seen: Any, after: Any) -> Bools:
+    """Whether an exact 95 % interval for a fixed number of verdicts holds the true share after each."""
+    above = bdtr(after, np.broadcast_to(seen, after.shape), share) > 0.025
+    below = bdtrc(after - 1, np.broadcast_to(seen, after.shape), share) > 0.025
+    return np.asarray(above & (below | (after == 0)))
+
+
+def holds_for_careless(drawn: Bools, seed: int, enough: float) -> bool:
     """Whether the bounds hold when a reviewer stops who leaves rows out and looked some up before."""
     rng = np.random.default_rng(seed)
-    truth = np.where(is_wrong[draw_order(np.arange(len(is_wrong)), seed)], WRONG, RIGHT)
-    n_wrong = int(is_wrong.sum())
+    truth = np.where(drawn, WRONG, RIGHT).astype(np.int8)
+    n_wrong = int(drawn.sum())
     said = np.where(rng.random(len(truth)) < 0.05, UNKNOWN, truth)
-    looked_up = rng.choice(np.flatnonzero(truth == WRONG), min(20, n_wrong), replace=False)
-    known = np.full(len(truth), UNKNOWN)
-    bounds = None
+    looked_up = rng.choice(np.flatnonzero(drawn), min(20, n_wrong), replace=False)
+    known = np.full(len(truth), UNKNOWN, dtype=np.int8)
+    bounds = Bounds(0, len(truth), len(truth))
     for n in LOOKS:
         known[:n] = said[:n]
         known[looked_up] = WRONG
@@ -126,7 +162,6 @@ def hold_for_careless(is_wrong: Bools, seed: int, enough: float) -> bool:
         left = int((known == UNKNOWN).sum())
         if bounds.high - int((known == WRONG).sum()) <= enough * left:
             break
-    assert bounds is not None
     return bounds.low <= n_wrong <= bounds.high
 
 

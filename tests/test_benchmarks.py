@@ -11,10 +11,13 @@ from small_runs import ROOT
 from benchmarks.accept import settings
 from benchmarks.data import describe as describe_data
 from benchmarks.doors import idle_share
+from benchmarks.stopping import Population, is_possible
+from benchmarks.stopping import measure as measure_stopping
 from benchmarks.unlabeled import METHODS, cell_text
 from benchmarks.unlabeled import settings as settings_of_cell
 from benchmarks.why_unlabeled import ellipse_of, qda_panels, write_picture
 from benchmarks.workspaces import make_workspace, set_params
+from tasks.label_quality.audit import bound_wrong
 from tasks.params import load_params
 
 
@@ -94,3 +97,23 @@ def test_a_run_is_told_by_its_metrics_and_what_needs_the_truth_is_left_out(tmp_p
     (folder / "label_issues.json").write_text('{"n_rows": 1000}')
     (folder / "training_set.json").write_text('{"n_rows_before": 1000, "n_rows_after": 900}')
     assert describe_data(tmp_path, 1, 1, 1)[4:] == ["", "", "", "90.0%"]
+
+
+def test_reviewers_are_simulated_as_often_as_the_bounds_say() -> None:
+    is_wrong = np.arange(400) < 20
+    found = measure_stopping(Population("made up", is_wrong), 60)
+    assert (found["rows"], found["wrong"]) == (400, 0.05)
+    # 5 % are stated; fewer than 51 of 60 would be a miss of 3.5 standard deviations.
+    assert min(found["holds after every verdict"], found["holds at the stop"]) >= 51 / 60
+    # A row that is skipped can only widen the bounds.
+    assert found["holds, skipping"] == 1
+    assert found["ordinary interval"] < found["holds after every verdict"]
+    assert 0.05 < found["at most, 200 verdicts"] < 0.15
+    # What is checked after every verdict is what the bounds say.
+    rng = np.random.default_rng(0)
+    for seen in (1, 20, 150, 399, 400):
+        for wrong in rng.hypergeometric(20, 380, seen, size=5).tolist():
+            bounds = bound_wrong(400, seen, wrong)
+            assert bool(is_possible(400, 20, np.array(seen), np.array(wrong))) == (
+                bounds.low <= 20 <= bounds.high
+            )
