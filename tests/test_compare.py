@@ -1048,9 +1048,9 @@ def test_a_difference_within_the_sampling_error_is_not_called_better(tiny: Path,
     out, _ = run(tiny, "v1", "v3", "--no-rows")
     for name, word in (
         ("test accuracy, trained on the cleaned labels", "better"),
-        ("recall", "better"),
-        ("f1", "better"),
-        ("auroc", "worse"),
+        ("recall of the flags", "better"),
+        ("F1 of the flags", "better"),
+        ("AUROC of the ranking", "worse"),
     ):
         assert re.search(rf"{name} .* {word} *\n", out)
     assert "standard errors" not in out
@@ -1062,8 +1062,8 @@ def test_a_difference_within_the_sampling_error_is_not_called_better(tiny: Path,
     assert (metric.within_error, list(metric.margins), metric.best) == (("v2",), ["v2"], ())
     # Of three the best is marked, and what may be as good.
     out, _ = run(tiny, "v3", "v2", "v1", "--no-rows")
-    assert re.search(r"test.accuracy +0.9950 [*] +0.9905 +0.9900 *\n", out)
-    assert re.search(r"auroc +0.9800 +0.9900 [*] +0.9900 [*] *\n", out)
+    assert re.search(r"trained on the cleaned labels +0.9950 [*] +0.9905 +0.9900 *\n", out)
+    assert re.search(r"AUROC of the ranking +0.9800 +0.9900 [*] +0.9900 [*] *\n", out)
 
 
 def test_nothing_heavy_is_imported() -> None:
