@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchvision
 from small_trainings import accuracy, bar_rows, build, fitted
 
 from tasks import DatasetError, plugins
@@ -55,6 +54,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of torchvision's weights."""
     path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
     torch.manual_seed(0)
+    import torchvision
+
     torch.save(torchvision.models.resnet18().state_dict(), path)
     return path
 
