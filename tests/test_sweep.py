@@ -8,6 +8,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -16,8 +17,9 @@ from doors import Door, outcomes, wait_for
 from dulwich.refs import Ref, check_ref_format
 from hypothesis import given
 from ruamel.yaml import YAML
-from small_runs import ROOT, write_params
+from small_runs import ROOT, SETTINGS, write_params
 
+from benchmarks.workspaces import make_workspace
 from flows import FlowError
 from flows.dvc_api.overrides import grid_values
 from flows.dvc_api.record import experiments, read_committed
@@ -453,20 +455,69 @@ def test_a_sweep_that_is_interrupted_or_killed_goes_on_and_leaves_nothing(done: 
     done.assert_no_orphans()
 
 
+# A stage that does nothing: with 2 it waits for a file, with 3 it fails.
+STAGE = """import json, sys, time
+from pathlib import Path
+from tasks.stage_server import end_with_parent
+
+end_with_parent()
+go, value = Path(sys.argv[1]), int(sys.argv[2])
+while value == 2 and not go.exists():
+    go.with_name("waits").touch()
+    time.sleep(0.1)
+if value == 3:
+    sys.exit("report: 3 is too many.")
+Path("metrics").mkdir(exist_ok=True)
+Path("metrics/label_issues.json").write_text(json.dumps({"f1": value / 10}))
+"""
+
+
+@pytest.fixture
+def one_stage(environment: dict[str, str], tmp_path: Path) -> Door:
+    """A workspace with that stage alone, which depends on `report.top_issues`."""
+    folder = tmp_path / "workspace"
+    make_workspace(folder, SETTINGS, source=ROOT)
+    (folder / "stage.py").write_text(STAGE)
+    stage = {
+        "cmd": f"python stage.py {tmp_path / 'go'} ${{report.top_issues}}",
+        "params": ["report.top_issues"],
+        "metrics": [{"metrics/label_issues.json": {"cache": False}}],
+    }
+    with (folder / "dvc.yaml").open("w") as file:
+        YAML().dump({"stages": {"report": stage}}, file)
+    git(folder, "add", "stage.py")
+    return Door(folder, environment)
+
+
+# The cheap twin of the test of endurance.
 @pytest.mark.slow
-def test_a_point_that_fails_is_named_and_the_others_finish(done: Door) -> None:
-    # One's own data need class names.
-    grid = ["--grid", "download.dataset=parquet,digits", "--until", "aggregate"]
-    process = done.start(*grid, command=SWEEP)
+def test_a_sweep_that_was_killed_goes_on_and_keeps_what_was_done(one_stage: Door, tmp_path: Path) -> None:
+    sweep = ["--grid", "report.top_issues=1,2", "--workers", "1"]
+    killed = one_stage.start(*sweep, command=SWEEP)
+    while not (tmp_path / "waits").exists():
+        assert killed.poll() is None
+        time.sleep(0.1)
+    killed.kill()
+    killed.communicate(timeout=60)
+    assert workspaces(one_stage.folder)
+    one_stage.assert_no_orphans()
+    (tmp_path / "go").touch()
+    log, _ = one_stage.start(*sweep, command=SWEEP).communicate(timeout=900)
+    assert "2 points, 1 of them kept already" in log, log
+    assert "2 of 2 points" in log
+    assert not workspaces(one_stage.folder)
+    one_stage.assert_no_orphans()
+
+
+@pytest.mark.slow
+def test_a_point_that_fails_is_named_and_the_others_finish(one_stage: Door) -> None:
+    process = one_stage.start("--grid", "report.top_issues=3,1", command=SWEEP)
     log, _ = process.communicate(timeout=900)
     assert process.returncode == 1, log
-    assert (
-        "\nsweep: dataset=parquet/download failed: dataset: parquet needs `datasets.parquet.class_names`"
-        in log
-    )
+    assert "\nsweep: top_issues=3/report failed: report: 3 is too many" in log, log
     assert "1 of 2 points" in log
-    (name,) = experiments(done.folder)
-    assert name.startswith("sweep-dataset=digits-")
+    (name,) = experiments(one_stage.folder)
+    assert name.startswith("sweep-top_issues=1-")
 
 
 @pytest.mark.parametrize(
