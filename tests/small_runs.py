@@ -78,8 +78,7 @@ from tasks.params import STAGES
 stages = [f"tasks.{stage}" for stage in STAGES]
 stage_server.serve(sys.argv[1], [*stages, *sys.argv[2:]], command_line.main)
 """
-_LATE = ["jinja2", "matplotlib.figure", "scipy.sparse.csgraph"]
-_LATE += ["sklearn.datasets", "sklearn.metrics", "sklearn.model_selection"]
+_LATE = ["jinja2", "scipy.sparse.csgraph", "sklearn.datasets", "sklearn.metrics", "sklearn.model_selection"]
 
 
 def repro(folder: Path, *preload: str) -> str:

@@ -20,12 +20,13 @@ from flows.engines import bridge, worker
 from flows.engines.bridge import recover
 from flows.engines.clusters import check
 from flows.engines.order import LEASE_S, Order, installed_versions
+from flows.run_once import main
 from tasks.stage_server import run_remotely
 
 
 @pytest.fixture(scope="module")
 def dask_address(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Dask scheduler with two workers, started as the README says, on loopback."""
+    """A Dask scheduler with a worker, started as the manual says, on loopback."""
     folder = tmp_path_factory.mktemp("dask")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     options = {"cwd": ROOT, "env": {**environment, "DASK_TEMPORARY_DIRECTORY": str(folder)}, **quiet}
@@ -34,11 +35,11 @@ def dask_address(environment: dict[str, str], tmp_path_factory: pytest.TempPathF
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     dask = [sys.executable, "-m", "dask"]
     scheduler = [*dask, "scheduler", "--no-dashboard", "--host", address]
-    worker = [*dask, "worker", address, "--nworkers", "2", "--nthreads", "1", "--no-dashboard"]
+    worker = [*dask, "worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
     processes = [
         subprocess.Popen(command, start_new_session=True, **options) for command in (scheduler, worker)
     ]
-    wait = f"from distributed import Client; Client({address!r}, timeout=60).wait_for_workers(2, timeout=60)"
+    wait = f"from distributed import Client; Client({address!r}, timeout=60).wait_for_workers(1, timeout=60)"
     subprocess.run([sys.executable, "-c", wait], check=True, **options)
     yield address
     for process in reversed(processes):
@@ -262,8 +263,12 @@ def test_an_address_that_does_not_answer_is_one_sentence_soon(
 
 
 @pytest.mark.slow
-def test_the_flow_refuses_a_dead_address_before_it_starts(done: Door) -> None:
-    log = done.flow("--engine", "dask", "--address", "tcp://127.0.0.1:1", status=1)
+def test_the_flow_refuses_a_dead_address_before_it_starts(
+    done: Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(done.folder)
+    assert main(["--engine", "dask", "--address", "tcp://127.0.0.1:1"]) == 1
+    log = capsys.readouterr().err
     assert log.startswith("clean_labels: --address: no dask cluster answers at tcp://127.0.0.1:1"), log
     assert len(log.strip().splitlines()) == 1
 
