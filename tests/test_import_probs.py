@@ -326,7 +326,9 @@ def test_names_that_look_the_same_are_the_same(workspace):
 def test_files_of_other_lengths_are_refused(workspace, probs, labels, form, n_probs, n_labels, words, capsys):
     path = write_form(workspace, "p", form, wide(np.vstack([probs, probs])[:n_probs]))
     assert run(path, write_form(workspace, "l", "npy", {"given_label": labels[:n_labels]})) == 1
-    refused(capsys, "expected as many rows as", words if form == "npy" else "", "for")
+    # How many rows a CSV has is known once it is read, but for one without any.
+    is_empty = form == "csv" and n_probs == 0
+    refused(capsys, "found none" if is_empty else "expected as many rows as", words if form == "npy" else "")
 
 
 @pytest.mark.parametrize("n_rows", [0, 100, 190, 201, 400])
@@ -339,7 +341,8 @@ def test_embeddings_of_other_lengths_are_refused(workspace, probs, labels, form,
         for name, values in (("p", probs), ("l", labels))
     ]
     assert run(*files, "--embeddings", path) == 1
-    refused(capsys, f"{path.name}: expected as many rows as")
+    is_empty = form == "csv" and n_rows == 0
+    refused(capsys, f"{path.name}: expected {'rows of numbers' if is_empty else 'as many rows as'}")
 
 
 @pytest.mark.parametrize(
@@ -530,3 +533,50 @@ def test_prune_refuses_a_table_of_another_import(workspace, probs, labels, left_
     left_behind.at(workspace).write_bytes(other)
     with pytest.raises(ArtifactError, match="Run `import-probs` again"):
         prune(load_params(ROOT / "params.yaml"), workspace)
+
+
+# -- .npz
+
+
+@pytest.mark.parametrize("names", [("pred_probs", "given_label"), ("p", "y"), ("arr_0", None)])
+def test_arrays_of_one_archive_are_probabilities_labels_and_ids(workspace, probs, labels, keys, names):
+    """Those of the usual names, or the only one of their dimensions."""
+    of_probs, of_labels = names
+    arrays = {of_probs: probs} | ({of_labels: labels} if of_labels else {})
+    if names == ("p", "y"):
+        arrays["id"] = np.array(keys)
+    np.savez_compressed("a.npz", **arrays)
+    np.savez("l.npz", labels)
+    assert run("a.npz", "a.npz" if of_labels else "l.npz", "--class-names", ",".join(NAMES)) == 0
+    _, given, table = tables(workspace)
+    order = np.argsort(example_ids_of(keys, "")) if "id" in arrays else np.arange(N)
+    assert np.array_equal(column_array(table, "pred_probs"), probs.astype(np.float32)[order])
+    assert np.array_equal(column_array(given, "given_label"), labels[order])
+
+
+def test_an_archive_never_runs_code_and_never_unpacks_to_much_more(
+    workspace, probs, labels, capsys, monkeypatch
+):
+    np.savez("l.npz", given_label=labels)
+
+    class Attack:
+        def __reduce__(self):
+            return Path.touch, (workspace / "touched",)
+
+    np.savez("a.npz", pred_probs=np.array([Attack()] * N, dtype=object))
+    assert run("a.npz", "l.npz") == 1
+    refused(capsys, "a.npz: expected a .npz file of numbers or texts, without pickled objects")
+    assert not (workspace / "touched").exists()
+    np.savez("a.npz", pred_probs=probs, other=probs[1:])
+    assert run("a.npz", "l.npz") == 1
+    refused(capsys, "as many rows each")
+    np.savez("a.npz", p=probs, q=probs)
+    assert run("a.npz", "l.npz") == 1
+    refused(capsys, "expected an array pred_probs")
+    Path("a.npz").write_bytes(b"PK no archive")
+    assert run("a.npz", "l.npz") == 1
+    refused(capsys, "a.npz: expected a .npz file")
+    monkeypatch.setattr("tasks.own_files.array_archives._LEAST", 2**16)
+    np.savez_compressed("a.npz", pred_probs=np.full((10_000, 2), 0.5))
+    assert run("a.npz", "l.npz") == 1
+    refused(capsys, "packed in this file")

@@ -20,6 +20,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from tasks import DatasetError
+from tasks.own_files.array_archives import read_npz
 from tasks.own_files.dialects import SAMPLE_BYTES, Dialect, find_dialect, open_bytes
 from tasks.own_files.names import shown
 
@@ -27,7 +28,7 @@ MOST_ROWS = 10**8
 """A file of more rows is a mistake, or made to fill the memory."""
 ARRAY = "values"
 """The name of a .npy file's column."""
-_KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".npy": "npy"}
+_KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".npy": "npy", ".npz": "npz"}
 _PORTION_ROWS = 2**17
 _BUFFER_BYTES = 2**18
 # A small Parquet file can unpack to gigabytes: it holds a text once, however many rows have it.
@@ -73,6 +74,11 @@ class OwnFile:
             for start in range(0, self.n_rows or 0, n_rows):
                 yield pa.table({ARRAY: _arrow(load_array(self.path)[start : start + n_rows])})
             return
+        if self.kind == "npz":
+            arrays = read_npz(self.path)
+            for start in range(0, self.n_rows or 0, n_rows):
+                yield pa.table({name: _arrow(arrays[name][start : start + n_rows]) for name in names})
+            return
         headings = [self.headings[self.schema.get_field_index(name)] for name in names]
         with readable(self.path, self.form):
             if self.dialect:
@@ -102,6 +108,13 @@ def open_file(path: Path) -> OwnFile:
         array = load_array(path)
         _check_rows(path, len(array))
         return OwnFile(path, kind, pa.schema([(ARRAY, _arrow(array[:0]).type)]), (ARRAY,), len(array))
+    if kind == "npz":
+        arrays = read_npz(path)
+        for array in arrays.values():
+            _check_array(array, path, 2)
+            _check_rows(path, len(array))
+        types = pa.schema([(name, _arrow(array[:0]).type) for name, array in arrays.items()])
+        return OwnFile(path, kind, types, tuple(arrays), len(array))
     dialect = n_rows = None
     if kind == "csv":
         with readable(path, "csv file"):
@@ -170,7 +183,7 @@ def _kind(path: Path) -> str:
     kind = _KINDS.get(suffix)
     if kind is None or (kind != "csv" and name.endswith(".gz")):
         raise DatasetError(
-            f"{path}: expected a .parquet, .csv, .tsv, .csv.gz or .npy file, found "
+            f"{path}: expected a .parquet, .csv, .tsv, .csv.gz, .npy or .npz file, found "
             f"{shown(path.suffix) if path.suffix else 'no suffix'}."
         )
     return kind
@@ -294,6 +307,11 @@ def load_array(path: Path, most_dimensions: int = 2) -> npt.NDArray[Any]:
     except (OSError, EOFError, MemoryError) as error:
         with readable(path, "npy file"):
             raise error
+    _check_array(array, path, most_dimensions)
+    return array
+
+
+def _check_array(array: npt.NDArray[Any], path: Path, most_dimensions: int) -> None:
     is_wide = array.dtype.kind == "f" and array.dtype.itemsize > 8
     if (
         not 1 <= array.ndim <= most_dimensions
@@ -305,7 +323,6 @@ def load_array(path: Path, most_dimensions: int = 2) -> npt.NDArray[Any]:
             f"{path}: expected an array of numbers or texts with 1 to {most_dimensions} dimensions, found "
             f"{array.dtype} of shape {array.shape}."
         )
-    return array
 
 
 def _arrow(array: npt.NDArray[Any]) -> pa.Array:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tasks import DatasetError
 from tasks.own_files.columns import ARRAY, is_text, open_file, readable
-from tasks.own_files.ids import Ids, read_ids
+from tasks.own_files.ids import ID_COLUMNS, Ids, read_ids
 from tasks.own_files.names import listed, nfc, shown
 
 GIVEN, TRUE = "given_label", "true_label"
@@ -53,6 +53,11 @@ def read_labels(path: Path, names: Sequence[str], column: str, *, may_lack: bool
     """
     file = open_file(path)
     found = ARRAY if file.kind == "npy" else column
+    if file.kind == "npz" and column not in file.names:
+        # Of arrays, the one that has a value for each row.
+        flat = [field.name for field in file.schema if not pa.types.is_nested(field.type)]
+        flat = [name for name in flat if name not in (*ID_COLUMNS, "fold")]
+        found = flat[0] if len(flat) == 1 else column
     if found not in file.names:
         raise DatasetError(f"{path}: expected the column {column}, found {listed(file.names, 10)}.")
     with readable(path, file.form):

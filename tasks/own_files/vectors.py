@@ -136,7 +136,15 @@ def open_vectors(path: Path, content: Content) -> Vectors:
             what they should be.
     """
     file = open_file(path)
-    lists = [name for name in content.columns if name in file.names] if file.kind == "parquet" else []
+    has_lists = file.kind in ("parquet", "npz")
+    lists = [name for name in content.columns if name in file.names] if has_lists else []
+    if file.kind == "npz" and not lists:
+        # Of arrays, the one that has rows of numbers.
+        lists = [field.name for field in file.schema if pa.types.is_fixed_size_list(field.type)]
+        if len(lists) != 1:
+            raise DatasetError(
+                f"{path}: expected an array {' or '.join(content.columns)}, found {listed(file.names)}."
+            )
     if file.kind == "npy" or lists:
         columns = (lists or file.names)[:1]
         width = _list_length(file, content, columns[0])
