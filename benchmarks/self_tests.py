@@ -117,6 +117,8 @@ def test_run(run: Run, params: Any) -> Outcome:
     )
     is_wrong, touched = run.given != run.true, relabelled | dropped
     taken_back = (relabelled & bool(gate.relabel)) | (dropped & bool(gate.drop))
+    if second is not None:
+        taken_back |= touched & (second == run.given)
     return Outcome(
         run,
         tests,

@@ -103,6 +103,10 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
     if sentence:
         refused = (relabelled & ("relabel" in gate.closed)) | (dropped & ("drop" in gate.closed))
         made = take_back(made, refused, evidence.labels)
+    contested = np.zeros(len(relabelled), dtype=bool)
+    if second is not None and section.on_weak_model != "go_on":
+        contested = made.is_changed & (second == evidence.labels)
+        made = take_back(made, contested, evidence.labels)
     if sentence and "join" in gate.closed:
         made = take_none(made, evidence)
     repair = apply_decisions(made, verdicts)
@@ -120,6 +124,7 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
             "relabel": {**vars(gate.relabelled), "reason": gate.relabel},
             "drop": {**vars(gate.dropped), "reason": gate.drop},
             "noise_share": gate.noise_share,
+            "n_contested": int(contested.sum()),
             "join": {"n_rows": gate.n_joined, "reason": gate.join},
             "is_closed": gate.is_closed and section.on_weak_model != "go_on",
             "is_too_weak": gate.is_too_weak,
@@ -407,6 +412,8 @@ def _say_done(metrics: dict[str, Any]) -> None:
         print(f"pseudo_label: {metrics['audited']['sentence']}")
     if metrics["gate"]["sentence"]:
         print(f"pseudo_label: {metrics['gate']['sentence']}")
+    if contested := metrics["gate"]["n_contested"]:
+        print(f"pseudo_label: {contested:,} issues keep their label, as the second opinion takes its side")
     others = metrics.get("unlabeled")
     for number, found in enumerate(others["rounds"] if others else ()):
         right = f", {found['label_accuracy']:.2%} of all right" if "label_accuracy" in found else ""

@@ -409,18 +409,22 @@ def test_as_many_changes_as_are_allowed_are_made(params, tmp_path):
         ("given", {"relabelled": 0, "dropped": 0, "kept": 3}),
         ("suggested", {"relabelled": 2, "dropped": 1, "kept": 0}),
         ("of the dropped alone", {"relabelled": 0, "dropped": 1, "kept": 2}),
+        ("of one that is relabelled", {"relabelled": 1, "dropped": 1, "kept": 1}),
     ],
 )
 def test_a_second_opinion_opens_and_closes_each_action(params, tmp_path, monkeypatch, side, actions):
     # So few rows prove nothing; the figures of the rule are tested on their own.
-    monkeypatch.setattr(tasks.label_quality.gate, "LEAST_SIDE", 0.6)
-    monkeypatch.setattr(Share, "low", property(lambda share: share.value))
+    for name in ("LEAST_SIDE", "CLEAR_SIDE"):
+        monkeypatch.setattr(tasks.label_quality.gate, name, 0.4)
+    monkeypatch.setattr(Share, "low", property(lambda share: min(2 * share.value, 1)))
     write_inputs(tmp_path)
     path = LABEL_ISSUES.at(tmp_path)
     table = read_table(path, LABEL_ISSUES)
     columns = {name: table.column(name).combine_chunks() for name in table.column_names}
     suggested = PRED_PROBS_ROWS.argmax(axis=1)
     second = suggested if side == "suggested" else np.where(np.arange(10) == 3, suggested, GIVEN)
+    if side == "of one that is relabelled":
+        second = np.where(np.arange(10) == 4, GIVEN, suggested)
     columns["second_opinion"] = pa.array(GIVEN if side == "given" else second, pa.int16())
     found = {
         "planted": {"uniform": {"auroc": 0.9}},
@@ -433,9 +437,11 @@ def test_a_second_opinion_opens_and_closes_each_action(params, tmp_path, monkeyp
     table, metrics = run(choose(params, min_confidence=0.7), tmp_path)
     assert {name: metrics["actions"][name] for name in actions} == actions
     labels = column_array(table, "label")
-    assert (labels[[2, 4]] == (GIVEN if not actions["relabelled"] else suggested)[[2, 4]]).all()
+    assert labels[2] == (suggested if actions["relabelled"] else GIVEN)[2]
+    assert labels[4] == (suggested if side == "suggested" else GIVEN)[4]
+    assert metrics["gate"]["n_contested"] == (side == "of one that is relabelled")
     assert metrics["gate"]["is_closed"] == (side == "given")
-    assert (metrics["gate"]["sentence"] is None) == (side == "suggested")
+    assert (metrics["gate"]["sentence"] is None) == (side in ("suggested", "of one that is relabelled"))
     assert metrics["gate"]["drop"]["with_model"] == (side != "given")
 
 

@@ -5,7 +5,9 @@ Relabelling and dropping are judged on their own. The strongest evidence is a se
 the given label differ, and the second opinion mostly takes one of the two sides. It is independent of the
 given label; a wrong label has it against itself, a right label for itself, unless classifier and second
 opinion make the same mistake. So not half of the sides but `LEAST_SIDE` of them must be the classifier's, and
-`CLEAR_SIDE` where `share_of_noise` says that its own mistakes are among the rows to relabel.
+`CLEAR_SIDE` where `share_of_noise` says that its own mistakes are among the rows to relabel. Where it says
+that they are nearly all mistakes, nothing is changed: labels that are all right look like that. And of the
+rows that may be changed, those on which the second opinion takes the given label's side are not.
 
 Without a second opinion planted errors must rank far above other rows, the classes must be as common in the
 probabilities as in the labels, and half as many rows may be changed. That is less sure: a classifier that is
@@ -31,15 +33,18 @@ from tasks.label_quality.metrics import chance_corrected_agreement
 from tasks.label_quality.self_tests.intervals import Share
 
 LEAST_AGREEMENT = 0.2
-LEAST_SIDE, CLEAR_SIDE = 0.8, 0.9
+LEAST_SIDE, CLEAR_SIDE = 0.75, 0.9
 LEAST_NOISE_SHARE = 0.75
+NO_NOISE_SHARE = 0.25
 # So many of the rows are those of which the classifier is surest.
 _SUREST, _LEAST_SUREST = 0.1, 20
 LEAST_AUROC = 0.75
 # Without a second opinion so many times `max_changed_share` may be changed.
 _UNSURE = 0.5
 
-Reason = Literal["near_chance", "too_many_changes", "second_opinion", "planted_errors", "class_shares"]
+Reason = Literal[
+    "near_chance", "too_many_changes", "own_mistakes", "second_opinion", "planted_errors", "class_shares"
+]
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ def share_of_noise(
 
     Labels that are wrong at random are as common where the classifier is surest as elsewhere; its own
     mistakes are not. So with random noise that is the share of the relabelled rows whose label is wrong. With
-    noise that falls on doubtful rows it is less. At most 1; 1 where no row is relabelled.
+    noise that falls on doubtful rows it is less. A standard error is added: few rows say little. At most 1;
+    1 where no row is relabelled.
 
     Args:
         relabelled: (N,) which rows would be given the classifier's class.
@@ -107,7 +113,9 @@ def share_of_noise(
     surest = confidence >= np.partition(confidence, -n_surest)[-n_surest]
     here = confidence >= confidence[relabelled].min()
     common = relabelled.sum() / here.sum()
-    return float(min((model != given)[surest].mean() / common, 1.0))
+    n_others = int((model != given)[surest].sum())
+    most = (n_others + np.sqrt(max(n_others, 1))) / surest.sum()
+    return float(min(most / common, 1.0))
 
 
 @dataclass(frozen=True)
@@ -200,6 +208,7 @@ def judge_repair(
     changed_share = (relabelled.n_rows + dropped.n_rows) / max(int(confusion.sum()), 1)
     is_unsure = bool(self_tests) and not self_tests["second_opinion"]
     limit = max_changed_share * (_UNSURE if is_unsure else 1)
+    is_own_mistakes = noise_share < NO_NOISE_SHARE
 
     def why_none() -> Reason | None:
         if not agreement >= LEAST_AGREEMENT:
@@ -210,6 +219,8 @@ def judge_repair(
         reason = why_none()
         if reason or not self_tests:
             return reason
+        if is_own_mistakes:
+            return "own_mistakes"
         if not is_unsure:
             return None if sides.are_for_it(noise_share) else "second_opinion"
         if self_tests["class_shares"]["is_shifted"]:

@@ -48,6 +48,11 @@ def _why(gate: Gate, reason: Reason) -> str:
             f"{n_changed:,} of {n_rows:,} rows ({gate.changed_share:.0%}) would be, more than "
             f"{gate.limit:.0%} (pseudo_label.max_changed_share{halved})"
         )
+    if reason == "own_mistakes":
+        return (
+            "where the classifier is surest hardly a label is other than it says, as where all labels are "
+            f"right, so that most of the {gate.relabelled.n_rows:,} rows to relabel are its own mistakes"
+        )
     if reason == "second_opinion":
         sides = {"relabel": gate.relabelled, "drop": gate.dropped}
         return "; ".join(
