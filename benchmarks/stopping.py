@@ -27,8 +27,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy.special import bdtr, bdtrc, betaln, gammaln
 
-from benchmarks.filters import by_people, classifiers
-from benchmarks.self_tests import contents, predict
+from benchmarks.runs import contents, human_runs, models, predict
 from tasks.label_quality.audit import (
     PRIOR,
     RIGHT,
@@ -66,16 +65,16 @@ def populations(data: str) -> Iterator[Population]:
         # Of the rows of 20news most were never looked at: which are wrong is not known.
         wanted = ("cifar10", "roman") if data == "human" else data
         arrays = [
-            (each.name, each.given, each.pred_probs, each.is_wrong)
-            for each in by_people()
-            if each.name.startswith(wanted)
+            (f"{each.noise}_{each.model}", each.given, each.pred_probs, each.is_wrong)
+            for each in human_runs()
+            if each.noise.startswith(wanted)
         ]
     else:
         content, true = contents()[data]()
         arrays = []
         for rate in RATES:
             given = symmetric_noise(true, rate, int(true.max()) + 1, np.random.default_rng(0))
-            probs = predict(classifiers()["logistic"], content, given)[0].astype(np.float32)
+            probs = predict(models()["logistic"], content, given)[0].astype(np.float32)
             arrays.append((f"{data}, {rate:.0%} wrong", given, probs, given != true))
     for name, given, probs, is_wrong in arrays:
         flagged = find_issues(ArrayRows(given, probs), rank_by=None).flagged["auto"].rows
