@@ -83,6 +83,7 @@ def test_following_a_file_is_reading_it_anew(
             standing(read_decisions(path)), suspects.example_id, suspects.given, suspects.facts.class_names
         )
         np.testing.assert_array_equal(ledger.decided, expected.decision != "")
+        np.testing.assert_array_equal(ledger.known, expected.known(suspects.given))
         refused = {decision.example_id for decision, _ in expected.refused}
         for row in range(4):
             assert bool(ledger.state(10 * row)["problem"]) == (10 * row in refused)

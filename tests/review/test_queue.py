@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from small_runs import ROOT
 
 from benchmarks.review import review_page, write_suspects
+from review.__main__ import main
 from review.queue import is_blind, is_queue, mix, queue_of, reasons_of
 from review.server import Decide, Page, Review
 from review.suspect_rows import Wanted, read_suspects
@@ -200,7 +201,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
         yield url, folder
 
 
-def test_params_yaml_says_how_many_are_drawn_and_a_fault_in_it_ends_the_page(place: tuple[str, Path]) -> None:
+def test_a_fault_in_params_yaml_is_said_and_no_page_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_suspects(tmp_path, 100, content="features", n_classes=3)
+    params = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("share: 0.1 ", "share: 1.5 "))
+    monkeypatch.chdir(tmp_path)
+    assert main(["--no-browser", "--port", "0"]) == 1
+    assert "pseudo_label.audit.share" in capsys.readouterr().err
+
+
+def test_params_yaml_says_how_many_are_drawn(place: tuple[str, Path]) -> None:
     url, folder = place
     suspects = read_suspects(folder / "data", Audit(share=SHARE))
     found = subprocess.run(["curl", "-s", f"{url}/api/rows?count=200"], capture_output=True, check=True)
