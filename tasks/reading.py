@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+
 from tasks.contents import Content, Features, Images, Texts
 from tasks.tables.catalog import EXAMPLES
 from tasks.tables.facts import DatasetFacts
@@ -20,4 +22,6 @@ def read_content(path: Path, facts: DatasetFacts) -> Content:
     if facts.content == Texts.kind:
         return Texts([text for table in reader.portions() for text in table.column("text").to_pylist()])
     values = reader.column(facts.content)
+    # What reading took is free again for training, which takes it elsewhere.
+    pa.default_memory_pool().release_unused()
     return Images(values) if facts.content == Images.kind else Features(values)

@@ -91,8 +91,8 @@ class Classifier(nn.Module):
 
     def features(self, content: Tensor) -> Tensor:
         """(N, D, ...) feature maps of raw content."""
-        # In place, for large pictures: the difference is of no use again.
-        normalised = (content.to(self.mean.dtype) - self.mean).div_(self.deviation)
+        # In place, for large pictures: neither the copy nor the difference is of use again.
+        normalised = content.to(self.mean.dtype, copy=True).sub_(self.mean).div_(self.deviation)
         features: Tensor = self.network(normalised)
         return features
 
