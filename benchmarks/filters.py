@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -74,13 +75,18 @@ def measure(found: Run) -> tuple[dict[str, float], npt.NDArray[np.int64]]:
 
 
 def rows_other_than_cleanlab(labels: Ints, probs: Any, flags: dict[str, npt.NDArray[np.bool_]]) -> int:
-    """Rows that cleanlab flags by a filter of the same name and ours does not, or the other way round."""
+    """Rows that cleanlab flags by a filter of the same name and ours does not, or the other way round.
+
+    Its sorts are made stable, as ours are: what they do to ties differs from machine to machine.
+    """
     from cleanlab.filter import find_label_issues
 
+    unstable = np.argsort
     n_other = 0
-    for name in set(flags) - {"auto", "noise_posterior"}:
-        theirs = find_label_issues(labels, probs.astype(np.float64), filter_by=name, n_jobs=1)
-        n_other += int((theirs != flags[name]).sum())
+    with patch.object(np, "argsort", lambda values, axis=-1, **_: unstable(values, axis, "stable")):
+        for name in set(flags) - {"auto", "noise_posterior"}:
+            theirs = find_label_issues(labels, probs.astype(np.float64), filter_by=name, n_jobs=1)
+            n_other += int((theirs != flags[name]).sum())
     return n_other
 
 
