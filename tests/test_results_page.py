@@ -147,11 +147,10 @@ def test_suspects_of_a_pool_are_counted_by_split_and_written_with_their_texts(tm
     assert row["probability"] == pytest.approx(of_row.column("suggested_prob")[0].as_py())
 
 
-def test_a_gate_names_the_rows_that_it_refused() -> None:
-    sides = {"relabel": {"n_rows": 172, "with_model": 140}, "drop": {"n_rows": 0, "with_model": 0}}
-    said = tweets.describe_gate(sides)
-    assert "140 of 172 rows to relabel" in said
-    assert "to drop" not in said
+def test_a_gate_says_why_in_a_sentence() -> None:
+    said = tweets.describe_gate({"sentence": "No label is changed: 90% of 2.5 are needed. More rows help."})
+    assert "No label is changed: 90% of 2.5 are needed." in said
+    assert "More rows" not in said
 
 
 def test_precision_is_that_of_the_most_suspect_rows() -> None:

@@ -98,16 +98,9 @@ def write_suspects(folder: Path, path: Path) -> dict[str, dict[str, int]]:
 
 
 def describe_gate(gate: dict[str, Any]) -> str:
-    """Why no label, or not all, was changed."""
-    sides = " and ".join(
-        f"in {gate[what]['with_model']} of {gate[what]['n_rows']} rows to {what}"
-        for what in ("relabel", "drop")
-        if gate[what]["n_rows"]
-    )
-    return (
-        "The [gate](do_no_harm.md) refused the repair, so both columns are of the given labels: a second "
-        f"opinion takes the classifier's side {sides}, which is not enough."
-    )
+    """Why no label, or not all, was changed: the first sentence of what the run says."""
+    why = str(gate["sentence"]).partition(". ")[0].removesuffix(".")
+    return f"Both columns are of the given labels, as the [gate](do_no_harm.md) refused the repair: {why}."
 
 
 def describe(found: dict[str, Any]) -> list[str]:
