@@ -20,8 +20,11 @@ PSEUDO_LABELLED = "pseudo_labelled"
 """Of a row without a label that was given one."""
 Otherwise = Literal["drop", "keep", "soft", "unlabeled"]
 LEAST_ERROR_PROB = 0.8
-"""A row whose label is less probably wrong is not dropped: hard rows that are right are worth more in
-training than as many wrong ones cost (docs/do_no_harm.md)."""
+"""A row whose label is less probably wrong may be kept: hard rows that are right are worth more in training
+than as many wrong ones cost (docs/do_no_harm.md)."""
+MOST_WRONG = 0.02
+"""As a share of the rows that are trained on: so many wrong labels may be expected among issues that are kept
+rather than dropped. Where many labels are wrong, all such issues would be too many."""
 # Probabilities that are in memory at a time.
 _PORTION_ENTRIES = 2**21
 
@@ -78,13 +81,6 @@ class Evidence:
     otherwise: Otherwise
     error_prob: npt.NDArray[Any] | None = None
     unlabeled: Unlabeled | None = None
-
-    @property
-    def is_likely_wrong(self) -> npt.NDArray[np.bool_]:
-        """(N,) whether the label is so probably wrong that the row may be dropped, as far as is known."""
-        if self.error_prob is None:
-            return np.ones(len(self.ids), dtype=bool)
-        return np.asarray(~(self.error_prob < LEAST_ERROR_PROB))
 
     def soft_labels(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         """(M, K) the probabilities of the rows at these positions (M,), each row divided by its sum.
@@ -182,12 +178,12 @@ _OTHERWISE = {"drop": DROPPED, "keep": "kept", "soft": "softened", "unlabeled": 
 def relabel_issues(evidence: Evidence, is_sure: npt.NDArray[np.bool_]) -> Repair:
     """Issues whose suggestion is sure (N,) are relabelled; the others are as `evidence.otherwise` says.
 
-    A row is dropped only where its label is likely wrong; else it is kept.
+    Of those to be dropped some are kept, see `spare`.
     """
     relabelled = evidence.is_issue & is_sure
     rest = evidence.is_issue & ~relabelled
     softened = rest & (evidence.otherwise == "soft")
-    treated = rest & (evidence.is_likely_wrong | (evidence.otherwise != "drop"))
+    treated = rest & ~(spare(rest, evidence.error_prob) & (evidence.otherwise == "drop"))
     left_out = treated & (evidence.otherwise in ("drop", "unlabeled"))
     soft_rows = np.flatnonzero(softened)
     is_pseudo = relabelled | softened
@@ -203,6 +199,25 @@ def relabel_issues(evidence: Evidence, is_sure: npt.NDArray[np.bool_]) -> Repair
         soft_rows=soft_rows,
         soft_label=evidence.soft_labels(soft_rows),
     )
+
+
+def spare(rest: npt.NDArray[np.bool_], error_prob: npt.NDArray[Any] | None) -> npt.NDArray[np.bool_]:
+    """(N,) which of the issues `rest` (N,) are kept rather than dropped: those that are likeliest right.
+
+    Their labels are wrong with a probability below `LEAST_ERROR_PROB`, and so few of them are kept that at
+    most the share `MOST_WRONG` of all rows that are left is expected to be wrong among them.
+
+    Args:
+        rest: (N,) the issues to be dropped.
+        error_prob: (N,) see `Evidence`; None spares nothing.
+    """
+    spared = np.zeros(len(rest), dtype=bool)
+    if error_prob is not None:
+        rows = np.flatnonzero(rest & (error_prob < LEAST_ERROR_PROB))
+        rows = rows[np.argsort(error_prob[rows], kind="stable")]
+        n_left = (~rest).sum() + np.arange(1, len(rows) + 1)
+        spared[rows[np.cumsum(error_prob[rows]) <= MOST_WRONG * n_left]] = True
+    return spared
 
 
 def label_unlabeled(

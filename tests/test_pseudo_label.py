@@ -194,7 +194,11 @@ def test_without_the_truth_there_is_no_accuracy(params, tmp_path):
         (0.1, "keep", "kept"),
     ],
 )
-def test_a_row_is_dropped_only_if_its_label_is_likely_wrong(params, tmp_path, error_prob, otherwise, action):
+def test_a_row_is_dropped_only_if_its_label_is_likely_wrong(
+    params, tmp_path, monkeypatch, error_prob, otherwise, action
+):
+    # Of ten rows one is more than may be expected to be wrong.
+    monkeypatch.setattr(tasks.repair, "MOST_WRONG", 0.1)
     write_inputs(tmp_path, error_prob=error_prob)
     table, metrics = run(choose(params, min_confidence=0.7, otherwise=otherwise), tmp_path)
     assert column_array(table, "action")[IS_ISSUE].tolist() == ["relabelled", action, "relabelled"]

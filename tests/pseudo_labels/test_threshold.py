@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks import plugins
 from tasks.pseudo_labels.threshold import repair
-from tasks.repair import LEAST_ERROR_PROB, leave_as_given
+from tasks.repair import LEAST_ERROR_PROB, MOST_WRONG, leave_as_given, spare
 
 LABELS = np.array([0, 0, 1, 2], dtype=np.int16)
 PRED_PROBS = np.array(
@@ -123,13 +123,13 @@ def test_rows_without_an_issue_are_left_as_given_and_all_others_fit_together(cas
 
 
 @given(cases(), st.integers(0, 2**32 - 1))
-def test_no_row_is_dropped_whose_label_is_not_likely_wrong_and_nothing_else_changes(case, seed):
+def test_issues_that_are_spared_are_kept_and_nothing_else_changes(case, seed):
     error_prob = np.random.default_rng(seed).random(len(case[0]))
     error_prob[error_prob < 0.1] = np.nan
     options = plugins.read_options("pseudo_labels", "threshold")
     found = repair(make_evidence(*case, error_prob=error_prob), options, None, np.random.default_rng(0))
     before = repaired(*case)
-    spared = (before.action == "dropped") & (error_prob < LEAST_ERROR_PROB)
+    spared = spare(before.action == "dropped", error_prob)
     assert found.action.tolist() == np.where(spared, "kept", before.action).tolist()
     assert found.weight.tolist() == np.where(spared, 1, before.weight).tolist()
     assert found.label.tolist() == before.label.tolist()
@@ -145,3 +145,20 @@ def test_left_as_given_is_what_keeping_every_issue_gives(case):
     assert kept.unlabeled is None
     for field in fields(kept)[:-1]:
         assert getattr(kept, field.name).tolist() == getattr(as_given, field.name).tolist()
+
+
+@given(st.integers(0, 300), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_the_likeliest_right_issues_are_spared_and_few_of_them_are_expected_to_be_wrong(n, share, seed):
+    rng = np.random.default_rng(seed)
+    rest, error_prob = rng.random(n) < share, rng.random(n) ** 3
+    error_prob[rng.random(n) < 0.1] = np.nan
+    spared = spare(rest, error_prob)
+    left = ~rest | spared
+    assert not (spared & ~rest).any()
+    assert error_prob[spared].sum() <= MOST_WRONG * left.sum() + 1e-9
+    others = rest & ~spared & (error_prob < LEAST_ERROR_PROB)
+    if others.any():
+        least = error_prob[others].min()
+        assert not (error_prob[spared] > least).any()
+        # One more would be too many.
+        assert error_prob[spared].sum() + least > MOST_WRONG * (left.sum() + 1) - 1e-9
