@@ -47,6 +47,7 @@ MOST = 1_000
 # Verdicts after which a reviewer looks whether it is enough.
 LOOKS = range(100, MOST + 1, 100)
 CARELESS = 5
+HELD = "holds at the stop"
 A, B = PRIOR
 Bools = npt.NDArray[np.bool_]
 
@@ -102,7 +103,7 @@ def measure(population: Population, n_draws: int) -> dict[str, float]:
         "rows": n_rows,
         "wrong": share,
         "holds after every verdict": is_possible(n_rows, n_wrong, seen, after).all(axis=1).mean(),
-        "holds at the stop": np.mean([low <= n_wrong <= high for _, low, high in stop]),
+        HELD: np.mean([low <= n_wrong <= high for _, low, high in stop]),
         "verdicts at the stop": np.mean([n for n, _, _ in stop]),
         "holds, skipping": np.mean(careless),
         "ordinary interval": is_ordinary(share, seen, after).all(axis=1).mean(),
@@ -165,7 +166,7 @@ def holds_for_careless(drawn: Bools, seed: int, enough: float) -> bool:
 
 
 def main() -> int:
-    """Print the table; return 1 if the bounds hold less often than they say."""
+    """Print the table; return 1 if the bounds hold less often than they say, beyond chance."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", nargs="*", default=["human", "digits"])
     parser.add_argument("--draws", type=int, default=1_000)
@@ -182,9 +183,14 @@ def main() -> int:
     for name, figures in rows:
         table.add_row(name, *(_cell(title, value) for title, value in figures.items()))
     Console(width=200).print(table)
-    least = min(each["holds after every verdict"] for _, each in rows)
-    print(f"The bounds hold after every verdict for {least:.1%} of the reviewers at least (95 % are stated).")
-    return int(least < 0.95)
+    always, at_stop = (min(each[name] for _, each in rows) for name in ("holds after every verdict", HELD))
+    print(
+        f"At least {at_stop:.1%} of the reviewers who stop have bounds that hold, and {always:.1%} of those "
+        "who look after every verdict (95 % are stated)."
+    )
+    # A share of so many reviewers is off by so much.
+    off = 3 * (0.95 * 0.05 / chosen.draws) ** 0.5
+    return int(at_stop < 0.95 or always < 0.95 - off)
 
 
 def _cell(title: str, value: float) -> str:
