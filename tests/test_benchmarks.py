@@ -11,6 +11,7 @@ from small_runs import ROOT
 from benchmarks.accept import settings
 from benchmarks.data import describe as describe_data
 from benchmarks.doors import idle_share
+from benchmarks.frozen import Split, draw_labelled, errors
 from benchmarks.stopping import Population, is_possible
 from benchmarks.stopping import measure as measure_stopping
 from benchmarks.unlabeled import METHODS, cell_text
@@ -117,3 +118,18 @@ def test_reviewers_are_simulated_as_often_as_the_bounds_say() -> None:
             assert bool(is_possible(400, 20, np.array(seen), np.array(wrong))) == (
                 bounds.low <= 20 <= bounds.high
             )
+
+
+def test_labels_flow_along_frozen_features_where_few_are_known() -> None:
+    """Two arcs of points, on which three labels a class say little and neighbours say much."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(2, size=600)
+    angle = rng.uniform(0, np.pi * 0.9, 600) + np.pi * true
+    points = np.stack([np.cos(angle), np.sin(angle), 0.4 * (true - 0.5)], axis=1).astype(np.float32)
+    split = Split(points[:400], true[:400], points[400:], true[400:], 2)
+    own = draw_labelled(split.true, 3, 2, rng)
+    assert split.true[own].tolist() == [0, 0, 0, 1, 1, 1]
+    found = errors(split, own)
+    assert set(found) == {"labelled rows alone", "threshold", "threshold, min_confidence 0.8", "propagation"}
+    assert found["propagation"] <= found["labelled rows alone"]
+    assert found["propagation"] < 10
