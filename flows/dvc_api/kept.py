@@ -139,7 +139,10 @@ class Cache:
 
 
 def _may_have(block: str, names: frozenset[str]) -> bool:
-    return any(name in block for name in names)
+    """Whether a stage is worth parsing, which takes most of the time: its name or outputs are in question."""
+    head, outs, made = block.partition("\n    outs:")
+    name = head.partition(":")[0].strip()
+    return not outs or name in names or any(path in made for path in names)
 
 
 @lru_cache(4096)
