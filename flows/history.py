@@ -62,13 +62,13 @@ def _print(history: History) -> None:
     for time, _, lines in sorted(events, key=lambda event: event[:2]):
         for place, (what, said) in enumerate(lines):
             table.add_row("" if place else _when(time), Text(printable(what)), Text(printable(said)))
-    n_versions = len(history.versions) + len(history.left_out)
-    console.print(f"{history.key} in {n_versions} versions; times are UTC", highlight=False, markup=False)
+    in_all = _versions(len(history.versions) + len(history.left_out))
+    console.print(f"{printable(history.key)} in {in_all}; times are UTC", highlight=False, markup=False)
     console.print(table)
     if history.left_out:
         named = ", ".join(history.left_out[:5]) + (", ..." if len(history.left_out) > 5 else "")
         said = (
-            f"Left out: {len(history.left_out)} versions whose tables are not in DVC's cache ({named}). "
+            f"Left out: {_versions(len(history.left_out))} whose tables are not in DVC's cache ({named}). "
             "`dvc fetch --all-commits` brings them where they were pushed."
         )
         console.print(printable(said), highlight=False, markup=False)
@@ -105,6 +105,10 @@ def describe(seen: Seen) -> str:
         parts.append(f"{seen.action}{label}{f', by {seen.reviewer}' if seen.reviewer else ''}")
     by = ", ".join(name for name in (seen.model, seen.filter_by) if name)
     return "; ".join(parts) + (f" [{by}]" if by else "")
+
+
+def _versions(count: int) -> str:
+    return f"{count} version{'' if count == 1 else 's'}"
 
 
 def _when(time: datetime) -> str:

@@ -165,7 +165,7 @@ def test_versions_whose_tables_are_gone_are_left_out_and_named(repository: Path,
     assert [seen.suggested_prob for seen in found.versions] == [0.5]
     assert len(found.left_out) == 1
     said = told(str(ID))
-    assert "Left out: 1 versions" in said
+    assert "Left out: 1 version whose tables" in said
     assert "v1" in said
     assert "dvc fetch --all-commits" in said
 

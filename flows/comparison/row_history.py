@@ -137,9 +137,7 @@ def read_history(root: Path, key: str, every_branch: bool = False) -> History:
             versions.append(seen)
     if not any(seen.is_there for seen in versions):
         cannot = f" ({len(left_out)} more cannot be read: not in DVC's cache)" if left_out else ""
-        raise FlowError(
-            f"expected the key of a row, found {key[:80]!r}: none of {len(versions)} versions has it{cannot}."
-        )
+        raise FlowError(f"expected the key of a row, found {key[:80]!r}, which no version has{cannot}.")
     decisions = [
         line
         for line in parse_decisions(read_whole(root / PATH), root / PATH)
