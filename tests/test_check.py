@@ -217,10 +217,10 @@ def test_it_imports_no_torch_and_no_prefect() -> None:
 
 @pytest.mark.slow
 def test_after_a_real_run_a_limit_makes_no_stage_stale(
-    repositories: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(repositories[1], folder, symlinks=True)
+    shutil.copytree(reproduced, folder, symlinks=True)
     keep(folder, "v1")
     set_params(folder / "params.yaml", {"check.max_new_suspects": 0, "check.min_class_health": 0.0})
     assert "up to date" in dvc(folder, "status")
