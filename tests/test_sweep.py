@@ -514,7 +514,7 @@ def test_a_point_that_fails_is_named_and_the_others_finish(one_stage: Door) -> N
     process = one_stage.start("--grid", "report.top_issues=3,1", command=SWEEP)
     log, _ = process.communicate(timeout=900)
     assert process.returncode == 1, log
-    assert "\nsweep: top_issues=3/report failed: report: 3 is too many" in log, log
+    assert re.search(r"^sweep: top_issues=3/report failed: .*: 3 is too many\.$", log, re.MULTILINE), log
     assert "1 of 2 points" in log
     (name,) = experiments(one_stage.folder)
     assert name.startswith("sweep-top_issues=1-")
