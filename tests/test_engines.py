@@ -35,7 +35,7 @@ def dask_address(environment: dict[str, str], tmp_path_factory: pytest.TempPathF
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     dask = [sys.executable, "-m", "dask"]
     scheduler = [*dask, "scheduler", "--no-dashboard", "--host", address]
-    worker = [*dask, "worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    worker = [*dask, "worker", address, "--nworkers", "1", "--nthreads", "1", "--no-dashboard"]
     processes = [
         subprocess.Popen(command, start_new_session=True, **options) for command in (scheduler, worker)
     ]
@@ -97,7 +97,7 @@ def test_a_stage_that_fails_on_a_worker_says_why_and_does_not_run_again(
         "--until",
         "train_fold@0",
         "--timeout-s",
-        "60",
+        "300",
         status=1,
     )
     assert "clean_labels: Fold 0 is broken: mend it." in log, log
