@@ -93,13 +93,6 @@ class PredictionCounts:
         }
 
 
-def prediction_quality(
-    labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], calibration_bins: int = 15
-) -> dict[str, float]:
-    """`PredictionCounts.quality` of `pred_probs` (N, K) against `labels` (N,)."""
-    return PredictionCounts.of(labels, pred_probs, calibration_bins).quality()
-
-
 def chance_corrected_agreement(confusion: npt.NDArray[np.int64]) -> float:
     """Cohen's kappa of a (K, K) table of counts, rows one judge, columns the other; at most 1, 0 is chance.
 

@@ -17,13 +17,16 @@ from tasks.label_quality.metrics import (
     PredictionCounts,
     chance_corrected_agreement,
     detection_quality,
-    prediction_quality,
     ranking_quality,
 )
 
 bool_pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60).map(
     lambda pairs: np.array(pairs, dtype=bool).T
 )
+
+
+def quality(labels, probs, n_bins=15):
+    return PredictionCounts.of(labels, probs, n_bins).quality()
 
 
 def slow_error(labels, probs, n_bins):
@@ -44,7 +47,7 @@ def test_accuracy_and_log_loss_equal_scikit_learns(dtype):
         n_classes = int(rng.integers(2, 12))
         probs = rng.dirichlet(np.full(n_classes, 0.3), size=200).astype(dtype)
         labels = rng.integers(n_classes, size=200)
-        found = prediction_quality(labels, probs)
+        found = quality(labels, probs)
         assert found["accuracy"] == accuracy_score(labels, probs.argmax(axis=1))
         expected = log_loss(labels, probs, labels=range(n_classes))
         assert found["log_loss"] == pytest.approx(expected, rel=1e-5 if dtype == np.float32 else 1e-9)
@@ -54,13 +57,13 @@ def test_accuracy_and_log_loss_equal_scikit_learns(dtype):
 def test_a_certain_mistake_costs_what_scikit_learn_says_not_infinity(dtype):
     probs = np.array([[1.0, 0.0], [0.5, 0.5]], dtype=dtype)
     labels = np.array([1, 0])
-    found = prediction_quality(labels, probs)["log_loss"]
+    found = quality(labels, probs)["log_loss"]
     assert found == pytest.approx(log_loss(labels, probs, labels=[0, 1]), rel=1e-6)
     assert found > 7
 
 
 def calibration_error(labels, probs, n_bins):
-    return prediction_quality(labels, probs, n_bins)["expected_calibration_error"]
+    return quality(labels, probs, n_bins)["expected_calibration_error"]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.lists(st.integers(0, 30), min_size=1, max_size=4))
@@ -143,15 +146,15 @@ def test_agreement_of_no_rows_is_unknown_and_of_many_does_not_overflow():
 
 def test_a_certain_and_right_classifier_is_perfectly_calibrated():
     labels = np.arange(10) % 3
-    quality = prediction_quality(labels, np.eye(3)[labels])
-    assert quality == {"accuracy": 1.0, "log_loss": 0.0, "expected_calibration_error": 0.0}
+    found = quality(labels, np.eye(3)[labels])
+    assert found == {"accuracy": 1.0, "log_loss": 0.0, "expected_calibration_error": 0.0}
 
 
 def test_the_number_of_bins_is_handed_on():
     probs = np.array([[0.6, 0.4], [0.9, 0.1]])
     labels = np.array([1, 0])
-    assert prediction_quality(labels, probs, 1)["expected_calibration_error"] == pytest.approx(0.25)
-    assert prediction_quality(labels, probs, 10)["expected_calibration_error"] == pytest.approx(0.35)
+    assert quality(labels, probs, 1)["expected_calibration_error"] == pytest.approx(0.25)
+    assert quality(labels, probs, 10)["expected_calibration_error"] == pytest.approx(0.35)
 
 
 @given(bool_pairs)
