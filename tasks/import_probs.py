@@ -93,7 +93,7 @@ def import_probs(workspace: Path, arguments: Sequence[str]) -> None:
             "Next: dvc repro --single-item prune, then dvc repro --single-item pseudo_label\n"
             "The tables stand where dvc.yaml has outputs of other stages: a plain `dvc repro` would make\n"
             "those again, `dvc exp run` and `dvc checkout` take them away. To keep versions, take the\n"
-            'pipeline of docs/own_probs.yaml (README, "Your own probabilities").'
+            "pipeline of docs/own_probs.yaml (docs/own_probabilities.md)."
         )
 
 

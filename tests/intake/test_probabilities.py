@@ -134,3 +134,10 @@ def test_examples_and_truth_are_brought_and_named_in_the_pipeline(
     assert sorted(rows) == keys
     assert [f"{value:02}" for value in column_array(found, "image")[:, 0, 0]] == rows
     assert column_array(found, "true_label").tolist() == [int(key) % 3 for key in rows]
+
+
+def test_examples_belong_beside_probabilities_alone(workspace: Path, tmp_path: Path) -> None:
+    _, labels = write(tmp_path)
+    with pytest.raises(RelabelError, match="expected probabilities"):
+        init(workspace, [str(labels), "--examples", str(labels)])
+    assert not (workspace / "inputs").exists()
