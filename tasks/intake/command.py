@@ -74,11 +74,6 @@ def init(workspace: Path, arguments: Sequence[str]) -> None:
         if (brought := probabilities.open_probabilities(path, asked)) is not None:
             _start_probabilities(workspace, brought, asked, name, chosen.into)
             return
-        if asked.examples or asked.image:
-            raise DatasetError(
-                f"{path}: expected probabilities, beside which --examples and --image belong, found no rows "
-                "whose numbers sum to 1."
-            )
         plan = make_plan(path, asked)
         _start(workspace, plan, name, chosen.into, chosen.dvc_add)
     finally:

@@ -41,7 +41,8 @@ def open_probabilities(path: Path, asked: Asked) -> Brought | None:
     Raises:
         DatasetError: the labels are missing, or do not fit.
     """
-    if not are_probabilities(path):
+    # Examples belong beside probabilities alone: then what is wrong with these is said.
+    if not asked.examples and not are_probabilities(path):
         return None
     own_labels = path.suffix.lower() != ".npy" and (asked.label or GIVEN) in open_file(path).names
     labels = Path(asked.labels) if asked.labels else path if own_labels else None

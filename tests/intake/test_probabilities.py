@@ -137,7 +137,11 @@ def test_examples_and_truth_are_brought_and_named_in_the_pipeline(
 
 
 def test_examples_belong_beside_probabilities_alone(workspace: Path, tmp_path: Path) -> None:
-    _, labels = write(tmp_path)
-    with pytest.raises(RelabelError, match="expected probabilities"):
+    probs, labels = write(tmp_path)
+    with pytest.raises(RelabelError, match="probabilities"):
         init(workspace, [str(labels), "--examples", str(labels)])
+    frame = pd.DataFrame(np.load(probs), columns=["ant", "bee", "cat"])
+    frame.assign(id=[0, 0, *range(2, 60)]).to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(RelabelError, match="found 0 in 2 rows"):
+        init(workspace, [str(tmp_path / "p.csv"), "--labels", str(labels), "--examples", str(labels)])
     assert not (workspace / "inputs").exists()
