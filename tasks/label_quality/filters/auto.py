@@ -138,8 +138,6 @@ def explain(fits: NoiseFits, found: OtherLabels, sharpness: float) -> str:
     return (
         f"the noise model at sharpness {sharpness:g}, the lowest from the likeliest "
         f"({fits.likeliest.sharpness:g}) on that flags ({n_flagged:,} of {fits.n_rows:,} fitted rows) "
-        f"{enough}: "
-        f"the labels are other than the classifier's in {found.surest:.1%} of the quarter of rows in which "
-        f"it is surest, in {found.sure:.1%} of the surest three quarters and in {found.anywhere:.1%} of all, "
-        f"{looks}"
+        f"{enough}: labels differ from the predicted class in {found.surest:.1%} of the surest quarter of "
+        f"rows, in {found.sure:.1%} of the surest three quarters and in {found.anywhere:.1%} of all, {looks}"
     )
