@@ -144,6 +144,7 @@ def without(evidence: Evidence, rows: npt.NDArray[np.bool_]) -> Evidence:
         is_issue=evidence.is_issue[left],
         suggested=evidence.suggested[left],
         suggested_prob=evidence.suggested_prob[left],
+        error_prob=None if evidence.error_prob is None else evidence.error_prob[left],
         pred_probs=lambda places: evidence.pred_probs(left[places]),
     )
 
