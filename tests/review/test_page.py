@@ -294,10 +294,14 @@ def test_a_key_held_down_decides_once_and_caps_lock_is_no_other_key(tab: Tab) ->
 
 
 def test_what_could_not_be_saved_is_not_shown_as_saved(tab: Tab) -> None:
+    tab.path.parent.mkdir(exist_ok=True)
     with tab.path.open("a") as file:
         file.write("example_id,decision\n")
     tab.press("k")
     expect(tab.page.locator("#message")).to_contain_text("decisions.csv, line 1: expected the header")
+    # What was not saved is said until the next decision, unless the page has seen the file broken and mended.
+    with tab.page.expect_response(lambda response: "/api/states" in response.url):
+        pass
     expect(tab.row(9900).locator(".badge")).to_have_count(0)
     assert tab.path.read_text() == "example_id,decision\n"
     tab.path.unlink()
