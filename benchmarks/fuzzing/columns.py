@@ -16,7 +16,7 @@ def _change(change: Callable[[pa.Table, random.Random], pa.Table]) -> Damage:
     def damage(content: bytes, draw: random.Random) -> bytes:
         try:
             table = change(pq.read_table(io.BytesIO(content)), draw)
-        except pa.ArrowNotImplementedError:
+        except (pa.ArrowNotImplementedError, IndexError, ValueError):
             # Columns without rows or of nulls alone cannot be damaged so.
             return content
         buffer = io.BytesIO()
