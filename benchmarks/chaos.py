@@ -2,7 +2,7 @@
 
 On digits with a model that takes a second. Each round kills one of KINDS in turn while it is at work; then
 one of the doors does the rest. Compared are all files that stages write, with those of a run that nobody
-killed. No process, lock or temporary file may be left.
+killed. No process, lock or temporary file may be left. What a round that fails left is kept.
 `nice python -m benchmarks.chaos N_ROUNDS SEED [KIND ...]`.
 """
 
@@ -270,38 +270,54 @@ def check(place: Place, folder: Path, expected: Any, found: Any) -> None:
 OTHERS = {"sweep": kill_sweep, "compare": kill_compare, "import-probs": kill_import, "review": kill_review}
 
 
-def prepare(place: Place) -> None:
+def prepare(seed: int) -> Place:
     """Two workspaces; a commit of the first run of one."""
+    place = Place(FOLDER / str(time.time_ns()), seed)
     for workspace in (place.killed, place.whole):
         make_workspace(workspace, SETTINGS)
     renew(place, 0, "dvc")
     git(place.whole, "add", "--all")
     git(place.whole, "commit", "--quiet", "-m", "Ran")
     renew(place, 1, "dvc")
+    return place
 
 
 def main() -> int:
     n_rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 50
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     kinds = sys.argv[3:] or KINDS
-    place = Place(FOLDER / str(time.time_ns()), seed)
-    prepare(place)
-    done: Counter[str] = Counter()
+    place = prepare(seed)
+    recovered: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
     number = 0
-    while done.total() < n_rounds:
+    while (n_done := recovered.total() + failed.total()) < n_rounds:
         kind = kinds[number % len(kinds)]
         began = time.monotonic()
-        what = OTHERS.get(kind, kill_pipeline)(place, number, kind)
+        try:
+            what = OTHERS.get(kind, kill_pipeline)(place, number, kind)
+        except (SystemExit, subprocess.TimeoutExpired, httpx.HTTPError) as error:
+            failed[kind] += 1
+            print(f"{n_done + 1:2d} FAILED: {kind}: {error}\n   kept in {place.folder}", flush=True)
+            for left in processes(place.folder):
+                left.kill()
+            # The next round must not find what this one left.
+            place = prepare(seed + number + 1)
+        else:
+            if what:
+                recovered[kind] += 1
+                print(
+                    f"{n_done + 1:2d} same: {kind} killed {what} ({time.monotonic() - began:.0f} s)",
+                    flush=True,
+                )
+            else:
+                print(f"   {kind}: all had ended before the kill; another round", flush=True)
         number += 1
-        if not what:
-            print(f"   {kind}: all had ended before the kill; another round", flush=True)
-            continue
-        done[kind] += 1
-        print(f"{done.total():2d} same: {kind} killed {what} ({time.monotonic() - began:.0f} s)", flush=True)
-    print(f"{n_rounds} of {n_rounds} recovered to the same bytes; no process, lock or file left behind.")
-    print("Kills: " + ", ".join(f"{kind} {count}" for kind, count in done.items()))
     shutil.rmtree(place.folder)
-    return 0
+    print(
+        f"{recovered.total()} of {n_rounds} recovered to the same bytes, with no process, lock or file left."
+    )
+    print("Kills: " + ", ".join(f"{kind} {n}" for kind, n in (recovered + failed).items()))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

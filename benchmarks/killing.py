@@ -123,7 +123,9 @@ class Place:
         """What commands run in; `url` is that of a Prefect server."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         home = {"TMPDIR": str(self.temporary), "PREFECT_HOME": str(self.temporary / "prefect")}
-        return {**os.environ, **home, "PREFECT_API_URL": url, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+        # Stages of a workspace need not be compiled each time.
+        quick = {"DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": ""}
+        return {**os.environ, **home, **quick, "PREFECT_API_URL": url, "PATH": path}
 
     def run(self, command: list[str], folder: Path, url: str = "") -> str:
         """The stdout of a command that must succeed."""
