@@ -37,13 +37,10 @@ SETTINGS = {
     "models.convnet.shift": 0,
     "models.convnet.eval_shift": 0,
     "prune.importance": "none",
-    "retrain.label_sets": {
-        "given": {"table": "given_labels", "checkpoint": "classifier_given"},
-        "cleaned": {"table": "training_set", "checkpoint": "classifier"},
-    },
+    "retrain.label_sets": {"cleaned": {"table": "training_set", "checkpoint": "classifier"}},
 }
 SERVE = [sys.executable, "-m", "flows.serve", "--every", "5s", "--name", "chaos"]
-SWEEP = [sys.executable, "-m", "flows.sweep", "--grid", "inject_noise.rate=0.1,0.3", "--until", "prune"]
+SWEEP = [sys.executable, "-m", "flows.sweep", "--grid", "prune.frac_noise=0.4,0.6", "--until", "prune"]
 COMPARE = [sys.executable, "-m", "flows.compare", "HEAD", "workspace", "--json"]
 IMPORT = [
     sys.executable,
@@ -57,21 +54,37 @@ IMPORT = [
 ]
 # The stage server starts where something trains with torch.
 WITH_TORCH = ("forked stage", "stage server")
-SEEDS = (1, 2, 3)
+# The first time that one of these is killed, all stages from the noise on are to be done; later, to save
+# time, those from the pseudo labels on.
+DEEP = ("flow", "dvc", "stage", "power cut")
+# Values of pseudo_label.min_confidence, in turn.
+VALUES = (0.55, 0.65, 0.75)
 
 
-def renew(place: Place, number: int, kind: str) -> tuple[str, int]:
-    """Make nearly all stages stale in the workspace, with nothing to restore; returns model and seed."""
+def renew(place: Place, number: int, kind: str) -> tuple[Any, ...]:
+    """Make stages stale in the workspace, with nothing of theirs to restore; returns a key of `expected`."""
     model = "convnet" if kind in WITH_TORCH else "nearest_mean"
-    seed = SEEDS[0] if model == "convnet" else SEEDS[number % len(SEEDS)]
-    settings = {"inject_noise.seed": seed, "train_fold.model": model}
-    shutil.rmtree(place.killed / ".dvc" / "cache" / "runs", ignore_errors=True)
+    seed = 1 if kind in DEEP and number < len(KINDS) else 0
+    settings = {
+        "inject_noise.seed": seed,
+        "train_fold.model": model,
+        "pseudo_label.min_confidence": VALUES[number % len(VALUES)],
+    }
+    forget_runs(place, place.killed)
     set_params(place.killed / "params.yaml", settings)
-    if (model, seed) not in place.expected:
+    key = tuple(settings.values())
+    if key not in place.expected:
         set_params(place.whole / "params.yaml", settings)
         place.run([*DVC, "--quiet"], place.whole)
-        place.expected[model, seed] = tree(place.whole)
-    return model, seed
+        place.expected[key] = tree(place.whole)
+    return key
+
+
+def forget_runs(place: Place, folder: Path) -> None:
+    """Let DVC's cache of runs know no other runs than those before the first round."""
+    runs = folder / ".dvc" / "cache" / "runs"
+    shutil.rmtree(runs)
+    shutil.copytree(place.folder / "runs", runs)
 
 
 def kill_pipeline(place: Place, number: int, kind: str) -> str:
@@ -136,11 +149,11 @@ def kill_sweep(place: Place, _number: int, kind: str) -> str:
     """A sweep whose experiments are gone; its table must be the same."""
     table = place.folder / "table.csv"
     command = [*SWEEP, "--csv", str(table)]
-    shutil.rmtree(place.killed / ".dvc" / "cache" / "runs", ignore_errors=True)
+    forget_runs(place, place.killed)
     for ref in git(place.killed, "for-each-ref", "--format=%(refname)", "refs/exps").split():
         git(place.killed, "update-ref", "-d", ref)
     for workspace in (place.killed, place.whole):
-        set_params(workspace / "params.yaml", {"inject_noise.seed": 1, "train_fold.model": "nearest_mean"})
+        set_params(workspace / "params.yaml", {"inject_noise.seed": 0, "train_fold.model": "nearest_mean"})
     if kind not in place.expected:
         place.run(command, place.whole)
         place.expected[kind] = table.read_bytes()
@@ -271,14 +284,19 @@ OTHERS = {"sweep": kill_sweep, "compare": kill_compare, "import-probs": kill_imp
 
 
 def prepare(seed: int) -> Place:
-    """Two workspaces; a commit of the first run of one."""
+    """Two workspaces with the same finished runs, by each model; the commit has the first."""
     place = Place(FOLDER / str(time.time_ns()), seed)
-    for workspace in (place.killed, place.whole):
-        make_workspace(workspace, SETTINGS)
-    renew(place, 0, "dvc")
+    make_workspace(place.whole, SETTINGS)
+    place.run([*DVC, "--quiet"], place.whole)
     git(place.whole, "add", "--all")
     git(place.whole, "commit", "--quiet", "-m", "Ran")
-    renew(place, 1, "dvc")
+    for model in ("convnet", "nearest_mean"):
+        # The comparison is of the commit with this.
+        settings = {"train_fold.model": model, "pseudo_label.min_confidence": VALUES[0]}
+        set_params(place.whole / "params.yaml", settings)
+        place.run([*DVC, "--quiet"], place.whole)
+    shutil.copytree(place.whole / ".dvc" / "cache" / "runs", place.folder / "runs")
+    shutil.copytree(place.whole, place.killed, symlinks=True)
     return place
 
 
