@@ -32,7 +32,7 @@ from tasks.reporting.measured import (
     read_plot,
 )
 from tasks.reporting.plots import learning_curves, reliability_charts, write_plots
-from tasks.reporting.provenance import fingerprints, package_versions, parameters
+from tasks.reporting.provenance import describe_altered, fingerprints, package_versions, parameters
 from tasks.reporting.repeats import find_repeats
 from tasks.reporting.summary import print_summary
 from tasks.reporting.suspects import (
@@ -160,6 +160,8 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
     repeats = find_repeats(split_rows, given, examples, facts.class_names)
     joints = read_entries(plots / "joints.csv", facts.class_names)
     matrices = read_entries(plots / "noise_matrices.csv", facts.class_names)
+    inputs = fingerprints(workspace, _INPUTS)
+    altered = describe_altered(workspace, inputs)
     classes = worst_classes(joints["confident_joint"])
     confused_classes = worst_classes(confusion)
     page = (
@@ -209,7 +211,8 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
             versions=package_versions(),
             parameters=parameters(params, _OF_BROUGHT if is_brought else None),
             is_brought=is_brought,
-            fingerprints=fingerprints(workspace, _INPUTS),
+            fingerprints=inputs,
+            altered=altered,
         )
     )
     write_text(workspace / "report" / "index.html", page)
@@ -224,6 +227,7 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
         runs=runs,
         worth=describe_worth(gain, yardstick, wrong_labels),
         self_tests=list(describe(metrics["self_tests"])),
+        altered=altered,
     )
     table = io.StringIO()
     # As wide as Rich takes a terminal to be of which it knows nothing.

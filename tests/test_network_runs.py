@@ -19,6 +19,7 @@ from benchmarks.killing import find
 from benchmarks.workspaces import make_workspace
 from tasks.params import load_params
 from tasks.reading import read_content
+from tasks.reporting.provenance import describe_altered
 from tasks.tables.catalog import (
     EXAMPLES,
     FOLD_PRED_PROBS,
@@ -83,6 +84,14 @@ def test_learning_curves_have_a_row_for_each_epoch_and_dvc_shows_them(copied: Do
     page = (copied.folder / "dvc_plots" / "index.html").read_text()
     for title in ("Given against suggested labels", "Funnel of labels", "Learning curves"):
         assert title in page
+
+
+def test_a_curve_that_was_altered_is_told_by_the_checksum_of_its_folder(copied: Door) -> None:
+    assert describe_altered(copied.folder, {}) is None
+    path = next((copied.folder / "plots" / "retrain" / "cleaned").rglob("accuracy.tsv"))
+    path.chmod(0o644)
+    path.write_text(path.read_text() + "9\t0.5\n")
+    assert "has it: plots/retrain/cleaned. " in (describe_altered(copied.folder, {}) or "")
 
 
 def test_training_signals_are_of_the_rows_that_the_model_learned_from(network: Door) -> None:

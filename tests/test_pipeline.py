@@ -12,6 +12,8 @@ from small_runs import DVC, ENVIRONMENT, ROOT
 from benchmarks.workspaces import set_params
 from flows.dvc_api.graph import plan
 from tasks.decisions.log import PATH, Decision, append_decisions
+from tasks.params import load_params
+from tasks.report import report
 from tasks.tables.catalog import LABEL_ISSUES, TRAINING_SET
 from tasks.tables.facts import read_facts
 from tasks.tables.io import read_table
@@ -117,3 +119,22 @@ def test_an_altered_artifact_is_noticed_and_rebuilt(repository: Path) -> None:
     assert "label_issues.parquet" in dvc(repository, "status")
     dvc(repository, "repro")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["metrics/training_set.json", "plots/filters.csv"])
+def test_a_figure_that_was_altered_is_said_by_the_page_and_the_summary(repository: Path, name: str) -> None:
+    path, params = repository / name, load_params(repository / "params.yaml")
+    shown = [repository / "report" / file for file in ("index.html", "summary.txt")]
+    before, whole = path.read_bytes(), [file.read_bytes() for file in shown]
+    for file in (path, *shown):
+        file.chmod(0o644)
+    # Another number, as good as the one that was there.
+    altered = re.sub(rb"(?<=\d)\d(?=,)", lambda digit: b"7" if digit[0] == b"8" else b"8", before, count=1)
+    assert altered != before
+    path.write_bytes(altered)
+    report(params, repository)
+    assert f"Not as dvc.lock has it: {name}. " in shown[0].read_text()
+    assert name in shown[1].read_text()
+    path.write_bytes(before)
+    report(params, repository)
+    assert [file.read_bytes() for file in shown] == whole

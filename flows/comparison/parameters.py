@@ -48,11 +48,12 @@ def params_of(revision: Revision, notes: list[str]) -> dict[str, object]:
         )
     notes.extend(changed_since(revision, stages))
     made = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs") or ()}
-    for path in (LABEL_ISSUES.path, TRAINING_SET.path) if revision.name == WORKSPACE else ():
+    figures = sorted(path for path in made if path.startswith("metrics/"))
+    for path in (LABEL_ISSUES.path, TRAINING_SET.path, *figures) if revision.name == WORKSPACE else ():
         here, locked = revision.digest_on_disk(path), made.get(path)
         if here and locked and here != locked:
             notes.append(
-                f"{WORKSPACE}: {path} is not the file that dvc.lock names; the rows shown are the file's. "
+                f"{WORKSPACE}: {path} is not the file that dvc.lock names; what is shown is the file's. "
                 "`dvc checkout` restores the one of dvc.lock, `dvc repro` makes a new one."
             )
     return {key: value for key, value in wanted.items() if key.split(".")[0] not in sections} | used

@@ -3,13 +3,16 @@
 import hashlib
 import importlib.metadata
 import io
+import json
 import platform
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from tasks.params import Params
+from tasks.small_files import parse_yaml, read_small
 
 _PACKAGES = (
     "torch",
@@ -41,11 +44,56 @@ def fingerprints(workspace: Path, inputs: Iterable[str]) -> dict[str, str]:
     A commit or a time would differ between two runs of the same; by these a person finds the commit:
     `git log --all -S MD5 -- dvc.lock`.
     """
-    found = {}
-    for name in inputs:
-        with (workspace / name).open("rb") as file:
-            found[name] = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return {name: _md5(workspace / name) for name in inputs}
+
+
+def describe_altered(workspace: Path, known: Mapping[str, str]) -> str | None:
+    """Which files of earlier stages are not the ones that dvc.lock names, as a sentence; None if all are.
+
+    A figure that somebody altered looks like any other: only its checksum tells. Compared are all that lies
+    in metrics/ and plots/, and the files of `known`, by md5. Where no DVC ran nothing is compared.
+    """
+    lock = workspace / "dvc.lock"
+    if not lock.exists():
+        return None
+    try:
+        locked = _locked(read_small(lock).decode())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError):
+        return "dvc.lock cannot be read: nobody can say whether this page's inputs are those of the last run."
+    altered = [
+        name
+        for name, expected in sorted(locked.items())
+        if (name in known or name.startswith(("metrics/", "plots/"))) and (workspace / name).exists()
+        if (known.get(name) or _md5(workspace / name)) not in expected
+    ]
+    if not altered:
+        return None
+    some = ", ".join(altered[:5]) + (f" and {len(altered) - 5} more" if len(altered) > 5 else "")
+    return (
+        f"Not as dvc.lock has it: {some}. It was altered, or its stage ran by hand since the last run. `dvc "
+        "repro` makes it again."
+    )
+
+
+def _locked(text: str) -> dict[str, set[str]]:
+    """The md5s of the outputs of all stages but `report`; two stages may make one file, each in its time."""
+    found: dict[str, set[str]] = {}
+    for stage, entry in parse_yaml(text)["stages"].items():
+        for out in entry.get("outs") or () if stage != "report" else ():
+            found.setdefault(str(out["path"]), set()).add(str(out.get("md5")))
     return found
+
+
+def _md5(path: Path) -> str:
+    """As DVC has it: of a file that of its bytes, of a folder that of a list of its files."""
+    if path.is_dir():
+        files = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+        listed = [{"md5": _md5(path / name), "relpath": name} for name in files]
+        return hashlib.md5(json.dumps(listed).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    if not path.is_file():  # a pipe would block
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def parameters(params: Params, kinds: Collection[str] | None = None) -> dict[str, str]:

@@ -22,6 +22,7 @@ def print_summary(
     runs: dict[str, dict[str, Any]],
     worth: str | None,
     self_tests: list[str],
+    altered: str | None,
 ) -> None:
     """Print what was wrong, what was found, what was done, and what it was worth."""
     table = Table(title=f"Relabel: {dataset}, {detection['n_rows']:,} training rows", show_header=False)
@@ -59,6 +60,8 @@ def print_summary(
         table.add_row("self-test", sentence)
     if repair["gate"]["sentence"]:
         table.add_row("gate", repair["gate"]["sentence"])
+    if altered:
+        table.add_row("inputs", altered)
     console.print(table)
     console.print("The whole story: report/index.html")
 
