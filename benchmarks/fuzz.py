@@ -5,6 +5,7 @@ must be what the good file says, or what an independent reader finds in the same
 `python -m benchmarks.fuzz [SEED [WORDS OF A READER]]`.
 """
 
+import hashlib
 import random
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
@@ -26,6 +30,11 @@ from benchmarks.fuzzing import damage
 from benchmarks.fuzzing.reader import Reader
 from benchmarks.fuzzing.readers import all_readers
 from benchmarks.fuzzing.trial import Outcome, attempt
+from tasks.decisions.log import PATH, Decision, append_decisions
+from tasks.params import load_params
+from tasks.pseudo_label import pseudo_label
+from tasks.tables.catalog import GIVEN_LABELS
+from tasks.tables.io import read_table
 
 BAD = ("traceback", "crash", "hang", "memory", "long", "wrong")
 COLUMNS = ("tried", "refused", "right", *BAD)
@@ -73,15 +82,55 @@ def trials(reader: Reader, seed: int, folder: Path) -> list[tuple[str, str, Outc
     return found
 
 
+def write_lock(folder: Path, patterns: tuple[str, ...]) -> None:
+    """A dvc.lock, by plain means: one stage has made the files of these names, with all parameters."""
+    files = sorted(file for pattern in patterns for file in folder.glob(pattern) if file.is_file())
+    outs = [
+        {
+            "path": str(file.relative_to(folder)),
+            "hash": "md5",
+            "md5": hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest(),
+            "size": file.stat().st_size,
+        }
+        for file in files
+    ]
+    params: Any = yaml.safe_load((folder / "params.yaml").read_text())
+    stage = {"cmd": "python -m tasks prune", "params": {"params.yaml": params}, "outs": outs}
+    content = {"schema": "2.0", "stages": {"prune": stage}}
+    (folder / "dvc.lock").write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def write_decisions(run: Path) -> None:
+    """What a person decided about ten rows."""
+    given = read_table(GIVEN_LABELS.at(run), GIVEN_LABELS, ["key", "given_label"]).slice(0, 10).to_pylist()
+    said = ("keep", "drop", "choose")
+    lines = [
+        Decision(
+            row["key"],
+            said[n % 3],
+            "dog" if n % 3 == 2 else "",
+            ("cat", "dog", "horse")[row["given_label"]],
+            "anna",
+            "2026-01-31T12:00:00Z",
+            "none",
+        )
+        for n, row in enumerate(given)
+    ]
+    append_decisions(run / PATH, lines)
+
+
 def make_good(folder: Path) -> tuple[Path, Path]:
     """A finished run, and a repository of DVC whose commit has its files."""
     run, repository = folder / "run", folder / "repository"
     images = np.random.default_rng(0).integers(0, 255, (60, 8, 8)).astype(np.uint8)
     run.mkdir()
     write_run(run, images, pooled=True)
+    write_decisions(run)
+    pseudo_label(load_params(run / "params.yaml"), run)
     shutil.copytree(run, repository)
+    write_lock(run, ("metrics/*", "plots/**/*", "data/*"))
     shutil.copy("docs/own_probs.yaml", repository / "dvc.yaml")
-    (repository / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    write_lock(repository, ("metrics/*",))
     (repository / ".gitignore").write_text("/data/\n/plots/\n/report/\n")
     author = ["-c", "user.name=relabel", "-c", "user.email=relabel@localhost"]
     for command in (

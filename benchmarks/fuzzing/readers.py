@@ -1,13 +1,14 @@
 """All readers: those of parameters, of tables of stages, and of pages and programs that show figures."""
 
 import csv
+import io
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml as pyyaml
@@ -19,6 +20,7 @@ from benchmarks.fuzzing.reader import TEXT, Read, Reader
 from flows.comparison.versions import compare_versions
 from flows.dvc_api.graph import stage_graph
 from review.server import Page, Review
+from tasks.decisions.log import PATH
 from tasks.explain import describe_life
 from tasks.params import Params, load_params
 from tasks.report import report
@@ -136,47 +138,73 @@ def _valid_table(path: Path) -> pa.Table:
 
 
 def _figures(run: Path, repository: Path) -> Iterator[Reader]:
-    for file in sorted([*(run / "metrics").glob("*.json")]):
+    for file in sorted((run / "metrics").glob("*.json")):
         name = str(file.relative_to(run))
         kinds = {"any file": damage.ANY, "text": damage.TEXT, "JSON": damage.JSON}
-        if file.stem in ("cross_validation", "label_issues", "health", "training_set"):
-            yield Reader(
-                f"{name}, by report", run, name, _report, kinds, partial(_same_form, name, run, _report), n=1
-            )
+        if file.stem in ("cross_validation", "label_issues", "health", "training_set", "self_tests"):
+            yield Reader(f"{name}, by report", run, name, _report, kinds, partial(_report_saying, name))
         yield Reader(
             f"{name}, by compare",
             repository,
             name,
             _compare,
             kinds,
-            partial(_any_object, name),
+            partial(_compare_saying, f"{name} is not the file that dvc.lock names"),
         )
-    for file in sorted([*(run / "plots").rglob("*.csv"), *(run / "plots/train_fold/fold_0").rglob("*.tsv")]):
-        if file.stem in ("confusion", "funnel", "learning_curves", "test"):
-            continue
+    plots = run / "plots"
+    curves = [next((plots / stage).rglob("accuracy.tsv")) for stage in ("train_fold", "retrain")]
+    read = [
+        plots / f"{name}.csv" for name in ("filters", "joints", "noise_matrices", "reliability/out_of_fold")
+    ]
+    for file in [*read, *curves]:
         name = str(file.relative_to(run))
         kinds = {"any file": damage.ANY, "text": damage.TEXT, "table": damage.TABLE}
-        yield Reader(f"{name}, by report", run, name, _report, kinds, partial(_same_form, name, run, _report))
-    for table in ("label_issues", "given_labels", "splits", "examples"):
+        yield Reader(f"{name}, by report", run, name, _report, kinds, partial(_report_saying, name))
+    yield Reader(
+        "dvc.lock, by report",
+        run,
+        "dvc.lock",
+        _report,
+        {**TEXT, "YAML": damage.YAML},
+        partial(_report_saying, "dvc.lock"),
+    )
+    for who, look, tables in (
+        ("the review page", _review, ("label_issues", "given_labels", "splits", "examples")),
+        ("explain", _explain, ("label_issues", "given_labels", "splits", "pred_probs", "training_set")),
+    ):
+        for table in tables:
+            name = f"data/{table}.parquet"
+            yield Reader(
+                f"{name}, by {who}",
+                run,
+                name,
+                look,
+                {"any file": damage.ANY, "Parquet": columns.PARQUET},
+                partial(_same_form, name, run, look),
+            )
         yield Reader(
-            f"data/{table}.parquet, by the review page",
+            f"{PATH}, by {who}",
             run,
-            f"data/{table}.parquet",
-            _review,
-            {"any file": damage.ANY, "Parquet": columns.PARQUET},
-            partial(_same_form, f"data/{table}.parquet", run, _review),
-        )
-    for table in ("label_issues", "given_labels", "splits", "pred_probs", "training_set"):
-        yield Reader(
-            f"data/{table}.parquet, by explain",
-            run,
-            f"data/{table}.parquet",
-            _explain,
-            {"any file": damage.ANY, "Parquet": columns.PARQUET},
-            partial(_same_form, f"data/{table}.parquet", run, _explain),
+            str(PATH),
+            look,
+            {**TEXT, "table": damage.TABLE},
+            partial(_decided_plainly, look),
         )
     yield Reader(
-        "dvc.lock, by compare", repository, "dvc.lock", _compare, {**TEXT, "YAML": damage.YAML}, _compare
+        "dvc.lock, by compare",
+        repository,
+        "dvc.lock",
+        _compare,
+        {**TEXT, "YAML": damage.YAML},
+        partial(_other_yaml, "dvc.lock", repository),
+    )
+    yield Reader(
+        "params.yaml, by compare",
+        repository,
+        "params.yaml",
+        _compare,
+        {**TEXT, "YAML": damage.YAML},
+        partial(_other_yaml, "params.yaml", repository),
     )
 
 
@@ -199,6 +227,41 @@ def _explain(folder: Path) -> Any:
     return json.dumps(describe_life(load_params(folder / "params.yaml"), folder, "3", ask_classifiers=False))
 
 
+def _report_saying(name: str, folder: Path) -> Any:
+    """What the report says, if it says too that the file is not what dvc.lock names."""
+    found = _report(folder)
+    said = re.search(r'role="alert">((?:Not as dvc.lock has it|dvc.lock cannot be read)[^<]*)', found[0])
+    if said is None or name not in said[1]:
+        raise ValueError
+    return found
+
+
+def _compare_saying(words: str, folder: Path) -> Any:
+    found = _compare(folder)
+    if words not in found:
+        raise ValueError
+    return found
+
+
+def _other_yaml(file: str, good: Path, folder: Path) -> Any:
+    """What a comparison says, if the file is YAML and says something else than the good one."""
+    one, other = (
+        pyyaml.safe_load((place / file).read_text(encoding="utf-8-sig")) for place in (good, folder)
+    )
+    if not isinstance(other, dict) or one == other:
+        raise ValueError
+    return _compare(folder)
+
+
+def _decided_plainly(read: Read, folder: Path) -> Any:
+    """What `read` says, if each line has the cells of the heading, and rows and labels are known."""
+    text = (folder / PATH).read_bytes().decode("utf-8-sig")
+    heading, *lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
+    if any(len(line) != len(heading) for line in lines):
+        raise ValueError
+    return read(folder)
+
+
 def _same_form(file: str, good: Path, read: Read, folder: Path) -> Any:
     """What `read` finds, if the damaged file has the form of the good one: other numbers are its own."""
     one, other = _form(good / file), _form(folder / file)
@@ -207,37 +270,6 @@ def _same_form(file: str, good: Path, read: Read, folder: Path) -> Any:
     return read(folder)
 
 
-def _any_object(file: str, folder: Path) -> Any:
-    """What a comparison finds, if the figures of the version are missing or any JSON object."""
-    path = folder / file
-    if path.exists() and not isinstance(json.loads(path.read_text(encoding="utf-8-sig")), dict):
-        raise ValueError
-    return _compare(folder)
-
-
 def _form(path: Path) -> Any:
-    if path.suffix == ".json":
-        return _json_form(json.loads(path.read_text(encoding="utf-8-sig")))
-    if path.suffix == ".parquet":
-        table = _valid_table(path)
-        return table.schema.names, sorted(table.column("example_id").to_pylist())
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True))
-    return rows[0], [[_is_number(cell) or cell for cell in row] for row in rows[1:] if row]
-
-
-def _json_form(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _json_form(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_json_form(item) for item in value]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return 0.0 if np.isfinite(float(value)) else "not finite"
-    return "text" if isinstance(value, str) else value
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        return bool(np.isfinite(float(cell)))
-    except ValueError:
-        return False
+    table = _valid_table(path)
+    return table.schema.names, sorted(table.column("example_id").to_pylist())
