@@ -62,6 +62,9 @@ class Ledger:
             # A file that is moved away and back has the size and times that were seen last.
             self._stat = ()
             return
+        except OSError:
+            read_whole(self.path)  # says what is so
+            raise
         now = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         if now != self._stat:
             self.take(read_whole(self.path))

@@ -170,15 +170,15 @@ class Suspects:
 
 
 def signature_of(data: Path) -> str:
-    """Changes whenever one of the files that are shown is written anew; empty while the issues are missing.
+    """Changes whenever one of the files that are shown is written anew; empty while the issues cannot be had.
 
     Contents may be missing, as of probabilities of one's own: that too is part of it.
     """
     try:
         stats = [(data / f"{name}.parquet").stat() for name in ("label_issues", "given_labels")]
-    except FileNotFoundError:
+    except OSError:
         return ""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         stats.append((data / "examples.parquet").stat())
     return "-".join(f"{stat.st_mtime_ns:x}.{stat.st_size:x}.{stat.st_ino:x}" for stat in stats)
 

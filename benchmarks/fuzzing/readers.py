@@ -16,7 +16,7 @@ import yaml as pyyaml
 from benchmarks.fuzzing import columns, damage
 from benchmarks.fuzzing.intake_readers import intake
 from benchmarks.fuzzing.own_readers import checkpoints, decisions, idx_files, own_files
-from benchmarks.fuzzing.reader import TEXT, Read, Reader
+from benchmarks.fuzzing.reader import NAMES, TEXT, Read, Reader
 from flows.comparison.versions import compare_versions
 from flows.dvc_api.graph import stage_graph
 from review.server import Page, Review
@@ -168,28 +168,18 @@ def _figures(run: Path, repository: Path) -> Iterator[Reader]:
         {**TEXT, "YAML": damage.YAML},
         partial(_report_saying, "dvc.lock"),
     )
-    for who, look, tables in (
+    of_pages = (
         ("the review page", _review, ("label_issues", "given_labels", "splits", "examples")),
         ("explain", _explain, ("label_issues", "given_labels", "splits", "pred_probs", "training_set")),
-    ):
+    )
+    for who, look, tables in of_pages:
         for table in tables:
             name = f"data/{table}.parquet"
-            yield Reader(
-                f"{name}, by {who}",
-                run,
-                name,
-                look,
-                {"any file": damage.ANY, "Parquet": columns.PARQUET},
-                partial(_same_form, name, run, look),
-            )
-        yield Reader(
-            f"{PATH}, by {who}",
-            run,
-            str(PATH),
-            look,
-            {**TEXT, "table": damage.TABLE},
-            partial(_decided_plainly, look),
-        )
+            plainly = _explained_plainly if look is _explain else _reviewed_plainly
+            kinds = {"any file": damage.ANY, "Parquet": columns.PARQUET}
+            yield Reader(f"{name}, by {who}", run, name, look, kinds, plainly)
+        kinds = {**TEXT, "table": damage.TABLE}
+        yield Reader(f"{PATH}, by {who}", run, str(PATH), look, kinds, partial(_decided_plainly, look))
     yield Reader(
         "dvc.lock, by compare",
         repository,
@@ -219,7 +209,7 @@ def _compare(folder: Path) -> Any:
 
 def _review(folder: Path) -> Any:
     review = Review(folder, "anna")
-    found = review.rows(Page(issues=False, decided="any"))
+    found = review.rows(Page(issues=False, decided="any", count=500))
     return list(found["rows"])
 
 
@@ -254,22 +244,50 @@ def _other_yaml(file: str, good: Path, folder: Path) -> Any:
 
 
 def _decided_plainly(read: Read, folder: Path) -> Any:
-    """What `read` says, if each line has the cells of the heading, and rows and labels are known."""
-    text = (folder / PATH).read_bytes().decode("utf-8-sig")
-    heading, *lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
-    if any(len(line) != len(heading) for line in lines):
+    """What `read` says, if each line has the cells of the heading; without a file nobody decided."""
+    path = folder / PATH
+    text = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
+    lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
+    if any(len(line) != len(lines[0]) for line in lines):
         raise ValueError
     return read(folder)
 
 
-def _same_form(file: str, good: Path, read: Read, folder: Path) -> Any:
-    """What `read` finds, if the damaged file has the form of the good one: other numbers are its own."""
-    one, other = _form(good / file), _form(folder / file)
-    if one != other:
+def _reviewed_plainly(folder: Path) -> Any:
+    """What the page shows, if it is each row that pyarrow finds; without contents there is nothing to see."""
+    found = _review(folder)
+    paths = {name: folder / "data" / f"{name}.parquet" for name in ("label_issues", "splits", "examples")}
+    tables = {name: _valid_table(path) for name, path in paths.items() if path.exists()}
+    rows = tables["label_issues"].to_pylist()
+    if sorted((row["key"], NAMES[row["given_label"]]) for row in rows) != sorted(
+        (row["key"], row["given"]) for row in found
+    ):
         raise ValueError
-    return read(folder)
+    return found
 
 
-def _form(path: Path) -> Any:
-    table = _valid_table(path)
-    return table.schema.names, sorted(table.column("example_id").to_pylist())
+def _explained_plainly(folder: Path) -> Any:
+    """What `explain` says, if it is what pyarrow finds, and nothing of a table that is not there."""
+    found = _explain(folder)
+    said = json.loads(found)
+    rows: dict[str, Any] = {}
+    for table in ("label_issues", "given_labels", "pred_probs", "training_set"):
+        path = folder / "data" / f"{table}.parquet"
+        of_it = _valid_table(path).to_pylist() if path.exists() else ()
+        rows[table] = next((row for row in of_it if row["example_id"] == 3), None)
+    issue, training = rows["label_issues"], rows["training_set"] if rows["label_issues"] else None
+    found_plainly = (
+        NAMES[rows["given_labels"]["given_label"]],
+        issue and (NAMES[issue["suggested_label"]], issue["rank"], issue["error_prob"]),
+        rows["pred_probs"] and rows["pred_probs"]["fold"],
+        training and training["action"],
+    )
+    of_issue, of_fold, of_training = said["issue"], said["prediction"], said["training"]
+    if found_plainly != (
+        said["given_label"],
+        of_issue and (of_issue["suggested_label"], of_issue["rank"], of_issue["scores"]["error_prob"]),
+        of_fold and of_fold["fold"],
+        of_training and of_training["action"],
+    ):
+        raise ValueError
+    return found

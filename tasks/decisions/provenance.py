@@ -42,10 +42,10 @@ def _account() -> str:
 
 
 def _are_locked_issues(root: Path) -> bool:
-    """Whether the table of issues is the one that dvc.lock names; so it is where one of both is not there."""
+    """Whether the table of issues is the one that dvc.lock names; so it is where one cannot be had."""
     try:
         stats = [(root / name).stat() for name in ("dvc.lock", _ISSUES)]
-    except FileNotFoundError:
+    except OSError:
         return True
     return _compare(root, tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats))
 

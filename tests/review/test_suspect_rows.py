@@ -12,6 +12,7 @@ from PIL import Image
 from small_runs import ROOT
 
 from benchmarks.review import write_suspects
+from review.server import Review
 from review.suspect_rows import Contents, read_suspects
 from tasks import ArtifactError
 from tasks.command_line import main
@@ -137,3 +138,14 @@ def test_beside_own_probabilities_the_own_file_of_a_picture_is_shown(
 def test_without_examples_the_page_says_that_there_are_none(own_probs: Callable[..., Contents]) -> None:
     shown = own_probs().show(example_ids_of(["a/07.png"], ""), np.zeros(1, np.int16))
     assert "only probabilities" in str(shown[0].text)
+
+
+@pytest.mark.parametrize("name", ["data/label_issues.parquet", "reviews/decisions.csv"])
+def test_a_link_to_itself_is_one_sentence(name: str, tmp_path: Path) -> None:
+    write_suspects(tmp_path, 30, content="features", n_classes=3)
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(path.name)
+    with pytest.raises(ArtifactError, match=path.name):
+        Review(tmp_path, "anna")
