@@ -193,6 +193,10 @@ def test_what_cannot_be_explained_is_one_sentence(
     assert capsys.readouterr().err == (
         "explain: expected the key of a labelled row of data/given_labels.parquet, found '123456'.\n"
     )
+    # A number that no integer of 64 bits is, and one that Python does not read.
+    for key in ("9" * 30, "9" * 5000):
+        assert main(["explain", key]) == 1
+        assert capsys.readouterr().err.startswith("explain: expected the key of a labelled row")
     (workspace_copy / PATH).parent.mkdir()
     (workspace_copy / PATH).write_text("id\n")
     assert main(["explain", "0"]) == 1

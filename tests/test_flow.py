@@ -39,6 +39,7 @@ from flows.terminal_progress import RunProgress
 from tasks import RelabelError
 from tasks.dvc_lock import LIST
 from tasks.params import load_params
+from tasks.stage_server import KILLED
 
 pytestmark = pytest.mark.slow
 
@@ -159,6 +160,22 @@ def test_a_server_of_its_own_that_starts_too_late_is_one_sentence_and_leaves_no_
     assert "clean_labels: expected the Prefect server that a run brings along to start within 0 s" in log
     assert "Traceback" not in log
     alone.assert_no_orphans()
+
+
+def test_a_home_of_prefect_that_cannot_be_made_is_one_sentence(done: Door, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    alone = Door(done.folder, {**done.environment, "PREFECT_HOME": str(tmp_path / "file" / "home")})
+    del alone.environment["PREFECT_API_URL"]
+    log = alone.flow("--force", "report", status=1)
+    assert f"PREFECT_HOME, {tmp_path / 'file' / 'home'}: expected a folder" in log
+    assert "Traceback" not in log
+
+
+def test_a_stage_that_was_killed_says_so(environment: dict[str, str], tmp_path: Path) -> None:
+    """As the kernel kills it where memory is short; no stage server stands between."""
+    door = make_waiting(tmp_path / "workspace", environment)
+    (door.folder / "wait.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    assert f"wait: {KILLED}" in door.flow(status=1)
 
 
 def test_one_changed_value_reruns_the_same_stages_as_dvc_and_going_back_restores_them(done: Door) -> None:
