@@ -40,7 +40,10 @@ class Command:
 
 COMMANDS = {
     "init": Command(
-        "tasks init", "set up the pipeline for your own data", "init ~/photos", ("", "--into", "--labels")
+        "tasks init",
+        "set up the pipeline for your own data",
+        "init ~/photos",
+        ("", "--into", "--labels", "--examples", "--class-names"),
     ),
     "preset": Command("tasks preset", "set up the pipeline for a known data set", "preset imagenette"),
     "run": Command("dvc repro", "run what is out of date, one stage after the other", "run"),
@@ -55,13 +58,17 @@ COMMANDS = {
     "import-decisions": Command(
         "tasks import-decisions", "take decisions back from Label Studio", "import-decisions out.json", ("",)
     ),
-    "predict": Command("tasks predict", "classify new rows", "predict new.csv --out p.csv", ("", "--out")),
+    "predict": Command(
+        "tasks predict", "classify new rows", "predict new.csv --out p.csv", ("", "--out", "--model")
+    ),
     "sweep": Command("flows.sweep", "compare parameters", "sweep --grid train_fold.epochs=4,8"),
     "check": Command(
         "flows.check", "limits on labels, for a pull request", "check --against main", ("--markdown",)
     ),
     "doctor": Command("flows.doctor", "what is wrong with this machine, and what to type", "doctor"),
 }
+# Takes the names themselves, or a file of them.
+_NAMES_OR_FILE = "--class-names"
 _SHELLS = ("bash", "zsh")
 # These need no workspace; they then run in the checkout.
 _ANYWHERE = ("init", "preset", "doctor")
@@ -123,15 +130,20 @@ def from_here(arguments: Sequence[str], paths: Sequence[str], here: Path) -> lis
         paths: see `Command`.
         here: the folder of the person.
     """
+
+    def absolute(option: str, value: str) -> str:
+        is_path = option in paths and (option != _NAMES_OR_FILE or (here / value).is_file())
+        return os.path.normpath(here / value) if is_path else value
+
     found, option = [], ""
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if argument.startswith("--") and equals and name in paths:
-            found.append(f"{name}={os.path.normpath(here / value)}")
+        if argument.startswith("--") and equals:
+            found.append(f"{name}={absolute(name, value)}")
         elif argument.startswith("-"):
             found.append(argument)
         else:
-            found.append(os.path.normpath(here / argument) if option in paths else argument)
+            found.append(absolute(option, argument))
         option = argument if argument.startswith("--") and not equals else ""
     return found
 

@@ -77,6 +77,19 @@ def test_paths_are_read_from_where_the_person_is() -> None:
     assert from_here(["/data/x"], [""], here) == ["/data/x"]
 
 
+def test_every_option_of_init_that_takes_a_path_reads_it_from_where_the_person_is(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    typed = ["probs.csv", "--examples", "pets", "--labels=y.csv", "--class-names"]
+    paths = COMMANDS["init"].paths
+    absolute = [f"{tmp_path}/probs.csv", "--examples", f"{tmp_path}/pets", f"--labels={tmp_path}/y.csv"]
+    assert from_here([*typed, "names.txt"], paths, tmp_path) == [
+        *absolute,
+        "--class-names",
+        f"{tmp_path}/names.txt",
+    ]
+    assert from_here([*typed, "cat,dog"], paths, tmp_path)[-1] == "cat,dog"
+
+
 def test_the_nearest_workspace_is_the_innermost(workspace: Path) -> None:
     inner = workspace / "deep"
     assert find_workspace(inner / "er") == workspace
