@@ -51,6 +51,8 @@ _SCORES = (
 )
 # Classes that a line names, the most probable first.
 _MOST_CLASSES = 3
+# Why a row was shown to the person who decided.
+_REASONS = {"suspect": "shown as a suspect, ", "audit": "drawn at random, ", "": ""}
 
 
 class ExplainError(RelabelError):
@@ -189,6 +191,7 @@ def _decisions(
             "reviewer": line.reviewer,
             "time": line.time,
             "revision": line.revision,
+            "reason": line.reason,
             "outcome": outcome,
             "not_applied": why_refused(line, given_label, names) if outcome == "stands" else "",
         }
@@ -356,7 +359,7 @@ def _ordinal(number: int) -> str:
 def _decision_line(line: dict[str, str]) -> str:
     said = f"{line['decision']} {line['label']}".rstrip()
     outcome = f"stands, not applied: {line['not_applied']}" if line["not_applied"] else line["outcome"]
-    seen = f"of {line['given_label']}, at {line['revision']}"
+    seen = f"{_REASONS[line['reason']]}of {line['given_label']}, at {line['revision']}"
     return f"{line['time']} {line['reviewer']}: {said} ({seen}): {outcome}"
 
 

@@ -26,10 +26,17 @@ def life_of(folder: Path, example_id: int, ask_classifiers: bool = False) -> dic
     return describe_life(load_params(folder / "params.yaml"), folder, str(example_id), ask_classifiers)
 
 
-def decide(folder: Path, example_id: int, decision: str, label: str = "", given: str | None = None) -> None:
+def decide(
+    folder: Path,
+    example_id: int,
+    decision: str,
+    label: str = "",
+    given: str | None = None,
+    reason: str = "",
+) -> None:
     given = given or life_of(folder, example_id)["given_label"]
     line = Decision(
-        str(example_id), decision, label, given, "anna", "2026-01-31T12:00:00Z", "0123456789ab-dirty"
+        str(example_id), decision, label, given, "anna", "2026-01-31T12:00:00Z", "0123456789ab-dirty", reason
     )
     append_decisions(folder / PATH, [line])
 
@@ -128,6 +135,24 @@ def test_the_command_asks_the_classifiers_and_prints_one_story(
     ):
         assert part in " ".join(said.split())
     assert "trained on given" not in said
+
+
+def test_a_decision_says_why_its_row_was_shown(
+    workspace_copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example_id = worst(workspace_copy)
+    for reason in ("suspect", "audit", ""):
+        decide(workspace_copy, example_id, "keep", reason=reason)
+    assert [line["reason"] for line in life_of(workspace_copy, example_id)["decisions"]] == [
+        "suspect",
+        "audit",
+        "",
+    ]
+    monkeypatch.chdir(workspace_copy)
+    assert main(["explain", str(example_id), "--no-classifiers"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("shown as a suspect") == said.count("drawn at random") == 1
+    assert said.count("anna: keep") == 3
 
 
 @pytest.mark.parametrize(
