@@ -32,7 +32,7 @@ function update(row, state) {
   const before = told(row.data);
   row.data.state = { ...state, told: state.told ?? before };
   mark(row.item, state);
-  if (state.told && !before) row.item.querySelector(".labels").replaceWith(labels(row.data));
+  if (state.told && !before) row.item.querySelector(".bars").replaceWith(topClasses(row.data));
 }
 
 function decide(decision, label = "") {

@@ -21,7 +21,7 @@ function card(data) {
     picture.alt = data.key;
     item.append(picture);
   } else item.append(element("div", "text", data.text ?? ""));
-  item.append(labels(data), element("div", "state"));
+  item.append(labels(data), topClasses(data), element("div", "state"));
   mark(item, data.state);
   return item;
 }
@@ -34,18 +34,24 @@ function labels(data) {
   return element(
     "div", "labels",
     element("span", "given", element("small", "", "given "), element("b", "", data.given)),
-    element("span", "suggested", element("small", "", "suggested "), element("b", "", data.suggested), element("span", "prob", told(data) ? ` ${percent(told(data).suggested_prob)}` : "")),
+    element("span", "suggested", element("small", "", "suggested "), element("b", "", data.suggested)),
   );
 }
 
-function bars(data) {
-  if (!told(data)) return element("p", "soft", "What the model says of this row is shown after your decision.");
-  return element("div", "bars", ...told(data).probs.map(({ label, prob }) => {
+// The most probable classes and the given one, a bar each. Its room is kept while nothing is told.
+function topClasses(data) {
+  return element("div", "bars", ...(told(data)?.probs ?? []).map(({ label, prob }) => {
     const bar = element("meter");
     bar.value = prob;
     const kind = label === data.given ? "given" : label === data.suggested ? "suggested" : "";
-    return element("div", kind, element("span", "", label), bar, element("span", "", percent(prob)));
+    const name = element("span", "", label);
+    name.title = label;
+    return element("div", kind, name, bar, element("span", "", percent(prob)));
   }));
+}
+
+function bars(data) {
+  return told(data) ? topClasses(data) : element("p", "soft", "What the model says of this row is shown after your decision.");
 }
 
 // One row, large, with all that is known of it, beside the grid of the page.

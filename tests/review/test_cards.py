@@ -1,0 +1,47 @@
+"""What a card of the review page shows, in a real browser: labels, and a bar for each of the top classes."""
+
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect
+from small_runs import write_params
+
+from benchmarks.review import review_page, write_suspects
+
+
+def height(page: Page, place: int) -> float:
+    box = page.locator("#rows li").nth(place).bounding_box()
+    assert box is not None
+    return box["height"]
+
+
+def test_each_card_has_bars_of_the_top_classes_once_they_may_be_seen(
+    browser: Browser, tmp_path: Path
+) -> None:
+    write_suspects(tmp_path, 300, n_classes=12)
+    write_params(tmp_path)  # asks for rows drawn at random, as the default
+    with review_page(tmp_path) as (url, _):
+        page = browser.new_page()
+        page.goto(url)
+        cards = page.locator("#rows li")
+        expect(cards.first).to_be_visible()
+        # In the queue nobody sees probabilities before deciding; then they come, and nothing moves.
+        expect(page.locator("#rows meter")).to_have_count(0)
+        before = [height(page, place) for place in range(2)]
+        page.keyboard.press("k")
+        expect(cards.first.locator(".state")).to_contain_text("keep")
+        expect(cards.first.locator("meter")).to_have_count(3)
+        expect(cards.nth(1).locator("meter")).to_have_count(0)
+        assert [height(page, place) for place in range(2)] == before
+        # With a filter there are suspects alone, and all is shown.
+        given = cards.nth(1).locator(".labels .given b").inner_text()
+        page.select_option("[name=given]", given.removeprefix("class "))
+        expect(page.locator("#rows[aria-busy=false]")).to_be_attached()
+        expect(cards.first.locator("meter")).to_have_count(3)
+        for place in range(cards.count()):
+            card = cards.nth(place)
+            values = [float(bar.get_attribute("value") or 0) for bar in card.locator("meter").all()]
+            assert values == sorted(values, reverse=True)
+            suggested = card.locator(".labels .suggested b").inner_text()
+            assert card.locator(".bars .suggested span").first.inner_text() == suggested
+            assert card.locator(".bars .given span").first.inner_text() == given
+        page.close()
