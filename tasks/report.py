@@ -36,6 +36,7 @@ from tasks.reporting.provenance import describe_altered, fingerprints, package_v
 from tasks.reporting.repeats import find_repeats
 from tasks.reporting.summary import print_summary
 from tasks.reporting.suspects import (
+    changed_right_labels,
     confident_suspects,
     issues_by_split,
     known_wrong,
@@ -61,9 +62,9 @@ from tasks.tables.portions import TableReader
 from tasks.tables.proofs import MARK
 from tasks.tables.schemas import column_array
 
-# The grid of the most suspect labels: 3 rows of 5.
+# Rows of top_issues.csv.
 _MOST_SUSPECT = 15
-# Issues that the page embeds to be filtered by class pair: with MNIST's pictures about half a megabyte.
+# Issues of the gallery that are there to be filtered by class pair: with MNIST's pictures half a megabyte.
 _BY_PAIR = 400
 _METRICS: dict[str, type[BaseModel]] = {
     "cross_validation": CrossValidation,
@@ -138,20 +139,23 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
     confusion = count_confusions(
         column_array(issues, "given_label"), column_array(issues, "suggested_label"), facts.n_classes
     )
-    confused = confused_pairs(issues, confusion)
-    shown = {
-        "suspect": found[:_MOST_SUSPECT],
-        "confident": confident_suspects(issues, found, params.report.top_issues),
-        "by_pair": of_each_pair(issues, found, _BY_PAIR),
+    worst, by_pair = found[:_MOST_SUSPECT], of_each_pair(issues, found, _BY_PAIR)
+    confident = confident_suspects(issues, found, params.report.top_issues)
+    harmed = changed_right_labels(issues, given, training_set, found)[: params.report.top_issues]
+    gallery = found[np.isin(found, np.concatenate([worst, by_pair, confident, harmed]))]
+    kinds = {
+        name: {row: place for place, row in enumerate(rows.tolist())}
+        for name, rows in (("confident", confident), ("harmed", harmed))
     }
+    confused = confused_pairs(issues, confusion, gallery)
     # One pass over the examples for all that the page shows.
-    rows = np.unique(np.concatenate([*shown.values(), *(pair.rows for pair in confused)]))
+    rows = np.unique(np.concatenate([gallery, *(pair.rows for pair in confused)]))
     described = describe_rows(issues, given, EXAMPLES.at(workspace), rows)
     cards = dict(zip(rows.tolist(), described, strict=True))
     now = dict(zip(rows.tolist(), labels_now(issues, training_set, facts, rows), strict=True))
     write_top_issues(
         workspace / "report" / "top_issues.csv",
-        [(cards[row], now[row]) for row in shown["suspect"].tolist()],
+        [(cards[row], now[row]) for row in worst.tolist()],
     )
 
     wrong = known_wrong(issues, given, found) if "n_errors" in detection else None
@@ -180,9 +184,14 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
             filters=filters,
             cards=cards,
             now=now,
-            shown=shown,
-            shown_given={cards[row].given for row in shown["by_pair"].tolist()},
-            shown_suggested={cards[row].suggested for row in shown["by_pair"].tolist()},
+            gallery=gallery,
+            kinds=kinds,
+            places={
+                row: {name: places[row] for name, places in kinds.items() if row in places}
+                for row in gallery.tolist()
+            },
+            shown_given={cards[row].given for row in gallery.tolist()},
+            shown_suggested={cards[row].suggested for row in gallery.tolist()},
             splits=splits,
             repeats=repeats,
             gate=repair["gate"],

@@ -84,19 +84,52 @@ def test_the_page_shows_the_figures_of_the_metrics(finished_run: Path) -> None:
             assert figure in section(page, 'id="worth"', "Reliability on the test rows")
 
 
-def test_the_grids_hold_the_most_suspect_and_a_spread_of_the_most_confident(finished_run: Path) -> None:
+def test_one_gallery_has_each_suspect_once_and_says_which_suggestions_are_sure(finished_run: Path) -> None:
     page = read_page(finished_run)
     issues = read_table(finished_run / "data" / "label_issues.parquet", LABEL_ISSUES).to_pandas()
     issues = issues[issues.is_issue].sort_values("rank")
-    suspect = re.findall(r"<figcaption>(\d+)", section(page, 'id="issues"', 'id="confident"'))
-    assert [int(found) for found in suspect] == issues.example_id[:15].tolist()
-    confident = re.findall(r"<figcaption>(\d+)", section(page, 'id="confident"', 'id="pairs"'))
+    gallery = section(page, 'id="gallery"', 'id="picked"')
+    assert [int(found) for found in re.findall(r"<figcaption>(\d+)", gallery)] == issues.example_id.tolist()
+    found = re.findall(r'data-confident="(\d+)".*?<figcaption>(\d+)', gallery.replace("\n", ""))
+    confident = [int(row) for _, row in sorted(found, key=lambda one: int(one[0]))]
     differing = issues[issues.given_label != issues.suggested_label].set_index("example_id")
     assert len(set(confident)) == min(25, len(differing))
-    probabilities = differing.suggested_prob[[int(found) for found in confident]].tolist()
+    probabilities = differing.suggested_prob[confident].tolist()
     assert probabilities == sorted(probabilities, reverse=True)
     assert probabilities[0] == differing.suggested_prob.max()
     assert probabilities[-1] == differing.suggested_prob.min()
+
+
+def test_no_picture_is_on_the_page_twice(finished_run: Path) -> None:
+    shown = re.findall(r"<figcaption>(\d+)", read_page(finished_run))
+    assert len(shown) > 100
+    assert len(set(shown)) == len(shown)
+
+
+def test_right_labels_that_became_wrong_are_marked(workspace_copy: Path) -> None:
+    data = workspace_copy / "data"
+    issues = read_table(data / "label_issues.parquet", LABEL_ISSUES).to_pandas().sort_values("rank")
+    given = read_table(data / "given_labels.parquet", GIVEN_LABELS).to_pandas().set_index("example_id")
+    table = read_table(data / "training_set.parquet", TRAINING_SET)
+    now = table.to_pandas().set_index("example_id")
+    flagged = issues.example_id[issues.is_issue]
+    right = [row for row in flagged if not given.is_noisy[row]]
+    wrong = [row for row in flagged if given.is_noisy[row]]
+    assert right
+    # Another class than the true one for labels that were right, and for one that was wrong before, too.
+    for row in (*right, wrong[0]):
+        now.loc[row, ["label", "action"]] = [(given.true_label[row] + 1) % 10, "relabelled"]
+    for name in ("label", "action"):
+        place = table.column_names.index(name)
+        values = pa.array(now[name], table.schema.field(name).type)
+        table = table.set_column(place, table.schema.field(place), values)
+    write_table(data / "training_set.parquet", table, TRAINING_SET)
+    report(load_params(workspace_copy / "params.yaml"), workspace_copy)
+    page = read_page(workspace_copy).replace("\n", "")
+    marked = re.findall(r'<figure[^>]*data-harmed="(\d+)".*?<figcaption>(\d+)', page)
+    assert [int(row) for _, row in marked] == right[:25]
+    assert [int(place) for place, _ in marked] == list(range(len(marked)))
+    assert "right labels that became wrong" in page
 
 
 def test_the_page_says_what_became_of_each_issue(finished_run: Path) -> None:
@@ -176,11 +209,12 @@ def test_the_worst_confused_classes_show_the_most_and_the_least_important_rows(f
     pairs = worst_confused(counts, 3)
     expected = []
     seen = set()
+    others = issues[~issues.is_issue]  # the gallery has the others
     for pair in pairs:
         names = facts.class_names[pair.label], facts.class_names[pair.predicted]
         assert "<b>{}</b> predicted as <b>{}</b>".format(*names) in part
         if pair.predicted not in seen:
-            members = issues[issues.given_label == pair.predicted].sort_values("importance")
+            members = others[others.given_label == pair.predicted].sort_values("importance")
             expected += [*members.example_id[::-1][:6], *members.example_id[:6]]
         seen.add(pair.predicted)
     assert [int(found) for found in re.findall(r"<figcaption>(\d+)", part)] == expected
@@ -230,8 +264,8 @@ def test_any_content_makes_a_sound_page(kind: str, tmp_path: Path) -> None:
     check_whole(page)
     assert "<cat>" not in page
     issues = read_table(tmp_path / "data" / "label_issues.parquet", LABEL_ISSUES).to_pandas()
-    first = section(page, 'id="issues"', 'id="confident"')
-    n_shown = min(15, int(issues.is_issue.sum()))
+    first = section(page, 'id="issues"', 'id="picked"')
+    n_shown = int(issues.is_issue.sum())
     assert n_shown > 5
     if kind in ("colour", "large"):
         assert first.count("data:image/" + ("jpeg" if kind == "large" else "png")) == n_shown

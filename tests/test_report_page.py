@@ -115,7 +115,11 @@ def test_the_pickers_show_one_pair_of_classes(page: Page, run: Path) -> None:
     pairs = list(zip(names[issues.given_label], names[issues.suggested_label], strict=True))
     given, suggested = pairs[0]
     figures = page.locator("#gallery figure:visible")
+    assert figures.count() == 15 < len(pairs)
+    assert page.locator("#picked").inner_text() == f"15 of {len(pairs)} shown"
+    page.locator("#more").click()
     assert figures.count() == len(pairs)
+    assert not page.locator("#more").is_visible()
     page.select_option("#pick-given", given)
     assert figures.count() == sum(pair[0] == given for pair in pairs) < len(pairs)
     page.select_option("#pick-suggested", suggested)
@@ -126,6 +130,13 @@ def test_the_pickers_show_one_pair_of_classes(page: Page, run: Path) -> None:
     page.select_option("#pick-given", "")
     page.select_option("#pick-suggested", "")
     assert figures.count() == len(pairs)
+    page.select_option("#pick-kind", "confident")
+    places = figures.evaluate_all(
+        "all => all.map((one) => [one.style.order, one.dataset.confident].map(Number))"
+    )
+    assert len(places) == 25
+    assert all(order == place for order, place in places)
+    page.select_option("#pick-kind", "")
 
 
 def test_a_table_sorts_by_numbers_and_by_words(page: Page) -> None:

@@ -38,10 +38,17 @@ class Confused:
         return np.concatenate([self.most, self.least])
 
 
-def confused_pairs(issues: pa.Table, confusion: npt.NDArray[np.int64]) -> list[Confused]:
+def confused_pairs(
+    issues: pa.Table, confusion: npt.NDArray[np.int64], shown: npt.NDArray[np.intp]
+) -> list[Confused]:
     """The worst-confused pairs, with the most and the least important rows given the class predicted.
 
     Rows are shown once, with the first pair that leads to their class, and only where they have importance.
+
+    Args:
+        issues: data/label_issues.parquet.
+        confusion: (K, K) counts, given by suggested.
+        shown: positions of rows that the page shows elsewhere.
     """
     importance = issues.column("importance").fill_null(0).to_numpy()
     measured = issues.column("importance").is_valid().to_numpy()
@@ -53,7 +60,8 @@ def confused_pairs(issues: pa.Table, confusion: npt.NDArray[np.int64]) -> list[C
         of_class = measured & (given == pair.predicted)
         members = np.flatnonzero(of_class) if pair.predicted not in seen else np.arange(0)
         seen.add(pair.predicted)
-        most, least = most_and_least_important(importance, members, _SAMPLES)
+        others = members[~np.isin(members, shown)]
+        most, least = most_and_least_important(importance, others, _SAMPLES)
         label = f"importance of the rows given {names[pair.predicted]}"
         spread = score_histogram(label, importance[members], is_issue[members]) if len(members) else None
         classes = names[pair.label], names[pair.predicted]

@@ -46,6 +46,24 @@ def confident_suspects(issues: pa.Table, found: Rows, n: int) -> Rows:
     return np.asarray(pool[places])
 
 
+def changed_right_labels(issues: pa.Table, given: pa.Table, training_set: pa.Table, found: Rows) -> Rows:
+    """The issues whose label was right and is another now, in the order of `found`; where the truth is known.
+
+    Args:
+        issues: data/label_issues.parquet.
+        given: data/given_labels.parquet.
+        training_set: data/training_set.parquet.
+        found: (M,) see `suspects`.
+    """
+    ids = column_array(issues, "example_id")[found]
+    true = join(given, ids).column("true_label").fill_null(-1).to_numpy()
+    now = join(training_set, ids)
+    is_used = ~np.isin(np.array(now.column("action").to_pylist(), dtype=str), ("dropped", UNLABELED))
+    was_right = column_array(issues, "given_label")[found] == true
+    became_wrong: Rows = found[was_right & is_used & (column_array(now, "label") != true)]
+    return became_wrong
+
+
 def of_each_pair(issues: pa.Table, found: Rows, n: int) -> Rows:
     """(n,) issues by class pair (given, suggested): the most suspect of each, then the second, and so on.
 
