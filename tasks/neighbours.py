@@ -42,7 +42,10 @@ _CELLS_LOOKED_AT, _LEARNED_FROM = 32, 40
 # So many more candidates than neighbours are kept, as the rounding of float32 may have swapped them.
 _SPARE = 8
 _FIRST_ROWS = 1024
-_TILE_ROWS = 4096
+# Small enough for a core's own cache, with the rows of a block.
+_TILE_ROWS = 1024
+# So many candidates a query wait until they are sorted in, as a share of those that are kept.
+_WAITING = 0.5
 _TYPICAL_ROWS = 1000
 _LONGEST = 1e18
 _UNIT_ROUNDOFF = 2.0**-24
@@ -249,9 +252,13 @@ def _choose(points: _Points, queries: Singles, kept: int, own: Ints | None) -> t
     """The (b, kept) least keys of each query, and the points that they are of; `own` (b,) are left out."""
     keys = np.empty((len(queries), 0), dtype=np.float32)
     index = np.empty((len(queries), 0), dtype=np.int64)
+    room = np.empty((len(queries), _TILE_ROWS), dtype=np.float32)
+    waiting: list[tuple[Ints, Ints, Singles]] = []
+    n_waiting = 0
     # Of the first points, most are among the least so far: sorted as a whole, they should be few.
     for start, stop in pairwise([0, *range(_FIRST_ROWS, len(points), _TILE_ROWS), len(points)]):
-        tile = queries @ points.augmented[start:stop].T
+        tile = room[:, : stop - start] if stop - start <= _TILE_ROWS else None
+        tile = np.matmul(queries, points.augmented[start:stop].T, out=tile)
         if own is not None:
             here = np.flatnonzero((own >= start) & (own < stop))
             tile[here, own[here] - start] = np.inf
@@ -264,14 +271,16 @@ def _choose(points: _Points, queries: Singles, kept: int, own: Ints | None) -> t
             worst = keys.max(axis=1, initial=-np.inf)
             continue
         row, column = np.divmod(np.flatnonzero(tile < worst[:, None]), tile.shape[1])
-        if len(row):
-            keys, index = _merge(keys, index, row, column + start, tile[row, column])
-            worst = keys.max(axis=1)
+        waiting.append((row, column + start, tile[row, column]))
+        n_waiting += len(row)
+        if n_waiting and (n_waiting > _WAITING * keys.size or stop == len(points)):
+            keys, index = _merge(keys, index, *(np.concatenate(part) for part in zip(*waiting, strict=True)))
+            worst, waiting, n_waiting = keys.max(axis=1), [], 0
     return keys, index
 
 
 def _merge(keys: Singles, index: Ints, row: Ints, found: Ints, key: Singles) -> tuple[Singles, Ints]:
-    """The least keys of each row among those there are (b, kept) and those found (n,), sorted by `row`."""
+    """The least keys of each row among those there are (b, kept) and those found (n,), of `row` (n,)."""
     n_rows, kept = keys.shape
     rows = np.concatenate([np.repeat(np.arange(n_rows), kept), row])
     every_key, every_index = np.concatenate([keys.ravel(), key]), np.concatenate([index.ravel(), found])

@@ -1,5 +1,6 @@
 """Stage `split_rows`: which rows are duplicates, and which are held out, before any label is changed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tasks.split_rows.groups import Groups, put_together
 from tasks.split_rows.held_out import hold_out
 from tasks.tables.catalog import EXAMPLES, FEATURES, HELD_OUT, SPLIT_ROWS
 from tasks.tables.io import make_table, write_table
-from tasks.tables.portions import TableReader
+from tasks.tables.portions import TableReader, available_cores
 from tasks.tables.schemas import column_array
 
 
@@ -72,7 +73,17 @@ def group_examples(workspace: Path, examples: TableReader, ids: npt.NDArray[np.i
     # Pretrained features, where the model has such, find larger crops of pictures.
     features = TableReader(FEATURES.at(workspace), FEATURES, [], optional=["features"])
     has_features = near and kind == "image" and "features" in features.schema.names
-    return find_groups(ids, prints, near=near, features=features.column("features") if has_features else None)
+    # Imported here, where it is needed; the pool has work for all cores.
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1), ThreadPoolExecutor(available_cores()) as pool:
+        return find_groups(
+            ids,
+            prints,
+            near=near,
+            features=features.column("features") if has_features else None,
+            each=pool.map,
+        )
 
 
 def _content(table: Any, kind: str) -> Content:
