@@ -773,12 +773,15 @@ def test_other_data_are_not_compared_row_by_row(copy: Path, run: Run) -> None:
         pq.write_table(table.replace_schema_metadata({"relabel": json.dumps(facts | changes)}), path)
 
     write(dataset="fashion_mnist")
+    figures = "metrics/training_set.json"
+    (copy / figures).write_text((copy / figures).read_text().replace("1", "2"))
     out, _ = run(copy, "v1", "workspace")
     said = "The rows of workspace and v1 cannot be compared: "
     assert f"{said}they are of other data sets (fashion_mnist and digits)." in out
     assert "The metrics of workspace and v1 do not measure the same: they are of other" in out
-    # The parameters and metrics are compared all the same, and the file that is not DVC's is said.
-    assert f"workspace: {ISSUES} is not the file that dvc.lock names" in out
+    # The parameters and metrics are compared all the same, and the files that are not DVC's are said.
+    for name in (ISSUES, figures):
+        assert f"workspace: {name} is not the file that dvc.lock names" in out
     write(class_names=list("abcdefghij"))
     out, _ = run(copy, "v1", "workspace")
     assert f"{said}their classes differ (10: a, b, c, d, e, ... and 10: 0, 1, 2, 3, 4, ...)." in out
