@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+# A class may have so many times the part of its rows sure that the middle class has.
+_UNEVEN = 2
+
 
 def expected_counts(
     labels: npt.NDArray[np.int64], n_unlabeled: int, n_classes: int, share: float
@@ -23,6 +26,29 @@ def expected_counts(
     """
     counts = np.bincount(labels, minlength=n_classes)
     return np.ceil(counts / len(labels) * n_unlabeled * share).astype(np.int64)
+
+
+def even_limits(limits: npt.NDArray[np.int64], sure: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(K,) `limits`, lowered where a model is sure of a few classes alone.
+
+    Of each class a part of the rows that may join is sure. No class takes more than twice the part that the
+    middle class has (the lower one of two). A model of few labels may be sure of hundreds of rows of two
+    classes and of none of the others: a model that learned from such rows says these two of everything.
+    Where of most classes no row is sure, none joins.
+
+    >>> even_limits(np.array([100, 100, 100]), np.array([90, 80, 2])).tolist()
+    [100, 100, 100]
+    >>> even_limits(np.array([100, 100, 100]), np.array([90, 3, 2])).tolist()
+    [6, 6, 6]
+
+    Args:
+        limits: (K,) the most rows of each class that may join.
+        sure: (K,) the rows of each class that are sure.
+    """
+    there = limits > 0
+    part = np.minimum(sure[there] / limits[there], 1)
+    middle = float(np.quantile(part, 0.5, method="lower")) if there.any() else 0.0
+    return np.minimum(limits, np.ceil(_UNEVEN * middle * limits).astype(np.int64))
 
 
 def choose_sure(

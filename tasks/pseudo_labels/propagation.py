@@ -19,7 +19,7 @@ from tasks.label_quality.propagation import (
     propagate,
     similarity_graph,
 )
-from tasks.label_quality.sure_rows import choose_sure, expected_counts
+from tasks.label_quality.sure_rows import choose_sure, even_limits, expected_counts
 from tasks.neighbours import describe_search, nearest
 from tasks.repair import Evidence, Repair, Train, label_unlabeled, leave_as_given, relabel_issues
 from tasks.sections import Fraction, Section
@@ -81,11 +81,12 @@ def repair(evidence: Evidence, options: Options, train: Train | None, rng: np.ra
     if rows is None:
         return made
     labels, sure = probs[n_labelled:].argmax(axis=1), certainty(probs[n_labelled:])
+    # A row that nothing reaches is not certain at all.
+    least = max(options.min_certainty, _REACHED)
     limits = np.full(evidence.n_classes, len(labels))
     if options.class_balance:
         limits = expected_counts(evidence.labels, len(labels), evidence.n_classes, options.share)
-    # A row that nothing reaches is not certain at all.
-    least = max(options.min_certainty, _REACHED)
+        limits = even_limits(limits, np.bincount(labels[sure >= least], minlength=evidence.n_classes))
     chosen = choose_sure(labels, sure, least, limits, int(len(labels) * options.share))
     weight = np.ones(len(labels))
     weight[chosen] = sure[chosen] / sure.max()

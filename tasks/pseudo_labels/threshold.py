@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tasks.label_quality.sure_rows import choose_sure, expected_counts
+from tasks.label_quality.sure_rows import choose_sure, even_limits, expected_counts
 from tasks.repair import Evidence, Repair, Train, label_unlabeled, relabel_issues
 from tasks.sections import Fraction, Section
 
@@ -38,7 +38,9 @@ def repair(evidence: Evidence, options: Options, train: Train | None, rng: np.ra
     n_rows, n_classes = len(rows.ids), evidence.n_classes
     limits = np.full(n_classes, n_rows)
     if options.class_balance:
+        sure = rows.suggested[rows.suggested_prob >= options.min_confidence]
         limits = expected_counts(evidence.labels, n_rows, n_classes, options.share)
+        limits = even_limits(limits, np.bincount(sure, minlength=n_classes))
     chosen = choose_sure(
         rows.suggested, rows.suggested_prob, options.min_confidence, limits, int(n_rows * options.share)
     )

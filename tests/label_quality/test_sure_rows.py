@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.label_quality.sure_rows import choose_sure, expected_counts
+from tasks.label_quality.sure_rows import choose_sure, even_limits, expected_counts
 
 
 @given(
@@ -30,3 +30,29 @@ def test_of_each_class_the_surest_join_up_to_its_limit(rows, limits, least, most
 def test_classes_join_as_often_as_the_labelled_rows_let_expect(share, limits):
     labels = np.repeat([0, 1], [30, 10])
     assert expected_counts(labels, 80, 3, share).tolist() == limits
+
+
+@pytest.mark.parametrize(
+    ("sure", "limits"),
+    [
+        # Of most classes many rows are sure: as before.
+        ([90, 70, 60, 30], [100, 100, 100, 100]),
+        # Two classes have nearly all sure rows: no class takes more than twice what the middle one has.
+        ([100, 90, 1, 0], [2, 2, 2, 2]),
+        # Of most classes no row is sure.
+        ([100, 0, 0, 0], [0, 0, 0, 0]),
+        ([0, 0, 0, 0], [0, 0, 0, 0]),
+    ],
+)
+def test_no_class_takes_much_more_of_its_rows_than_the_middle_class(sure, limits):
+    assert even_limits(np.full(4, 100), np.array(sure)).tolist() == limits
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 80)), min_size=1, max_size=8))
+def test_even_limits_only_lower_limits_and_leave_half_of_the_classes_alone(pairs):
+    limits, sure = (np.array(values) for values in zip(*pairs, strict=True))
+    found = even_limits(limits, sure)
+    assert (found <= limits).all()
+    there = limits > 0
+    untouched = np.minimum(found, sure)[there] == np.minimum(limits, sure)[there]
+    assert untouched.sum() >= there.sum() / 2
