@@ -23,26 +23,33 @@ class Options(Section):
 
     `alpha` is of the shares of mixup (0: rows are not mixed). `balance` weighs the term that asks for each
     class as often as the labels have it, and `entropy` the one that asks for sure predictions (0: neither).
-    Until the share `warm_up` of the training is done, labelled rows alone count.
+    Until the share `warm_up` of the training is done, labelled rows alone count. With `align`, which the
+    paper has not, soft labels are scaled before they are learned, so that they say each class as often as
+    the labels do: the term of the loss asks the network for that, and soft labels of the epoch before may
+    ask for the opposite.
     """
 
     ratio: Annotated[int, Field(ge=1, le=64)] = 4
     alpha: Annotated[float, Field(ge=0, le=100)] = 4.0
     balance: Annotated[float, Field(ge=0, le=100)] = 0.8
     entropy: Annotated[float, Field(ge=0, le=100)] = 0.4
-    warm_up: Fraction = 0.1
+    warm_up: Fraction = 0.3
+    align: bool = True
 
 
 def loss(network: "Network", batch: "Batch", options: Options, generator: "Generator") -> "Tensor":
     """Equation 6: the loss of mixed rows with mixed labels, soft ones of unlabelled rows, and both terms."""
     import torch
 
-    from tasks.training.batches import labelled_loss
+    from tasks.training.batches import align, labelled_loss, remember
 
     own = network.change(batch.content, generator).float()
     if batch.unlabeled is None:
         return labelled_loss(network, batch, network(own))
     soft = renew(network, batch)
+    predicted = remember(network.memory, "predicted", soft.mean(dim=0))
+    if options.align:
+        soft = align(network, batch, soft, predicted)
     if network.progress < options.warm_up:
         return labelled_loss(network, batch, network(own))
     content = torch.cat([own, network.change(batch.unlabeled, generator).float()])

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 USES_UNLABELED = True
 REPLAYABLE = True
 
-_MOMENTUM = 0.99
-
 
 class Options(StrongChanges):
     """`ratio` rows of the kind that has more come with each row of the other (labelled, unlabelled).
@@ -51,7 +49,7 @@ def loss(network: "Network", batch: "Batch", options: Options, generator: "Gener
     import torch
     from torch.nn import functional
 
-    from tasks.training.batches import labelled_loss
+    from tasks.training.batches import align, labelled_loss, remember
     from tasks.training.changes import change_strongly
 
     content = network.change(batch.content, generator)
@@ -60,9 +58,7 @@ def loss(network: "Network", batch: "Batch", options: Options, generator: "Gener
     probs = network.teach(network.change(batch.unlabeled, generator)).float().softmax(dim=1)
     predicted = remember(network.memory, "predicted", probs.mean(dim=0))
     if options.align:
-        given = remember(network.memory, "given", batch.soft_label.mean(dim=0))
-        probs = probs * (given / predicted.clamp_min(1e-6))
-        probs = probs / probs.sum(dim=1, keepdim=True).clamp_min(1e-12)
+        probs = align(network, batch, probs, predicted)
     sureness, target = probs.max(dim=1)
     cut = torch.full_like(predicted, options.min_confidence)
     if options.class_cuts:
@@ -72,10 +68,3 @@ def loss(network: "Network", batch: "Batch", options: Options, generator: "Gener
     own, of_others = logits[: len(content)], logits[len(content) :]
     unlike = functional.cross_entropy(of_others.float(), target, reduction="none")
     return labelled_loss(network, batch, own) + options.weight * (unlike * is_sure).mean()
-
-
-def remember(memory: dict[str, "Tensor"], name: str, value: "Tensor") -> "Tensor":
-    """The running mean of a value over the batches so far; it stays where it is, for a GPU that replays."""
-    if name not in memory:
-        memory[name] = value.clone()
-    return memory[name].lerp_(value, 1 - _MOMENTUM)

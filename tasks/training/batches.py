@@ -29,6 +29,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, RandomSampler
 
+_MOMENTUM = 0.99
+
 
 class Places(NamedTuple):
     """Which rows make a batch: positions among the labelled rows, and among the unlabelled ones."""
@@ -167,3 +169,26 @@ def labelled_loss(network: Network, batch: Batch, logits: Tensor) -> Tensor:
 def ramp(progress: float, start: float, full: float) -> float:
     """A weight that is 0 until `start`, 1 from `full` on, and rises in a line between; all in [0, 1]."""
     return min(max((progress - start) / max(full - start, 1e-9), 0.0), 1.0)
+
+
+def remember(memory: dict[str, Tensor], name: str, value: Tensor) -> Tensor:
+    """The running mean of a value over the batches so far; it stays where it is, for a GPU that replays."""
+    if name not in memory:
+        memory[name] = value.clone()
+    return memory[name].lerp_(value, 1 - _MOMENTUM)
+
+
+def align(network: Network, batch: Batch, probs: Tensor, predicted: Tensor) -> Tensor:
+    """Probabilities (U, K), scaled so that classes come as often as in the labels of the batches so far.
+
+    A guard against the drift to a few classes (Berthelot et al., "ReMixMatch", ICLR 2020, section 3.1).
+
+    Args:
+        network: in its memory are the shares of the labels.
+        batch: with the labels.
+        probs: of rows without a label.
+        predicted: (K,) the mean of such probabilities over the batches so far.
+    """
+    given = remember(network.memory, "given", batch.soft_label.mean(dim=0))
+    scaled = probs * (given / predicted.clamp_min(1e-6))
+    return scaled / scaled.sum(dim=1, keepdim=True).clamp_min(1e-12)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from tasks import DatasetError, ParamsError, plugins
 from tasks.contents import Images
 from tasks.objectives import arazo2020, consistency, fixmatch, lee2013
-from tasks.training.batches import Batch, beside, ramp
+from tasks.training.batches import Batch, beside, ramp, remember
 from tasks.training.loop import Average
 from tasks.training.networks import generalized_cross_entropy
 from tasks.training.strong_changes import StrongChanges
@@ -89,8 +89,23 @@ def test_lee2013_takes_the_surest_class_as_right_with_a_weight_that_rises(
     network, batch = Linear(progress), batch_of()
     others = (batch.unlabeled + 1) @ network.weights  # type: ignore[operator]
     pseudo = functional.cross_entropy(others, others.argmax(dim=1))
-    loss = found(lee2013, network, batch, weight=3.0, start=0.1, full=0.6)
+    loss = found(lee2013, network, batch, weight=3.0, start=0.1, full=0.6, align=False, min_confidence=0)
     torch.testing.assert_close(loss, labelled(network, batch) + 3 * share * pseudo)
+
+
+def test_lee2013_counts_sure_rows_and_says_each_class_as_often_as_the_labels_do() -> None:
+    network, batch = Linear(), batch_of(n_unlabeled=60)
+    others = (batch.unlabeled + 1) @ network.weights  # type: ignore[operator]
+    probs = others.detach().softmax(dim=1)
+    aligned = probs * batch.soft_label.mean(dim=0) / probs.mean(dim=0)
+    aligned = aligned / aligned.sum(dim=1, keepdim=True)
+    sureness, target = aligned.max(dim=1)
+    assert (target != others.argmax(dim=1)).any()
+    sure = (sureness >= 0.8).float()
+    assert 0 < sure.sum() < 60
+    pseudo = (functional.cross_entropy(others, target, reduction="none") * sure).mean()
+    loss = found(lee2013, network, batch, align=True, min_confidence=0.8)
+    torch.testing.assert_close(loss, labelled(network, batch) + pseudo)
 
 
 def test_consistency_asks_for_the_teachers_sharpened_probabilities() -> None:
@@ -153,11 +168,11 @@ def test_running_means_stay_where_they_are() -> None:
     """A GPU that replays a step reads and writes the same places."""
     memory: dict[str, torch.Tensor] = {}
     values = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
-    place = fixmatch.remember(memory, "predicted", values[0]).data_ptr()
+    place = remember(memory, "predicted", values[0]).data_ptr()
     expected = values[0]
     for value in values[1:]:
         expected = 0.99 * expected + 0.01 * value
-        found_mean = fixmatch.remember(memory, "predicted", value)
+        found_mean = remember(memory, "predicted", value)
         torch.testing.assert_close(found_mean, expected)
         assert found_mean.data_ptr() == place
 
@@ -182,7 +197,7 @@ def test_averaged_weights_forget_their_start_and_then_follow_slowly() -> None:
 
 def test_arazo2020_learns_from_the_soft_labels_of_the_epoch_before() -> None:
     network, batch = Linear(), batch_of()
-    plain = {"alpha": 0.0, "balance": 0.0, "entropy": 0.0, "warm_up": 0.0}
+    plain = {"alpha": 0.0, "balance": 0.0, "entropy": 0.0, "warm_up": 0.0, "align": False}
     first = batch.unlabeled @ network.taught  # type: ignore[operator]
     found(arazo2020, network, batch, **plain)
     network.taught = network.taught.flip(0)
@@ -195,6 +210,23 @@ def test_arazo2020_learns_from_the_soft_labels_of_the_epoch_before() -> None:
     # What is taught today waits for the next epoch.
     today = (batch.unlabeled @ network.taught).softmax(dim=1)  # type: ignore[operator]
     torch.testing.assert_close(network.memory["soft"], today)
+
+
+def test_soft_labels_of_arazo2020_say_each_class_as_often_as_the_labels_do() -> None:
+    network, batch = Linear(n_unlabeled=60), batch_of(n_unlabeled=60)
+    plain = {"alpha": 0.0, "balance": 0.0, "entropy": 0.0, "warm_up": 0.0}
+    soft = (batch.unlabeled @ network.taught).softmax(dim=1)  # type: ignore[operator]
+    aligned = soft * batch.soft_label.mean(dim=0) / soft.mean(dim=0)
+    aligned = aligned / aligned.sum(dim=1, keepdim=True)
+    loss = found(arazo2020, network, batch, **plain)
+    content = torch.cat([batch.content, batch.unlabeled]) + 1  # type: ignore[list-item]
+    weight = torch.cat([batch.weight, torch.ones(60)])
+    losses = functional.cross_entropy(
+        content @ network.weights, torch.cat([batch.soft_label, aligned]), reduction="none"
+    )
+    torch.testing.assert_close(loss, (losses * weight).sum() / weight.sum())
+    # What is kept for the next epoch is what the network says.
+    torch.testing.assert_close(network.memory["soft"], soft)
 
 
 def test_arazo2020_weighs_balance_and_entropy_and_begins_with_labelled_rows() -> None:
