@@ -48,7 +48,8 @@ def even_limits(limits: npt.NDArray[np.int64], sure: npt.NDArray[np.int64]) -> n
     there = limits > 0
     part = np.minimum(sure[there] / limits[there], 1)
     middle = float(np.quantile(part, 0.5, method="lower")) if there.any() else 0.0
-    return np.minimum(limits, np.ceil(_UNEVEN * middle * limits).astype(np.int64))
+    found: npt.NDArray[np.int64] = np.minimum(limits, np.ceil(_UNEVEN * middle * limits).astype(np.int64))
+    return found
 
 
 def choose_sure(
