@@ -19,11 +19,10 @@ from tasks import RepairError, plugins
 from tasks.decisions.apply import Verdicts, apply_decisions, match_decisions
 from tasks.decisions.audited import audit_cut
 from tasks.decisions.log import PATH, Decision, digest_of, parse_decisions, standing, with_whole
-from tasks.label_quality.confusions import count_confusions
-from tasks.label_quality.gate import Sides, judge_repair, share_of_noise
+from tasks.gated_repair import hold_back, judge
 from tasks.label_quality.gate_words import describe_gate
 from tasks.params import Params, PseudoLabel
-from tasks.repair import DROPPED, Evidence, Repair, Train, Unlabeled, label_unlabeled, take_back
+from tasks.repair import Evidence, Repair, Train, Unlabeled, label_unlabeled
 from tasks.students import Round, best_of, is_of_use, make_train, teach, unlabeled_of
 from tasks.tables.catalog import (
     EXAMPLES,
@@ -32,7 +31,6 @@ from tasks.tables.catalog import (
     LABEL_ISSUES,
     PRED_PROBS,
     TRAINING_SET,
-    UNLABELED,
     UNLABELED_PROBS,
 )
 from tasks.tables.facts import DatasetFacts, read_facts
@@ -84,29 +82,13 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
     if rounds and not is_of_use(rounds):
         made = take_none(made, evidence)
     second, self_tests = read_self_tests(workspace)
-    confusion = count_confusions(evidence.labels, evidence.suggested, facts.n_classes)
-    relabelled = made.source == "pseudo"
-    # A row whose label is taken out is gone for the labels, whatever its content is used for.
-    dropped = np.isin(made.action, (DROPPED, UNLABELED))
-    gate = judge_repair(
-        confusion,
-        Sides.of(relabelled, evidence.labels, made.label, second),
-        Sides.of(dropped, evidence.labels, evidence.suggested, second),
-        section.max_changed_share,
-        self_tests,
-        _n_joined(made),
-        share_of_noise(relabelled, evidence.labels, evidence.suggested, evidence.suggested_prob),
-    )
+    gate = judge(made, evidence, section.max_changed_share, second, self_tests)
     sentence = None if section.on_weak_model == "go_on" else describe_gate(gate)
-    if sentence and section.on_weak_model == "stop":
+    if gate.closed and section.on_weak_model == "stop":
         raise RepairError(sentence)
-    if sentence:
-        refused = (relabelled & ("relabel" in gate.closed)) | (dropped & ("drop" in gate.closed))
-        made = take_back(made, refused, evidence.labels)
-    contested = np.zeros(len(relabelled), dtype=bool)
-    if second is not None and section.on_weak_model != "go_on":
-        contested = made.is_changed & (second == evidence.labels)
-        made = take_back(made, contested, evidence.labels)
+    contested = np.zeros(len(evidence.ids), dtype=bool)
+    if section.on_weak_model != "go_on":
+        made, contested = hold_back(made, evidence, gate, second)
     if sentence and "join" in gate.closed:
         made = take_none(made, evidence)
     repair = apply_decisions(made, verdicts)
@@ -116,14 +98,16 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
     found = dict(zip(actions.tolist(), counts.tolist(), strict=True))
     metrics: dict[str, Any] = {
         "n_rows_before": len(evidence.ids),
-        "n_rows_after": int(repair.is_kept.sum()) + _n_joined(repair),
+        "n_rows_after": int(repair.is_kept.sum()) + repair.n_joined,
         "actions": {**dict.fromkeys(_ACTIONS, 0), **found},
         "gate": {
             "agreement": gate.agreement,
             "changed_share": gate.changed_share,
             "relabel": {**vars(gate.relabelled), "reason": gate.relabel},
             "drop": {**vars(gate.dropped), "reason": gate.drop},
-            "noise_share": gate.noise_share,
+            "noise": vars(gate.noise),
+            "beyond_chance": gate.beyond_chance,
+            "least_confidence": gate.least_confidence,
             "n_contested": int(contested.sum()),
             "join": {"n_rows": gate.n_joined, "reason": gate.join},
             "is_closed": gate.is_closed and section.on_weak_model != "go_on",
@@ -399,11 +383,6 @@ def read_truth(workspace: Path, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any] 
     path = GIVEN_LABELS.at(workspace)
     given = join(read_table(path, GIVEN_LABELS, columns=["true_label"]), ids, str(path))
     return None if given.column("true_label").null_count else column_array(given, "true_label")
-
-
-def _n_joined(repair: Repair) -> int:
-    """How many rows without a label are trained on."""
-    return 0 if repair.unlabeled is None else int(repair.unlabeled.is_kept.sum())
 
 
 def _say_done(metrics: dict[str, Any]) -> None:

@@ -142,6 +142,11 @@ class Repair:
         """(N,) which rows the model gave another label, or whose label it took out."""
         return np.asarray((self.source == "pseudo") | np.isin(self.action, (DROPPED, UNLABELED)))
 
+    @property
+    def n_joined(self) -> int:
+        """How many rows without a label are trained on."""
+        return 0 if self.unlabeled is None else int(self.unlabeled.is_kept.sum())
+
     def with_hard(self, rows: npt.NDArray[np.bool_], **columns: Any) -> "Repair":
         """The same with other `columns` (N,), `rows` (N,) having no soft label any more."""
         left = ~rows[self.soft_rows]

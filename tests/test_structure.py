@@ -24,6 +24,7 @@ NO_STAGES = RUNNERS | {
     "contents",
     "dvc_lock",
     "explain",
+    "gated_repair",
     "import_decisions",
     "import_probs",
     "neighbours",

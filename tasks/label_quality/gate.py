@@ -1,13 +1,22 @@
-"""The gate: labels are changed only where the evidence says that they get better.
+"""The gate: labels are changed only where the evidence says that they get better, and only those.
 
 Relabelling and dropping are judged on their own. The strongest evidence is a second opinion
 (`self_tests.neighbours_vote`) on the very rows that an action would change. On such a row the classifier and
 the given label differ, and the second opinion mostly takes one of the two sides. It is independent of the
 given label; a wrong label has it against itself, a right label for itself, unless classifier and second
-opinion make the same mistake. So not half of the sides but `LEAST_SIDE` of them must be the classifier's, and
-`CLEAR_SIDE` where `share_of_noise` says that its own mistakes are among the rows to relabel. Where it says
-that they are nearly all mistakes, nothing is changed: labels that are all right look like that. And of the
-rows that may be changed, those on which the second opinion takes the given label's side are not.
+opinion make the same mistake. Whether they do, it cannot tell. That is what other evidence is for:
+
+- How common other labels are where the classifier is surest (`noise_evidence`). Where they are nearly all its
+  own mistakes nothing is changed: labels that are all right look like that.
+- How much of the agreement of classifier and second opinion is more than luck (`beyond_chance`). Two views of
+  two classes that know little agree on half of the rows.
+
+All rows are relabelled where the second opinion is clearly for it, and the labels look like noise, or it is
+nearly all for it (`CLEAR_SIDE`). Where that is not so, but most opinions are for it and nothing speaks
+against it, only the surest rows are, from the confidence on at which other labels are hardly more common than
+among the surest, and only those whose suggestion the second opinion confirms. In any case the rows whose
+given label it confirms are left as they are. Shares are taken at the lower end of their 95 % interval: few
+rows prove little.
 
 Without a second opinion planted errors must rank far above other rows, the classes must be as common in the
 probabilities as in the labels, and half as many rows may be changed. That is less sure: a classifier that is
@@ -18,9 +27,10 @@ that help: 600 photographs with 60 wrong labels, of which a network learned litt
 relabelling made 90 % right labels 27 % there. MNIST with 10 % wrong labels has 0.88, nine published arrays
 with errors that people made have 0.68 to 0.92, and a perfect classifier of ten classes, half of whose labels
 are wrong at random, has 0.44. Agreement below 0.2 is called slight (Landis and Koch, "The measurement of
-observer agreement for categorical data", 1977).
+observer agreement for categorical data", 1977). With half of the labels wrong a good classifier may have
+less: there the second opinion may vouch for it, if the two agree beyond chance.
 
-docs/self_tests.md has the runs on which the other bounds were chosen, and those on which they were confirmed.
+docs/self_tests.md has the runs on which the bounds were chosen, and those on which they were confirmed.
 """
 
 from dataclasses import dataclass
@@ -30,14 +40,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.label_quality.metrics import chance_corrected_agreement
+from tasks.label_quality.noise_evidence import NO_EVIDENCE, NoiseEvidence
 from tasks.label_quality.self_tests.intervals import Share
 
 LEAST_AGREEMENT = 0.2
-LEAST_SIDE, CLEAR_SIDE = 0.75, 0.9
-LEAST_NOISE_SHARE = 0.75
-NO_NOISE_SHARE = 0.25
-# So many of the rows are those of which the classifier is surest.
-_SUREST, _LEAST_SUREST = 0.1, 20
+LEAST_SIDE, CLEAR_SIDE, SOME_SIDE, MOST = 0.75, 0.95, 0.6, 0.5
+"""Of the sides that a second opinion takes, so many are the classifier's: for relabelling all rows, for that
+even if the labels do not look like noise, for dropping where the views agree beyond chance, and for the
+surest rows."""
+LEAST_NOISE, SOME_NOISE, NO_NOISE = 0.75, 0.5, 0.25
+"""So common other labels are among the surest rows beside those to relabel: for relabelling all of them, the
+surest of them, and none at all."""
+LEAST_BEYOND_CHANCE = 2 / 3
 LEAST_AUROC = 0.75
 # Without a second opinion so many times `max_changed_share` may be changed.
 _UNSURE = 0.5
@@ -78,44 +92,24 @@ class Sides:
             int((changed & (second == given)).sum()),
         )
 
-    def are_for_it(self, noise_share: float = 1.0) -> bool:
-        """Whether enough of them are the classifier's, and more than half of them beyond chance.
-
-        `noise_share` is what `share_of_noise` gives; where it is low, only many more sides than enough do.
-        """
-        share = Share(self.with_model, self.with_model + self.with_given)
-        needed = LEAST_SIDE if noise_share >= LEAST_NOISE_SHARE else CLEAR_SIDE
-        return bool(share.value >= needed and share.low > 0.5)
+    @property
+    def of_model(self) -> Share:
+        """The share of the sides that are the classifier's."""
+        return Share(self.with_model, self.with_model + self.with_given)
 
 
-def share_of_noise(
-    relabelled: npt.NDArray[np.bool_],
-    given: npt.NDArray[Any],
-    model: npt.NDArray[Any],
-    confidence: npt.NDArray[Any],
-) -> float:
-    """How common other labels are where the classifier is surest, as a share of where rows are relabelled.
+def beyond_chance(views: npt.NDArray[np.int64]) -> float:
+    """Of the rows on which two views agree, the share that chance does not explain; at most 1, 0 of none.
 
-    Labels that are wrong at random are as common where the classifier is surest as elsewhere; its own
-    mistakes are not. So with random noise that is the share of the relabelled rows whose label is wrong. With
-    noise that falls on doubtful rows it is less. A standard error is added: few rows say little. At most 1;
-    1 where no row is relabelled.
+    With agreement A and what chance gives C, Cohen's kappa is (A - C) / (1 - C), and this is kappa / A. With
+    ten classes kappa 0.2 is 0.7 of what they agree on, with two classes 0.3.
 
     Args:
-        relabelled: (N,) which rows would be given the classifier's class.
-        given: (N,) given class indices.
-        model: (N,) the most probable classes out of fold.
-        confidence: (N,) their probabilities.
+        views: (K, K) rows by their class in both views.
     """
-    if not relabelled.any():
-        return 1.0
-    n_surest = max(round(_SUREST * len(given)), min(_LEAST_SUREST, len(given)))
-    surest = confidence >= np.partition(confidence, -n_surest)[-n_surest]
-    here = confidence >= confidence[relabelled].min()
-    common = relabelled.sum() / here.sum()
-    n_others = int((model != given)[surest].sum())
-    most = (n_others + np.sqrt(max(n_others, 1))) / surest.sum()
-    return float(min(most / common, 1.0))
+    n_rows = int(views.sum())
+    agreement = np.trace(views) / n_rows if n_rows else 0.0
+    return float(chance_corrected_agreement(views) / agreement) if agreement else 0.0
 
 
 @dataclass(frozen=True)
@@ -124,7 +118,9 @@ class Gate:
 
     Attributes:
         agreement: of the predicted with the given classes, corrected for chance; 1 is all, 0 is chance.
-        changed_share: the share of the rows that would get another label or be dropped, in [0, 1].
+        n_rows: N.
+        changed_share: the share of the rows that would get another label or be dropped, in [0, 1], if nothing
+            else spoke against it.
         limit: the most that it may be, in [0, 1].
         relabelled: the sides of a second opinion on the rows that would get another label.
         dropped: the same of the rows that would be dropped.
@@ -132,11 +128,16 @@ class Gate:
         drop: why no row may be dropped; None where rows may.
         n_joined: rows without a label that would join the training set with the classifier's class.
         join: why none may; None where they may. No second opinion is asked on them.
-        noise_share: see `share_of_noise`.
+        noise: where other labels are, beside the rows that would get another label.
+        beyond_chance: of the rows on which classifier and second opinion agree, the share that chance does
+            not explain; 0 where there is none.
+        least_confidence: only rows of which the classifier is so sure, and whose label the second opinion
+            confirms, may get another label; 0 where all may.
         self_tests: what it went by (`self_tests.run.SelfTests.entries`); empty where there were none.
     """
 
     agreement: float
+    n_rows: int
     changed_share: float
     limit: float
     relabelled: Sides
@@ -145,7 +146,9 @@ class Gate:
     drop: Reason | None
     n_joined: int
     join: Reason | None
-    noise_share: float
+    noise: NoiseEvidence
+    beyond_chance: float
+    least_confidence: float
     self_tests: dict[str, Any]
 
     @property
@@ -184,6 +187,26 @@ class Gate:
         }
 
 
+def judge_relabelling(
+    for_it: Share, noise: NoiseEvidence, agree: bool
+) -> tuple[Literal["second_opinion"] | None, float]:
+    """Why no row may be relabelled, None where rows may, and the least confidence that they need.
+
+    `for_it` are the sides of the second opinion, `agree` is whether the two agree beyond chance.
+    """
+    if for_it.low >= CLEAR_SIDE or (for_it.low >= LEAST_SIDE and noise.share >= LEAST_NOISE):
+        return None, 0.0
+    if for_it.low > MOST and noise.high >= SOME_NOISE and agree:
+        return None, noise.least_confidence
+    return "second_opinion", 0.0
+
+
+def judge_dropping(for_it: Share, agree: bool) -> Literal["second_opinion"] | None:
+    """Why no row may be dropped, None where rows may; see `judge_relabelling`."""
+    is_clear = for_it.value >= LEAST_SIDE and for_it.low > MOST
+    return None if is_clear or (agree and for_it.low > SOME_SIDE) else "second_opinion"
+
+
 def judge_repair(
     confusion: npt.NDArray[np.int64],
     relabelled: Sides,
@@ -191,7 +214,8 @@ def judge_repair(
     max_changed_share: float,
     self_tests: dict[str, Any],
     n_joined: int = 0,
-    noise_share: float = 1.0,
+    noise: NoiseEvidence = NO_EVIDENCE,
+    beyond_chance: float = 0.0,
 ) -> Gate:
     """Judge a repair of N rows.
 
@@ -202,42 +226,56 @@ def judge_repair(
         max_changed_share: the most of the rows that it may change, in [0, 1].
         self_tests: what `prune` found (`self_tests.run.SelfTests.entries`); empty where it was not asked to.
         n_joined: rows without a label that the repair gives one.
-        noise_share: of the relabelled rows, what `share_of_noise` gives.
+        noise: where other labels are (`noise_evidence.find_noise`).
+        beyond_chance: of classifier and second opinion.
     """
     agreement = chance_corrected_agreement(confusion)
-    changed_share = (relabelled.n_rows + dropped.n_rows) / max(int(confusion.sum()), 1)
     is_unsure = bool(self_tests) and not self_tests["second_opinion"]
+    has_second = bool(self_tests) and not is_unsure
     limit = max_changed_share * (_UNSURE if is_unsure else 1)
-    is_own_mistakes = noise_share < NO_NOISE_SHARE
+    agree = beyond_chance >= LEAST_BEYOND_CHANCE
+    is_near_chance = not agreement >= LEAST_AGREEMENT and not (has_second and agree)
 
-    def why_none() -> Reason | None:
-        if not agreement >= LEAST_AGREEMENT:
+    def why_neither() -> Reason | None:
+        if is_near_chance:
             return "near_chance"
-        return "too_many_changes" if changed_share > limit else None
-
-    def why_not(sides: Sides, noise_share: float = 1.0) -> Reason | None:
-        reason = why_none()
-        if reason or not self_tests:
-            return reason
-        if is_own_mistakes:
+        if self_tests and relabelled.n_rows and noise.high < NO_NOISE:
             return "own_mistakes"
         if not is_unsure:
-            return None if sides.are_for_it(noise_share) else "second_opinion"
+            return None
         if self_tests["class_shares"]["is_shifted"]:
             return "class_shares"
         auroc = self_tests["planted"]["uniform"]["auroc"]
         return None if auroc is not None and auroc >= LEAST_AUROC else "planted_errors"
 
+    relabel = drop = why_neither()
+    least_confidence = 0.0
+    if has_second and not relabel:
+        relabel, least_confidence = judge_relabelling(relabelled.of_model, noise, agree)
+        drop = judge_dropping(dropped.of_model, agree)
+    n_changed = sum(
+        sides.n_rows for sides, reason in ((relabelled, relabel), (dropped, drop)) if reason is None
+    )
+    would_change = n_changed or relabelled.n_rows + dropped.n_rows
+    n_rows = int(confusion.sum())
+    changed_share = would_change / max(n_rows, 1)
+    is_too_much = n_changed > 0 and changed_share > limit
+    if is_too_much:
+        relabel, drop = relabel or "too_many_changes", drop or "too_many_changes"
+    join: Reason | None = "near_chance" if is_near_chance else None
     return Gate(
         agreement,
+        n_rows,
         changed_share,
         limit,
         relabelled,
         dropped,
-        why_not(relabelled, noise_share),
-        why_not(dropped),
+        relabel,
+        drop,
         n_joined,
-        why_none(),
-        noise_share,
+        join or ("too_many_changes" if is_too_much else None),
+        noise,
+        beyond_chance,
+        least_confidence,
         self_tests,
     )

@@ -1,11 +1,9 @@
 """What the gate says to people: why rows are not relabelled or dropped, and what helps."""
 
 from tasks.label_quality.gate import (
-    CLEAR_SIDE,
     LEAST_AGREEMENT,
     LEAST_AUROC,
-    LEAST_NOISE_SHARE,
-    LEAST_SIDE,
+    LEAST_BEYOND_CHANCE,
     Gate,
     Reason,
 )
@@ -23,13 +21,20 @@ _LEFT = {
 
 
 def describe_gate(gate: Gate) -> str | None:
-    """Why no row is relabelled or dropped, what helps, and how to do it all the same; None if rows are."""
-    closed = gate.closed
-    if not closed:
-        return None
-    action, reason = next(iter(closed.items()))
-    head = "No label is changed" if gate.is_closed else _LEFT[action]
-    return f"{head}: {_why(gate, reason)}. {_HELP} {_OVERRULE}"
+    """Why rows are not relabelled or dropped, what helps, and how to do it all the same; None if all are."""
+    said = []
+    if closed := gate.closed:
+        action, reason = next(iter(closed.items()))
+        head = "No label is changed" if gate.is_closed else _LEFT[action]
+        said.append(f"{head}: {_why(gate, reason)}.")
+    if gate.least_confidence:
+        said.append(
+            f"Only the surest rows are relabelled, from a probability of {gate.least_confidence:.3g} on, if "
+            f"the second opinion says the same: {_sides(gate, 'relabel')}, and other labels are "
+            f"{gate.noise.share:.2f} times as common where the classifier is surest, so that the other rows "
+            "may be its own mistakes."
+        )
+    return " ".join([*said, _HELP, _OVERRULE]) if said else None
 
 
 def _why(gate: Gate, reason: Reason) -> str:
@@ -42,10 +47,10 @@ def _why(gate: Gate, reason: Reason) -> str:
             f"{n_changed:,} changes{joined} are not to be trusted"
         )
     if reason == "too_many_changes":
-        n_rows = round(n_changed / gate.changed_share)
         halved = ", halved where there is no second opinion" if gate.is_unsure else ""
+        n_wanted = round(gate.changed_share * gate.n_rows)
         return (
-            f"{n_changed:,} of {n_rows:,} rows ({gate.changed_share:.0%}) would be, more than "
+            f"{n_wanted:,} of {gate.n_rows:,} rows ({gate.changed_share:.0%}) would be, more than "
             f"{gate.limit:.0%} (pseudo_label.max_changed_share{halved})"
         )
     if reason == "own_mistakes":
@@ -54,14 +59,13 @@ def _why(gate: Gate, reason: Reason) -> str:
             f"right, so that most of the {gate.relabelled.n_rows:,} rows to relabel are its own mistakes"
         )
     if reason == "second_opinion":
-        sides = {"relabel": gate.relabelled, "drop": gate.dropped}
-        return "; ".join(
-            f"of the {sides[action].n_rows:,} rows to {action}, a second opinion takes the classifier's side "
-            f"in {sides[action].with_model:,} and the given label's in {sides[action].with_given:,}, where "
-            f"the classifier needs {_needed(gate, action):.0%} of these sides, and enough of them to be sure"
-            for action, why in gate.closed.items()
-            if why == reason
-        )
+        said = [_sides(gate, action) for action, why in gate.closed.items() if why == reason]
+        if gate.beyond_chance < LEAST_BEYOND_CHANCE:
+            said.append(
+                f"where the two agree, {gate.beyond_chance:.0%} of it is more than chance, and "
+                f"{LEAST_BEYOND_CHANCE:.0%} would count for more"
+            )
+        return "; ".join(said) + "; that may be chance, or mistakes of both"
     if reason == "class_shares":
         shares = gate.self_tests["class_shares"]
         return (
@@ -75,6 +79,9 @@ def _why(gate: Gate, reason: Reason) -> str:
     )
 
 
-def _needed(gate: Gate, action: str) -> float:
-    is_unlike_noise = action == "relabel" and gate.noise_share < LEAST_NOISE_SHARE
-    return CLEAR_SIDE if is_unlike_noise else LEAST_SIDE
+def _sides(gate: Gate, action: str) -> str:
+    sides = {"relabel": gate.relabelled, "drop": gate.dropped}[action]
+    return (
+        f"of the {sides.n_rows:,} rows to {action}, a second opinion takes the classifier's side in "
+        f"{sides.with_model:,} and the given label's in {sides.with_given:,}"
+    )

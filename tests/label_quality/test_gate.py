@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from tasks.label_quality.gate import Sides, judge_repair, share_of_noise
+from tasks.label_quality.gate import Sides, beyond_chance, judge_repair
 from tasks.label_quality.gate_words import describe_gate
+from tasks.label_quality.noise_evidence import NoiseEvidence
 
 SURE = np.array([[45, 5], [5, 45]])
 CHANCE = np.array([[25, 25], [25, 25]])
@@ -17,8 +18,12 @@ def evidence(second=True, auroc=0.95, is_known=True, is_shifted=False):
     }
 
 
-def judge(confusion=SURE, relabelled=NONE, dropped=NONE, limit=0.6, self_tests=None):
-    return judge_repair(confusion, relabelled, dropped, limit, self_tests or {})
+def judge(confusion=SURE, relabelled=NONE, dropped=NONE, limit=0.6, self_tests=None, **others):
+    return judge_repair(confusion, relabelled, dropped, limit, self_tests or {}, **others)
+
+
+def noise(share, *, error=0.0):
+    return NoiseEvidence(share, share + error, 0.97)
 
 
 @pytest.mark.parametrize(
@@ -54,11 +59,10 @@ def test_agreement_is_corrected_for_chance():
     ("with_model", "with_given", "is_open"),
     [
         (37, 0, True),
-        (75, 25, True),
-        (74, 26, False),  # fewer than 3 of 4
-        (4, 1, False),  # may be chance
-        (4, 0, True),
-        (3, 0, False),
+        (850, 150, True),
+        (760, 240, False),  # 3 of 4, but that may be chance
+        (12, 0, True),
+        (11, 0, False),
         (0, 0, False),  # nobody was asked
         (0, 30, False),
     ],
@@ -70,6 +74,7 @@ def test_an_action_needs_the_second_opinion_on_the_very_rows_that_it_changes(wit
     assert gate.drop is None
     assert gate.closed == ({} if is_open else {"relabel": "second_opinion"})
     assert not gate.is_closed  # rows are dropped
+    assert not gate.least_confidence
     sentence = describe_gate(gate)
     assert (sentence is None) == is_open
     if sentence:
@@ -79,6 +84,24 @@ def test_an_action_needs_the_second_opinion_on_the_very_rows_that_it_changes(wit
     alone = judge(relabelled=sides, self_tests=evidence())
     assert alone.is_closed != is_open
     assert is_open or describe_gate(alone).startswith("No label is changed: ")
+
+
+@pytest.mark.parametrize(
+    ("with_model", "with_given", "agree", "is_open"),
+    [
+        (4, 0, 0.5, True),
+        (3, 0, 0.5, False),  # may be chance
+        (75, 25, 0.5, True),
+        (74, 26, 0.5, False),  # fewer than 3 of 4
+        (74, 26, 0.7, True),  # but of two that agree beyond chance
+        (64, 36, 0.7, False),
+        (0, 30, 0.9, False),
+    ],
+)
+def test_rows_are_dropped_where_the_second_opinion_is_for_it(with_model, with_given, agree, is_open):
+    gate = judge(dropped=Sides(40, with_model, with_given), self_tests=evidence(), beyond_chance=agree)
+    assert (gate.drop is None) == is_open
+    assert is_open or "of the 40 rows to drop" in describe_gate(gate)
 
 
 @pytest.mark.parametrize(
@@ -100,46 +123,90 @@ def test_without_a_second_opinion_the_other_tests_speak_and_less_may_be_changed(
     assert says is None if sentence is None else says in sentence
 
 
-def test_where_the_classifier_is_surest_noise_is_as_common_as_elsewhere_and_mistakes_are_not():
-    rng = np.random.default_rng(0)
-    given, confidence = rng.integers(5, size=20_000), rng.uniform(0.5, 1, size=20_000)
+@pytest.mark.parametrize(
+    ("with_model", "with_given", "found", "agree", "outcome"),
+    [
+        (850, 150, noise(0.75), 0.5, "all"),
+        (850, 150, noise(0.74), 0.7, "surest"),
+        (850, 150, noise(0.74), 0.6, "none"),  # two that hardly agree beyond chance
+        (990, 10, noise(0.4), 0.6, "all"),  # so clear that errors must be where the classifier doubts
+        (600, 400, noise(1.0), 0.7, "surest"),
+        (510, 490, noise(1.0), 0.7, "none"),
+        (600, 400, noise(0.4, error=0.2), 0.7, "surest"),  # few rows do not say that there is no noise
+        (600, 400, noise(0.4), 0.7, "none"),
+    ],
+)
+def test_where_the_evidence_is_weaker_only_the_surest_rows_are_relabelled(
+    with_model, with_given, found, agree, outcome
+):
+    sides = Sides(1_000, with_model, with_given)
+    gate = judge(SURE * 20, sides, self_tests=evidence(), noise=found, beyond_chance=agree)
+    assert gate.relabel == ("second_opinion" if outcome == "none" else None)
+    assert gate.least_confidence == (0.97 if outcome == "surest" else 0)
+    sentence = describe_gate(gate)
+    if outcome == "surest":
+        assert sentence.startswith("Only the surest rows are relabelled, from a probability of 0.97 on")
+        assert f"{found.share:.2f} times as common" in sentence
+        assert "pseudo_label.on_weak_model to go_on" in sentence
+    else:
+        assert (sentence is None) == (outcome == "all")
+    assert gate.is_closed == (outcome == "none")
 
-    def share(differs):
-        model = np.where(differs, (given + 1) % 5, given)
-        return share_of_noise(differs & (confidence >= 0.8), given, model, confidence)
 
-    assert share(rng.random(20_000) < 0.2) == pytest.approx(1, abs=0.1)
-    assert share(rng.random(20_000) < 1 - confidence) < 0.4
-    assert share(np.zeros(20_000, dtype=bool)) == 1
-
-
-def test_rows_among_which_are_mistakes_need_a_clearer_second_opinion():
-    for with_model, noise_share, reason in ((85, 0.8, None), (85, 0.7, "second_opinion"), (90, 0.4, None)):
-        sides = Sides(100, with_model, 100 - with_model)
-        gate = judge_repair(SURE, sides, sides, 2.5, evidence(), noise_share=noise_share)
-        assert gate.relabel == reason
-        assert gate.drop is None
-        assert reason is None or "needs 90% of these sides" in describe_gate(gate)
+def test_what_is_closed_and_what_is_partly_open_are_both_said():
+    gate = judge(
+        SURE * 20,
+        Sides(1_000, 850, 150),
+        Sides(30, 1, 20),
+        self_tests=evidence(),
+        noise=noise(0.6),
+        beyond_chance=0.9,
+    )
+    sentence = describe_gate(gate)
+    assert sentence.startswith("No row is dropped: of the 30 rows to drop")
+    assert "Only the surest rows are relabelled" in sentence
 
 
 def test_where_labels_are_right_wherever_the_classifier_is_sure_none_is_changed():
     sides = Sides(400, 380, 20)
-    gate = judge_repair(SURE * 100, sides, sides, 0.6, evidence(), noise_share=0.2)
-    assert gate.relabel == gate.drop == "own_mistakes"
-    assert "most of the 400 rows to relabel are its own mistakes" in describe_gate(gate)
-    alone = judge_repair(SURE * 100, sides, sides, 0.6, evidence(second=False), noise_share=0.2)
-    assert alone.relabel == alone.drop == "own_mistakes"
+    for self_tests in (evidence(), evidence(second=False)):
+        gate = judge(SURE * 100, sides, sides, self_tests=self_tests, noise=noise(0.1, error=0.1))
+        assert gate.relabel == gate.drop == "own_mistakes"
+        assert "most of the 400 rows to relabel are its own mistakes" in describe_gate(gate)
+    few = judge(SURE * 100, Sides(400, 399, 1), self_tests=evidence(), noise=noise(0.1, error=0.2))
+    assert few.relabel is None
 
 
-def test_few_rows_do_not_say_that_no_label_is_wrong():
-    rng = np.random.default_rng(1)
-    for n_rows, expected in ((100, 1.0), (50_000, 0.0)):
-        confidence = rng.uniform(0.5, 1, size=n_rows)
-        given = np.zeros(n_rows, dtype=np.int64)
-        # Other labels are one in twenty, none where the classifier is surest.
-        model = np.where((rng.random(n_rows) < 0.05) & (confidence < 0.9), 1, 0)
-        share = share_of_noise((model == 1) & (confidence > 0.8), given, model, confidence)
-        assert share == pytest.approx(expected, abs=0.05)
+def test_a_second_opinion_vouches_for_a_classifier_that_half_of_the_labels_contradict():
+    sides = Sides(50, 49, 1)
+    for agree, reason in ((0.7, None), (0.6, "near_chance")):
+        gate = judge(CHANCE, sides, self_tests=evidence(), beyond_chance=agree)
+        assert gate.relabel == reason
+    assert judge(CHANCE, sides, self_tests=evidence(second=False)).relabel == "near_chance"
+    assert judge(CHANCE, sides, beyond_chance=0.9).relabel == "near_chance"  # no test was asked for
+
+
+def test_only_what_may_be_done_counts_as_too_many_changes():
+    relabelled, dropped = Sides(50, 50, 0), Sides(30, 5, 20)
+    gate = judge(relabelled=relabelled, dropped=dropped, self_tests=evidence())
+    assert (gate.relabel, gate.drop) == (None, "second_opinion")
+    assert gate.changed_share == 0.5
+    both = judge(relabelled=relabelled, dropped=Sides(30, 30, 0), self_tests=evidence())
+    assert both.relabel == both.drop == "too_many_changes"
+    assert "80 of 100 rows (80%)" in describe_gate(both)
+
+
+def test_agreement_by_luck_counts_for_more_the_fewer_classes_there_are():
+    rng = np.random.default_rng(0)
+    for n_classes, expected in ((2, 0.33), (10, 0.71)):
+        first = rng.integers(n_classes, size=200_000)
+        second = np.where(rng.random(len(first)) < 0.2, first, rng.integers(n_classes, size=len(first)))
+        views = np.zeros((n_classes, n_classes), dtype=np.int64)
+        np.add.at(views, (first, second), 1)
+        assert beyond_chance(views) == pytest.approx(expected, abs=0.01)
+    assert beyond_chance(np.eye(3, dtype=np.int64)) == 1
+    assert beyond_chance(np.zeros((2, 2), dtype=np.int64)) == 0
+    assert beyond_chance(np.array([[0, 5], [5, 0]])) == 0
 
 
 def test_without_self_tests_the_agreement_and_the_limit_alone_decide():

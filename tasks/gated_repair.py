@@ -1,0 +1,58 @@
+"""A repair and its gate: what the evidence does not support is taken back."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.label_quality.confusions import count_confusions
+from tasks.label_quality.gate import Gate, Sides, beyond_chance, judge_repair
+from tasks.label_quality.noise_evidence import find_noise
+from tasks.label_quality.self_tests.neighbours_vote import UNASKED
+from tasks.repair import DROPPED, Evidence, Repair, take_back
+from tasks.tables.catalog import UNLABELED
+
+
+def judge(
+    made: Repair,
+    evidence: Evidence,
+    max_changed_share: float,
+    second: npt.NDArray[Any] | None,
+    self_tests: dict[str, Any],
+) -> Gate:
+    """Judge a repair of N rows by a second opinion (N,), -1 where there is none, and by self-tests."""
+    given, model, n_classes = evidence.labels, evidence.suggested, evidence.n_classes
+    relabelled = made.source == "pseudo"
+    # A row whose label is taken out is gone for the labels, whatever its content is used for.
+    dropped = np.isin(made.action, (DROPPED, UNLABELED))
+    asked = np.zeros(0, dtype=np.intp) if second is None else np.flatnonzero(second != UNASKED)
+    return judge_repair(
+        count_confusions(given, model, n_classes),
+        Sides.of(relabelled, given, made.label, second),
+        Sides.of(dropped, given, model, second),
+        max_changed_share,
+        self_tests,
+        made.n_joined,
+        find_noise(relabelled, given, model, evidence.suggested_prob, second, evidence.is_issue),
+        0.0 if second is None else beyond_chance(count_confusions(model[asked], second[asked], n_classes)),
+    )
+
+
+def hold_back(
+    made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[Any] | None
+) -> tuple[Repair, npt.NDArray[np.bool_]]:
+    """What the gate leaves of a repair, and (N,) whose given label the second opinion (N,) takes the side of.
+
+    The labels of the others may be changed where their action may be taken. Where only the surest rows may
+    get another label, the second opinion has to confirm it, if it was asked.
+    """
+    relabelled = made.source == "pseudo"
+    refused = made.is_changed & np.where(relabelled, "relabel" in gate.closed, "drop" in gate.closed)
+    contested = np.zeros(len(refused), dtype=bool)
+    if second is not None:
+        contested = made.is_changed & ~refused & (second == evidence.labels)
+        if gate.least_confidence:
+            is_sure = evidence.suggested_prob >= gate.least_confidence
+            is_confirmed = (second == made.label) | (second == UNASKED)
+            refused |= relabelled & ~(is_sure & is_confirmed)
+    return take_back(made, refused | contested, evidence.labels), contested

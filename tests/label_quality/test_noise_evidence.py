@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.label_quality.noise_evidence import NO_EVIDENCE, find_noise
+
+N = 20_000
+RNG = np.random.default_rng(0)
+LABELS, CONFIDENCE = RNG.integers(5, size=N), RNG.uniform(0.5, 1, size=N)
+DRAW = RNG.random(N)
+
+
+def find(is_other, second=None, is_issue=None):
+    """The evidence where the classifier's class is another one than the label in these rows."""
+    model = np.where(is_other, (LABELS + 1) % 5, LABELS)
+    relabelled = is_other & (CONFIDENCE >= 0.8)
+    return find_noise(relabelled, LABELS, model, CONFIDENCE, second, is_issue)
+
+
+def test_where_the_classifier_is_surest_noise_is_as_common_as_elsewhere_and_mistakes_are_not():
+    assert find(DRAW < 0.2).share == pytest.approx(1, abs=0.1)
+    assert find(DRAW < 1 - CONFIDENCE).share == pytest.approx(0.62, abs=0.05)
+    assert find((DRAW < 0.2) & (CONFIDENCE < 0.85)).share == 0
+    assert find(np.zeros(N, dtype=bool)) == NO_EVIDENCE
+
+
+def test_from_some_confidence_on_other_labels_are_no_more_common_than_among_the_surest():
+    # One in ten from 0.85 on, one in two below.
+    found = find(np.where(CONFIDENCE < 0.85, 0.5, 0.1) > DRAW)
+    assert found.least_confidence == pytest.approx(0.85, abs=0.02)
+    assert find(DRAW < 0.2).least_confidence < 0.6
+
+
+def test_only_rows_count_on_which_the_second_opinion_agrees_with_the_classifier():
+    is_other = DRAW < 0.1
+    model = np.where(is_other, (LABELS + 1) % 5, LABELS)
+    is_mistake = ~is_other & (CONFIDENCE < 0.87) & (RNG.random(N) < 0.3)
+    both = is_other | is_mistake
+    second = np.where(is_other, model, LABELS)
+    assert find(both).share < 0.6
+    assert find(both, second).share == pytest.approx(1, abs=0.2)
+    assert find(both, np.full(N, -1)) == NO_EVIDENCE
+
+
+def test_few_rows_say_little():
+    for n_rows, error in ((100, 1.4), (20_000, 0.004)):
+        part = slice(0, n_rows)
+        labels, confidence = LABELS[part], CONFIDENCE[part]
+        model = np.where((DRAW[part] < 0.2) & (confidence < 0.85), (labels + 1) % 5, labels)
+        found = find_noise((model != labels) & (confidence > 0.8), labels, model, confidence)
+        assert found.share == 0
+        assert found.high == pytest.approx(error, rel=0.8)
+
+
+def test_rows_of_which_more_were_asked_count_less():
+    is_other = np.where(CONFIDENCE < 0.9, 0.3, 0.1) > DRAW
+    model = np.where(is_other, (LABELS + 1) % 5, LABELS)
+    all_asked = find(is_other, model, is_other)
+    # All issues have an opinion, and a tenth of the others.
+    asked = is_other | (RNG.random(N) < 0.1)
+    some = find(is_other, np.where(asked, model, -1), is_other)
+    assert some.share == pytest.approx(all_asked.share, abs=0.05)
+    assert find(is_other, np.where(asked, model, -1)).share > all_asked.share + 0.2
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.booleans())
+def test_no_rows_break_it_and_their_order_does_not_matter(seed, n_rows, is_asked):
+    rng = np.random.default_rng(seed)
+    labels, model = rng.integers(3, size=(2, n_rows))
+    confidence = rng.integers(1, 5, size=n_rows) / 4
+    relabelled = (labels != model) & (rng.random(n_rows) < 0.5)
+    second = rng.integers(-1, 3, size=n_rows) if is_asked else None
+    found = find_noise(relabelled, labels, model, confidence, second)
+    assert 0 <= found.share <= found.high
+    assert 0 <= found.least_confidence <= 1
+    order = rng.permutation(n_rows)
+    others = find_noise(
+        relabelled[order],
+        labels[order],
+        model[order],
+        confidence[order],
+        None if second is None else second[order],
+    )
+    assert vars(others) == pytest.approx(vars(found))

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from tasks.gated_repair import hold_back, judge
+from tasks.repair import Evidence, relabel_issues
+
+N_CLASSES, N = 5, 4_000
+TESTED = {
+    "planted": {"uniform": {"auroc": 0.95}},
+    "class_shares": {"is_shifted": False},
+    "second_opinion": {"is_known": True},
+}
+
+
+def make(rate, mistakes, seed=0):
+    """Labels wrong at `rate`, a classifier that errs on a share of doubtful rows, and who votes on them.
+
+    The second opinion is right on 95 % of the rows, and makes half of the classifier's mistakes.
+    """
+    rng = np.random.default_rng(seed)
+    true = rng.integers(N_CLASSES, size=N)
+    given = np.where(rng.random(N) < rate, (true + 1) % N_CLASSES, true)
+    prob = rng.uniform(0.6, 1, size=N)
+    errs = (prob < 0.9) & (rng.random(N) < mistakes)
+    suggested = np.where(errs, (true + 2) % N_CLASSES, true)
+    second = np.where(rng.random(N) < 0.95, true, rng.integers(N_CLASSES, size=N))
+    second = np.where(errs & (rng.random(N) < 0.5), suggested, second)
+    evidence = Evidence(
+        ids=np.arange(N),
+        labels=given,
+        is_issue=given != suggested,
+        suggested=suggested,
+        suggested_prob=prob,
+        n_classes=N_CLASSES,
+        pred_probs=lambda rows: np.zeros((len(rows), N_CLASSES)),
+        min_confidence=0.7,
+        otherwise="drop",
+    )
+    return evidence, second, true
+
+
+def repair(evidence, second, self_tests=TESTED):
+    made = relabel_issues(evidence, evidence.suggested_prob >= evidence.min_confidence)
+    gate = judge(made, evidence, 0.6, second, self_tests)
+    left, contested = hold_back(made, evidence, gate, second)
+    return made, gate, left, contested
+
+
+def test_of_a_good_classifier_all_changes_are_made_but_those_that_are_contested():
+    evidence, second, _ = make(0.1, 0.01)
+    made, gate, left, contested = repair(evidence, second)
+    assert gate.relabel is None
+    assert not gate.least_confidence
+    assert contested.any()
+    assert np.array_equal(contested, made.is_changed & (second == evidence.labels))
+    assert np.array_equal(left.label[contested], evidence.labels[contested])
+    assert set(left.action[contested]) == {"kept"}
+    assert np.array_equal(left.label[~contested], made.label[~contested])
+
+
+def test_of_a_worse_one_only_the_surest_are_that_the_second_opinion_confirms():
+    evidence, second, true = make(0.1, 0.15)
+    second[::10] = -1
+    made, gate, left, _ = repair(evidence, second)
+    assert gate.relabel is None
+    assert gate.least_confidence > evidence.min_confidence
+    relabelled = left.source == "pseudo"
+    assert 0 < relabelled.sum() < (made.source == "pseudo").sum()
+    assert evidence.suggested_prob[relabelled].min() >= gate.least_confidence
+    assert set((second == made.label)[relabelled & (second >= 0)]) == {True}
+    assert (relabelled & (second == -1)).any()  # nobody was asked of these
+    right = evidence.suggested == true
+    assert right[relabelled].mean() > 0.9 > right[made.source == "pseudo"].mean()
+    assert np.array_equal(left.label[~relabelled], evidence.labels[~relabelled])
+
+
+def test_where_all_labels_are_right_none_is_changed():
+    evidence, second, true = make(0.0, 0.15)
+    _, gate, left, _ = repair(evidence, second)
+    assert gate.relabel == gate.drop == "own_mistakes"
+    assert np.array_equal(left.label, true)
+    assert left.is_kept.all()
+
+
+@pytest.mark.parametrize("self_tests", [{}, {**TESTED, "second_opinion": None}])
+def test_without_a_second_opinion_nothing_is_contested(self_tests):
+    evidence, _, _ = make(0.1, 0.01)
+    made, gate, left, contested = repair(evidence, None, self_tests)
+    assert gate.relabel is None
+    assert gate.beyond_chance == 0
+    assert not contested.any()
+    assert np.array_equal(left.label, made.label)
