@@ -659,6 +659,26 @@ def test_metrics_that_are_no_file_are_refused_at_once(tiny: Path, run: Run, kind
     assert err.startswith("compare: workspace: metrics/report.json: expected a file, found")
 
 
+DEEP = "a: " + "[" * 2_000 + "]" * 2_000
+BOMB = "\n".join(["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40))])
+
+
+@pytest.mark.parametrize("text", [DEEP, BOMB])
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_parameters_that_never_end_are_refused_before_dvc_reads_them(
+    tiny: Path, run: Run, text: str, is_committed: bool
+) -> None:
+    commit(tiny, "good", params_yaml={"a": 1}, dvc_yaml={"stages": {"a": {"cmd": "x"}}})
+    (tiny / "params.yaml").write_text(text)
+    if is_committed:
+        git(tiny, "commit", "--quiet", "--no-gpg-sign", "--all", "-m", "bad")
+        git(tiny, "tag", "bad")
+        git(tiny, "checkout", "--quiet", "good")
+    _, err = run(tiny, "good", "bad" if is_committed else "workspace", "--no-rows", status=1)
+    assert "params.yaml: expected YAML, found what cannot be read" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_a_version_without_metrics_is_a_column_of_dashes(tiny: Path, run: Run) -> None:
     params = {"a": {"inf": ".inf", "text": "1"}}
     commit(tiny, "v1", metrics__report_json={"n": 1, "accuracy": 0.5}, params_yaml=params)

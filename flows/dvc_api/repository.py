@@ -6,7 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from ruamel.yaml.error import YAMLError
+
 from flows import FlowError
+from tasks.small_files import parse_yaml, read_small
 
 Answer = TypeVar("Answer")
 # DVC publishes no types.
@@ -26,12 +29,34 @@ def open_repository(root: Path) -> Iterator[Repository]:
     from dvc.repo import Repo
     from dvc.scm import SCMError
 
+    path = root / "params.yaml"
+    try:
+        content = read_small(path)
+    except FileNotFoundError:
+        content = b""
+    except OSError as error:
+        raise FlowError(f"{path}: expected a readable file, found none: {error.strerror}.") from error
+    check_parameters(content, str(path))
     try:
         with Repo(str(root)) as repo:
             yield repo
     except (DvcException, SCMError) as error:
         # DVC's message is one or two lines. Of an error in a schema, DVC itself would print a page.
         raise FlowError(f"DVC in {root}: {' '.join(str(error).split())}") from error
+
+
+def check_parameters(content: bytes, where: str) -> None:
+    """Look at a params.yaml before DVC reads it, which sets no bound to time, memory or depth.
+
+    Raises:
+        FlowError: it goes too deep, its aliases stand for too much, or a value does not exist.
+    """
+    try:
+        parse_yaml(content.decode("utf-8-sig"))
+    except YAMLError:  # of what does not parse DVC says where
+        return
+    except ValueError as error:
+        raise FlowError(f"{where}: expected YAML, found what cannot be read: {error}.") from error
 
 
 def pipeline_stages(repo: Repository) -> list[Stage]:

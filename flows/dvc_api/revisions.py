@@ -24,6 +24,7 @@ from ruamel.yaml.error import YAMLError
 from flows import FlowError
 from flows.dvc_api.record import experiments, kept_runs, run_name
 from flows.dvc_api.remotes import remote_settings
+from flows.dvc_api.repository import check_parameters
 from tasks import ArtifactError
 from tasks.small_files import MOST_BYTES
 from tasks.tables.portions import TableReader
@@ -209,6 +210,10 @@ class Revision:
         from dvc.api import DVCFileSystem
         from dvc.repo import Repo
 
+        if self.commit is not None:
+            command = ["git", "show", f"{self.commit}:./params.yaml"]
+            committed = subprocess.run(command, cwd=self.root, capture_output=True, check=False).stdout
+            check_parameters(committed, f"{self.name}: params.yaml")
         # DVC reads the remote's settings from the work tree, but its name from the revision.
         config = None if self.commit is None else {key: dict(value) for key, value in self.settings.items()}
         options: dict[str, object] = {"config": config}
