@@ -63,10 +63,14 @@ def disk(folder: Path, n_bytes: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+def resize(folder: Path, n_bytes: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={n_bytes // 1024}k", str(folder)], check=True)
+
+
 def used_bytes(folder: Path) -> int:
     """What the files of a folder take on a tmpfs, which has whole pages."""
     files = [file for file in folder.rglob("*") if not file.is_symlink()]
-    return sum(-(-file.lstat().st_size // 4096) * 4096 + 1024 for file in files)
+    return sum(-(-file.lstat().st_size // 4096) * 4096 for file in files if file.is_file())
 
 
 def make_base(folder: Path) -> None:
@@ -143,20 +147,20 @@ def recover(
 def fill(door: str, base: Path, whole: dict[str, Any], need: int) -> Counter[str]:
     """Runs on disks of N_SIZES sizes, from no room for any output to nearly enough."""
     found: Counter[str] = Counter()
-    before = used_bytes(base)
     for number in range(N_SIZES):
         room = int(need * (number + 0.5) / N_SIZES)
         what = f"{door}, disk {number + 1} of {N_SIZES} ({room / 2**20:.1f} MB of {need / 2**20:.1f})"
         place = FOLDER / "disk"
         began = time.monotonic()
-        with disk(place, before + room + 2**16):
+        with disk(place, 2**30):
             folder, temporary = place / "workspace", place / "tmp"
             shutil.copytree(base, folder, symlinks=True)
+            resize(place, shutil.disk_usage(place).used + room)
             status, said = run(DOORS[door], folder, temporary)
             found["failed"] += status != 0
             try:
                 words = check_words(what, status, said)
-                subprocess.run(["mount", "-o", "remount,size=1g", str(place)], check=True)
+                resize(place, 2**30)
                 recover(what, folder, temporary, whole)
             except FailedError as error:
                 print(f"FAILED: {error}", flush=True)
