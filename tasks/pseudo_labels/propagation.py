@@ -1,7 +1,8 @@
 """Labels flow along a graph of similar rows: to rows without a label, and to label issues.
 
 Iscen et al., "Label Propagation for Deep Semi-Supervised Learning", CVPR 2019. Rows are alike where a student
-that learned from the trusted rows embeds them alike; a model of frozen features embeds them by these.
+that learned from the trusted rows embeds them alike and says the same of them. A model of frozen features, or
+one that learns no embedding, embeds them by these, or as they are.
 """
 
 from dataclasses import replace
@@ -23,8 +24,11 @@ from tasks.label_quality.sure_rows import choose_sure, even_limits, expected_cou
 from tasks.neighbours import describe_search, nearest
 from tasks.repair import Evidence, Repair, Train, label_unlabeled, leave_as_given, relabel_issues
 from tasks.sections import Fraction, Section
+from tasks.training.protocol import Predictions
 
 _REACHED = 1e-9
+# Probabilities in single precision tell no more below it.
+_LEAST_PROB = 1e-6
 
 
 class Options(Section):
@@ -72,8 +76,8 @@ def repair(evidence: Evidence, options: Options, train: Train | None, rng: np.ra
     gives = seeds != UNLABELED
     if not gives.any():
         return leave_as_given(evidence.labels, evidence.is_issue, evidence.n_classes)
-    embedding = train(ids[gives], seeds[gives], ids).embedding
-    probs = flow(embedding, seeds, evidence.n_classes, options)
+    student = train(ids[gives], seeds[gives], ids)
+    probs = flow(directions(student), seeds, evidence.n_classes, options)
     reached = probs[:n_labelled]
     agrees = reached.argmax(axis=1) == evidence.suggested
     surer = np.maximum(reached.max(axis=1), evidence.suggested_prob)
@@ -94,6 +98,30 @@ def repair(evidence: Evidence, options: Options, train: Train | None, rng: np.ra
     return replace(
         made, unlabeled=label_unlabeled(rows, evidence.n_classes, chosen, label=labels, weight=weight)
     )
+
+
+def directions(student: Predictions) -> npt.NDArray[np.float32]:
+    """(N, D + K) how a student embeds each of N rows, and what it says of it; both count alike.
+
+    The embedding of a network is a mean over places, in which all rows look much alike; its logits look at
+    the places too. Of each part the rows have length 1. Values of the embedding are standardised before, and
+    logits are the centred logarithms of the probabilities. A row whose embedding is 0 stays 0.
+
+    An embedding that no label made, such as frozen features, stays as it is, (N, D): what a head of few
+    labels says of it knows less than the embedding does.
+    """
+    if not student.is_learned:
+        return student.embedding
+    values = student.embedding - student.embedding.mean(axis=0)
+    values /= np.maximum(student.embedding.std(axis=0), _REACHED)
+    logits = np.log(np.maximum(student.pred_probs, _LEAST_PROB))
+    logits -= logits.mean(axis=1, keepdims=True)
+    parts = [
+        part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), _REACHED) for part in (values, logits)
+    ]
+    found = np.concatenate(parts, axis=1).astype(np.float32)
+    found[~student.embedding.any(axis=1)] = 0
+    return found
 
 
 def flow(

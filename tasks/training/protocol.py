@@ -59,10 +59,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of N rows: `pred_probs` (N, K) and `embedding` (N, D), both float32."""
+    """What a model says of N rows: `pred_probs` (N, K) and `embedding` (N, D), both float32.
+
+    `is_learned`: the model found the embedding by learning from labels. Else it is the content itself, or
+    frozen features of it.
+    """
 
     pred_probs: npt.NDArray[np.float32]
     embedding: npt.NDArray[np.float32]
+    is_learned: bool = False
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class TorchModel:
                 f"The model {self._name} gave probabilities that are no numbers. Raise train_fold.precision "
                 f"({self._precision}), or lower {learning_rates_of(self._name, self._options)}."
             )
-        return Predictions(probs.astype(np.float32), embeddings.astype(np.float32))
+        return Predictions(probs.astype(np.float32), embeddings.astype(np.float32), is_learned=True)
 
     def save(self, path: Path) -> None:
         """See `Model`."""

@@ -5,7 +5,7 @@ import pytest
 from evidence import make_evidence
 
 from tasks import RepairError, plugins
-from tasks.pseudo_labels.propagation import repair
+from tasks.pseudo_labels.propagation import directions, repair
 from tasks.training.protocol import Predictions
 
 RNG = np.random.default_rng(0)
@@ -95,16 +95,45 @@ def test_rows_may_be_limited_by_certainty_and_share():
     assert repaired(min_certainty=1.0).unlabeled.is_kept.sum() == 0
 
 
-def test_rows_of_zeros_are_reached_by_nothing():
+@pytest.mark.parametrize("is_learned", [False, True])
+def test_rows_of_zeros_are_reached_by_nothing(is_learned):
     class Dead(Student):
         def __call__(self, ids, labels, of):
             found = super().__call__(ids, labels, of).embedding.copy()
             found[100:150] = 0
-            return Predictions(np.zeros((len(of), 3), np.float32), found)
+            return Predictions(np.zeros((len(of), 3), np.float32), found, is_learned)
 
     found = repaired(student=Dead()).unlabeled
     assert not found.is_kept[100 - N : 150 - N].any()
     assert found.is_kept.sum() > 150
+
+
+def test_what_a_student_says_counts_as_much_as_how_it_embeds():
+    """Here all embeddings look much alike, as after a mean over places; the probabilities do not."""
+
+    class Alike(Student):
+        def __call__(self, ids, labels, of):
+            rng = np.random.default_rng(1)
+            probs = (np.eye(3)[TRUTH] + rng.uniform(0.1, 0.6, size=(300, 3)))[of].astype(np.float32)
+            values = (1 + 0.01 * rng.normal(size=(len(of), 3))).astype(np.float32)
+            return Predictions(probs / probs.sum(axis=1, keepdims=True), values, is_learned=True)
+
+    found = repaired(student=Alike()).unlabeled
+    assert np.mean(found.label[found.is_kept] == TRUTH[N:][found.is_kept]) > 0.95
+    assert found.is_kept.sum() > 180
+
+
+def test_the_direction_of_a_row_has_two_parts_of_length_1():
+    probs = np.random.default_rng(1).dirichlet(np.ones(3), 300).astype(np.float32)
+    found = directions(Predictions(probs, EMBEDDING, is_learned=True))
+    np.testing.assert_allclose(np.linalg.norm(found[:, :3], axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found[:, 3:], axis=1), 1, rtol=1e-5)
+    # Values of the embedding do not count by their unit.
+    others = EMBEDDING * np.float32([1, 100, 0.01]) + np.float32([5, 0, 0])
+    again = directions(Predictions(probs, others, is_learned=True))
+    np.testing.assert_allclose(again, found, atol=1e-4)
+    np.testing.assert_array_equal(found[:, 3:].argmax(axis=1), probs.argmax(axis=1))
+    np.testing.assert_array_equal(directions(Predictions(probs, EMBEDDING)), EMBEDDING)
 
 
 def test_fewer_rows_than_neighbours_are_refused():
