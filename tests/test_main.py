@@ -30,7 +30,7 @@ def test_a_missing_input_is_one_paragraph_and_status_1(
 
 
 def test_a_wrong_parameter_names_its_path(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (workspace / "params.yaml").write_text(SHIPPED.read_text().replace("epochs: 8", "epochs: 0"))
+    (workspace / "params.yaml").write_text(SHIPPED.read_text().replace("epochs: 5", "epochs: 0"))
     assert main(["download"]) == 1
     assert "train_fold.epochs" in capsys.readouterr().err
 

@@ -60,7 +60,7 @@ def test_code_and_parameters_come_along_and_results_data_and_decisions_do_not(
     }
     assert "decision\n" not in (folder / "reviews" / "decisions.csv").read_text()
     assert load_params(folder / "params.yaml").train_fold.epochs == 3
-    assert load_params(checkout / "params.yaml").train_fold.epochs == 8
+    assert load_params(checkout / "params.yaml").train_fold.epochs == 5
     assert git(folder, "status", "--porcelain") == ""
     assert str(checkout) not in (folder / ".relabel.json").read_text()
     assert [path.name for path in folder.parent.iterdir()] == ["pets"]
@@ -99,7 +99,7 @@ def test_newer_code_takes_the_place_of_older_and_what_people_added_stays(
     try:
         one.write_text("ONE = 11\n")
         two.unlink()
-        make_workspace(folder, {"train_fold.epochs": 5}, checkout)
+        make_workspace(folder, {"train_fold.epochs": 6}, checkout)
     finally:
         one.write_bytes(before[0])
         two.write_bytes(before[1])
@@ -107,7 +107,7 @@ def test_newer_code_takes_the_place_of_older_and_what_people_added_stays(
     assert not (folder / "tasks" / "two.py").exists()
     assert (folder / "tasks" / "mine.py").exists()
     assert (folder / "dvc.lock").read_text() == "mine\n"
-    assert load_params(folder / "params.yaml").train_fold.epochs == 5
+    assert load_params(folder / "params.yaml").train_fold.epochs == 6
     assert git(folder, "status", "--porcelain").split() == ["??", "dvc.lock", "??", "tasks/mine.py"]
 
 
@@ -115,7 +115,7 @@ def test_a_file_that_a_person_changed_is_not_overwritten(checkout: Path, tmp_pat
     folder = tmp_path / "pets"
     make_workspace(folder, {}, checkout)
     params = folder / "params.yaml"
-    params.write_text(params.read_text().replace("epochs: 8", "epochs: 9"))
+    params.write_text(params.read_text().replace("epochs: 5", "epochs: 9"))
     mine = params.read_bytes()
     for settings in ({}, {"train_fold.epochs": 3}):
         with pytest.raises(WorkspaceError) as caught:
