@@ -110,11 +110,12 @@ def test_other_labels_are_as_common_where_it_is_surest_only_if_they_are_wrong_by
     found = auto.OtherLabels.of(world.given, world.pred_probs)
     if kind == "chance":
         assert found.chance == 1
+        assert found.luck == 1
         assert found.n_by_chance == pytest.approx(world.is_noisy.sum(), rel=0.1)
     else:
         assert found.surest < found.sure
         assert found.chance == 0
-    assert 0 <= found.least_by_chance < found.n_by_chance
+        assert found.luck == 0
 
 
 def test_other_labels_are_counted_where_the_classifier_is_sure():
@@ -140,7 +141,9 @@ def test_neither_the_order_of_rows_nor_their_number_breaks_what_is_counted(n, n_
     assert auto.OtherLabels.of(labels[order], pred_probs[order]) == found
     assert 0 <= found.chance <= 1
     assert 0 <= found.surest <= 1
-    assert 0 <= found.least_by_chance <= found.n_by_chance <= n
+    assert 0 <= found.luck <= 1
+    assert 0 <= found.n_by_chance <= n
+    assert 0 <= found.enough(n) <= n
 
 
 def fits(n_flagged, n_rows=1_000):
@@ -180,12 +183,58 @@ def test_a_classifier_that_would_have_to_be_wrong_on_many_rows_is_not_blamed():
 
 def test_between_chance_and_people_enough_lies_between():
     assert by_chance(0.1).chance == 1
-    half = auto.OtherLabels(0.0875, 0.1, 0.1, 10**12)
+    half = auto.OtherLabels(0.0925, 0.1, 0.1, 10**12)
     assert half.chance == pytest.approx(0.5, abs=1e-4)
     rising = [number * 10**9 for number in RISING]
     # By chance 95 of 1,000 are enough, for people 135, in between 115.
     chosen = [auto.choose_sharpness(fits(rising, 10**12), found) for found in (by_chance(0.1), half, PEOPLE)]
     assert chosen == [SHARPNESS[9], SHARPNESS[11], SHARPNESS[13]]
+
+
+def test_labels_that_are_any_class_are_wrong_by_chance_however_many_mistakes_there_are():
+    found = auto.OtherLabels(0.05, 0.1, 0.3, 10**12, likeness=0.1)
+    assert (found.chance, found.luck) == (0, 1)
+    assert found.n_by_chance == pytest.approx(0.05 * 10**12)
+    rising = [number * 10**9 for number in RISING]
+    # By luck 47.5 of 1,000 are enough, for people 135, and half and half 91.
+    for likeness, place in ((0.1, 4), (0.2, 9), (0.3, 13), (None, 13)):
+        chosen = auto.choose_sharpness(fits(rising, 10**12), replace(found, likeness=likeness))
+        assert chosen == SHARPNESS[place]
+
+
+@pytest.mark.parametrize(
+    ("n_next", "n", "n_classes", "expected"),
+    [
+        (250, 1_000, 5, 0.0),
+        (1_000, 1_000, 5, 1.0),
+        (500, 1_000, 5, 1 / 3),
+        (0, 1_000, 5, -1 / 3),
+        (1_000, 1_000, 2, None),  # there is no third class
+        (3, 10, 5, None),  # too few to tell
+        (0, 0, 5, None),
+    ],
+)
+def test_likeness_is_the_share_of_next_classes_beyond_luck(n_next, n, n_classes, expected):
+    assert auto.measure_likeness(n_next, n, n_classes) == (
+        None if expected is None else pytest.approx(expected)
+    )
+
+
+def test_a_weak_classifier_is_not_taken_for_people_where_labels_are_wrong_by_chance():
+    # It is wrong on a tenth of the rows, where it takes one class for its neighbour.
+    rng = np.random.default_rng(0)
+    true = rng.integers(10, size=6_000)
+    rows, logits = np.arange(6_000), 0.5 * rng.normal(size=(6_000, 10))
+    logits[rows, true] += 6
+    logits[rows, (true + 1) % 10] += np.where(rng.random(6_000) < 0.4, rng.uniform(3, 7, 6_000), 0)
+    given = symmetric_noise(true, 0.03, 10, rng)
+    world = SimpleNamespace(given=given, is_noisy=given != true, pred_probs=softmax(logits))
+    assert (logits.argmax(axis=1) != true).mean() > 0.09
+    found = auto.OtherLabels.of(given, world.pred_probs)
+    assert (found.chance, found.luck) == (0, 1)
+    f1 = f1_of_all(world)
+    assert f1["auto"] > 0.75
+    assert f1["auto"] > f1["predicted_neq_given"] + 0.3
 
 
 def test_no_sharpness_below_the_likeliest_is_chosen():
