@@ -5,7 +5,6 @@ must be what the good file says, or what an independent reader finds in the same
 `python -m benchmarks.fuzz [SEED [WORDS OF A READER]]`.
 """
 
-import hashlib
 import random
 import shutil
 import subprocess
@@ -83,21 +82,23 @@ def trials(reader: Reader, seed: int, folder: Path) -> list[tuple[str, str, Outc
 
 
 def write_lock(folder: Path, patterns: tuple[str, ...]) -> None:
-    """A dvc.lock, by plain means: one stage has made the files of these names, with all parameters."""
-    files = sorted(file for pattern in patterns for file in folder.glob(pattern) if file.is_file())
-    outs = [
-        {
-            "path": str(file.relative_to(folder)),
-            "hash": "md5",
-            "md5": hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest(),
-            "size": file.stat().st_size,
-        }
-        for file in files
-    ]
+    """A dvc.lock, by plain means: one stage has made what has these names, with all parameters."""
+    made = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    outs = [{"path": str(path.relative_to(folder)), "hash": "md5", "md5": _md5(path)} for path in made]
     params: Any = yaml.safe_load((folder / "params.yaml").read_text())
     stage = {"cmd": "python -m tasks prune", "params": {"params.yaml": params}, "outs": outs}
     content = {"schema": "2.0", "stages": {"prune": stage}}
     (folder / "dvc.lock").write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def _md5(path: Path) -> str:
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_objects.fs import LocalFileSystem
+
+    files = LocalFileSystem()
+    _, _, found = build(HashFileDB(files, str(path.parent)), str(path), files, "md5", dry_run=True)
+    return str(found.hash_info.value)
 
 
 def write_decisions(run: Path) -> None:
@@ -128,9 +129,10 @@ def make_good(folder: Path) -> tuple[Path, Path]:
     write_decisions(run)
     pseudo_label(load_params(run / "params.yaml"), run)
     shutil.copytree(run, repository)
-    write_lock(run, ("metrics/*", "plots/**/*", "data/*"))
+    folders = ("plots/train_fold/*", "plots/retrain/*")
+    write_lock(run, ("metrics/*.json", "plots/*.csv", "plots/reliability/*.csv", "data/*.parquet", *folders))
     shutil.copy("docs/own_probs.yaml", repository / "dvc.yaml")
-    write_lock(repository, ("metrics/*",))
+    write_lock(repository, ("metrics/*.json",))
     (repository / ".gitignore").write_text("/data/\n/plots/\n/report/\n")
     author = ["-c", "user.name=relabel", "-c", "user.email=relabel@localhost"]
     for command in (

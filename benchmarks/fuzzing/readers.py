@@ -159,7 +159,9 @@ def _figures(run: Path, repository: Path) -> Iterator[Reader]:
     for file in [*read, *curves]:
         name = str(file.relative_to(run))
         kinds = {"any file": damage.ANY, "text": damage.TEXT, "table": damage.TABLE}
-        yield Reader(f"{name}, by report", run, name, _report, kinds, partial(_report_saying, name))
+        # Of curves dvc.lock has the folder.
+        made = name.split("/plots/")[0]
+        yield Reader(f"{name}, by report", run, name, _report, kinds, partial(_report_saying, made))
     yield Reader(
         "dvc.lock, by report",
         run,

@@ -44,6 +44,12 @@ def write_plots(
     folds = [_read_curves(folder / "train_fold" / f"fold_{fold}") for fold in trained]
     # Models without epochs draw no curve, and a fold without held-out rows only half of one.
     known = [name for name in _CURVES if folds and all(name in curves for curves in folds)]
+    for fold, curves in zip(trained, folds, strict=True):
+        if other := [name for name in known if len(curves[name]) != len(folds[0][name])]:
+            path = folder / "train_fold" / f"fold_{fold}" / "plots" / "metrics" / f"{other[0]}.tsv"
+            raise not_a_plot(
+                path, f"{len(curves[other[0]])} epochs, and {len(folds[0][other[0]])} of the first fold"
+            )
     mean = {
         name.replace("/", "_"): np.mean([curves[name] for curves in folds], axis=0).tolist() for name in known
     }

@@ -5,6 +5,7 @@ import importlib.metadata
 import io
 import json
 import platform
+import stat
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -60,12 +61,8 @@ def describe_altered(workspace: Path, known: Mapping[str, str]) -> str | None:
         locked = _locked(read_small(lock).decode())
     except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError):
         return "dvc.lock cannot be read: nobody can say whether this page's inputs are those of the last run."
-    altered = [
-        name
-        for name, expected in sorted(locked.items())
-        if (name in known or name.startswith(("metrics/", "plots/"))) and (workspace / name).exists()
-        if (known.get(name) or _md5(workspace / name)) not in expected
-    ]
+    watched = [name for name in sorted(locked) if name in known or name.startswith(("metrics/", "plots/"))]
+    altered = [name for name in watched if _is_other(workspace / name, known.get(name), locked[name])]
     if not altered:
         return None
     some = ", ".join(altered[:5]) + (f" and {len(altered) - 5} more" if len(altered) > 5 else "")
@@ -84,13 +81,22 @@ def _locked(text: str) -> dict[str, set[str]]:
     return found
 
 
+def _is_other(path: Path, md5: str | None, locked: set[str]) -> bool:
+    try:
+        return (md5 or _md5(path)) not in locked
+    except FileNotFoundError:  # of a stage that is no more; what a page needs is read, and missed there
+        return False
+    except OSError:
+        return True
+
+
 def _md5(path: Path) -> str:
     """As DVC has it: of a file that of its bytes, of a folder that of a list of its files."""
     if path.is_dir():
         files = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
         listed = [{"md5": _md5(path / name), "relpath": name} for name in files]
         return hashlib.md5(json.dumps(listed).encode(), usedforsecurity=False).hexdigest() + ".dir"
-    if not path.is_file():  # a pipe would block
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
         return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hand_made import write_run
 
 from tasks import ArtifactError
+from tasks.report import report
 from tasks.reporting.matrices import read_entries
 from tasks.reporting.measured import CrossValidation, Detection, read_metrics, read_plot
 
@@ -87,3 +90,11 @@ def test_an_empty_cell_and_a_nan_are_no_number(tmp_path: Path) -> None:
         {"filter": "both", "n_issues": 3, "f1": None},
         {"filter": "none", "n_issues": 0, "f1": None},
     ]
+
+
+def test_curves_of_differing_lengths_are_one_sentence(tmp_path: Path) -> None:
+    params = write_run(tmp_path, np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32))
+    path = tmp_path / "plots" / "train_fold" / "fold_1" / "plots" / "metrics" / "validation" / "accuracy.tsv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ArtifactError, match=r"fold_1\S+accuracy.tsv: expected .*3 epochs.* 4"):
+        report(params, tmp_path)
