@@ -31,6 +31,7 @@ from flows.dvc_api.graph import is_fresh, plan, stage_graph
 from flows.dvc_api.inputs import begun, written_within
 from flows.dvc_api.lock_file import lock_order, order_lock
 from flows.dvc_api.overrides import override_params
+from flows.dvc_api.single_stage import StageError, run_stage
 from flows.one_at_a_time import only_flow
 from flows.prefect_page import Page
 from flows.run_once import main
@@ -363,6 +364,24 @@ def test_a_flow_with_a_server_of_its_own_leaves_nothing_however_it_ends(
     assert "stopped answering" not in log
     door.assert_no_orphans()
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("[Errno 28] No space left on device", "[Errno 28] No space left on device"),
+        ("No possible cache link types for 'b'", "No possible cache link types for 'b'; DVC says so of"),
+        ("failed to run: python -m tasks a, exited with 7", "the words of the stage"),
+    ],
+)
+def test_what_dvc_could_not_do_is_said(tmp_path: Path, reason: str, said: str) -> None:
+    error = f"ERROR: failed to reproduce 'a': {reason}"
+    # `python -m dvc` finds it first.
+    (tmp_path / "dvc.py").write_text(
+        f"print('the words of the stage')\nprint({error!r})\nraise SystemExit(255)"
+    )
+    with pytest.raises(StageError, match=re.escape(f"a ended with status 255: {said}")):
+        run_stage(tmp_path, "a", [], {}, print, lambda process: None)
 
 
 def test_torch_is_needed_where_a_model_that_uses_it_trains() -> None:

@@ -35,6 +35,9 @@ _HINT = re.compile(
 _KILLED = re.compile(r"exited with (-9|137)$")
 # What it says around the words of a stage that failed without a message of its own.
 _NO_REASON = re.compile(r"> |Running stage|ERROR: failed to reproduce")
+# What DVC itself could not do, before a stage or after it.
+_OF_DVC = re.compile(r"ERROR: failed to reproduce '[^']*': (?!failed to run)(.+)")
+_NO_LINK = "No possible cache link types"
 
 
 class StageError(FlowError):
@@ -136,7 +139,10 @@ class _Repro:
 
     @property
     def last_words(self) -> str:
-        """The last lines that may say why it failed."""
+        """What DVC says that it could not do, else the last lines that may say why the stage failed."""
+        of_dvc = [match[1] for line in self.lines if (match := _OF_DVC.match(line))]
+        if of_dvc:
+            return of_dvc[-1] + ("; DVC says so of a full disk, too" if _NO_LINK in of_dvc[-1] else "")
         said = [line for line in self.lines if line.strip() and not _NO_REASON.match(line)]
         return " ".join(said[-3:]) or "no output"
 
