@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,31 +83,38 @@ stage_server.serve(sys.argv[1], [*stages, *sys.argv[2:]], command_line.main)
 _LATE = ["jinja2", "scipy.sparse.csgraph", "sklearn.datasets", "sklearn.metrics", "sklearn.model_selection"]
 
 
-def repro(folder: Path, *preload: str) -> str:
-    """Run `dvc repro`; what it said. Stages are forked from one process, as starting each takes a second.
+@contextmanager
+def stage_server(folder: Path, *preload: str) -> Iterator[dict[str, str]]:
+    """The environment of commands whose stages are forked from one process, as starting each takes a second.
 
     Args:
-        folder: the workspace, whose code the stages run.
+        folder: the workspace, or the checkout, whose code the stages run.
         preload: modules to import beside what all stages need.
     """
-    with tempfile.TemporaryDirectory() as place, (Path(place) / "log").open("w+") as log:
+    with tempfile.TemporaryDirectory() as place:
         socket = Path(place) / "stages"
         serve = [sys.executable, "-c", _SERVER, str(socket), *_LATE, *preload]
         with subprocess.Popen(serve, cwd=folder, env=ENVIRONMENT, stdin=subprocess.PIPE) as server:
             while not socket.exists():
                 assert server.poll() is None
                 time.sleep(0.05)
-            # A stage ends when its stdin does, so that it is kept open here.
-            run = subprocess.Popen(
-                [*DVC, "repro"],
-                cwd=folder,
-                env={**ENVIRONMENT, "RELABEL_STAGE_SERVER": str(socket)},
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-            with run:
-                status = run.wait()
+            yield {**ENVIRONMENT, "RELABEL_STAGE_SERVER": str(socket)}
+
+
+def repro(folder: Path, *preload: str) -> str:
+    """Run `dvc repro` with a stage server; what it said. See `stage_server` for the arguments."""
+    with stage_server(folder, *preload) as environment, tempfile.TemporaryFile("w+") as log:
+        # A stage ends when its stdin does, so that it is kept open here.
+        run = subprocess.Popen(
+            [*DVC, "repro"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        with run:
+            status = run.wait()
         log.seek(0)
         said = log.read()
     assert status == 0, said

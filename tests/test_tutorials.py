@@ -1,0 +1,186 @@
+"""Tutorials: each command of a page runs as it is typed, and says what is printed until a model is trained."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from small_runs import ROOT, stage_server
+
+from benchmarks.workspaces import set_params
+
+TUTORIALS = ROOT / "docs" / "tutorials"
+# What a test can afford: the models that pages show by their figures take minutes.
+CHEAP = {
+    "photos": {"train_fold.model": "nearest_mean", "prune.importance": "none"},
+    "texts": {},
+    "tables": {"train_fold.model": "nearest_mean"},
+    "unlabeled": {"train_fold.model": "nearest_mean"},
+}
+# Walks that go on in the same folders.
+WALKS = [("photos",), ("texts",), ("probabilities",), ("unlabeled",), ("tables", "nightly", "team")]
+_FIRST_RUN = "relabel run"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of a page, and the lines that the page prints below it."""
+
+    command: str
+    shown: list[str]
+
+
+def steps_of(page: str) -> list[Step]:
+    """The commands of a page's blocks `console`, in order."""
+    text = (TUTORIALS / f"{page}.md").read_text(encoding="utf-8")
+    found: list[Step] = []
+    for block in re.findall(r"^```console\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append(Step(line.removeprefix("$ "), []))
+            else:
+                found[-1].shown.append(line)
+    return found
+
+
+@pytest.fixture(scope="module")
+def typist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of the commands: `relabel` is this checkout's, and git knows who types."""
+    programs = tmp_path_factory.mktemp("programs")
+    relabel = programs / "relabel"
+    relabel.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{ROOT}/flows/relabel.py" "$@"\n')
+    relabel.chmod(0o755)
+    with stage_server(ROOT) as forking:
+        yield {
+            **forking,
+            "PATH": f"{programs}{os.pathsep}{forking['PATH']}",
+            **{
+                f"GIT_{role}_{what}": "anna@localhost"
+                for role in ("AUTHOR", "COMMITTER")
+                for what in ("NAME", "EMAIL")
+            },
+        }
+
+
+def run(command: str, folder: Path, environment: dict[str, str]) -> str:
+    """What a command says, which has to end well."""
+    with tempfile.TemporaryFile("w+") as said:
+        # A stage ends when its stdin does, so that it is kept open here.
+        process = subprocess.Popen(
+            ["bash", "-o", "pipefail", "-c", command],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+        with process:
+            status = process.wait(timeout=600)
+        said.seek(0)
+        text = said.read()
+    assert status == 0, f"{command}: {text}"
+    return text
+
+
+def decide(command: str, folder: Path, environment: dict[str, str]) -> None:
+    """Start the review page, keep the label of the first row, and end it."""
+    command = f"exec {command} --port 0 --no-browser"
+    with subprocess.Popen(
+        ["bash", "-c", command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            found = next(re.search(r"http://[\w.:]+", line) for line in process.stdout if "http://" in line)
+            assert found is not None
+            with urllib.request.urlopen(f"{found[0]}/api/rows?count=1", timeout=60) as answer:
+                page = json.load(answer)
+            body = {
+                "example_ids": [row["example_id"] for row in page["rows"]],
+                "decision": "keep",
+                "signature": page["signature"],
+            }
+            request = urllib.request.Request(
+                f"{found[0]}/api/decide",
+                json.dumps(body).encode(),
+                {"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                assert answer.status == 200
+        finally:
+            process.terminate()
+
+
+def start_and_end(command: str, folder: Path, environment: dict[str, str]) -> None:
+    """Start what goes on until it is ended, wait for the first line that it says, and end it."""
+    with subprocess.Popen(
+        ["bash", "-c", f"exec {command}"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline(), command
+        finally:
+            process.terminate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pages", WALKS, ids="-".join)
+def test_each_command_of_a_tutorial_runs(
+    pages: tuple[str, ...],
+    typist: dict[str, str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    environment = dict(typist)
+    if "nightly" in pages:  # runs a flow
+        server = request.getfixturevalue("environment")
+        environment |= {name: value for name, value in server.items() if name.startswith("PREFECT_")}
+    clone = tmp_path / "relabel"
+    clone.mkdir()
+    (clone / "docs").symlink_to(ROOT / "docs")
+    for page in pages:
+        here, has_run = clone, False
+        for step in steps_of(page):
+            name, *words = step.command.split()
+            if name == "source":
+                continue
+            if name == "cd":
+                here = (here / words[0]).resolve()
+                continue
+            said = ""
+            if step.command.startswith("relabel review"):
+                decide(step.command, here, environment)
+            elif step.command.startswith("relabel serve"):
+                start_and_end(step.command, here, environment)
+            else:
+                said = run(step.command, here, environment)
+                import resource, sys as S
+
+                u = resource.getrusage(resource.RUSAGE_CHILDREN)
+                print("CPU", round(u.ru_utime + u.ru_stime, 1), step.command, file=S.stderr)
+            has_run = has_run or step.command == _FIRST_RUN
+            if not has_run:
+                lines = said.splitlines()
+                assert [line for line in lines if line in step.shown] == step.shown, step.command
+            if step.command.startswith("relabel init"):
+                (into,) = re.findall(r"--into (\S+)", step.command)
+                if page in CHEAP:
+                    set_params(here / into / "params.yaml", {**CHEAP[page], "train_fold.folds": [0, 1]})
+        assert has_run or page in ("nightly", "team")
+
+
+def test_every_tutorial_is_walked() -> None:
+    pages = {path.stem for path in TUTORIALS.glob("*.md")}
+    assert pages == {page for walk in WALKS for page in walk}
+    for page in pages:
+        assert len(steps_of(page)) > 3
