@@ -17,6 +17,8 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
+install: $(STAMP) ## .venv, with the command `relabel` and all that it needs
+
 repro: $(STAMP) ## the main job: real MNIST, from labels to proof; PRESET=digits: another data set, in a folder of its own
 ifdef PRESET
 	@python -m tasks preset "$(PRESET)" --into ".cache/presets/$(PRESET)" $(foreach value,$(SET),--set "$(value)")
