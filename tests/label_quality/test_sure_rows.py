@@ -35,24 +35,34 @@ def test_classes_join_as_often_as_the_labelled_rows_let_expect(share, limits):
 @pytest.mark.parametrize(
     ("sure", "limits"),
     [
-        # Of most classes many rows are sure: as before.
-        ([90, 70, 60, 30], [100, 100, 100, 100]),
-        # Two classes have nearly all sure rows: no class takes more than twice what the middle one has.
-        ([100, 90, 1, 0], [2, 2, 2, 2]),
-        # Of most classes no row is sure.
-        ([100, 0, 0, 0], [0, 0, 0, 0]),
+        # Of all classes many rows are sure: as before.
+        ([90, 70, 60, 50], [100, 100, 100, 100]),
+        # No class takes more than twice what the class has of which fewest are sure.
+        ([100, 90, 60, 3], [6, 6, 6, 6]),
+        ([100, 90, 60, 0], [0, 0, 0, 0]),
         ([0, 0, 0, 0], [0, 0, 0, 0]),
     ],
 )
-def test_no_class_takes_much_more_of_its_rows_than_the_middle_class(sure, limits):
+def test_no_class_takes_much_more_of_its_rows_than_another(sure, limits):
     assert even_limits(np.full(4, 100), np.array(sure)).tolist() == limits
 
 
+def test_of_many_classes_a_tenth_may_have_no_sure_row():
+    limits, sure = np.full(100, 50), np.full(100, 40)
+    sure[:9] = 0
+    assert even_limits(limits, sure).tolist() == limits.tolist()
+    sure[:10] = 0
+    assert even_limits(limits, sure).sum() == 0
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 80)), min_size=1, max_size=8))
-def test_even_limits_only_lower_limits_and_leave_half_of_the_classes_alone(pairs):
+def test_even_limits_only_lower_limits_and_make_parts_alike(pairs):
     limits, sure = (np.array(values) for values in zip(*pairs, strict=True))
     found = even_limits(limits, sure)
     assert (found <= limits).all()
     there = limits > 0
-    untouched = np.minimum(found, sure)[there] == np.minimum(limits, sure)[there]
-    assert untouched.sum() >= there.sum() / 2
+    if there.any():
+        joined = np.minimum(found, sure)[there]
+        least = (np.minimum(sure, limits)[there] / limits[there]).min()
+        # Rounded up, a class may have a row more.
+        assert (joined <= 2 * least * limits[there] + 1).all()

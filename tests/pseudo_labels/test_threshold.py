@@ -55,21 +55,33 @@ UNSURE, SURE = [0.4, 0.3, 0.3], [0.95, 0.03, 0.02]
 
 
 def test_unlabelled_rows_join_where_the_model_is_sure():
-    found = with_unlabeled([UNSURE, SURE, [0.0, 1.0, 0.0], [0.0, 0.06, 0.94]])
-    assert found.action.tolist() == ["unlabeled", "pseudo_labelled", "pseudo_labelled", "unlabeled"]
-    assert found.label.tolist() == [0, 0, 1, 2]
-    assert found.weight.tolist() == [0, 1, 1, 0]
+    found = with_unlabeled([UNSURE, SURE, [0.0, 1.0, 0.0], [0.0, 0.06, 0.94], [0.0, 0.0, 1.0]])
+    joined = "pseudo_labelled"
+    assert found.action.tolist() == ["unlabeled", joined, joined, "unlabeled", joined]
+    assert found.label.tolist() == [0, 0, 1, 2, 2]
+    assert found.weight.tolist() == [0, 1, 1, 0, 1]
     assert set(found.source) == {"unlabeled"}
     assert not len(found.soft_rows)
 
 
 def test_no_class_takes_more_unlabelled_rows_than_its_share_of_the_labelled_lets_expect():
-    probs = [[0.95 + row / 1000, 0.05 - row / 1000, 0] for row in range(7)] + [[0, 1, 0]]
-    # Half of the labelled rows are of class 0: so may be 4 of the 8.
-    assert np.flatnonzero(with_unlabeled(probs).is_kept).tolist() == [3, 4, 5, 6, 7]
+    probs = (
+        [[0.95 + row / 1000, 0.05 - row / 1000, 0] for row in range(7)] + [[0, 1, 0]] * 2 + [[0, 0, 1]] * 2
+    )
+    # Half of the labelled rows are of class 0: so may be 6 of the 11.
+    assert np.flatnonzero(with_unlabeled(probs).is_kept).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     assert with_unlabeled(probs, class_balance=False).is_kept.all()
-    assert np.flatnonzero(with_unlabeled(probs, share=0.25).is_kept).tolist() == [6, 7]
+    assert np.flatnonzero(with_unlabeled(probs, share=0.25).is_kept).tolist() == [7, 9]
     assert not with_unlabeled(probs, share=0.0).is_kept.any()
+
+
+def test_no_class_takes_its_rows_where_another_has_no_sure_one():
+    probs = [SURE] * 7 + [[0, 1, 0]] + [[0.1, 0, 0.9]] * 4
+    assert not with_unlabeled(probs).is_kept.any()
+    assert with_unlabeled(probs, class_balance=False).is_kept.sum() == 8
+    # One sure row of the third class: a third of those that may be of it, so twice that part of the others.
+    found = with_unlabeled([*probs, [0, 0, 1]])
+    assert np.bincount(found.label[found.is_kept]).tolist() == [4, 1, 1]
 
 
 def test_issues_that_are_not_sure_may_lose_their_label_and_lend_their_content():
