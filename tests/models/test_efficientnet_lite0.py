@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tasks.contents import Content, Features, Images, Texts
 from tasks.models import efficientnet_lite0 as lite
 from tasks.models import efficientnet_lite0_tuned as tuned
 from tasks.models.efficientnet_lite0 import extract
+from tasks.training.networks import timm_layers
 
 
 @pytest.fixture
@@ -52,6 +54,21 @@ def test_the_picture_is_normalised_as_the_weights_expect_and_pooled(monkeypatch)
         expected = network((images - 127) / 128).float().mean(dim=(2, 3))
     found = extract(content, "cpu")
     np.testing.assert_allclose(found, expected.numpy(), atol=0.02 * float(expected.abs().max()))
+
+
+def test_batch_norms_are_in_the_weights_and_change_no_feature() -> None:
+    network: Any = timm_layers("tf_efficientnet_lite0", None).eval().requires_grad_(requires_grad=False)
+    draw = torch.Generator().manual_seed(0)
+    norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.running_mean.normal_(0, 0.1, generator=draw)
+        norm.running_var.uniform_(0.5, 2, generator=draw)
+    images = torch.randn(2, 3, 64, 64, generator=draw)
+    before = network(images)
+    lite._fold_norms(network)
+    assert len(norms) == 49
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
+    torch.testing.assert_close(network(images), before, rtol=1e-3, atol=1e-4 * float(before.abs().max()))
 
 
 @pytest.mark.parametrize(
