@@ -89,7 +89,7 @@ bench-review: $(DEV) ## how soon the review page is there, and decisions a minut
 review: $(STAMP) ## the page on which a person decides about suspect labels, at http://127.0.0.1:8765
 	@python -m review
 
-bench-self-tests: $(STAMP) ## do self-tests and gate say the truth: 483 runs of strong and weak models, with truth (an hour, then minutes)
+bench-self-tests: $(STAMP) ## do self-tests and gate say the truth: 743 runs of strong and weak models, with truth (an hour, then minutes)
 	@python -m benchmarks.self_tests
 
 bench-importance: $(STAMP) ## which scores find wrong labels on MNIST, and what coresets are worth (half an hour)

@@ -20,6 +20,7 @@ from tasks.decisions.apply import Verdicts, apply_decisions, match_decisions
 from tasks.decisions.audited import audit_cut
 from tasks.decisions.log import PATH, Decision, digest_of, parse_decisions, standing, with_whole
 from tasks.gated_repair import hold_back, judge
+from tasks.held_out_proof import compare_on_held_out
 from tasks.label_quality.gate_words import describe_gate
 from tasks.params import Params, PseudoLabel
 from tasks.repair import Evidence, Repair, Train, Unlabeled, label_unlabeled
@@ -83,14 +84,17 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
         made = take_none(made, evidence)
     second, self_tests = read_self_tests(workspace)
     gate = judge(made, evidence, section.max_changed_share, second, self_tests)
-    sentence = None if section.on_weak_model == "go_on" else describe_gate(gate)
-    if gate.closed and section.on_weak_model == "stop":
-        raise RepairError(sentence)
+    sentence = None
     contested = np.zeros(len(evidence.ids), dtype=bool)
     if section.on_weak_model != "go_on":
+        left, _ = hold_back(made, evidence, gate, second)
+        gate = gate.after_proof(compare_on_held_out(params, workspace, evidence, left, train))
+        sentence = describe_gate(gate)
         made, contested = hold_back(made, evidence, gate, second)
-    if sentence and "join" in gate.closed:
-        made = take_none(made, evidence)
+        if "join" in gate.closed:
+            made = take_none(made, evidence)
+        if gate.closed and section.on_weak_model == "stop":
+            raise RepairError(sentence)
     repair = apply_decisions(made, verdicts)
     write_training_set(TRAINING_SET.at(workspace), evidence, repair, facts)
 
@@ -108,6 +112,7 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
             "noise": vars(gate.noise),
             "beyond_chance": gate.beyond_chance,
             "least_confidence": gate.least_confidence,
+            "on_held_out": vars(gate.on_held_out) if gate.on_held_out else None,
             "n_contested": int(contested.sum()),
             "join": {"n_rows": gate.n_joined, "reason": gate.join},
             "is_closed": gate.is_closed and section.on_weak_model != "go_on",

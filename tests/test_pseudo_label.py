@@ -13,6 +13,7 @@ import tasks.repair
 from tasks import ArtifactError, RepairError, plugins
 from tasks.decisions.log import PATH, Decision, append_decisions
 from tasks.label_quality.audit import draw_order
+from tasks.label_quality.paired import Difference
 from tasks.label_quality.self_tests.intervals import Share
 from tasks.params import Audit, Params, load_params
 from tasks.pseudo_label import pseudo_label
@@ -447,6 +448,22 @@ def test_a_second_opinion_opens_and_closes_each_action(params, tmp_path, monkeyp
     assert metrics["gate"]["is_closed"] == (side == "given")
     assert (metrics["gate"]["sentence"] is None) == (side in ("suggested", "of one that is relabelled"))
     assert metrics["gate"]["drop"]["with_model"] == (side != "given")
+
+
+def test_a_repair_that_is_worse_on_held_out_rows_changes_nothing(params, tmp_path, monkeypatch):
+    write_inputs(tmp_path)
+    section = choose(params, min_confidence=0.7)
+    for found, is_closed in ((Difference(-0.1, -0.2, 0.01), False), (Difference(-0.1, -0.2, -0.01), True)):
+        monkeypatch.setattr(tasks.pseudo_label, "compare_on_held_out", lambda *_, found=found: found)
+        table, metrics = run(section, tmp_path)
+        assert metrics["gate"]["is_closed"] == is_closed
+        assert metrics["gate"]["on_held_out"] == vars(found)
+        assert (column_array(table, "label").tolist() == GIVEN.tolist()) == is_closed
+    with pytest.raises(RepairError, match="fewer of the held-out rows"):
+        run(choose(section, on_weak_model="stop"), tmp_path)
+    _, metrics = run(choose(section, on_weak_model="go_on"), tmp_path)
+    assert metrics["actions"]["relabelled"] == 2
+    assert metrics["gate"]["on_held_out"] is None  # nobody asked
 
 
 # --- inputs ---------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ NO_STAGES = RUNNERS | {
     "dvc_lock",
     "explain",
     "gated_repair",
+    "held_out_proof",
     "import_decisions",
     "import_probs",
     "neighbours",

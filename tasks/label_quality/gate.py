@@ -18,6 +18,9 @@ among the surest, and only those whose suggestion the second opinion confirms. I
 given label it confirms are left as they are. Shares are taken at the lower end of their 95 % interval: few
 rows prove little.
 
+Where there are held-out rows, and no network has to be trained for it, the repair that is left is tried on
+them (`tasks.held_out_proof`).
+
 Without a second opinion planted errors must rank far above other rows, the classes must be as common in the
 probabilities as in the labels, and half as many rows may be changed. That is less sure: a classifier that is
 half trained passes it.
@@ -33,7 +36,7 @@ less: there the second opinion may vouch for it, if the two agree beyond chance.
 docs/self_tests.md has the runs on which the bounds were chosen, and those on which they were confirmed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -41,6 +44,7 @@ import numpy.typing as npt
 
 from tasks.label_quality.metrics import chance_corrected_agreement
 from tasks.label_quality.noise_evidence import NO_EVIDENCE, NoiseEvidence
+from tasks.label_quality.paired import Difference
 from tasks.label_quality.self_tests.intervals import Share
 
 LEAST_AGREEMENT = 0.2
@@ -57,7 +61,13 @@ LEAST_AUROC = 0.75
 _UNSURE = 0.5
 
 Reason = Literal[
-    "near_chance", "too_many_changes", "own_mistakes", "second_opinion", "planted_errors", "class_shares"
+    "near_chance",
+    "too_many_changes",
+    "own_mistakes",
+    "second_opinion",
+    "planted_errors",
+    "class_shares",
+    "worse_on_held_out",
 ]
 
 
@@ -134,6 +144,8 @@ class Gate:
         least_confidence: only rows of which the classifier is so sure, and whose label the second opinion
             confirms, may get another label; 0 where all may.
         self_tests: what it went by (`self_tests.run.SelfTests.entries`); empty where there were none.
+        on_held_out: how much more of the held-out rows a classifier of the repaired labels predicts as given
+            than one of the given labels; None where that was not tried.
     """
 
     agreement: float
@@ -150,6 +162,15 @@ class Gate:
     beyond_chance: float
     least_confidence: float
     self_tests: dict[str, Any]
+    on_held_out: Difference | None = None
+
+    def after_proof(self, on_held_out: Difference | None) -> Self:
+        """The same once the repair was tried on held-out rows: where it is worse beyond chance, closed."""
+        is_worse = on_held_out is not None and on_held_out.high < 0
+        reason: Reason | None = "worse_on_held_out" if is_worse else None
+        return replace(
+            self, on_held_out=on_held_out, relabel=self.relabel or reason, drop=self.drop or reason
+        )
 
     @property
     def has_second_opinion(self) -> bool:

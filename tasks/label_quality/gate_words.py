@@ -27,7 +27,7 @@ def describe_gate(gate: Gate) -> str | None:
         action, reason = next(iter(closed.items()))
         head = "No label is changed" if gate.is_closed else _LEFT[action]
         said.append(f"{head}: {_why(gate, reason)}.")
-    if gate.least_confidence:
+    if gate.least_confidence and not gate.relabel:
         said.append(
             f"Only the surest rows are relabelled, from a probability of {gate.least_confidence:.3g} on, if "
             f"the second opinion says the same: {_sides(gate, 'relabel')}, and other labels are "
@@ -66,6 +66,12 @@ def _why(gate: Gate, reason: Reason) -> str:
                 f"{LEAST_BEYOND_CHANCE:.0%} would count for more"
             )
         return "; ".join(said) + "; that may be chance, or mistakes of both"
+    if reason == "worse_on_held_out" and (found := gate.on_held_out):
+        return (
+            "a classifier that learned from the repaired labels predicts fewer of the held-out rows as they "
+            f"were labelled than one that learned from the given labels ({found.value:+.1%}, "
+            f"95 % interval {found.low:+.1%} to {found.high:+.1%})"
+        )
     if reason == "class_shares":
         shares = gate.self_tests["class_shares"]
         return (

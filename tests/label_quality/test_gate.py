@@ -4,6 +4,7 @@ import pytest
 from tasks.label_quality.gate import Sides, beyond_chance, judge_repair
 from tasks.label_quality.gate_words import describe_gate
 from tasks.label_quality.noise_evidence import NoiseEvidence
+from tasks.label_quality.paired import Difference
 
 SURE = np.array([[45, 5], [5, 45]])
 CHANCE = np.array([[25, 25], [25, 25]])
@@ -184,6 +185,17 @@ def test_a_second_opinion_vouches_for_a_classifier_that_half_of_the_labels_contr
         assert gate.relabel == reason
     assert judge(CHANCE, sides, self_tests=evidence(second=False)).relabel == "near_chance"
     assert judge(CHANCE, sides, beyond_chance=0.9).relabel == "near_chance"  # no test was asked for
+
+
+def test_a_repair_that_is_worse_on_held_out_rows_is_refused():
+    gate = judge(SURE * 20, Sides(100, 100, 0), Sides(9, 1, 8), self_tests=evidence())
+    assert (gate.relabel, gate.drop) == (None, "second_opinion")
+    for found in (None, Difference(-0.01, -0.03, 0.01), Difference(0.02, 0.01, 0.03)):
+        assert gate.after_proof(found).closed == gate.closed
+    worse = gate.after_proof(Difference(-0.02, -0.03, -0.01))
+    assert (worse.relabel, worse.drop) == ("worse_on_held_out", "second_opinion")
+    assert worse.is_closed
+    assert "-2.0%, 95 % interval -3.0% to -1.0%" in describe_gate(worse)
 
 
 def test_only_what_may_be_done_counts_as_too_many_changes():
