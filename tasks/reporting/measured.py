@@ -160,6 +160,8 @@ def read_metrics(path: Path, form: type[BaseModel]) -> dict[str, Any]:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "the whole"
         raise _not_measured(path, f"{shown(place)}: {shown(fault['msg'], 200)}") from error
+    except PermissionError as error:
+        raise _may_not_read(path) from error
     except (OSError, ValueError) as error:
         raise _not_measured(path, shown(error, 200)) from error
     return content
@@ -186,6 +188,8 @@ def read_plot(path: Path, texts: Sequence[str], numbers: Sequence[str] = ()) -> 
         if len(set(names)) < len(names):
             raise ValueError("a column twice")
         return [_typed(row, texts, numbers) for row in rows]
+    except PermissionError as error:
+        raise _may_not_read(path) from error
     except (OSError, ValueError, csv.Error) as error:
         raise not_a_plot(path, str(error)) from error
 
@@ -194,6 +198,12 @@ def not_a_plot(path: Path, fault: str) -> ArtifactError:
     """What is said of a plot's table that is not what it should be."""
     return ArtifactError(
         f"{path}: expected the plot of an earlier stage ({shown(fault, 200)}). Rebuild it with `dvc repro`."
+    )
+
+
+def _may_not_read(path: Path) -> ArtifactError:
+    return ArtifactError(
+        f"{path}: expected a file that you may read, found no permission. `chmod u+r {path}` grants it."
     )
 
 

@@ -130,9 +130,13 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise _refusal(path, "no file") from error
     except (PermissionError, IsADirectoryError) as error:
         raise _refusal(path, f"one that cannot be read ({error.strerror})") from error
+    except MemoryError as error:
+        raise _refusal(
+            path, f"a damaged one, or one that takes more memory than there is ({error})"
+        ) from error
     # What JSON, NumPy, zipfile, torch and pydantic say of bytes that are not what they were.
     except (
-        *(OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, MemoryError),
+        *(OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
         *(AttributeError, LookupError, TypeError, ValueError),
     ) as error:
         raise _refusal(path, f"a damaged one ({type(error).__name__}: {error})") from error

@@ -1,6 +1,8 @@
 """Metrics and plots of earlier stages: damaged ones are a sentence that names the file, never a traceback."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,21 @@ def test_damaged_plots_are_one_sentence(tmp_path: Path, content: str) -> None:
         read_entries(path, ["a", "b"])
     assert str(found.value).startswith(f"{path}: expected")
     assert len(str(found.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "read", [lambda path: read_metrics(path, Detection), lambda path: read_plot(path, [])]
+)
+def test_a_file_without_permission_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], Any]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tasks.reporting.measured.read_small", refuse)
+    with pytest.raises(ArtifactError, match="permission") as found:
+        read(tmp_path / "file")
+    assert "ebuild" not in str(found.value)
 
 
 def test_an_empty_cell_and_a_nan_are_no_number(tmp_path: Path) -> None:

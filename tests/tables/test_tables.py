@@ -484,6 +484,31 @@ def test_a_pipe_in_place_of_the_file_is_refused_at_once(tmp_path: Path) -> None:
     assert "pipe" in refused(path, FOLDS)
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied"), "permission"),
+        (MemoryError(), "memory"),
+        (pa.ArrowMemoryError("malloc of size 9 failed"), "memory"),
+    ],
+)
+def test_what_says_nothing_of_the_content_is_not_called_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    path = tmp_path / "given_labels.parquet"
+    write_table(path, given_labels(), GIVEN_LABELS)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile", refuse)
+    for read in (read_table, TableReader):
+        with pytest.raises(ArtifactError, match=said) as found:
+            read(path, GIVEN_LABELS)
+        assert "damaged" not in str(found.value)
+        assert "dvc repro" not in str(found.value)
+
+
 def test_a_label_that_is_null_is_not_silently_a_number() -> None:
     with pytest.raises(ArtifactError, match=r"`true_label`.*1 of 2"):
         column_array(given_labels(), "true_label")
