@@ -85,9 +85,7 @@ def test_damaged_plots_are_one_sentence(tmp_path: Path, content: str) -> None:
     assert len(str(found.value)) < 1000
 
 
-@pytest.mark.parametrize(
-    "read", [lambda path: read_metrics(path, Detection), lambda path: read_plot(path, [])]
-)
+@pytest.mark.parametrize("read", [partial(read_metrics, form=Detection), partial(read_plot, texts=[])])
 def test_a_file_without_permission_is_not_called_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], Any]
 ) -> None:
