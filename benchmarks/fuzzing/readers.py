@@ -237,13 +237,16 @@ def _compare_saying(name: str, folder: Path) -> Any:
 
 
 def _other_yaml(file: str, good: Path, folder: Path) -> Any:
-    """What a comparison says, if the file is YAML and says something else than the good one."""
+    """What a comparison says, if the file is YAML and says something else, or is said to be missing."""
+    found = _compare(folder)
+    if not (folder / file).exists() and f"has no {file}" in found:
+        return found
     one, other = (
         pyyaml.safe_load((place / file).read_text(encoding="utf-8-sig")) for place in (good, folder)
     )
     if not isinstance(other, dict) or one == other:
         raise ValueError
-    return _compare(folder)
+    return found
 
 
 def _decided_plainly(read: Read, folder: Path) -> Any:
