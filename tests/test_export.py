@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import own_forms
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -188,3 +189,29 @@ def test_classes_of_a_hub_table_keep_their_names(tmp_path: Path) -> None:
     assert features[LABEL] == features["label"]
     assert table.schema.field(LABEL).type == pa.int64()
     assert features["error_prob"] == {"dtype": "float32", "_type": "Value"}
+
+
+def test_a_row_without_a_label_that_did_not_join_is_not_called_dropped(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["id,height,width,label"]
+    for row in range(90):
+        # Of rows between the classes the model is not sure; a third has a label.
+        centre = (-3.0, 3.0, 0.0)[row % 3]
+        label = "" if row % 3 == 2 else ("low", "high")[row % 3]
+        lines.append(f"row {row},{rng.normal(centre):.3f},{rng.normal(centre):.3f},{label}")
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    init(folder, [str(tmp_path / "rows.csv")])
+    set_params(folder / "params.yaml", {"train_fold.model": "nearest_mean", "train_fold.folds": [0, 1]})
+    run_pipeline(folder)
+    export(folder, [str(tmp_path / "out")])
+    with (tmp_path / "out" / "rows.csv").open(newline="") as file:
+        without = [row for row in csv.DictReader(file) if not row["label"]]
+    assert len(without) == 30
+    left = [row for row in without if row[ACTION] == "unlabeled"]
+    assert left
+    assert {row[LABEL] for row in left} == {""}
+    dropped = tmp_path / "out" / "dropped.csv"
+    assert not dropped.exists() or not set(dropped.read_text().split(",")) & {row["id"] for row in left}

@@ -54,7 +54,7 @@ def collect_rows(workspace: Path) -> tuple[pa.Table, DatasetFacts]:
         index = column.fill_null(_NO_LABEL).to_numpy(zero_copy_only=False)
         return pa.array(np.where(index == _NO_LABEL, None, names[index]), pa.string())
 
-    given_label = _of(given, "given_label", named, _NO_LABEL)
+    given_label = _of(given, "given_label", named, _NO_LABEL).fill_null(_NO_LABEL)
     action = _of(repaired, "action", named, NOT_JUDGED)
     is_judged = np.array([value != NOT_JUDGED for value in action.to_pylist()])
     label = np.where(
@@ -62,7 +62,9 @@ def collect_rows(workspace: Path) -> tuple[pa.Table, DatasetFacts]:
         _of(repaired, "label", named, _NO_LABEL).to_numpy(zero_copy_only=False),
         given_label.to_numpy(zero_copy_only=False),
     )
-    is_dropped = is_judged & (_of(repaired, "weight", named, 1).to_numpy(zero_copy_only=False) == 0)
+    is_left_out = is_judged & (_of(repaired, "weight", named, 1).to_numpy(zero_copy_only=False) == 0)
+    # A row that never had a label, and did not join, has nothing that could be dropped.
+    is_dropped = is_left_out & (given_label.to_numpy() != _NO_LABEL)
     suggested = named_classes(_of(issues, "suggested_label", named, _NO_LABEL))
     decided = _decided(workspace, column_array(named, "example_id"))
     prob = _of(issues, "suggested_prob", named, None)
@@ -70,7 +72,7 @@ def collect_rows(workspace: Path) -> tuple[pa.Table, DatasetFacts]:
         {
             "key": named.column("key"),
             "given_label": named_classes(given_label),
-            LABEL: named_classes(pa.array(np.where(is_dropped, _NO_LABEL, label))),
+            LABEL: named_classes(pa.array(np.where(is_left_out, _NO_LABEL, label))),
             ACTION: action,
             SUGGESTED: suggested,
             ERROR_PROB: _of(issues, "error_prob", named, None),
