@@ -475,3 +475,13 @@ def test_what_people_decided_tells_what_is_left_where_nobody_looked(tmp_path: Pa
     found = json.loads((tmp_path / "metrics" / "report.json").read_text())["audit"]
     assert (found["n_drawn"], found["flags_precision"]) == (60, 1)
     assert found["wrong_left_high"] == pytest.approx(bound)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_classifier_too_weak_to_estimate_anything_has_a_report(tmp_path: Path, known: bool) -> None:
+    params = write_run(tmp_path, ["a text"] * 90, sureness=0, known=known)
+    found = json.loads((tmp_path / "metrics" / "label_issues.json").read_text())
+    assert found["n_errors_estimated"] is None
+    report(params, tmp_path)
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "cannot be estimated" in page

@@ -42,11 +42,14 @@ class CrossValidation(_Metrics):
 
 
 class Detection(_Metrics):
-    """metrics/label_issues.json: where the truth is known, all that is measured against it, else nothing."""
+    """metrics/label_issues.json: where the truth is known, all that is measured against it, else nothing.
+
+    A classifier that is too weak estimates no number of wrong labels.
+    """
 
     n_rows: Annotated[int, Field(ge=1)]
     n_issues: _Count
-    n_errors_estimated: _Count
+    n_errors_estimated: _Count | None
     n_errors: _Count | None = None
     precision: _Share | None = None
     recall: _Share | None = None

@@ -169,9 +169,10 @@ def wrong_share(detection: Mapping[str, Any], is_too_weak: bool) -> float | None
         detection: metrics/label_issues.json.
         is_too_weak: whether the classifier agrees with the given labels little more than chance does.
     """
-    if is_too_weak or not detection["n_rows"]:
+    n_errors = detection["n_errors_estimated"]
+    if is_too_weak or n_errors is None or not detection["n_rows"]:
         return None
-    return float(detection["n_errors_estimated"] / detection["n_rows"])
+    return float(n_errors / detection["n_rows"])
 
 
 def describe_worth(gain: Mapping[str, float], yardstick: Yardstick | None, share: float | None) -> str | None:

@@ -54,7 +54,8 @@ def test_what_is_measured_against_the_truth_is_there_whole_or_not_at_all(tmp_pat
     path = tmp_path / "label_issues.json"
     estimated = {"n_rows": 9, "n_issues": 1, "n_errors_estimated": 1}
     measured = {"n_errors": 2, "precision": 1.0, "recall": 0.5, "f1": None}
-    for content in (estimated, estimated | measured):
+    too_weak = {"n_errors_estimated": None}
+    for content in (estimated, estimated | measured, estimated | too_weak, estimated | measured | too_weak):
         path.write_text(json.dumps(content))
         assert read_metrics(path, Detection) == content
     for name in measured:

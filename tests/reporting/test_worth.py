@@ -169,3 +169,4 @@ def test_a_weak_classifier_estimates_nothing() -> None:
     assert wrong_share(detection, is_too_weak=False) == 0.05
     assert wrong_share(detection, is_too_weak=True) is None
     assert wrong_share({"n_rows": 0, "n_errors_estimated": 0}, is_too_weak=False) is None
+    assert wrong_share({"n_rows": 200, "n_errors_estimated": None}, is_too_weak=False) is None
