@@ -148,13 +148,15 @@ def recover(
 def fill(door: str, base: Path, whole: dict[str, Any], need: int) -> Counter[str]:
     """Runs on disks of N_SIZES sizes, from no room for any output to nearly enough."""
     found: Counter[str] = Counter()
-    for number in range(N_SIZES):
+    # A session that is cut short has seen all moments, too.
+    for number in (*range(0, N_SIZES, 2), *range(1, N_SIZES, 2)):
         room = int(need * (number + 0.5) / N_SIZES)
         what = f"{door}, disk {number + 1} of {N_SIZES} ({room / 2**20:.1f} MB of {need / 2**20:.1f})"
         place = FOLDER / "disk"
         began = time.monotonic()
         with disk(place, 2**30):
-            folder, temporary = place / "workspace", place / "tmp"
+            # Prefect's server wants more room for temporary files than all disks have, and says so.
+            folder, temporary = place / "workspace", (place if door == "dvc" else FOLDER) / "tmp"
             shutil.copytree(base, folder, symlinks=True)
             resize(place, shutil.disk_usage(place).used + room)
             status, said = run(DOORS[door], folder, temporary)
@@ -217,8 +219,8 @@ def main() -> int:
     is_whole = True
     for door in doors:
         for what, found, n in (
-            ("disks", fill(door, base, whole, need), N_SIZES),
             ("permissions", forbid(door, finished, whole), len(FAULTS)),
+            ("disks", fill(door, base, whole, need), N_SIZES),
         ):
             is_whole &= found["recovered"] == n
             print(

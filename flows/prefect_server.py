@@ -106,27 +106,30 @@ def silence_prefect() -> Iterator[None]:
         yield
 
 
-def _check_home() -> None:
-    """Look whether Prefect's database can be made.
+def _check_room() -> None:
+    """Look whether Prefect's database can be made, and the temporary files with which SQLite changes it.
 
     Raises:
-        FlowError: its folder cannot be made or written to, or has no room.
+        FlowError: a folder cannot be made or written to, or has no room.
     """
-    home = PREFECT_HOME.value()
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=home) as file:
-            file.write(bytes(_ROOM_BYTES))
-    except OSError as error:
-        raise FlowError(
-            f"PREFECT_HOME, {home}: expected a folder with room for Prefect's database, which this user can "
-            f"write to, found: {error.strerror}. Set PREFECT_HOME to another folder, or make room."
-        ) from error
+    named = os.environ.get("TMPDIR", "")
+    # Python passes over a folder that is full, SQLite does not.
+    temporary = Path(named if Path(named).is_absolute() and Path(named).is_dir() else tempfile.gettempdir())
+    for name, folder in (("PREFECT_HOME", PREFECT_HOME.value()), ("TMPDIR", temporary)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(_ROOM_BYTES))
+        except OSError as error:
+            raise FlowError(
+                f"{name}, {folder}: expected a folder with room for Prefect's database, which this user can "
+                f"write to, found: {error.strerror}. Set {name} to another folder, or make room."
+            ) from error
 
 
 def _start_server(what: str) -> str:
     """Start a server on loopback that ends after this process has told it all; its API's address."""
-    _check_home()
+    _check_room()
     limit_s = PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -144,6 +147,11 @@ def _start_server(what: str) -> str:
     try:
         httpx.get(f"{url}/health", timeout=limit_s, trust_env=False).raise_for_status()
     except httpx.HTTPError as error:
+        with suppress(subprocess.TimeoutExpired):
+            raise FlowError(
+                f"expected the Prefect server that a {what} brings along to go on, found that it ended with "
+                f"status {process.wait(1)}; above is what it said. Mend that and run again."
+            ) from error
         raise FlowError(
             f"expected the Prefect server that a {what} brings along to start within {limit_s} s, found "
             "none. Run again when the machine is less busy, or start one first: `prefect server start "
