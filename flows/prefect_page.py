@@ -1,7 +1,6 @@
 """What a run shows on Prefect's page beside its tasks."""
 
 from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 import httpx
@@ -16,7 +15,7 @@ class Page:
     def __init__(self) -> None:
         self._lost = False
 
-    def show(self, publish: Callable[..., Any], **content: object) -> Any:
+    def show(self, publish: Callable[..., object], **content: object) -> object:
         """Call one of `prefect.artifacts`; None where there is no server to call any more."""
         if self._lost:
             return None

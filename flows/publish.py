@@ -61,7 +61,7 @@ def summarise(comparison: Comparison) -> str:
     return f"{'; '.join(said) or f'{names} against {comparison.versions[0].name}'}."
 
 
-def show_changes(base: Revision, show: Callable[..., Any]) -> str:
+def show_changes(base: Revision, show: Callable[..., object]) -> str:
     """Show on the run's page what changed since `base`; a sentence on that, or on why it cannot be said."""
     try:
         found = compare([base, *open_revisions(base.root, [WORKSPACE])])

@@ -5,7 +5,6 @@ Memory follows a portion of the probabilities, and some 30 bytes a row for ids, 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +62,7 @@ def aggregate(params: Params, workspace: Path) -> None:
 
 
 def open_predictions(
-    workspace: Path, fold: int, ids: Ints, fold_of: npt.NDArray[Any], facts: DatasetFacts
+    workspace: Path, fold: int, ids: Ints, fold_of: npt.NDArray[np.integer], facts: DatasetFacts
 ) -> TableReader:
     """The predictions of a fold, proved to be out-of-fold.
 
@@ -86,11 +85,11 @@ def open_predictions(
 def write_predictions(
     workspace: Path,
     ids: Ints,
-    fold_of: npt.NDArray[Any],
+    fold_of: npt.NDArray[np.integer],
     names: Sequence[int],
     predictions: Sequence[TableReader],
-    labels: npt.NDArray[Any],
-    truth: npt.NDArray[Any] | None,
+    labels: npt.NDArray[np.integer],
+    truth: npt.NDArray[np.integer] | None,
     params: Params,
 ) -> dict[str, Counts]:
     """Write data/pred_probs.parquet; return what is counted against `given` and, if known, `true` labels."""
@@ -188,10 +187,10 @@ def write_unlabeled(workspace: Path, folds: Sequence[int], facts: DatasetFacts) 
 
 
 def check_out_of_fold(
-    ids: npt.NDArray[Any],
-    fold_of: npt.NDArray[Any],
+    ids: npt.NDArray[np.integer],
+    fold_of: npt.NDArray[np.integer],
     fold: int,
-    predicted: npt.NDArray[Any],
+    predicted: npt.NDArray[np.integer],
     trained_on: str,
     where: str,
 ) -> None:

@@ -2,7 +2,6 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +43,8 @@ def assign_folds(params: Params, workspace: Path) -> None:
 
 
 def stratified_folds(
-    labels: npt.NDArray[Any],
-    groups: npt.NDArray[Any],
+    labels: npt.NDArray[np.integer],
+    groups: npt.NDArray[np.integer],
     n_folds: int,
     seed: int,
     class_names: tuple[str, ...],
@@ -95,7 +94,7 @@ def stratified_folds(
 
 
 def majority_classes(
-    labels: npt.NDArray[Any], groups: npt.NDArray[Any]
+    labels: npt.NDArray[np.integer], groups: npt.NDArray[np.integer]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
     """(G,) the class most rows of each group are given, groups by their first row; (N,) each row's group."""
     _, first, place = np.unique(groups, return_index=True, return_inverse=True)

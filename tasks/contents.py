@@ -26,7 +26,7 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.held if self.places is None else self.places)
 
-    def take(self, rows: npt.NDArray[Any] | slice) -> Self:
+    def take(self, rows: npt.NDArray[np.integer] | slice) -> Self:
         """The rows at these positions, which may repeat; nothing is copied."""
         places = np.arange(len(self.held)) if self.places is None else self.places
         return replace(self, places=places[rows])
@@ -92,7 +92,7 @@ class Examples:
 
     facts: DatasetFacts
     key: Sequence[str]
-    split: npt.NDArray[Any]
+    split: npt.NDArray[np.str_]
     given_label: npt.NDArray[np.int16] | None
     true_label: npt.NDArray[np.int16] | None
     content: Content

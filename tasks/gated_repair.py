@@ -17,7 +17,7 @@ def judge(
     made: Repair,
     evidence: Evidence,
     max_changed_share: float,
-    second: npt.NDArray[Any] | None,
+    second: npt.NDArray[np.integer] | None,
     self_tests: dict[str, Any],
 ) -> Gate:
     """Judge a repair of N rows by a second opinion (N,), -1 where there is none, and by self-tests."""
@@ -39,7 +39,7 @@ def judge(
 
 
 def hold_back(
-    made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[Any] | None
+    made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[np.integer] | None
 ) -> tuple[Repair, npt.NDArray[np.bool_]]:
     """What the gate leaves of a repair, and (N,) whose given label the second opinion (N,) takes the side of.
 

@@ -249,7 +249,7 @@ class Contents:
             self._places = self._examples.places_of(given)[_order(given, given.n_rows)]
 
     def append_to(
-        self, append: Callable[[Mapping[str, Any]], None], columns: Mapping[str, Any], first: int
+        self, append: Callable[[Mapping[str, object]], None], columns: Mapping[str, Any], first: int
     ) -> None:
         """Append the rows of a portion, whose first one is the `first` of all, with their content."""
         n = len(columns["example_id"])

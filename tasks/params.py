@@ -41,7 +41,7 @@ _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
-def _check_cut(value: Any) -> float | str:
+def _check_cut(value: object) -> float | str:
     try:
         return "audited" if value == "audited" else _FRACTION.validate_python(value)
     except ValidationError as error:
@@ -54,7 +54,7 @@ def uses_unlabeled(objective: str) -> bool:
     return bool(getattr(plugins.load("objectives", objective), "USES_UNLABELED", False))
 
 
-def _name_plugins(kind: str, given: Any) -> Any:
+def _name_plugins(kind: str, given: object) -> object:
     """Options by name, each with what `plugins.read_options` needs to check it."""
     if not isinstance(given, Mapping):
         return given
@@ -346,7 +346,7 @@ class Params(Section):
         given = {f"{kind}.{name}" for kind in plugins.KINDS for name in getattr(self, kind, {})}
         return [name for name in self.used() if name not in given]
 
-    def chosen(self) -> dict[str, dict[str, Any]]:
+    def chosen(self) -> dict[str, dict[str, object]]:
         """The values of each stage, and of each plug-in that is used (`models.convnet`), as plain values."""
         options = {path: self.options(*path.split(".")).model_dump(mode="json") for path in self.used()}
         return {stage: getattr(self, stage).model_dump(mode="json") for stage in STAGES} | options
@@ -417,7 +417,7 @@ def _cut(said: object) -> str:
     return text if len(text) <= _LONGEST_FAULT else f"{text[:_LONGEST_FAULT]}…"
 
 
-def _describe(error: ValidationError, *path: Any) -> Iterator[str]:
+def _describe(error: ValidationError, *path: object) -> Iterator[str]:
     """A line for each fault; `path` leads to what was checked."""
     for fault in error.errors():
         place, cause = (*path, *fault["loc"]), fault.get("ctx", {}).get("error")

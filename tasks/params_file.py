@@ -57,7 +57,7 @@ def change_params(text: str, settings: Settings, where: Path) -> str:
     return _dump(yaml, params)
 
 
-def _in_place_of(before: Any, value: Any) -> Any:
+def _in_place_of(before: object, value: object) -> object:
     """The new value with the comments of the old one, those after the end of a list or map too."""
     if isinstance(before, CommentedSeq | CommentedMap) and before == value:
         return before
@@ -73,7 +73,9 @@ def _in_place_of(before: Any, value: Any) -> Any:
     return value
 
 
-def _keep_end(before: dict[Any, Any], last: Any, now: dict[Any, Any], new_last: Any) -> None:
+def _keep_end(
+    before: dict[object, object], last: object, now: dict[object, object], new_last: object
+) -> None:
     """Move the comment at the end of a list or map to its new end."""
     if last in before and new_last != -1:
         now.setdefault(new_last, before[last])
@@ -90,7 +92,7 @@ def _inside(section: Any, part: str, name: str, where: Path) -> Any:
     )
 
 
-def _dump(yaml: YAML, params: Any) -> str:
+def _dump(yaml: YAML, params: object) -> str:
     text = io.StringIO()
     yaml.dump(params, text)
     return text.getvalue()

@@ -9,7 +9,6 @@ import difflib
 import importlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from tasks.sections import Section
 
@@ -75,7 +74,7 @@ class _NoOptions(Section):
     """Of a plug-in that has none."""
 
 
-def read_options(kind: str, name: str, given: Any = None) -> Section:
+def read_options(kind: str, name: str, given: object = None) -> Section:
     """The checked options of a plug-in; those that are not given have their defaults.
 
     Raises:

@@ -12,7 +12,9 @@ from tasks.label_quality.metrics import PredictionCounts
 from tasks.tables.files import write_csv, write_json
 
 
-def labels_to_meet(labels: npt.NDArray[Any], truth: npt.NDArray[Any] | None) -> dict[str, npt.NDArray[Any]]:
+def labels_to_meet(
+    labels: npt.NDArray[np.integer], truth: npt.NDArray[np.integer] | None
+) -> dict[str, npt.NDArray[Any]]:
     """What predictions are measured against, by name; `truth` (N,) is None where it is not known of all."""
     return {"given": labels} if truth is None else {"given": labels, "true": truth}
 
@@ -25,7 +27,7 @@ class Counts:
         self.hits = np.zeros(n_classes, dtype=np.int64)
         self._n_bins = n_bins
 
-    def add(self, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> None:
+    def add(self, labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> None:
         """Count rows: labels (n,), probabilities (n, K)."""
         self.predictions += PredictionCounts.of(labels, pred_probs, self._n_bins)
         hit = labels[pred_probs.argmax(axis=1) == labels]
@@ -35,8 +37,8 @@ class Counts:
 def write_quality(
     workspace: Path,
     counts: Mapping[str, Counts],
-    labels: npt.NDArray[Any],
-    truth: npt.NDArray[Any] | None,
+    labels: npt.NDArray[np.integer],
+    truth: npt.NDArray[np.integer] | None,
     class_names: tuple[str, ...],
 ) -> dict[str, Any]:
     """Write metrics/cross_validation.json, plots/reliability/out_of_fold.csv and plots/per_class.csv.
@@ -66,8 +68,8 @@ def write_quality(
 
 
 def per_class_table(
-    labels: npt.NDArray[Any],
-    truth: npt.NDArray[Any] | None,
+    labels: npt.NDArray[np.integer],
+    truth: npt.NDArray[np.integer] | None,
     counts: Mapping[str, Counts],
     class_names: tuple[str, ...],
 ) -> pa.Table:

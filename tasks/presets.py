@@ -72,7 +72,7 @@ def read_preset(name: str) -> dict[str, Any]:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except (OSError, YAMLError, ValueError) as error:
         raise ParamsError(f"{path}: expected YAML ({error}).") from error
-    settings: dict[str, Any] = {}
+    settings: dict[str, object] = {}
     for section, values in content.items():
         for key, value in values.items():
             if section in plugins.KINDS:
@@ -104,7 +104,7 @@ def bring_inputs(source: Path, folder: Path) -> list[str]:
     return sorted({path.name for pattern in patterns for path in target.glob(pattern)})
 
 
-def _read_setting(text: str) -> tuple[str, Any]:
+def _read_setting(text: str) -> tuple[str, object]:
     """`train_fold.epochs=2` as a name and a value, which is read as YAML."""
     name, equals, value = text.partition("=")
     if not name or not equals:

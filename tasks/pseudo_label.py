@@ -383,7 +383,7 @@ def in_order_of_ids(
     return ids[order], given[order], both
 
 
-def read_truth(workspace: Path, ids: npt.NDArray[np.int64]) -> npt.NDArray[Any] | None:
+def read_truth(workspace: Path, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.integer] | None:
     """(N,) the true label of each row, if that is known of all of them."""
     path = GIVEN_LABELS.at(workspace)
     given = join(read_table(path, GIVEN_LABELS, columns=["true_label"]), ids, str(path))
@@ -427,5 +427,5 @@ def _say_refused(verdicts: Verdicts) -> None:
         console.print(f"  example {decision.key} ({decision.decision}, {decision.reviewer}): {reason}")
 
 
-def _accuracy(labels: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:
+def _accuracy(labels: npt.NDArray[np.integer], truth: npt.NDArray[np.integer]) -> float:
     return float(np.mean(labels == truth)) if len(labels) else float("nan")

@@ -29,7 +29,7 @@ rather than dropped. Where many labels are wrong, all such issues would be too m
 _PORTION_ENTRIES = 2**21
 
 
-PredProbs = Callable[[npt.NDArray[np.intp]], npt.NDArray[Any]]
+PredProbs = Callable[[npt.NDArray[np.intp]], npt.NDArray[np.floating]]
 """Takes positions (M,) of rows and gives their probabilities (M, K)."""
 
 
@@ -46,7 +46,7 @@ class Unlabeled:
 
     ids: npt.NDArray[np.int64]
     suggested: npt.NDArray[np.int64]
-    suggested_prob: npt.NDArray[Any]
+    suggested_prob: npt.NDArray[np.floating]
     pred_probs: PredProbs
 
 
@@ -74,12 +74,12 @@ class Evidence:
     labels: npt.NDArray[np.int64]
     is_issue: npt.NDArray[np.bool_]
     suggested: npt.NDArray[np.int64]
-    suggested_prob: npt.NDArray[Any]
+    suggested_prob: npt.NDArray[np.floating]
     n_classes: int
     pred_probs: PredProbs
     min_confidence: float
     otherwise: Otherwise
-    error_prob: npt.NDArray[Any] | None = None
+    error_prob: npt.NDArray[np.floating] | None = None
     unlabeled: Unlabeled | None = None
 
     def soft_labels(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
@@ -126,8 +126,8 @@ class Repair:
 
     label: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float32]
-    action: npt.NDArray[Any]
-    source: npt.NDArray[Any]
+    action: npt.NDArray[np.str_]
+    source: npt.NDArray[np.str_]
     soft_rows: npt.NDArray[np.intp]
     soft_label: npt.NDArray[np.float32]
     unlabeled: "Repair | None" = None
@@ -153,7 +153,7 @@ class Repair:
         return replace(self, soft_rows=self.soft_rows[left], soft_label=self.soft_label[left], **columns)
 
 
-def take_back(made: Repair, rows: npt.NDArray[np.bool_], labels: npt.NDArray[Any]) -> Repair:
+def take_back(made: Repair, rows: npt.NDArray[np.bool_], labels: npt.NDArray[np.integer]) -> Repair:
     """The same with the given `labels` (N,) of `rows` (N,), which are kept."""
     return made.with_hard(
         rows,
@@ -206,7 +206,7 @@ def relabel_issues(evidence: Evidence, is_sure: npt.NDArray[np.bool_]) -> Repair
     )
 
 
-def spare(rest: npt.NDArray[np.bool_], error_prob: npt.NDArray[Any] | None) -> npt.NDArray[np.bool_]:
+def spare(rest: npt.NDArray[np.bool_], error_prob: npt.NDArray[np.floating] | None) -> npt.NDArray[np.bool_]:
     """(N,) which of the issues `rest` (N,) are kept rather than dropped: those that are likeliest right.
 
     Their labels are wrong with a probability below `LEAST_ERROR_PROB`, and so few of them are kept that at
@@ -230,7 +230,7 @@ def label_unlabeled(
     n_classes: int,
     chosen: npt.NDArray[np.bool_],
     label: npt.NDArray[np.int64] | None = None,
-    weight: npt.NDArray[Any] | None = None,
+    weight: npt.NDArray[np.floating] | None = None,
 ) -> Repair:
     """The U rows without a label, of which those `chosen` (U,) join the training set.
 

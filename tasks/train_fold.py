@@ -112,7 +112,7 @@ def train_fold(params: Params, workspace: Path, fold: int) -> float:
     return training_s
 
 
-def is_row_itself(embedding: npt.NDArray[Any], content: Content) -> bool:
+def is_row_itself(embedding: npt.NDArray[np.floating], content: Content) -> bool:
     """Whether the embedding (N, D) of N rows is what the model was given, as with frozen features."""
     return isinstance(content, Features) and np.array_equal(embedding, content.values())
 

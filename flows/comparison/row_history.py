@@ -182,7 +182,11 @@ def _look(version: Kept, example_id: int, cache: Cache) -> Seen | None:
             return None
         rows[path] = None if file is None else _read_row(file, path, example_id)
     issue, trained, given = rows.values()
-    facts: dict[str, Any] = {"title": _title(version), "commit": version.commit or None, "time": version.time}
+    facts: dict[str, Any] = {
+        "title": _title(version),
+        "commit": version.commit or None,
+        "time": version.time,
+    }
     source = issue or given
     if source is None:
         return Seen(**facts, is_there=False)

@@ -251,7 +251,7 @@ def _from_openml(name: str, fetch: Fetch) -> Contents:
     return encode_files(images, labels)
 
 
-def encode_files(images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Contents:
+def encode_files(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]) -> Contents:
     """70,000 images (N, 28, 28) and labels (N,), training rows first, as the four IDX files."""
     n_train = _SHAPES[FILES[1]][0]
     arrays = (images[:n_train], labels[:n_train], images[n_train:], labels[n_train:])

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +31,7 @@ class Verdicts:
         found = Counter(self.decision[self.decision != ""].tolist())
         return {name: found[name] for name in ("keep", "accept", "choose", "drop", "unsure")}
 
-    def known(self, labels: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+    def known(self, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int8]:
         """(N,) what people said of some labels (N,), as `label_quality.audit` calls it.
 
         A row to be dropped has no label that is right.
@@ -63,8 +62,8 @@ def why_refused(decision: Decision, given_label: str | None, class_names: Contai
 
 def match_decisions(
     standing: Iterable[Decision],
-    ids: npt.NDArray[Any],
-    labels: npt.NDArray[Any],
+    ids: npt.NDArray[np.integer],
+    labels: npt.NDArray[np.integer],
     class_names: tuple[str, ...],
 ) -> Verdicts:
     """Find the row of each decision that stands; refuse those made about something else.

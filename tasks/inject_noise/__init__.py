@@ -1,7 +1,6 @@
 """Stage `inject_noise`: the labels as given, made wrong on purpose or read from outside."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -119,7 +118,9 @@ def _check_all_labelled(given: npt.NDArray[np.int64]) -> None:
         )
 
 
-def make_noisy(labels: npt.NDArray[Any], section: InjectNoise, n_classes: int) -> npt.NDArray[Any]:
+def make_noisy(
+    labels: npt.NDArray[np.integer], section: InjectNoise, n_classes: int
+) -> npt.NDArray[np.integer]:
     """`labels` (N,) with the noise that the section describes, drawn from its seed."""
     if section.kind in ("symmetric", "pair"):
         _check_classes(section.kind, n_classes)
@@ -143,7 +144,7 @@ def make_noisy(labels: npt.NDArray[Any], section: InjectNoise, n_classes: int) -
 
 def make_noisy_by_content(
     labels: npt.NDArray[np.int64], content: ContentReader, section: InjectNoise, n_classes: int
-) -> npt.NDArray[np.int64]:
+) -> npt.NDArray[np.integer]:
     """`labels` (N,) with noise that looks at the `content` of their rows, drawn from the section's seed.
 
     Raises:

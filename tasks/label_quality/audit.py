@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import lgamma
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -158,7 +157,7 @@ class Drawn:
     bounds: Bounds
 
 
-def bound_drawn(known: npt.NDArray[Any], confidence: float = 0.95) -> Drawn:
+def bound_drawn(known: npt.NDArray[np.integer], confidence: float = 0.95) -> Drawn:
     """Bounds of the wrong labels among N rows, from what is known of them in the order of the draw.
 
     A row counts when no row before it is left out, however it came that somebody decided on it. Where rows

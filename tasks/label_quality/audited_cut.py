@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +33,10 @@ class Tried:
 
 
 def try_cuts(
-    prob: npt.NDArray[Any], known: npt.NDArray[Any], confidence: float = 0.95, cuts: Sequence[float] = CUTS
+    prob: npt.NDArray[np.floating],
+    known: npt.NDArray[np.integer],
+    confidence: float = 0.95,
+    cuts: Sequence[float] = CUTS,
 ) -> list[Tried]:
     """What verdicts say of each cut; with the given confidence all of it holds at once.
 

@@ -18,14 +18,16 @@ NO_LABEL = -1
 OUTCOMES = ("right", "wrong", "dropped")
 
 
-def action_indices(actions: npt.NDArray[Any]) -> Ints:
+def action_indices(actions: npt.NDArray[np.str_]) -> Ints:
     """The index in `ACTIONS` of each action (N,), by name."""
     names, places = np.unique(actions.astype(str), return_inverse=True)
     known = {name: index for index, name in enumerate(ACTIONS)}
     return np.array([known.get(name, OTHER) for name in names.tolist()], dtype=np.int64)[places]
 
 
-def derive_actions(is_issue: Bools, in_training_set: Bools, source: npt.NDArray[Any], is_soft: Bools) -> Ints:
+def derive_actions(
+    is_issue: Bools, in_training_set: Bools, source: npt.NDArray[np.str_], is_soft: Bools
+) -> Ints:
     """The index in `ACTIONS` of what became of each row, where no table says so: in the first edition.
 
     Args:
@@ -100,7 +102,9 @@ def jaccard(old_issues: Bools, new_issues: Bools) -> float:
     return int((old_issues & new_issues).sum()) / either if either else float("nan")
 
 
-def total_variation(old_probs: npt.NDArray[Any], new_probs: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def total_variation(
+    old_probs: npt.NDArray[np.floating], new_probs: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
     """The total variation distance of each row's two distributions, (N, K) each; (N,) in [0, 1].
 
     Half the sum of absolute differences: the most by which the probability of any set of classes differs.
@@ -115,7 +119,7 @@ def most_changed(
     fate: Bools,
     judgement: Bools,
     distance: npt.NDArray[np.float64],
-    least: npt.NDArray[Any],
+    least: npt.NDArray[np.floating],
     min_distance: float,
 ) -> npt.NDArray[np.intp]:
     """The rows that changed, the most first.

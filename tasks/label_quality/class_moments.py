@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -65,8 +65,8 @@ class ClassMoments:
 
     def add(
         self,
-        features: npt.NDArray[Any],
-        labels: npt.NDArray[Any],
+        features: npt.NDArray[np.floating],
+        labels: npt.NDArray[np.integer],
         weights: Floats | None = None,
         each: Each = map,
     ) -> None:
@@ -92,7 +92,10 @@ class ClassMoments:
             pass
 
     def remove(
-        self, features: npt.NDArray[Any], labels: npt.NDArray[Any], weights: Floats | None = None
+        self,
+        features: npt.NDArray[np.floating],
+        labels: npt.NDArray[np.integer],
+        weights: Floats | None = None,
     ) -> None:
         """Take rows away that were added, with the weights that they were added with.
 
@@ -151,7 +154,7 @@ class ClassMoments:
         self._largest = np.maximum(self._largest, other._largest)
 
     def _by_class(
-        self, features: npt.NDArray[Any], labels: npt.NDArray[Any], weights: Floats | None
+        self, features: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], weights: Floats | None
     ) -> Iterator[tuple[int, Floats]]:
         """Each class in the batch with its rows sqrt(w) a: the product with its transpose is symmetric."""
         rows = extend(features)
@@ -160,12 +163,15 @@ class ClassMoments:
         return ((k, rows[members]) for k, members in rows_by_class(labels))
 
     def _check(
-        self, features: npt.NDArray[Any], labels: npt.NDArray[Any], weights: npt.NDArray[Any] | None
+        self,
+        features: npt.NDArray[np.floating],
+        labels: npt.NDArray[np.integer],
+        weights: npt.NDArray[np.floating] | None,
     ) -> None:
         check_rows(features, labels, weights, self.n_classes, self.n_features)
 
 
-def extend(features: npt.NDArray[Any]) -> Floats:
+def extend(features: npt.NDArray[np.floating]) -> Floats:
     """(N, D) rows a = [x, 1] from (N, d)."""
     rows: Floats = np.ones((len(features), features.shape[1] + 1))
     rows[:, :-1] = features
@@ -173,9 +179,9 @@ def extend(features: npt.NDArray[Any]) -> Floats:
 
 
 def check_rows(
-    features: npt.NDArray[Any],
-    labels: npt.NDArray[Any],
-    weights: npt.NDArray[Any] | None,
+    features: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.integer],
+    weights: npt.NDArray[np.floating] | None,
     n_classes: int,
     n_features: int,
 ) -> None:
@@ -210,7 +216,7 @@ def check_rows(
             )
 
 
-def rows_by_class(labels: npt.NDArray[Any]) -> list[tuple[int, npt.NDArray[np.intp]]]:
+def rows_by_class(labels: npt.NDArray[np.integer]) -> list[tuple[int, npt.NDArray[np.intp]]]:
     """Each class that occurs, with the positions of its rows in their order."""
     order = np.argsort(labels, kind="stable")
     classes, starts = np.unique(labels[order], return_index=True)

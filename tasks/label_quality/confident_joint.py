@@ -8,7 +8,7 @@ float64, and do not depend on how the rows are cut into batches.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ _NEVER = 2.0
 _LOWEST_PRIOR = 1e-6
 
 
-def whole_labels(labels: npt.NDArray[Any]) -> Ints:
+def whole_labels(labels: npt.NDArray[np.integer]) -> Ints:
     """Labels as int64; whole numbers in floats are class indices too.
 
     Raises:
@@ -42,7 +42,9 @@ def whole_labels(labels: npt.NDArray[Any]) -> Ints:
     return indices
 
 
-def check_inputs(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], first_row: int = 0) -> None:
+def check_inputs(
+    labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating], first_row: int = 0
+) -> None:
     """Check types, shapes and ranges, once, at the public door; messages count rows from `first_row`.
 
     Raises:
@@ -93,7 +95,7 @@ class ClassTotals:
     low: Ints
 
     @classmethod
-    def of(cls, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Self:
+    def of(cls, labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> Self:
         """The totals of a batch of fewer than 2^27 rows."""
         n_classes = pred_probs.shape[1]
         own = pred_probs[np.arange(len(labels)), labels].astype(np.float64)
@@ -119,7 +121,7 @@ class ClassTotals:
         return np.maximum(np.array(means, dtype=np.float64), _LOWEST_THRESHOLD)
 
 
-def confident_thresholds(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
+def confident_thresholds(labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> Floats:
     """(K,) mean probability of class k over the rows given k; 2 (never reached) for a class without rows.
 
     >>> pred_probs = np.array([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]])
@@ -129,7 +131,7 @@ def confident_thresholds(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any])
     return ClassTotals.of(labels, pred_probs).thresholds()
 
 
-def confident_classes(pred_probs: npt.NDArray[Any], thresholds: Floats) -> Ints:
+def confident_classes(pred_probs: npt.NDArray[np.floating], thresholds: Floats) -> Ints:
     """(N,) the class each row is confidently predicted as, or -1 where none reaches its threshold.
 
     Where several classes reach theirs, the class of the highest probability among all K.
@@ -148,19 +150,19 @@ def confident_classes(pred_probs: npt.NDArray[Any], thresholds: Floats) -> Ints:
     return chosen
 
 
-def _round_up(bounds: Floats, dtype: Any) -> npt.NDArray[Any]:
+def _round_up(bounds: Floats, dtype: npt.DTypeLike) -> npt.NDArray[np.floating]:
     """The lowest numbers of `dtype` not below `bounds`: x >= bound is then exact without converting x."""
     rounded = bounds.astype(dtype)
     return np.where(rounded < bounds, np.nextafter(rounded, np.array(np.inf, dtype)), rounded)
 
 
-def count_confident(labels: npt.NDArray[Any], confident: Ints, n_classes: int) -> Ints:
+def count_confident(labels: npt.NDArray[np.integer], confident: Ints, n_classes: int) -> Ints:
     """(K, K) counts `[given, true]` of the rows with a confident class; batches add."""
     pairs = confident_pairs(labels, confident, n_classes)
     return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes).astype(np.int64)
 
 
-def confident_pairs(labels: npt.NDArray[Any], confident: Ints, n_classes: int) -> Ints:
+def confident_pairs(labels: npt.NDArray[np.integer], confident: Ints, n_classes: int) -> Ints:
     """(M,) where to count each row with a confident class in (K, K) `[given, true]`, flat."""
     counted = confident >= 0
     return np.asarray(labels[counted].astype(np.int64) * n_classes + confident[counted])
@@ -206,7 +208,9 @@ def round_keeping_sum(values: Floats) -> Ints:
     return rounded
 
 
-def estimate_joint(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> tuple[Ints, Ints, Ints]:
+def estimate_joint(
+    labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]
+) -> tuple[Ints, Ints, Ints]:
     """The confident joint of a data set.
 
     >>> pred_probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
@@ -234,7 +238,7 @@ def estimate_n_errors(calibrated: Ints) -> int:
     return int(np.rint((1 - np.trace(calibrated / total)) * total))
 
 
-def noise_matrix(joint: npt.NDArray[Any]) -> Floats:
+def noise_matrix(joint: npt.NDArray[np.integer]) -> Floats:
     """(K, K) P(given | true), indexed [given, true]: columns sum to 1 (0 for a class never true).
 
     `joint` (K, K), here and below, is the raw or the calibrated confident joint.
@@ -245,7 +249,7 @@ def noise_matrix(joint: npt.NDArray[Any]) -> Floats:
     return _columns_to_1(joint)
 
 
-def inverse_noise_matrix(joint: npt.NDArray[Any]) -> Floats:
+def inverse_noise_matrix(joint: npt.NDArray[np.integer]) -> Floats:
     """(K, K) P(true | given), indexed [true, given]: columns sum to 1 (0 for a class never given).
 
     >>> inverse_noise_matrix(np.array([[6, 2], [1, 3]])).tolist()
@@ -254,7 +258,7 @@ def inverse_noise_matrix(joint: npt.NDArray[Any]) -> Floats:
     return _columns_to_1(joint.T)
 
 
-def class_priors(joint: npt.NDArray[Any], class_counts: Ints) -> Floats:
+def class_priors(joint: npt.NDArray[np.integer], class_counts: Ints) -> Floats:
     """(K,) P(true): the share of each true class, sums to 1.
 
     The ratio of confident counts by true and by given class, times the share of rows given the class
@@ -275,7 +279,7 @@ def class_priors(joint: npt.NDArray[Any], class_counts: Ints) -> Floats:
     return np.asarray(priors / priors.sum())
 
 
-def _columns_to_1(counts: npt.NDArray[Any]) -> Floats:
+def _columns_to_1(counts: npt.NDArray[np.integer]) -> Floats:
     columns = counts.sum(axis=0, keepdims=True)
     shares: Floats = np.zeros(counts.shape, dtype=np.float64)
     np.divide(counts, columns, out=shares, where=columns > 0)

@@ -6,7 +6,6 @@ important are unlike their class, the least important are what it looks like.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +31,9 @@ class ConfusedPair:
     share: float
 
 
-def count_confusions(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], n_classes: int) -> Ints:
+def count_confusions(
+    labels: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], n_classes: int
+) -> Ints:
     """(K, K) counts of rows, indexed [label, predicted], from (N,) and (N,) class indices."""
     flat = labels.astype(np.int64) * n_classes + predicted
     return np.bincount(flat, minlength=n_classes**2).reshape(n_classes, n_classes).astype(np.int64)
@@ -62,7 +63,9 @@ def worst_confused(counts: Ints, n_pairs: int) -> list[ConfusedPair]:
     return [ConfusedPair(int(label[i]), int(predicted[i]), int(n_rows[i]), float(share[i])) for i in order]
 
 
-def most_and_least_important(importance: Floats, members: npt.NDArray[Any], n: int) -> tuple[Ints, Ints]:
+def most_and_least_important(
+    importance: Floats, members: npt.NDArray[np.integer], n: int
+) -> tuple[Ints, Ints]:
     """The `n` most and the `n` least important of some rows, no row in both.
 
     Args:

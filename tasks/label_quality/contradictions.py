@@ -1,12 +1,12 @@
 """Contradictions: copies of one thing that have different labels. At least one of these labels is wrong."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 
-def find_contradictions(groups: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def find_contradictions(
+    groups: npt.NDArray[np.integer], labels: npt.NDArray[np.integer]
+) -> npt.NDArray[np.bool_]:
     """(N,) whether another row of the same group has another label.
 
     Args:

@@ -8,7 +8,6 @@ Importance is high for wrong labels too: repair them first, or the sample is ric
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +33,8 @@ class WeightedRows:
     """
 
     example_id: Ints
-    features: npt.NDArray[Any]
-    labels: npt.NDArray[Any]
+    features: npt.NDArray[np.floating]
+    labels: npt.NDArray[np.integer]
     weights: Floats
 
     def __len__(self) -> int:

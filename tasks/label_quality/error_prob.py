@@ -12,7 +12,7 @@ docs/filters.md has how reliable it is on data whose truth is known.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,9 @@ class ErrorModel:
         """From the noise models fitted at `AVERAGED`."""
         return cls(tuple(np.ascontiguousarray(fit.expected_under.T) for fit in fits))
 
-    def right_by_sharpness(self, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
+    def right_by_sharpness(
+        self, labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]
+    ) -> Floats:
         """(4, N) probability that the given label is the true one, at each of `AVERAGED` (if fitted)."""
         powers = np.maximum(pred_probs, _LEAST_PROB, dtype=np.float64)
         # Powers of what is left stay far above the smallest number.
@@ -55,7 +57,9 @@ class ErrorModel:
             right[place] = joint[rows, labels] / joint.sum(axis=1)
         return right
 
-    def label_right_prob(self, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
+    def label_right_prob(
+        self, labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]
+    ) -> Floats:
         """(N,) probability that the given label is right: the score to rank by, low is suspect."""
         return average(self.right_by_sharpness(labels, pred_probs))
 

@@ -89,9 +89,9 @@ class Sides:
     def of(
         cls,
         changed: npt.NDArray[np.bool_],
-        given: npt.NDArray[Any],
-        model: npt.NDArray[Any],
-        second: npt.NDArray[Any] | None,
+        given: npt.NDArray[np.integer],
+        model: npt.NDArray[np.integer],
+        second: npt.NDArray[np.integer] | None,
     ) -> Self:
         """Count the rows `changed` (N,): classes by three views, (N,) each; no side without an opinion."""
         if second is None:

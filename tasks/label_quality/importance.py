@@ -22,7 +22,6 @@ at a time in one order, and holds NumPy's matrix products to one thread.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,8 +90,8 @@ def _inverse_root(gram: Floats) -> Floats:
 
 def leverage_of_given(
     whitening: Whitening,
-    features: npt.NDArray[Any],
-    labels: npt.NDArray[Any],
+    features: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.integer],
     weights: Floats | None = None,
 ) -> Floats:
     """(N,) h of each row under its given class: in [0, 1] where the row is part of the moments.
@@ -115,7 +114,7 @@ def leverage_of_given(
 
 
 def lowest_leverage(
-    whitening: Whitening, features: npt.NDArray[Any], weights: Floats | None = None
+    whitening: Whitening, features: npt.NDArray[np.floating], weights: Floats | None = None
 ) -> Floats:
     """(N,) the smallest h over all classes that have weight; K times the work of `leverage_of_given`.
 
@@ -130,7 +129,7 @@ def lowest_leverage(
 
 def importance_of(
     leverage: Floats,
-    labels: npt.NDArray[Any],
+    labels: npt.NDArray[np.integer],
     class_weights: Floats,
     weights: Floats | None = None,
     penalty: float = 1.0,
@@ -154,9 +153,9 @@ class Block:
         space: (n,) which model made the features, from 0: those of different models have no common axes.
     """
 
-    features: npt.NDArray[Any]
-    labels: npt.NDArray[Any]
-    space: npt.NDArray[Any]
+    features: npt.NDArray[np.floating]
+    labels: npt.NDArray[np.integer]
+    space: npt.NDArray[np.integer]
 
 
 def score_stream(
@@ -244,16 +243,18 @@ def _pieces(chosen: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.intp]]:
 
 
 def _leverage_of_piece(
-    whitening: Whitening, features: npt.NDArray[Any], cell: Ints, rows: npt.NDArray[np.intp]
+    whitening: Whitening, features: npt.NDArray[np.floating], cell: Ints, rows: npt.NDArray[np.intp]
 ) -> Floats:
     return leverage_of_given(whitening, features[rows], cell[rows])
 
 
-def _lowest_of_piece(whitening: Whitening, features: npt.NDArray[Any], rows: npt.NDArray[np.intp]) -> Floats:
+def _lowest_of_piece(
+    whitening: Whitening, features: npt.NDArray[np.floating], rows: npt.NDArray[np.intp]
+) -> Floats:
     return lowest_leverage(whitening, features[rows])
 
 
-def percentile_in_class(importance: Floats, labels: npt.NDArray[Any]) -> Floats:
+def percentile_in_class(importance: Floats, labels: npt.NDArray[np.integer]) -> Floats:
     """(N,) percentile of each row among those of its given class, in (0, 100]; 100 is the most important.
 
     The share of the class at or below the row; rows that tie share the mean of their places.

@@ -7,7 +7,7 @@ overconfident and labels are noisy; on rows that it has fitted, less.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +46,7 @@ class Surprise:
     predicted: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
 
     @classmethod
-    def of(cls, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Self:
+    def of(cls, labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> Self:
         """The sums of a batch: labels (N,) and probabilities (N, K)."""
         probs = np.maximum(pred_probs.astype(np.float64), _TINY)
         logs = np.log(probs)

@@ -131,8 +131,8 @@ class LabelIssues(IssueRows):
 
 
 def find_label_issues(
-    labels: npt.NDArray[Any],
-    pred_probs: npt.NDArray[Any],
+    labels: npt.NDArray[np.integer],
+    pred_probs: npt.NDArray[np.floating],
     *,
     frac_noise: float = 1.0,
     min_examples_per_class: int = 1,

@@ -3,8 +3,6 @@
 `labels` is (N,) given class indices, `pred_probs` is (N, K) out-of-fold probabilities; K is at least 2.
 """
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -17,7 +15,9 @@ _MARGIN_STEPS = 256
 _MARGIN_COUNTERS = 2**22
 
 
-def own_and_others(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> tuple[Floats, Floats]:
+def own_and_others(
+    labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]
+) -> tuple[Floats, Floats]:
     """(N,) the probability of the given label, and (N,) the highest of the other classes."""
     rows = np.arange(len(labels))
     own = pred_probs[rows, labels].astype(np.float64)
@@ -33,7 +33,7 @@ def own_and_others(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> tu
     return own, highest.astype(np.float64)
 
 
-def certain_of_given(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Flags:
+def certain_of_given(labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> Flags:
     """(N,) rows whose most likely class is the given one, which wins ties closer than 1e-6.
 
     This is the veto: the filters that respect it flag none of these rows.
@@ -56,7 +56,9 @@ def margin_steps(n_classes: int) -> int:
     return 1 << (steps.bit_length() - 1)
 
 
-def margin_counters(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], n_steps: int) -> Ints:
+def margin_counters(
+    labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating], n_steps: int
+) -> Ints:
     """(M,) for each row (given k) and class j with P_j > P_k, where to count it in (K, K, n_steps), flat.
 
     Step s of pair [k, j] holds the rows whose margin P_j - P_k is at least s / n_steps.

@@ -30,7 +30,7 @@ class PredictionCounts:
     bin_confidence: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], n_bins: int) -> Self:
+    def of(cls, labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating], n_bins: int) -> Self:
         """Those of `pred_probs` (N, K) against `labels` (N,), in `n_bins` bins."""
         confidence = pred_probs.max(axis=1).astype(np.float64)
         right = pred_probs.argmax(axis=1) == labels

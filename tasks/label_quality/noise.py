@@ -6,12 +6,11 @@ round(rate * N) rows are drawn, uniformly and without replacement.
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Labels = npt.NDArray[Any]
+Labels = npt.NDArray[np.integer]
 
 
 def uniform_noise(labels: Labels, rate: float, n_classes: int, rng: np.random.Generator) -> Labels:
@@ -85,7 +84,7 @@ def matrix_noise(
 
 def instance_noise(
     labels: Labels,
-    values: Iterable[npt.NDArray[np.floating[Any]]],
+    values: Iterable[npt.NDArray[np.floating]],
     rate: float,
     n_classes: int,
     rng: np.random.Generator,
@@ -131,7 +130,7 @@ def instance_noise(
 
 def doubt_noise(
     labels: Labels,
-    pred_probs: npt.NDArray[np.floating[Any]],
+    pred_probs: npt.NDArray[np.floating],
     rate: float,
     rng: np.random.Generator,
     deviation: float = 1.5,

@@ -18,7 +18,6 @@ fitted models then give the posterior of any row.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +56,7 @@ class NoiseModel:
     log_likelihood: float
     n_flagged: int
 
-    def posterior(self, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
+    def posterior(self, labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> Floats:
         """(N,) probability that the given label is the true one, in [0, 1]."""
         prior = _sharpen(_log(pred_probs), self.sharpness, axis=1)
         joint = prior * self.expected_under.T[labels]
@@ -94,7 +93,7 @@ class NoiseFits:
 NO_FITS = NoiseFits(np.zeros(0), np.zeros(0, dtype=np.int64), 0, {})
 
 
-def fit_noise_models(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> NoiseFits:
+def fit_noise_models(labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> NoiseFits:
     """Fit the model at each sharpness to given labels (N,) and out-of-fold probabilities (N, K).
 
     Deterministic.
@@ -113,13 +112,15 @@ def fit_noise_models(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> 
     return NoiseFits(np.array(log_likelihood), np.array(n_flagged, dtype=np.int64), len(labels), kept)
 
 
-def fit_at(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], sharpness: float) -> NoiseModel:
+def fit_at(
+    labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating], sharpness: float
+) -> NoiseModel:
     """The same at one sharpness."""
     return next(_fit_each(labels, pred_probs, (sharpness,)))
 
 
 def _fit_each(
-    labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any], sharpnesses: tuple[float, ...]
+    labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating], sharpnesses: tuple[float, ...]
 ) -> Iterator[NoiseModel]:
     # By class, so that each block of rows shares one column of the transition matrix.
     order = np.argsort(labels, kind="stable")
@@ -132,7 +133,7 @@ def _fit_each(
         yield _fit(labels, _sharpen(logs, sharpness, axis), axis, sharpness)
 
 
-def _log(pred_probs: npt.NDArray[Any]) -> Floats:
+def _log(pred_probs: npt.NDArray[np.floating]) -> Floats:
     logs = pred_probs.astype(np.float64)
     np.maximum(logs, 1e-12, out=logs)
     return np.log(logs, out=logs)
@@ -147,7 +148,7 @@ def _sharpen(logs: Floats, sharpness: float, axis: int) -> Floats:
     return powers
 
 
-def _fit(labels: npt.NDArray[Any], prior: Floats, axis: int, sharpness: float) -> NoiseModel:
+def _fit(labels: npt.NDArray[np.integer], prior: Floats, axis: int, sharpness: float) -> NoiseModel:
     """Expectation-maximisation for the transition matrix.
 
     `labels` (N,) ascend; `prior` is P(true | x), (N, K), or (K, N) where `axis`, that of the classes, is 0.
@@ -180,7 +181,7 @@ def _fit(labels: npt.NDArray[Any], prior: Floats, axis: int, sharpness: float) -
     )
 
 
-def _blocks(labels: npt.NDArray[Any], n_classes: int) -> list[tuple[slice, int]]:
+def _blocks(labels: npt.NDArray[np.integer], n_classes: int) -> list[tuple[slice, int]]:
     """Runs of rows with one label, and that label; none is longer than a block."""
     length = max(_BLOCK_ENTRIES // n_classes, 1)
     ends = np.cumsum(np.bincount(labels, minlength=n_classes)).tolist()

@@ -30,7 +30,7 @@ def first_pass(rows: Rows, sampled: cj.Ints) -> Statistics:
         ValueError: see `confident_joint.check_inputs`.
     """
 
-    def look_at(batch: Batch) -> tuple[cj.ClassTotals, cj.Ints, npt.NDArray[Any]]:
+    def look_at(batch: Batch) -> tuple[cj.ClassTotals, cj.Ints, npt.NDArray[np.floating]]:
         cj.check_inputs(batch.labels, batch.pred_probs, batch.start)
         first, last = np.searchsorted(sampled, (batch.start, batch.stop))
         chosen = sampled[first:last] - batch.start
@@ -43,7 +43,7 @@ def first_pass(rows: Rows, sampled: cj.Ints) -> Statistics:
     nothing = np.zeros(rows.n_classes, dtype=np.int64)
     totals = cj.ClassTotals(nothing, nothing, nothing)
     labels: cj.Ints = np.empty(len(sampled), dtype=np.int64)
-    pred_probs: npt.NDArray[Any] = np.empty((0, rows.n_classes))
+    pred_probs: npt.NDArray[np.floating] = np.empty((0, rows.n_classes))
     filled = 0
     for part, some_labels, some_probs in rows.map(look_at):
         totals = totals + part
@@ -171,7 +171,7 @@ def _judged(batch: Batch, confident: cj.Ints, rows: cj.Ints | slice) -> JudgedPi
     return JudgedPiece(labels, pred_probs, _own(labels, pred_probs), confident[rows])
 
 
-def _own(labels: cj.Ints, pred_probs: npt.NDArray[Any]) -> cj.Floats:
+def _own(labels: cj.Ints, pred_probs: npt.NDArray[np.floating]) -> cj.Floats:
     return pred_probs[np.arange(len(labels)), labels].astype(np.float64)
 
 
@@ -198,7 +198,7 @@ def _candidates(
 def _describe(
     chosen: Mapping[str, cj.Ints],
     batch: Batch,
-    functions: Mapping[str, Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]]],
+    functions: Mapping[str, Callable[[cj.Ints, npt.NDArray[np.floating]], npt.NDArray[np.generic]]],
 ) -> dict[str, Columns]:
     """Columns of chosen rows. A row may be chosen many times over, and is looked at once."""
     union = np.zeros(len(batch.labels), dtype=bool)

@@ -4,8 +4,6 @@ Iscen, Tolias, Avrithis, Chum, "Label Propagation for Deep Semi-Supervised Learn
 sparse, so memory follows the rows times their neighbours: 8 n k bytes, and twice that once it is symmetric.
 """
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse  # type: ignore[import-untyped]
@@ -24,7 +22,7 @@ _CLASSES = 16
 
 
 def similarity_graph(
-    index: npt.NDArray[np.int64], cosine: npt.NDArray[Any], gamma: float = GAMMA
+    index: npt.NDArray[np.int64], cosine: npt.NDArray[np.floating], gamma: float = GAMMA
 ) -> sparse.csr_array:
     """(N, N) symmetric, normalised weights D^(-1/2) (A + A') D^(-1/2), A_ij = max(cos, 0)^gamma (equation 9).
 
@@ -88,7 +86,7 @@ def _solve(system: sparse.csr_array, right: Floats) -> Floats:
     return np.asarray(solution).reshape(right.shape)
 
 
-def certainty(probs: npt.NDArray[Any]) -> Floats:
+def certainty(probs: npt.NDArray[np.floating]) -> Floats:
     """(N,) 1 - H(p) / log K of probabilities (N, K): 1 for one sure class, 0 for equal ones (equation 11).
 
     >>> certainty(np.array([[1.0, 0.0], [0.5, 0.5]])).tolist()

@@ -1,7 +1,6 @@
 """What looking at the most suspect rows finds: "look at the top 200 and you catch 61 % of the errors"."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,9 @@ class Budget:
     recall: float
 
 
-def review_budgets(wrong: npt.NDArray[Any], n_errors: float, sizes: npt.NDArray[np.int64]) -> list[Budget]:
+def review_budgets(
+    wrong: npt.NDArray[np.bool_ | np.floating], n_errors: float, sizes: npt.NDArray[np.int64]
+) -> list[Budget]:
     """What each of some budgets finds.
 
     Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ class Batch:
 
     start: int
     labels: npt.NDArray[np.int64]
-    pred_probs: npt.NDArray[Any]
+    pred_probs: npt.NDArray[np.floating]
 
     @property
     def stop(self) -> int:
@@ -56,7 +56,7 @@ class ArrayRows:
     """Rows in memory: `labels` (N,) and `pred_probs` (N, K), in batches of `batch_rows`."""
 
     labels: npt.NDArray[np.int64]
-    pred_probs: npt.NDArray[Any]
+    pred_probs: npt.NDArray[np.floating]
     batch_rows: int = 2**17
 
     @property
@@ -87,11 +87,11 @@ class Piece:
     """
 
     labels: npt.NDArray[np.int64]
-    pred_probs: npt.NDArray[Any]
+    pred_probs: npt.NDArray[np.floating]
     own: npt.NDArray[np.float64]
 
     def margins(
-        self, bounds: npt.NDArray[Any] | np.floating[Any]
+        self, bounds: npt.NDArray[np.floating] | np.floating
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Rows, among them all whose margin over the other classes is below their bound, and the margins."""
         # No class has more than 1, give or take what `check_inputs` allows: most rows are sure to be above.

@@ -6,7 +6,6 @@ as in cleanlab 2.9 (`cleanlab.rank`).
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +13,11 @@ import numpy.typing as npt
 from tasks.label_quality.error_prob import ErrorModel
 
 Floats = npt.NDArray[np.float64]
-Score = Callable[[npt.NDArray[Any], npt.NDArray[Any]], Floats]
+Score = Callable[[npt.NDArray[np.integer], npt.NDArray[np.floating]], Floats]
 _TINY = 1e-6
 
 
-def self_confidence(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
+def self_confidence(labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> Floats:
     """The probability of the given label, P_y.
 
     >>> self_confidence(np.array([0, 1]), np.array([[0.9, 0.1], [0.7, 0.3]])).tolist()
@@ -27,7 +26,7 @@ def self_confidence(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> F
     return np.asarray(pred_probs[np.arange(len(labels)), labels], dtype=np.float64)
 
 
-def normalized_margin(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
+def normalized_margin(labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> Floats:
     """(P_y - max over the other classes + 1) / 2.
 
     >>> normalized_margin(np.array([0, 1]), np.array([[0.75, 0.25], [0.75, 0.25]])).tolist()
@@ -40,7 +39,9 @@ def normalized_margin(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) ->
     return np.asarray((given - probs.max(axis=1) + 1) / 2)
 
 
-def confidence_weighted_entropy(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Floats:
+def confidence_weighted_entropy(
+    labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]
+) -> Floats:
     """ln(1 + r) / r with r = (H / ln K) / P_y, H the entropy of the row; in [0, 1].
 
     Probabilities just outside [0, 1], which cleanlab refuses here, count as 0 and 1.
@@ -67,7 +68,7 @@ SCORES = {
 }
 
 
-def adjust_pred_probs(pred_probs: npt.NDArray[Any], thresholds: Floats) -> Floats:
+def adjust_pred_probs(pred_probs: npt.NDArray[np.floating], thresholds: Floats) -> Floats:
     """(N, K) (P - t + max t) / rowsum: each class measured against its own confident threshold t (K,).
 
     It keeps classes of which a model is rarely sure from filling the top of a ranking. Rows sum to 1.

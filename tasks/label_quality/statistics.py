@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from tasks.label_quality.selection import Flagged
 SAMPLE_ENTRIES = 2**23
 """Probabilities (rows x classes) that a sample has at most."""
 
-Sample = tuple[cj.Ints, npt.NDArray[Any]]
+Sample = tuple[cj.Ints, npt.NDArray[np.floating]]
 """Labels (M,) and pred_probs (M, K) of the rows that `sample_rows` names."""
 
 

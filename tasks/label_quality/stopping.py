@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +54,7 @@ class Outlook:
         """`most_left` as a share of the rows left, in [0, 1]."""
         return self.most_left / self.n_left if self.n_left else 0.0
 
-    def entries(self) -> dict[str, Any]:
+    def entries(self) -> dict[str, object]:
         """What a metrics file says of it."""
         return {
             "n_flags_decided": self.n_flags,
@@ -69,7 +68,7 @@ class Outlook:
 
 
 def look_out(
-    known: npt.NDArray[Any],
+    known: npt.NDArray[np.integer],
     is_issue: npt.NDArray[np.bool_],
     drawn: npt.NDArray[np.intp],
     in_review: npt.NDArray[np.intp],
@@ -141,7 +140,7 @@ def _after(drawn: Drawn, n_rows: int, n_more: int) -> float:
     return (high - n_wrong) / n_left
 
 
-def _swap(known: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _swap(known: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
     """Right for wrong, and wrong for right."""
     return np.where(known == UNKNOWN, UNKNOWN, np.where(known == RIGHT, WRONG, RIGHT))
 

@@ -1,12 +1,12 @@
 """Suggestions: what a label could be in place of the given one."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 
-def second_best(pred_probs: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+def second_best(
+    pred_probs: npt.NDArray[np.floating],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
     """(N,) the second most probable class of each row of pred_probs (N, K), and (N,) its probability.
 
     It is the most probable class but for `pred_probs.argmax(axis=1)`. Of equally probable classes it is the

@@ -1,7 +1,5 @@
 """Which of the rows without a label are sure enough to be given one."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -56,7 +54,7 @@ def even_limits(limits: npt.NDArray[np.int64], sure: npt.NDArray[np.int64]) -> n
 
 def choose_sure(
     labels: npt.NDArray[np.int64],
-    sureness: npt.NDArray[Any],
+    sureness: npt.NDArray[np.floating],
     least: float,
     limits: npt.NDArray[np.int64],
     most: int,
@@ -80,7 +78,9 @@ def choose_sure(
     return sure
 
 
-def _place_by_sureness(labels: npt.NDArray[np.int64], sureness: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _place_by_sureness(
+    labels: npt.NDArray[np.int64], sureness: npt.NDArray[np.floating]
+) -> npt.NDArray[np.int64]:
     """(U,) how many rows of its class are surer than each, or as sure and before it."""
     order = np.lexsort((-sureness, labels))
     counts = np.bincount(labels)

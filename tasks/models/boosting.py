@@ -13,7 +13,7 @@ from tasks.contents import Content
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
-from tasks.training.protocol import Model, Predictions, Rows, Run, check_content
+from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run, check_content
 from tasks.training.statistics import moments, portions, standardize
 
 TAKES = ("features",)
@@ -51,7 +51,7 @@ def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
     return Boosting(facts, options, run.seed, run.threads)
 
 
-def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
+def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
     """The model with the arrays of a checkpoint.
 
     Raises:
@@ -83,7 +83,7 @@ class Boosting:
 
     def __init__(self, facts: DatasetFacts, options: Options, seed: int, threads: int) -> None:
         self._facts, self._options, self._seed, self._threads = facts, options, seed, threads
-        self.arrays: dict[str, npt.NDArray[Any]] = {}
+        self.arrays: Arrays = {}
 
     def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
         """See `tasks.training.protocol.Model`.
@@ -134,7 +134,7 @@ class Boosting:
         write_checkpoint(path, "boosting", self._options, self._facts, self.arrays)
 
 
-def _trees_of(boosting: Any) -> dict[str, npt.NDArray[Any]]:
+def _trees_of(boosting: Any) -> Arrays:
     """The nodes of all trees one after another, the root of each tree, and the scores before the first."""
     trees = [tree.nodes for trees in boosting._predictors for tree in trees]
     roots = np.cumsum([0, *map(len, trees[:-1])])
@@ -147,14 +147,12 @@ def _trees_of(boosting: Any) -> dict[str, npt.NDArray[Any]]:
         "right": np.where(is_leaf, itself, nodes["right"] + root),
         "value": nodes["value"],
     }
-    arrays: dict[str, npt.NDArray[Any]] = {
-        name: values.astype(_NODE_TYPES[name]) for name, values in found.items()
-    }
+    arrays: Arrays = {name: values.astype(_NODE_TYPES[name]) for name, values in found.items()}
     baseline = np.asarray(boosting._baseline_prediction, dtype=np.float64).ravel()
     return {**arrays, "roots": roots, "baseline": baseline}
 
 
-def _walk(values: npt.NDArray[Any], arrays: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+def _walk(values: npt.NDArray[Any], arrays: Arrays) -> npt.NDArray[np.float64]:
     """(N, columns) sums of the leaves that N rows reach; the trees of the columns take turns."""
     feature, threshold, left, right = (arrays[name] for name in ("feature", "threshold", "left", "right"))
     n_columns = len(arrays["baseline"])
@@ -172,7 +170,7 @@ def _walk(values: npt.NDArray[Any], arrays: dict[str, npt.NDArray[Any]]) -> npt.
     return scores
 
 
-def _check_trees(arrays: dict[str, npt.NDArray[Any]], facts: DatasetFacts) -> None:
+def _check_trees(arrays: Arrays, facts: DatasetFacts) -> None:
     """Refuse nodes by which a walk would leave the trees or never end.
 
     Raises:

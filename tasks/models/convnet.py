@@ -1,14 +1,13 @@
 """A small strided convolutional network for pictures of about 8 to 64 pixels a side."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy.typing as npt
 from pydantic import Field
 
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
-from tasks.training.protocol import Model, Run
+from tasks.training.protocol import Arrays, Model, Run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +38,7 @@ def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
     return TorchModel("convnet", facts, options, _recipe(options), run)
 
 
-def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
+def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
     """The network with the weights of a checkpoint."""
     from tasks.training.torch_model import restore_model
 

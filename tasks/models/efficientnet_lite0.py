@@ -21,7 +21,7 @@ from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
 from tasks.training.linear import fit_linear, predict_linear, shapes_of_linear
-from tasks.training.protocol import Model, Predictions, Rows, Run, check_content, check_pictures
+from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run, check_content, check_pictures
 from tasks.training.statistics import portions
 from tasks.wheels import Weights, read_weights
 
@@ -138,7 +138,7 @@ def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
     return LinearHead(facts, options, run.threads)
 
 
-def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
+def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
     """The model with the arrays of a checkpoint."""
     model = LinearHead(facts, options, threads=1)
     model.arrays = arrays_of_shapes(arrays, shapes_of_linear(facts.n_classes, *facts.shape))
@@ -150,7 +150,7 @@ class LinearHead:
 
     def __init__(self, facts: DatasetFacts, options: Options, threads: int) -> None:
         self._facts, self._options, self._threads = facts, options, threads
-        self.arrays: dict[str, npt.NDArray[Any]] = {}
+        self.arrays: Arrays = {}
 
     def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
         """See `tasks.training.protocol.Model` and `fit_linear`."""

@@ -4,12 +4,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
-from tasks.training.protocol import Model, Run, check_pictures
+from tasks.training.protocol import Arrays, Model, Run, check_pictures
 from tasks.wheels import Weights, read_weights
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
     return TorchModel("efficientnet_lite0_tuned", facts, options, recipe, run)
 
 
-def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
+def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
     """The network with the weights of a checkpoint."""
     from tasks.training.torch_model import restore_model
 

@@ -2,10 +2,9 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
@@ -14,7 +13,7 @@ from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
 from tasks.training.linear import fit_linear, predict_linear, shapes_of_linear
-from tasks.training.protocol import Model, Predictions, Rows, Run, check_content
+from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run, check_content
 from tasks.training.statistics import moments, n_statistics, portions, standardize
 
 TAKES = ("image", "features")
@@ -34,7 +33,7 @@ def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
     return Logistic(facts, options, run.threads)
 
 
-def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
+def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
     """The model with the arrays of a checkpoint."""
     shapes = {
         "mean": (n_statistics(facts),),
@@ -51,7 +50,7 @@ class Logistic:
 
     def __init__(self, facts: DatasetFacts, options: Options, threads: int) -> None:
         self._facts, self._options, self._threads = facts, options, threads
-        self.arrays: dict[str, npt.NDArray[Any]] = {}
+        self.arrays: Arrays = {}
 
     def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
         """See `tasks.training.protocol.Model` and `fit_linear`."""

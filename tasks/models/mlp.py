@@ -2,14 +2,13 @@
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy.typing as npt
 from pydantic import Field
 
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
-from tasks.training.protocol import Model, Run
+from tasks.training.protocol import Arrays, Model, Run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,7 +36,7 @@ def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
     return TorchModel("mlp", facts, options, _recipe(options), run)
 
 
-def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
+def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
     """The network with the weights of a checkpoint."""
     from tasks.training.torch_model import restore_model
 

@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ from tasks.contents import Content
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
-from tasks.training.protocol import Model, Predictions, Rows, Run, check_content
+from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run, check_content
 from tasks.training.statistics import moments, n_statistics, portions, standardize
 
 TAKES = ("image", "features")
@@ -32,7 +31,7 @@ def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
     return NearestMean(facts, options, run.threads)
 
 
-def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
+def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
     """The model with the arrays of a checkpoint."""
     shapes = {
         "mean": (n_statistics(facts),),
@@ -57,7 +56,7 @@ class NearestMean:
 
     def __init__(self, facts: DatasetFacts, options: Options, threads: int) -> None:
         self._facts, self._options, self._threads = facts, options, threads
-        self.arrays: dict[str, npt.NDArray[Any]] = {}
+        self.arrays: Arrays = {}
 
     def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
         """See `tasks.training.protocol.Model`; soft labels count a row for several classes."""

@@ -1,7 +1,7 @@
 """Quadratic discriminant analysis: a normal distribution for each class, for vectors of numbers."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from tasks.contents import Content
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
-from tasks.training.protocol import Model, Predictions, Rows, Run, check_content
+from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run, check_content
 from tasks.training.statistics import moments, portions, standardize
 
 TAKES = ("features",)
@@ -37,7 +37,7 @@ def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
     return QuadraticDiscriminant(facts, options, run.threads)
 
 
-def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
+def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
     """The model with the arrays of a checkpoint."""
     (d,) = facts.shape
     shapes = {
@@ -64,7 +64,7 @@ class QuadraticDiscriminant:
 
     def __init__(self, facts: DatasetFacts, options: Options, threads: int) -> None:
         self._facts, self._options, self._threads = facts, options, threads
-        self.arrays: dict[str, npt.NDArray[Any]] = {}
+        self.arrays: Arrays = {}
 
     def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
         """See `tasks.training.protocol.Model`; soft labels count a row for several classes."""

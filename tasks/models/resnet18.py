@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from tasks import DatasetError
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
-from tasks.training.protocol import Model, Run
+from tasks.training.protocol import Arrays, Model, Run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,7 +55,7 @@ def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
     return TorchModel(_NAME, facts, options, _recipe(facts, options, state), run)
 
 
-def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
+def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
     """The network with the weights of a checkpoint; those where its training started are not asked for."""
     from tasks.training.torch_model import restore_model
 

@@ -15,7 +15,7 @@ from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
 from tasks.training.linear import fit_linear, predict_linear, shapes_of_linear
-from tasks.training.protocol import Model, Predictions, Rows, Run
+from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run
 
 TAKES = ("text",)
 USES_TORCH = False
@@ -61,7 +61,7 @@ def build(facts: DatasetFacts, options: Options, run: Run) -> Model:
     return TextModel(facts, options, run.seed, run.threads)
 
 
-def restore(facts: DatasetFacts, options: Options, arrays: dict[str, npt.NDArray[Any]]) -> Model:
+def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
     """The model with the arrays of a checkpoint."""
     terms = [_read_terms(part, arrays) for part in _PARTS]
     n_terms = sum(len(each.names) for each in terms)
@@ -85,7 +85,7 @@ class TextModel:
     def __init__(self, facts: DatasetFacts, options: Options, seed: int, threads: int) -> None:
         self._facts, self._options, self._seed, self._threads = facts, options, seed, threads
         self.terms: Sequence[Terms] = ()
-        self.arrays: dict[str, npt.NDArray[Any]] = {}
+        self.arrays: Arrays = {}
 
     def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
         """See `tasks.training.protocol.Model` and `fit_linear`."""
@@ -194,7 +194,7 @@ def _principal_axes(values: Any, n_axes: int, seed: int) -> npt.NDArray[np.float
     return axes
 
 
-def _read_terms(part: str, arrays: dict[str, npt.NDArray[Any]]) -> Terms:
+def _read_terms(part: str, arrays: Arrays) -> Terms:
     """The terms that `save` wrote.
 
     Raises:

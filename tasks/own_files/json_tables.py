@@ -64,7 +64,7 @@ def table_of(objects: list[dict[str, Any]]) -> pa.Table:
     return pa.table({name: _column([each.get(name) for each in objects]) for name in names})
 
 
-def _column(values: list[Any]) -> pa.Array:
+def _column(values: list[object]) -> pa.Array:
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float} or (len(kinds) == 1 and not kinds & {dict, list}):
         try:
@@ -74,7 +74,7 @@ def _column(values: list[Any]) -> pa.Array:
     return pa.array([None if value is None else _text(value) for value in values], pa.large_string())
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, Mapping | list):
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
     return str(value).encode(errors="replace").decode()

@@ -114,7 +114,7 @@ def _task(task: Mapping[str, Any], row: int, control: str | None, path: Path) ->
     return Task(key, task["data"], label, len(chosen), others, _person(annotation.get("completed_by")), at)
 
 
-def _person(found: Any) -> str:
+def _person(found: object) -> str:
     """Who annotated: an address, or the number of an account."""
     if isinstance(found, Mapping):
         found = found.get("email") or found.get("id")

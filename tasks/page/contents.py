@@ -39,7 +39,7 @@ class Content:
     text: str | None = None
 
 
-def read_contents(path: Path, ids: npt.NDArray[Any]) -> dict[int, Content]:
+def read_contents(path: Path, ids: npt.NDArray[np.integer]) -> dict[int, Content]:
     """The contents of a few examples of data/examples.parquet, also of an older version, by id.
 
     Only parts of the file that hold one of `ids` (M,) are read, one at a time, so that a table much larger

@@ -36,11 +36,11 @@ def environment(folder: Path) -> jinja2.Environment:
     return environment
 
 
-def _missing(value: Any) -> bool:
+def _missing(value: object) -> bool:
     return value is None or value != value  # NaN alone differs from itself
 
 
-def _count(value: Any) -> str:
+def _count(value: object) -> str:
     return _DASH if _missing(value) else f"{value:,}"
 
 

@@ -80,8 +80,8 @@ class Pair:
 
 
 def issue_pairs(
-    given: npt.NDArray[Any],
-    suggested: npt.NDArray[Any],
+    given: npt.NDArray[np.integer],
+    suggested: npt.NDArray[np.integer],
     wrong: npt.NDArray[np.bool_] | None,
     class_names: Sequence[str],
     n: int,

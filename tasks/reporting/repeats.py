@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +71,7 @@ def find_repeats(
     split = column_array(splits, "original_split")
     groups = np.split(rows, np.flatnonzero(np.diff(group[rows])) + 1) if len(rows) else []
 
-    def describe(chosen: list[npt.NDArray[Any]]) -> list[list[Member]]:
+    def describe(chosen: Sequence[npt.NDArray[np.integer]]) -> list[list[Member]]:
         shown = [members[:_NAMED_ROWS] for members in chosen[:_NAMED_GROUPS]]
         named = ids[np.concatenate(shown)] if shown else ids[:0]
         named_keys = examples.rows(named, ["key"]).column("key").to_pylist()
@@ -89,7 +88,7 @@ def find_repeats(
             for members in shown
         ]
 
-    def given_labels(members: npt.NDArray[Any]) -> set[int]:
+    def given_labels(members: npt.NDArray[np.integer]) -> set[int]:
         return {labels[example_id] for example_id in ids[members].tolist() if example_id in labels}
 
     contradicting = [members for members in groups if len(given_labels(members)) > 1]

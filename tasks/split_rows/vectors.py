@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,7 @@ class VectorFingerprints:
         return cls(digests, np.concatenate([part.vectors for part in parts]))
 
 
-def fingerprint_vectors(vectors: npt.NDArray[Any]) -> VectorFingerprints:
+def fingerprint_vectors(vectors: npt.NDArray[np.floating]) -> VectorFingerprints:
     """The fingerprints of rows of numbers (N, d).
 
     Raises:

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -101,12 +100,12 @@ def write_csv(path: Path, table: pa.Table) -> None:
         pacsv.write_csv(escape_texts(table), temporary)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write a mapping as indented JSON, atomically; NaN becomes null, which every JSON reader accepts."""
     write_text(path, json.dumps(without_nan(content), indent=2) + "\n")
 
 
-def without_nan(value: Any) -> Any:
+def without_nan(value: object) -> object:
     """A value of JSON, in which null stands for numbers that are not finite."""
     if isinstance(value, Mapping):
         return {key: without_nan(item) for key, item in value.items()}

@@ -52,7 +52,7 @@ def tensor_column(
     return pa.ExtensionArray.from_storage(tensor, storage)
 
 
-def make_table(artifact: Artifact, facts: DatasetFacts, columns: Mapping[str, Any]) -> pa.Table:
+def make_table(artifact: Artifact, facts: DatasetFacts, columns: Mapping[str, object]) -> pa.Table:
     """Build a table of `artifact` from arrays: columns in schema order, rows in `example_id` order.
 
     Columns come as NumPy arrays, lists or Arrow arrays; a tensor with nulls as `tensor_column` makes it.
@@ -89,7 +89,7 @@ def make_table(artifact: Artifact, facts: DatasetFacts, columns: Mapping[str, An
     return table
 
 
-def _column(column: Column, values: Any) -> tuple[pa.Array, dict[bytes, bytes] | None]:
+def _column(column: Column, values: object) -> tuple[pa.Array, dict[bytes, bytes] | None]:
     """The values as Arrow has them, and the metadata of their field."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
@@ -121,7 +121,7 @@ def write_table(
 @contextmanager
 def write_stream(
     path: Path, artifact: Artifact, facts: DatasetFacts, extra: Mapping[str, str] | None = None
-) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+) -> Iterator[Callable[[Mapping[str, object]], None]]:
     """Yield a function that appends rows, as `make_table` takes them, to an artifact; see `write_table`.
 
     Rows come in ascending order of `example_id`. The file appears under its name when the block ends well.
@@ -140,7 +140,7 @@ def stream_to(
     artifact: Artifact,
     facts: DatasetFacts,
     extra: Mapping[str, str] | None = None,
-) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+) -> Iterator[Callable[[Mapping[str, object]], None]]:
     """`write_stream` to an `atomic_path` of `path`: for files that are to appear together."""
     with _Writer(temporary, str(path), artifact, extra) as writer:
         yield lambda columns: writer.append(make_table(artifact, facts, columns))
@@ -184,7 +184,7 @@ class _Writer:
         if not len(sizes) and not self._waiting:
             self._waiting.append(table)
 
-    def _check_order(self, ids: npt.NDArray[Any]) -> None:
+    def _check_order(self, ids: npt.NDArray[np.integer]) -> None:
         if self._last_id is not None:
             ids = np.concatenate([[self._last_id], ids])
         if len(falls := np.flatnonzero(ids[1:] <= ids[:-1])):

@@ -1,7 +1,5 @@
 """Joining tables by `example_id`, never by row order."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -10,7 +8,7 @@ from tasks import ArtifactError
 from tasks.tables.schemas import column_array
 
 
-def join(table: pa.Table, ids: npt.NDArray[Any], where: str = "table") -> pa.Table:
+def join(table: pa.Table, ids: npt.NDArray[np.integer], where: str = "table") -> pa.Table:
     """The rows of `table` with these `example_id` (M,), in their order.
 
     Raises:
@@ -22,7 +20,9 @@ def join(table: pa.Table, ids: npt.NDArray[Any], where: str = "table") -> pa.Tab
     return table.take(pa.array(locate(found, ids, where)))
 
 
-def locate(ids: npt.NDArray[Any], wanted: npt.NDArray[Any], where: str = "table") -> npt.NDArray[np.intp]:
+def locate(
+    ids: npt.NDArray[np.integer], wanted: npt.NDArray[np.integer], where: str = "table"
+) -> npt.NDArray[np.intp]:
     """Positions in `ids` (N,), which are unique, of each of `wanted` (M,).
 
     Raises:

@@ -132,7 +132,7 @@ class TableReader:
         step = max(GROUP_BYTES * self.n_rows // max(table.nbytes, 1), 1)
         yield from (table.slice(start, step) for start in range(0, self.n_rows, step))
 
-    def rows(self, ids: npt.NDArray[Any], columns: Sequence[str] | None = None) -> pa.Table:
+    def rows(self, ids: npt.NDArray[np.integer], columns: Sequence[str] | None = None) -> pa.Table:
         """The rows with these `example_id` (M,), in their order; only parts that may hold them are read.
 
         Raises:
@@ -140,7 +140,7 @@ class TableReader:
         """
         return join(self.find(ids, columns), ids, self.where)
 
-    def find(self, ids: npt.NDArray[Any], columns: Sequence[str] | None = None) -> pa.Table:
+    def find(self, ids: npt.NDArray[np.integer], columns: Sequence[str] | None = None) -> pa.Table:
         """Those of the rows with these `example_id` (M,) that are there, each once, in the file's order."""
         # What ascends, as most often, is each there once: `unique` would take as long as the reading.
         wanted = ids if np.all(ids[1:] > ids[:-1]) else np.unique(ids)

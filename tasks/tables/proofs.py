@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ MARK = "import"
 """Metadata of the tables that `import-probs` wrote together: one digest of all that it read."""
 
 
-def folds_digest(ids: npt.NDArray[Any], folds: npt.NDArray[Any]) -> str:
+def folds_digest(ids: npt.NDArray[np.integer], folds: npt.NDArray[np.integer]) -> str:
     """sha256 of which row is in which fold, whatever the order of rows."""
     order = np.argsort(ids, kind="stable")
     digest = FoldsDigest()
@@ -33,7 +32,7 @@ class FoldsDigest:
     def __init__(self) -> None:
         self._ids, self._folds = hashlib.sha256(), hashlib.sha256()
 
-    def add(self, ids: npt.NDArray[Any], folds: npt.NDArray[Any]) -> None:
+    def add(self, ids: npt.NDArray[np.integer], folds: npt.NDArray[np.integer]) -> None:
         """The next rows."""
         self._ids.update(ids.astype("<i8").tobytes())
         self._folds.update(folds.astype("<i2").tobytes())
@@ -43,7 +42,7 @@ class FoldsDigest:
         return hashlib.sha256(self._ids.digest() + self._folds.digest()).hexdigest()
 
 
-def rows_digest(ids: npt.NDArray[Any]) -> str:
+def rows_digest(ids: npt.NDArray[np.integer]) -> str:
     """sha256 of a set of example ids, whatever their order."""
     return hashlib.sha256(np.sort(ids).astype("<i8").tobytes()).hexdigest()
 

@@ -230,7 +230,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(repr(name[:80])[1:-1] for name in names[:30]) + (", ..." if len(names) > 30 else "")
 
 
-def check_unique(ids: npt.NDArray[Any], artifact: Artifact, where: str) -> None:
+def check_unique(ids: npt.NDArray[np.integer], artifact: Artifact, where: str) -> None:
     """Check that no id repeats.
 
     Raises:

@@ -23,16 +23,14 @@ from tasks import ArtifactError, plugins
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.files import atomic_path
-from tasks.training.protocol import Model
+from tasks.training.protocol import Arrays, Model
 
 FORMAT = 2
 """The format that `write_checkpoint` writes; this and earlier ones are read."""
 _HEADER = "relabel.json"
 
 
-def write_checkpoint(
-    path: Path, model: str, options: Section, facts: DatasetFacts, arrays: Mapping[str, npt.NDArray[Any]]
-) -> None:
+def write_checkpoint(path: Path, model: str, options: Section, facts: DatasetFacts, arrays: Arrays) -> None:
     """Write a checkpoint atomically; equal content gives equal bytes.
 
     Args:
@@ -98,9 +96,7 @@ def read_header(path: Path) -> dict[str, Any]:
         return _read(path)[0]
 
 
-def arrays_of_shapes(
-    arrays: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, npt.NDArray[Any]]:
+def arrays_of_shapes(arrays: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
     """The arrays that `shapes` names.
 
     Raises:
@@ -142,7 +138,7 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise _refusal(path, f"a damaged one ({type(error).__name__}: {error})") from error
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
     """The header of a checkpoint of any known format, as format 2 has it, and the arrays."""
     if path.exists() and not path.is_file():
         # A pipe that nobody writes to would block.
@@ -191,7 +187,7 @@ def _read_facts(found: Mapping[str, Any]) -> DatasetFacts:
     )
 
 
-def _read_first_edition(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+def _read_first_edition(path: Path) -> tuple[dict[str, Any], Arrays]:
     """Format 1: tensors and plain values, without a number; `recipe` holds the options beside the run's."""
     import torch
 

@@ -6,9 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks import TrainingError
-from tasks.training.protocol import Rows
-
-Arrays = dict[str, npt.NDArray[Any]]
+from tasks.training.protocol import Arrays, Rows
 
 
 def fit_linear(values: Any, rows: Rows, n_classes: int, C: float, max_iter: int) -> Arrays:  # noqa: N803

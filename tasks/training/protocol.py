@@ -14,7 +14,7 @@ computes once for all rows. TAKES is then what `extract` takes, and the model le
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from tasks import DatasetError, ParamsError, plugins
 from tasks.contents import Content, Features, Images
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
+
+Arrays = dict[str, npt.NDArray[Any]]
+"""What a model has learned, by name."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Importing this module imports torch and Lightning (about 5 seconds).
 import logging
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from dvclive.lightning import DVCLiveLogger
@@ -32,7 +31,7 @@ from tasks.training.checkpoints import write_checkpoint
 from tasks.training.devices import choose_precision, find_device, has_accelerator
 from tasks.training.loop import Classifier, Course, Prediction, Recipe, Training, learning_rates_of
 from tasks.training.progress import EpochProgress
-from tasks.training.protocol import Predictions, Rows, Run, Signals, check_content
+from tasks.training.protocol import Arrays, Predictions, Rows, Run, Signals, check_content
 from tasks.training.replay import replay_on_cuda
 from tasks.training.statistics import moments, portions
 from tasks.training.tensors import Positions, read_batches, to_tensor
@@ -137,7 +136,7 @@ class TorchModel:
         how = {"precision": np.array(self._precision), "accelerator": np.array(accelerator)}
         write_checkpoint(path, self._name, self._options, self._facts, weights | how)
 
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    def restore(self, arrays: Arrays) -> None:
         """Take the weights that `save` wrote.
 
         Raises:
@@ -214,7 +213,7 @@ def restore_model(
     facts: DatasetFacts,
     options: Section,
     recipe: Recipe,
-    arrays: Mapping[str, npt.NDArray[Any]],
+    arrays: Arrays,
 ) -> TorchModel:
     """The model with the weights of a checkpoint, ready to predict.
 

@@ -18,7 +18,7 @@ docs/filters.md says on which data this was chosen, and where it fails.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +65,7 @@ class OtherLabels:
     likeness: float | None = None
 
     @classmethod
-    def of(cls, labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> Self:
+    def of(cls, labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> Self:
         """Those of given labels (N,) and probabilities (N, K), N at least 1.
 
         Rows that are as sure as the last of the quarter belong to it, so that their order does not matter.

@@ -8,7 +8,6 @@ shares alike, as the classifier learns from noisy labels too.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +35,9 @@ class ClassShares:
     is_shifted: bool
 
 
-def compare_class_shares(labels: npt.NDArray[Any], pred_probs: npt.NDArray[Any]) -> ClassShares:
+def compare_class_shares(
+    labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]
+) -> ClassShares:
     """Those of given labels (N,) and probabilities (N, K) of the same rows.
 
     >>> labels = np.repeat([0, 1], [95, 5])

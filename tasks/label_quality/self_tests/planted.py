@@ -60,7 +60,7 @@ class Pool:
 
     places: Ints
     labels: Ints
-    pred_probs: npt.NDArray[Any]
+    pred_probs: npt.NDArray[np.floating]
 
     @property
     def agrees(self) -> npt.NDArray[np.bool_]:
@@ -138,7 +138,7 @@ def draw_pool(rows: Rows, rng: np.random.Generator) -> Pool:
     n = min(rows.n_rows, _POOL_ROWS, max(_POOL_ENTRIES // rows.n_classes, 1))
     places = np.sort(rng.choice(rows.n_rows, n, replace=False)).astype(np.int64)
 
-    def take(batch: Batch) -> tuple[Ints, npt.NDArray[Any]]:
+    def take(batch: Batch) -> tuple[Ints, npt.NDArray[np.floating]]:
         first, last = np.searchsorted(places, (batch.start, batch.stop))
         here = places[first:last] - batch.start
         return batch.labels[here], batch.pred_probs[here]
