@@ -44,8 +44,6 @@ from flows.sweeping.tables_of_rows import (
 )
 from flows.terminal_progress import RunProgress
 
-PLOTS = (".png", ".svg", ".pdf")
-
 
 def run_points(
     root: Path,
@@ -149,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--timeout-s", type=float, help="end a stage that runs longer")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="the table here too")
     parser.add_argument("--md", type=Path, metavar="FILE", help="the table as markdown here too")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="the plot here too (.png, .svg, .pdf)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="the charts here too, a page (.html)")
     parser.add_argument("--dry-run", action="store_true", help="say what would run")
     return parser
 
@@ -163,8 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     root = Path.cwd().resolve()
     check_options(chosen.workers, chosen.timeout_s)
-    if chosen.plot and chosen.plot.suffix not in PLOTS:
-        raise FlowError(f"--plot: expected a file name in {', '.join(PLOTS)}, found {chosen.plot}.")
+    if chosen.plot and chosen.plot.suffix != ".html":
+        raise FlowError(f"--plot: expected a file name that ends with .html, found {chosen.plot}.")
     stage_graph(root, chosen.until)
     with only_flow(root, what="sweep"), sweep_folder(root) as folder:
         base = folder / BASE
@@ -221,7 +219,7 @@ def _write(
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    for path in filter(None, [folder / "plot.png", chosen.plot]):
+    for path in filter(None, [folder / "plot.html", chosen.plot]):
         save_plot(path, rows, columns)
     table = terminal_table(rows, columns)
     console = Console()

@@ -256,16 +256,32 @@ def test_the_plot_has_a_panel_per_metric_and_a_line_per_other_value(tmp_path: Pa
         for seed in (0, 1)
     ]
     rows = summarise(runs, COLUMNS)
-    for name in ("a.svg", "b.svg"):
+    for name in ("a.html", "b.html"):
         save_plot(tmp_path / "new" / name, rows, COLUMNS)
-    save_plot(tmp_path / "new" / "plot.png", rows, [F1])
-    assert (tmp_path / "new" / "plot.png").read_bytes().startswith(b"\x89PNG")
-    drawn = (tmp_path / "new" / "a.svg").read_text()
-    for text in ("precision", "cleaned", "out-of-fold", "r.rate", "p.by", "both", "neither"):
-        assert f"<!-- {text} -->" in drawn
-    assert (tmp_path / "new" / "b.svg").read_text() == drawn
-    with pytest.raises(FlowError, match=r"--plot: expected a file such as plot\.png"):
-        save_plot(tmp_path / "plot.words", rows, [F1])
+    drawn = (tmp_path / "new" / "a.html").read_text()
+    assert (tmp_path / "new" / "b.html").read_text() == drawn
+    panels = re.findall(r'aria-label="([^"]+) by r\.rate"(.*?)</svg>', drawn, re.DOTALL)
+    assert [name for name, _ in panels] == [column.title for column in COLUMNS if column.group]
+    for _, shapes in panels:
+        # Two lines of two points, and for each point its dash and its bar.
+        lines = re.findall(r'points="([^"]+)"><title>(both|neither)</title>', shapes)
+        assert len(lines) == 2 * (1 + 2 * 2)
+    assert "A line for each value of p.by" in drawn
+    (tmp_path / "file").touch()
+    with pytest.raises(FlowError, match="--plot: expected a file that can be written"):
+        save_plot(tmp_path / "file" / "plot.html", rows, [F1])
+
+
+def test_values_that_are_no_numbers_stand_side_by_side(tmp_path: Path) -> None:
+    runs = [Run("e", {"p.by": by}, None, {F1.metric: f1}) for by, f1 in (("both", 0.5), ("<auto>", 0.75))]
+    save_plot(tmp_path / "plot.html", summarise(runs, [F1]), [F1])
+    drawn = (tmp_path / "plot.html").read_text()
+    assert re.findall(r'text-anchor="middle">([^<]+)</text>', drawn)[:2] == ["both", "&lt;auto&gt;"]
+    # A mean is a dash, of one height; one run has no spread.
+    dashes = re.findall(r'<polyline[^>]* points="[\d.]+,([\d.]+) [\d.]+,([\d.]+)"', drawn)
+    assert len(dashes) == 2
+    assert all(left == right for left, right in dashes)
+    assert dashes[0] != dashes[1]
 
 
 # --- real sweeps --------------------------------------------------------------------------------------------
@@ -381,7 +397,7 @@ def test_every_point_is_an_experiment_and_the_workspace_is_untouched(
 def test_the_table_holds_what_the_metrics_files_hold(swept: tuple[Door, str, str]) -> None:
     door, table, _ = swept
     (folder,) = (door.folder / "sweeps").iterdir()
-    assert {path.name for path in folder.iterdir()} == {"plot.png", "runs.csv", "table.csv", "table.md"}
+    assert {path.name for path in folder.iterdir()} == {"plot.html", "runs.csv", "table.csv", "table.md"}
     lines = list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
     assert [line["pseudo_label.otherwise"] for line in lines] == ["drop", "keep"]
     after = []
@@ -410,11 +426,11 @@ def test_a_second_run_does_nothing_and_prints_the_same_table(
     door, table, _ = swept
     monkeypatch.chdir(door.folder)
     monkeypatch.setattr("flows.sweep.run_points", None)
-    assert main([*GRID, "--csv", "mine.csv", "--plot", "mine.svg"]) == 0
+    assert main([*GRID, "--csv", "mine.csv", "--plot", "mine.html"]) == 0
     printed = capsys.readouterr()
     assert printed.out == table
     assert "4 points, 4 of them kept already. To run: 0 distinct stages" in printed.err
-    for name in ("mine.csv", "mine.svg"):
+    for name in ("mine.csv", "mine.html"):
         (door.folder / name).unlink()
     assert main([*GRID, "--dry-run"]) == 0
     assert capsys.readouterr().out.count("kept") == 4

@@ -1,113 +1,101 @@
-"""The rows of a sweep as a plot."""
+"""The rows of a sweep as charts, on a page of their own."""
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows import FlowError
-from flows.sweeping.finished import Column, Row
+from flows.sweeping.finished import Cell, Column, Row
 from flows.sweeping.tables_of_rows import show
+from tasks.page import environment
+from tasks.page.charts import Axis, Chart, Colour, Line, PlacedAxis, axis, line_chart
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_COLOURS: tuple[Colour, ...] = ("tint", "bad", "good", "third", "ink", "soft")
+# By the name of its line: where each point is along x, and what it measured.
+Series = Mapping[str, Sequence[tuple[float, Cell]]]
 
 
 def save_plot(path: Path, rows: Sequence[Row], columns: Sequence[Column]) -> None:
     """Each metric over the first numeric grid parameter, a line per value of the others.
 
-    Error bars are one standard deviation. Counts of the usual columns are left to the table. Without a
-    numeric parameter the first one's values stand side by side.
+    Bars are one standard deviation. Counts of the usual columns are left to the table. Without a numeric
+    parameter the first one's values stand side by side.
 
     Raises:
-        FlowError: the path's ending names no format that Matplotlib writes, or it cannot be written.
+        FlowError: the file cannot be written.
     """
-    groups: dict[str, list[Column]] = {}
-    for column in columns:
-        if column.group:
-            groups.setdefault(column.group, []).append(column)
     shown = [row for row in rows if row.cells]
+    groups = list(dict.fromkeys(column.group for column in columns if column.group))
     if not groups or not shown or not shown[0].values:
         return
-    from matplotlib import rc_context
-
-    figure = _draw(groups, shown)
+    names = list(shown[0].values)
+    numeric = [name for name in names if all(_is_number(row.values[name]) for row in shown)]
+    across = (numeric or names)[0]
+    words = [] if numeric else list(dict.fromkeys(show(row.values[across]) for row in shown))
+    page = environment(Path(__file__).parent).get_template("sweep.html")
+    text = page.render(
+        across=across,
+        others=[name for name in names if name != across],
+        groups={
+            group: _charts([column for column in columns if column.group == group], shown, across, words)
+            for group in groups
+        },
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Without a date, and with fixed names in SVG, equal runs give equal files.
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        with rc_context({"svg.hashsalt": "relabel"}):
-            figure.savefig(path, dpi=150, metadata=metadata)
-    except (ValueError, OSError) as error:
-        raise FlowError(f"--plot: expected a file such as plot.png or plot.svg ({error}).") from error
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FlowError(f"--plot: expected a file that can be written ({error}).") from error
 
 
-def _draw(groups: Mapping[str, Sequence[Column]], rows: Sequence[Row]) -> "Figure":
-    """A row of panels for each group, a panel for each of its columns."""
-    from matplotlib.figure import Figure
+def _charts(columns: Sequence[Column], rows: Sequence[Row], across: str, words: Sequence[str]) -> list[Chart]:
+    """A chart for each metric, all with the same axes; `words` name places along x that are no numbers."""
+    series = [_series(column, rows, across, words) for column in columns]
+    points = [point for each in series for line in each.values() for point in line]
+    if not points:
+        return []
+    places = range(len(words)) if words else [place for place, _ in points]
+    x = axis(across, min(places), max(places))
+    if words:
+        x = Axis(across, -0.5, len(words) - 0.5, tuple(range(len(words))))
+    ends = [cell.mean + sign * (cell.spread or 0.0) for _, cell in points for sign in (-1, 1)]
+    y = axis("", min(ends), max(ends), ".4g")
+    return [_chart(column, each, x, y, words) for column, each in zip(columns, series, strict=True)]
 
-    names = list(rows[0].values)
-    numeric = [name for name in names if all(_is_number(row.values[name]) for row in rows)]
-    across = (numeric or names)[0]
-    others = [name for name in names if name != across]
-    ticks = None if numeric else list(dict.fromkeys(show(row.values[across]) for row in rows))
-    lines: dict[tuple[str, ...], list[Row]] = {}
+
+def _series(column: Column, rows: Sequence[Row], across: str, words: Sequence[str]) -> Series:
+    found: dict[str, list[tuple[float, Cell]]] = {}
     for row in rows:
-        lines.setdefault(tuple(show(row.values[name]) for name in others), []).append(row)
-
-    width = max(map(len, groups.values()))
-    figure = Figure(figsize=(1 + 3.6 * width, 0.8 + 2.8 * len(groups)), layout="constrained")
-    panels = figure.subplots(len(groups), width, squeeze=False, sharex=True, sharey="row")
-    for (group, members), axes in zip(groups.items(), panels, strict=True):
-        for column, panel in zip(members, axes, strict=False):
-            _fill(panel, column, lines, across, ticks)
-        axes[0].set_ylabel(group)
-        for panel in axes[len(members) :]:
-            panel.set_visible(False)
-    figure.supxlabel(across)
-    if others:
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, title=", ".join(others), loc="outside right upper")
-    return figure
+        name = ", ".join(show(value) for other, value in row.values.items() if other != across)
+        line = found.setdefault(name, [])
+        if column.metric in row.cells:
+            value = row.values[across]
+            place = words.index(show(value)) if words else float(str(value))
+            line.append((place, row.cells[column.metric]))
+    return {name: sorted(line, key=lambda point: point[0]) for name, line in found.items()}
 
 
-def _fill(
-    panel: "Axes",
-    column: Column,
-    lines: Mapping[tuple[str, ...], Sequence[Row]],
-    across: str,
-    ticks: Sequence[str] | None,
-) -> None:
-    """Draw one metric: a line over a number, or marks over the `ticks` of what is none."""
-
-    def where(row: Row) -> float:
-        value = row.values[across]
-        return float(str(value)) if ticks is None else ticks.index(show(value))
-
-    for (values, line), marker in zip(lines.items(), _MARKERS * len(lines), strict=False):
-        known = [row for row in line if column.metric in row.cells]
-        if ticks is None:
-            known.sort(key=where)
-        cells = [row.cells[column.metric] for row in known]
-        panel.errorbar(
-            [where(row) for row in known],
-            [cell.mean for cell in cells],
-            # NaN draws no bar: one run has no spread.
-            yerr=[math.nan if cell.spread is None else cell.spread for cell in cells],
-            marker=marker,
-            markersize=4,
-            capsize=3,
-            linestyle="-" if ticks is None else "",
-            label=", ".join(values),
-        )
-    panel.set_title(column.title, fontsize=10)
-    panel.grid(alpha=0.3)
-    if ticks is not None:
-        panel.set_xticks(range(len(ticks)), ticks, rotation=20, ha="right")
+def _chart(column: Column, series: Series, x: Axis, y: Axis, words: Sequence[str]) -> Chart:
+    """A line through the means, where x is a number; each mean as a dash, each spread as a bar."""
+    colours = dict(zip(series, cycle(_COLOURS), strict=False))
+    half = (x.high - x.low) / 100
+    lines = []
+    for name, points in series.items():
+        if not words:
+            means = [cell.mean for _, cell in points]
+            lines.append(Line(name, [at for at, _ in points], means, colours[name]))
+        for at, cell in points:
+            lines.append(Line(name, [at - half, at + half], [cell.mean, cell.mean], colours[name]))
+            if cell.spread is not None:
+                ends = [cell.mean - cell.spread, cell.mean + cell.spread]
+                lines.append(Line(name, [at, at], ends, colours[name]))
+    legend = [(name, colour) for name, colour in colours.items() if name]
+    chart = line_chart(x, replace(y, label=column.title), lines, legend)
+    if not words:
+        return chart
+    ticks = tuple(replace(tick, text=word) for tick, word in zip(chart.x.ticks, words, strict=True))
+    return replace(chart, x=PlacedAxis(chart.x.label, ticks))
 
 
 def _is_number(value: object) -> bool:
