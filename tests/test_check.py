@@ -1,6 +1,7 @@
 """Limits on labels: what is counted, what passes and fails, and what cannot be measured."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from kept_versions import commit, dvc, git, keep, keep_tables, make_repository
+from ruamel.yaml import YAML
 from small_runs import ROOT
 
 from benchmarks.workspaces import set_params
@@ -226,3 +228,22 @@ def test_after_a_real_run_a_limit_makes_no_stage_stale(
     assert "up to date" in dvc(folder, "status")
     monkeypatch.chdir(folder)
     assert main(["--against", "v1"]) == 0
+
+
+def test_the_example_workflow_is_yaml_and_its_options_are_those_of_the_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workflow = YAML(typ="safe").load(ROOT / "docs" / "check_labels.yaml")
+    steps = workflow["jobs"]["check"]["steps"]
+    commands = [step["run"] for step in steps if "run" in step]
+    (check,) = [shlex.split(command) for command in commands if "flows.check" in command]
+    words = shlex.split(" ".join(check).replace("${{ github.base_ref }}", "main"))
+    assert words[:3] == ["python", "-m", "flows.check"]
+    seen: list[tuple[str | None, Path | None]] = []
+    monkeypatch.setattr("flows.check._run", lambda _, __, against, path: seen.append((against, path)) or 0)
+    assert main(words[3:]) == 0
+    assert seen == [("origin/main", Path("check.md"))]
+    # The version before is in git, and what is shown is what the check wrote.
+    assert steps[0]["with"]["fetch-depth"] == 0
+    assert "cat check.md" in commands[-1]
+    assert steps[-1]["if"].startswith("always()")
