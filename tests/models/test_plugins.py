@@ -65,6 +65,8 @@ def test_a_model_learns_and_gives_probabilities_in_the_rows_order(tmp_path: Path
     assert len(found.embedding) == 200
     assert found.pred_probs.dtype == found.embedding.dtype == np.float32
     assert found.pred_probs.min() >= 0
+    # Networks learn their embeddings; the others embed rows by what they are.
+    assert found.is_learned == plugins.load("models", name).USES_TORCH
     np.testing.assert_allclose(found.pred_probs.sum(axis=1), 1, atol=1e-5)
     assert accuracy(model, rows) > 0.7
     none = model.predict(rows.content.take(slice(0, 0)))
