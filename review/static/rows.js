@@ -38,15 +38,16 @@ function labels(data) {
   );
 }
 
-// The most probable classes and the given one, a bar each. Its room is kept while nothing is told.
+// The most probable classes and the given one; the bar is the background, as `meter` takes long to draw. Its room
+// is kept while nothing is told.
 function topClasses(data) {
   return element("div", "bars", ...(told(data)?.probs ?? []).map(({ label, prob }) => {
-    const bar = element("meter");
-    bar.value = prob;
     const kind = label === data.given ? "given" : label === data.suggested ? "suggested" : "";
     const name = element("span", "", label);
     name.title = label;
-    return element("div", kind, name, bar, element("span", "", percent(prob)));
+    const line = element("div", kind, name, element("span", "", percent(prob)));
+    line.style.setProperty("--share", `${100 * prob}%`);
+    return line;
   }));
 }
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 from small_runs import write_params
 
@@ -25,22 +26,27 @@ def test_each_card_has_bars_of_the_top_classes_once_they_may_be_seen(
         cards = page.locator("#rows li")
         expect(cards.first).to_be_visible()
         # In the queue nobody sees probabilities before deciding; then they come, and nothing moves.
-        expect(page.locator("#rows meter")).to_have_count(0)
+        expect(page.locator("#rows .bars > div")).to_have_count(0)
         before = [height(page, place) for place in range(2)]
         page.keyboard.press("k")
         expect(cards.first.locator(".state")).to_contain_text("keep")
-        expect(cards.first.locator("meter")).to_have_count(3)
-        expect(cards.nth(1).locator("meter")).to_have_count(0)
+        expect(cards.first.locator(".bars > div")).to_have_count(3)
+        expect(cards.nth(1).locator(".bars > div")).to_have_count(0)
         assert [height(page, place) for place in range(2)] == before
         # With a filter there are suspects alone, and all is shown.
         given = cards.nth(1).locator(".labels .given b").inner_text()
         page.select_option("[name=given]", given.removeprefix("class "))
         expect(page.locator("#rows[aria-busy=false]")).to_be_attached()
-        expect(cards.first.locator("meter")).to_have_count(3)
+        expect(cards.first.locator(".bars > div")).to_have_count(3)
         for place in range(cards.count()):
             card = cards.nth(place)
-            values = [float(bar.get_attribute("value") or 0) for bar in card.locator("meter").all()]
+            shares = card.locator(".bars > div span:last-child").all_inner_texts()
+            values = [float(share.strip("%\xa0")) for share in shares]
             assert values == sorted(values, reverse=True)
+            widths = card.locator(".bars > div").evaluate_all(
+                "all => all.map((one) => parseFloat(getComputedStyle(one).backgroundSize))"
+            )
+            assert widths == pytest.approx(values, abs=0.06)
             suggested = card.locator(".labels .suggested b").inner_text()
             assert card.locator(".bars .suggested span").first.inner_text() == suggested
             assert card.locator(".bars .given span").first.inner_text() == given

@@ -414,7 +414,7 @@ def test_o_shows_one_row_large_with_what_is_known_of_it(browser: Browser, tmp_pa
         expect(one.locator("img").first).to_have_attribute("src", re.compile(r"/picture/\d+$"))
         first = tab.ids()[0]
         expect(one.locator("dl")).to_contain_text(str(first))
-        assert one.locator(".bars meter").count() >= 2
+        assert one.locator(".bars > div").count() >= 2
         tab.press("ArrowRight")
         expect(one.locator("dl")).to_contain_text("2 of")
         tab.press("k")
