@@ -20,6 +20,7 @@ from flows.results import REPORT, SUMMARY
 from flows.run_result import UP_TO_DATE
 from flows.runner import check_options
 from tasks import RelabelError
+from tasks.storage import refusal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,6 +88,13 @@ def _run(chosen: argparse.Namespace) -> int:
         print(state.message)
         return 0
     failure = state.result(raise_on_failure=False)
-    # Prefect puts words of its own before the message of an exception.
-    print(f"clean_labels: {failure if isinstance(failure, RelabelError) else state.message}", file=sys.stderr)
+    print(f"clean_labels: {describe_failure(failure, state.message)}", file=sys.stderr)
     return 1
+
+
+def describe_failure(failure: object, message: str | None) -> str:
+    """What a run failed of; Prefect's `message` has words of its own before those of an exception."""
+    if isinstance(failure, RelabelError):
+        return str(failure)
+    of_disk = refusal(failure) if isinstance(failure, OSError) else None
+    return str(of_disk or message)

@@ -1,4 +1,4 @@
-"""The Prefect server that a run brings along: what keeps it from starting is said in a sentence."""
+"""The flow's Prefect: what keeps a server from starting, and of what a run failed, is said in a sentence."""
 
 import errno
 import io
@@ -12,6 +12,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows import FlowError
 from flows.prefect_server import open_server
+from flows.run_once import describe_failure
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +43,11 @@ def test_a_server_that_ends_at_once_is_not_called_late(monkeypatch: pytest.Monke
     monkeypatch.setattr("flows.prefect_server.sys.executable", shutil.which("false"))
     with pytest.raises(FlowError, match="ended with status 1"), open_server("run"):
         pass
+
+
+def test_what_the_disk_refuses_the_flow_is_a_sentence() -> None:
+    prefect_says = "Flow run encountered an exception: ..."
+    of_disk = PermissionError(errno.EACCES, "Permission denied", ".dvc/tmp/relabel")
+    assert describe_failure(of_disk, prefect_says).startswith(".dvc/tmp/relabel: expected to write here")
+    assert describe_failure(FlowError("Mend it."), prefect_says) == "Mend it."
+    assert describe_failure(ValueError("strange"), prefect_says) == prefect_says
