@@ -54,7 +54,9 @@ COMMANDS = {
     "explain": Command(
         "tasks explain", "all that is known of one row; --history: over versions", "explain cats/17.jpg"
     ),
-    "export": Command("tasks export", "repaired labels in the form of your data", "export ../repaired", ("",)),
+    "export": Command(
+        "tasks export", "repaired labels in the form of your data", "export ../repaired", ("",)
+    ),
     "import-decisions": Command(
         "tasks import-decisions", "take decisions back from Label Studio", "import-decisions out.json", ("",)
     ),

@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -87,6 +88,9 @@ def _run(chosen: argparse.Namespace) -> int:
     if state.is_completed():
         print(state.message)
         return 0
+    # On a full disk DVC leaves its list of locks half written, and `dvc repro` would refuse it.
+    with suppress(RelabelError):
+        mend_locks(root)
     failure = state.result(raise_on_failure=False)
     print(f"clean_labels: {describe_failure(failure, state.message)}", file=sys.stderr)
     return 1

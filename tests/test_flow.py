@@ -179,6 +179,16 @@ def test_a_stage_that_was_killed_says_so(environment: dict[str, str], tmp_path: 
     assert f"wait: {KILLED}" in door.flow(status=1)
 
 
+def test_a_list_of_locks_that_was_written_in_half_is_gone_after_the_run(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A full disk leaves one, and `dvc repro` would refuse it."""
+    door = make_waiting(tmp_path / "workspace", environment)
+    (door.folder / "wait.py").write_text(f"open({str(LIST)!r}, 'w').write('{{')\nraise SystemExit(1)\n")
+    door.flow(status=1)
+    assert not (door.folder / LIST).exists()
+
+
 def test_one_changed_value_reruns_the_same_stages_as_dvc_and_going_back_restores_them(done: Door) -> None:
     before = done.lock()
     # A DVC that was killed, whose number this process has now.
