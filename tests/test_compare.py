@@ -637,6 +637,13 @@ def test_metrics_that_are_no_text_are_said_to_be_none(tiny: Path, run: Run) -> N
     assert err == expected
 
 
+def test_numbers_that_no_float_holds_are_left_out(tiny: Path, run: Run) -> None:
+    commit(tiny, "v1", metrics__report_json={"n": 1, "m": 2})
+    (tiny / "metrics" / "report.json").write_text(f'{{"n": {10**400}, "m": 3}}')
+    out, _ = run(tiny, "v1", "workspace", "--no-rows")
+    assert re.search(r"report: m +2 +3", out)
+
+
 @pytest.mark.parametrize("content", ["", "[1]", "[" * 100_000, '{"a":' * 100_000])
 def test_metrics_that_are_no_object_are_one_sentence(tiny: Path, run: Run, content: str) -> None:
     commit(tiny, "v1", metrics__report_json={"n": 1})

@@ -48,9 +48,16 @@ def metrics_of(revision: Revision) -> dict[str, float]:
             raise RevisionError(f"{revision.name}: {path}: expected a JSON object, found {shown(content)}.")
         stem = path.removeprefix("metrics/").removesuffix(".json")
         for key, value in flatten(_by_name(content)).items():
-            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            if isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
                 found[f"{stem}: {key}"] = value
     return found
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _by_name(content: dict[str, Any]) -> dict[str, Any]:
