@@ -29,7 +29,7 @@ def stage_graph(root: Path, until: str | None = None) -> dict[str, tuple[str, ..
         FlowError: there is no DVC repository, dvc.yaml does not load, or there is no such stage.
     """
     with open_repository(root) as repo:
-        return {stage_name(stage): upstream for stage, upstream in _graph(repo, until).items()}
+        return {stage_name(stage): upstream for stage, upstream in read_graph(repo, until).items()}
 
 
 def plan(root: Path, until: str | None = None) -> tuple[dict[str, tuple[str, ...]], set[str]]:
@@ -39,7 +39,7 @@ def plan(root: Path, until: str | None = None) -> tuple[dict[str, tuple[str, ...
         FlowError: see `stage_graph`.
     """
     with open_repository(root) as repo:
-        graph = _graph(repo, until)
+        graph = read_graph(repo, until)
         fresh: set[str] = set()
         for stage, upstream in graph.items():
             if fresh.issuperset(upstream) and not _changed(repo, stage):
@@ -47,8 +47,11 @@ def plan(root: Path, until: str | None = None) -> tuple[dict[str, tuple[str, ...
         return {stage_name(stage): upstream for stage, upstream in graph.items()}, fresh
 
 
-def _graph(repo: Repository, until: str | None) -> dict[Stage, tuple[str, ...]]:
-    """By DVC's stage objects. Inputs that a person put under DVC are stages too, named after their file."""
+def read_graph(repo: Repository, until: str | None = None) -> dict[Stage, tuple[str, ...]]:
+    """`stage_graph` of an open repository, by DVC's stage objects.
+
+    Inputs that a person put under DVC are stages too, named after their file.
+    """
     from dvc.repo.reproduce import get_active_graph, plan_repro
 
     def read() -> tuple[Any, list[Stage]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.dvc_api.graph import stage_graph
+from flows.dvc_api.graph import read_graph
 from flows.dvc_api.repository import open_repository, pipeline_stages, stage_name
 
 
@@ -44,9 +44,9 @@ def plan_stages(
     root: Path, sources: Mapping[str, str | None], until: str | None = None
 ) -> dict[str, PlannedStage]:
     """The stages that `stage_graph` lists, in its order, with what their outputs depend on."""
-    graph = stage_graph(root, until)
     found: dict[str, PlannedStage] = {}
     with open_repository(root) as repo:
+        graph = {stage_name(stage): upstream for stage, upstream in read_graph(repo, until).items()}
         # Inputs that are under DVC are stages too. A sweep does not run them; it copies their files.
         stages = {stage_name(stage): stage for stage in pipeline_stages(repo)}
         for name in (name for name in graph if name in stages):
