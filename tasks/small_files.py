@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ MOST_BYTES = 2**24
 _MOST_DEPTH = 50
 # Aliases may stand for lists of aliases: some lines of text for more values than any memory holds.
 _MOST_VALUES = 10**6
+# Python prints no whole number of more than 4,300 digits.
+_MOST_DIGITS = 1000
+_NUMBER = re.compile(r"[-+]?(0[xob])?[0-9a-fA-F_]+")
 
 
 @contextmanager
@@ -74,7 +78,7 @@ def parse_yaml(text: str) -> Any:
     Raises:
         YAMLError: it is none.
         ValueError: it goes too deep, its aliases stand for too many values, or a value does not exist, such
-            as a date.
+            as a date, or is a number of too many digits.
     """
     _check_size(text)
     return YAML(typ="safe").load(text)
@@ -92,6 +96,8 @@ def _check_size(text: str) -> None:
             total += sizes.get(event.anchor, 1)
         elif isinstance(event, ScalarEvent):
             total += 1
+            if len(event.value) > _MOST_DIGITS and _NUMBER.fullmatch(event.value):
+                raise ValueError(f"a number of {len(event.value):,} digits")
         elif isinstance(event, MappingStartEvent | SequenceStartEvent):
             open_nodes.append((event.anchor, total))
             total += 1

@@ -52,6 +52,13 @@ def test_aliases_that_a_person_uses_are_read() -> None:
     assert parse_yaml("a: &x [1, 2]\nb: *x\nc: {d: *x}") == {"a": [1, 2], "b": [1, 2], "c": {"d": [1, 2]}}
 
 
+@pytest.mark.parametrize("number", ["9" * 5_000, f"0x{'f' * 5_000}", f"-{'1_' * 3_000}0"])
+def test_numbers_that_python_does_not_print_are_refused(number: str) -> None:
+    with pytest.raises(ValueError, match="digits"):
+        parse_yaml(f"a: {number}")
+    assert parse_yaml(f"a: {'9' * 300}\nb: {'x' * 70_000}")["a"] == int("9" * 300)
+
+
 def test_deep_json_is_refused() -> None:
     assert parse_json(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
     with pytest.raises(ValueError, match="deep"):

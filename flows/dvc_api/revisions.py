@@ -7,7 +7,6 @@ and used here alone.
 
 import difflib
 import hashlib
-import io
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows import FlowError
@@ -26,7 +24,7 @@ from flows.dvc_api.record import experiments, kept_runs, run_name
 from flows.dvc_api.remotes import remote_settings
 from flows.dvc_api.repository import check_parameters
 from tasks import ArtifactError
-from tasks.small_files import MOST_BYTES
+from tasks.small_files import MOST_BYTES, parse_yaml
 from tasks.tables.portions import TableReader
 from tasks.tables.schemas import Artifact
 
@@ -143,8 +141,8 @@ class Revision:
     def yaml(self, path: str) -> dict[str, Any]:
         """A YAML file as plain values; empty where the version has none."""
         try:
-            content = YAML(typ="safe").load(io.StringIO(self.text(path) or ""))
-        except YAMLError as error:
+            content = parse_yaml(self.text(path) or "")
+        except (YAMLError, ValueError) as error:
             raise RevisionError(
                 f"{self.name}: {path}: expected YAML, found text that does not parse."
             ) from error
