@@ -107,7 +107,7 @@ class StageRunner:
                 return Completed(name="Cached", message=f"{label} is up to date.", data="Cached")
             if self.engine is None and self.with_server:
                 self._start_server()
-            server = self.engine.address(name) if self.engine else str(self.socket)
+            server = self.engine.address(name) if self.engine else self._server_address()
             outcome = run_stage(
                 root,
                 name,
@@ -153,6 +153,10 @@ class StageRunner:
             ended = self._ended
         if ended:
             end_process_group(process)
+
+    def _server_address(self) -> str:
+        """Where stages run: in the server of this run, in one that who started this run names, or nowhere."""
+        return str(self.socket) if self.with_server else os.environ.get("RELABEL_STAGE_SERVER", "")
 
     def _start_server(self) -> None:
         with self._lock:

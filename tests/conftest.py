@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 from doors import Door
 from playwright.sync_api import Browser, sync_playwright
-from small_runs import ENVIRONMENT, ROOT, SETTINGS, repro, run_pipeline, write_params
+from small_runs import ENVIRONMENT, ROOT, SETTINGS, dvc, run_pipeline, write_params
 from threadpoolctl import threadpool_limits
 
 from benchmarks.doors import prefect_server
@@ -150,7 +150,7 @@ def reproduced(shared: Callable[[str], AbstractContextManager[Path]]) -> Path:
     with shared("reproduced") as folder:
         if not folder.exists():
             make_workspace(folder, SETTINGS, source=ROOT)
-            repro(folder)
+            dvc(folder, "repro")
     return folder
 
 

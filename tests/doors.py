@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from ruamel.yaml import YAML
-from small_runs import DVC, ROOT, SETTINGS
+from small_runs import ROOT, SETTINGS
+from warm import run_warm
 
 from benchmarks.doors import FLOW
 from benchmarks.killing import processes
@@ -73,15 +74,15 @@ class Door:
         )
 
     def flow(self, *arguments: str, status: int = 0) -> str:
-        process = self.start(*arguments)
-        log, _ = process.communicate(timeout=900)
-        assert process.returncode == status, log
-        return log
+        return self.run("flows.clean_labels", *arguments, status=status)
 
     def dvc(self, *arguments: str) -> str:
-        process = self.start(*arguments, command=DVC)
-        log, _ = process.communicate(timeout=900)
-        assert process.returncode == 0, log
+        return self.run("dvc", *arguments)
+
+    def run(self, *words: str, status: int = 0) -> str:
+        """What `python -m` with these words says, to its end; what is to be killed is started."""
+        found, log, _ = run_warm(words, self.folder, self.environment)
+        assert found == status, log
         return log
 
     def add_endless(self) -> None:

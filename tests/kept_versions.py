@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from small_runs import DVC, ENVIRONMENT
 
 from tasks.tables.io import tensor_column
 
@@ -21,15 +20,6 @@ def git(folder: Path, *arguments: str, environment: dict[str, str] | None = None
     command = ["git", *AUTHOR, *arguments]
     env = {**os.environ, **(environment or {})}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True).stdout
-
-
-def dvc(folder: Path, *arguments: str) -> str:
-    command = [*DVC, *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 def keep(folder: Path, name: str) -> None:

@@ -4,12 +4,10 @@ import importlib
 import os
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from warm import run_warm
 
 from benchmarks.workspaces import set_params
 from tasks.command_line import STAGES
@@ -72,50 +70,9 @@ def run_pipeline(folder: Path) -> None:
             run(params, folder, **options)
 
 
-# A stage server as the flow has one, but for torch: what it imports the stages of `nearest_mean` use late.
-_SERVER = """
-import sys
-from tasks import command_line, stage_server
-from tasks.params import STAGES
-stages = [f"tasks.{stage}" for stage in STAGES]
-stage_server.serve(sys.argv[1], [*stages, *sys.argv[2:]], command_line.main)
-"""
-_LATE = ["jinja2", "scipy.sparse.csgraph", "sklearn.datasets", "sklearn.metrics", "sklearn.model_selection"]
-
-
-@contextmanager
-def stage_server(folder: Path, *preload: str) -> Iterator[dict[str, str]]:
-    """The environment of commands whose stages are forked from one process, as starting each takes a second.
-
-    Args:
-        folder: the workspace, or the checkout, whose code the stages run.
-        preload: modules to import beside what all stages need.
-    """
-    with tempfile.TemporaryDirectory() as place:
-        socket = Path(place) / "stages"
-        serve = [sys.executable, "-c", _SERVER, str(socket), *_LATE, *preload]
-        with subprocess.Popen(serve, cwd=folder, env=ENVIRONMENT, stdin=subprocess.PIPE) as server:
-            while not socket.exists():
-                assert server.poll() is None
-                time.sleep(0.05)
-            yield {**ENVIRONMENT, "RELABEL_STAGE_SERVER": str(socket)}
-
-
-def repro(folder: Path, *preload: str) -> str:
-    """Run `dvc repro` with a stage server; what it said. See `stage_server` for the arguments."""
-    with stage_server(folder, *preload) as environment, tempfile.TemporaryFile("w+") as log:
-        # A stage ends when its stdin does, so that it is kept open here.
-        run = subprocess.Popen(
-            [*DVC, "repro"],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        with run:
-            status = run.wait()
-        log.seek(0)
-        said = log.read()
+def dvc(folder: Path, *arguments: str, with_torch: bool = False, **environment: str) -> str:
+    """Run a command of DVC that must succeed, in a warm process; what it said."""
+    told = ENVIRONMENT | environment
+    status, said, _ = run_warm(["dvc", *arguments], folder, told, with_torch=with_torch)
     assert status == 0, said
     return said

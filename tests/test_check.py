@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from kept_versions import commit, dvc, git, keep, keep_tables, make_repository
+from kept_versions import commit, git, keep, keep_tables, make_repository
 from ruamel.yaml import YAML
-from small_runs import ROOT
+from small_runs import ROOT, dvc
 
 from benchmarks.workspaces import set_params
 from flows.check import main

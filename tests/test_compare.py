@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hand_made import write_run
-from kept_versions import commit, dvc, entry, git, judged, keep, keep_tables, make_repository
+from kept_versions import commit, entry, git, judged, keep, keep_tables, make_repository
 from playwright.sync_api import Browser
 from rich.console import Console
-from small_runs import ROOT
+from small_runs import ROOT, dvc
 
 from benchmarks.workspaces import make_workspace, set_params
 from flows.compare import main

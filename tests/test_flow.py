@@ -54,7 +54,11 @@ def cold(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("flow") / "workspace"
     make_workspace(folder, SETTINGS, source=ROOT)
     door = Door(folder, environment)
-    return door, door.flow("--workers", "2")
+    # All others are forked, as are their stages: this one starts each process for itself.
+    process = door.start("--workers", "2")
+    log, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, log
+    return door, log
 
 
 def test_a_cold_flow_writes_the_lock_that_dvc_repro_writes(cold: tuple[Door, str], reproduced: Path) -> None:

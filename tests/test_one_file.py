@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
-from small_runs import DVC, ENVIRONMENT, ROOT, SETTINGS, repro
+from small_runs import ENVIRONMENT, ROOT, SETTINGS, dvc
 
 from benchmarks.workspaces import make_workspace, set_params
 from flows.dvc_api.graph import plan, stage_graph
@@ -54,8 +54,7 @@ def test_a_new_file_that_nobody_uses_and_a_comment_in_one_rerun_nothing(finished
     set_params(finished / "params.yaml", {"models.convnet.max_lr": 0.05, "models.logistic": {"C": 0.5}})
     try:
         assert changed(finished) == set()
-        done = subprocess.run([*DVC, "status"], cwd=finished, env=ENVIRONMENT, capture_output=True, text=True)
-        assert "up to date" in done.stdout, done.stdout
+        assert "up to date" in dvc(finished, "status")
     finally:
         for path in new:
             path.unlink()
@@ -181,7 +180,7 @@ def test_a_file_of_each_kind_is_found_by_its_name_and_the_pipeline_runs(tmp_path
         f"override_params(Path(), {names})"
     )
     subprocess.run([sys.executable, "-c", set_names], cwd=folder, env=ENVIRONMENT, check=True)
-    said = repro(folder, "tasks.training.torch_model")
+    said = dvc(folder, "repro", with_torch=True)
     assert read_facts(read_table(EXAMPLES.at(folder), EXAMPLES)).dataset == "clouds"
     found = json.loads((folder / "metrics" / "label_issues.json").read_text())
     assert found["n_issues"] > 0

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
-from small_runs import DVC, ENVIRONMENT, ROOT, run_pipeline, write_params
+from small_runs import ENVIRONMENT, ROOT, dvc, run_pipeline, write_params
+from warm import run_warm
 
 from benchmarks.workspaces import make_workspace, set_params
 from tasks.tables.catalog import (
@@ -133,10 +134,13 @@ def own_probs(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
     return folder, given, true
 
 
+# DVC and git keep versions in somebody's name.
+AUTHOR = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
 def run(folder: Path, *command: str) -> str:
-    author = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     done = subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT | author, capture_output=True, text=True, check=False
+        command, cwd=folder, env=ENVIRONMENT | AUTHOR, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -149,9 +153,9 @@ def test_probabilities_from_elsewhere_are_pruned_without_download_or_training(ow
     files = ("--pred-probs", "inputs/probs/pred_probs.npy", "--labels", "inputs/probs/labels.csv")
     said = run(folder, sys.executable, "-m", "tasks", "import-probs", *files, "--class-names", "ant,bee,cat")
     assert "dvc repro --single-item prune" in said
-    run(folder, *DVC, "repro", "--single-item", "prune")
-    run(folder, *DVC, "repro", "--single-item", "pseudo_label")
-    status = run(folder, *DVC, "status")
+    dvc(folder, "repro", "--single-item", "prune")
+    dvc(folder, "repro", "--single-item", "pseudo_label")
+    status = dvc(folder, "status")
     assert "inject_noise" in status
     assert "prune:" not in status
     assert "pseudo_label:" not in status
@@ -167,32 +171,24 @@ def test_probabilities_from_elsewhere_have_versions_too(own_probs) -> None:
     folder, *_ = own_probs
     pipeline = (ROOT / "docs" / "own_probs.yaml").read_text()
     (folder / "dvc.yaml").write_text(pipeline.replace('options: ""', "options: --class-names ant,bee,cat"))
-    said = run(folder, *DVC, "repro")
+    said = dvc(folder, "repro")
     assert "--single-item" not in said
     for command in (["add", "--all"], ["commit", "--quiet", "--no-gpg-sign", "-m", "Own"]):
         run(folder, "git", *command)
     assert not run(folder, "git", "ls-files", "inputs/probs/*.npy", "data")
     tables = [folder / "data" / f"{name}.parquet" for name in ("given_labels", "pred_probs", "label_issues")]
     first = [path.read_bytes() for path in tables]
-    run(
-        folder,
-        *DVC,
-        "exp",
-        "run",
-        "-S",
-        "prune.filter_by=both",
-        "-S",
-        "prune.frac_noise=0.5",
-        "--name",
-        "half",
-    )
+    changes = ["-S", "prune.filter_by=both", "-S", "prune.frac_noise=0.5"]
+    dvc(folder, "exp", "run", *changes, "--name", "half", **AUTHOR)
     assert [path.read_bytes() for path in tables[:2]] == first[:2]
     assert tables[2].read_bytes() != first[2]
-    found = json.loads(run(folder, sys.executable, "-m", "flows.compare", "HEAD", "half", "--json"))
+    status, told, _ = run_warm(["flows.compare", "HEAD", "half", "--json"], folder, ENVIRONMENT, apart=True)
+    assert status == 0
+    found = json.loads(told)
     assert found["params"]
     # Back to the first version, and all is as it was.
     run(folder, "git", "checkout", "--quiet", "params.yaml", "dvc.lock", "metrics")
-    run(folder, *DVC, "checkout")
+    dvc(folder, "checkout")
     assert [path.read_bytes() for path in tables] == first
 
 

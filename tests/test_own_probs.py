@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forms import write_form
-from small_runs import DVC, ENVIRONMENT, ROOT
+from small_runs import ROOT, dvc
 
 from benchmarks.workspaces import make_workspace
 from tasks.intake.command import init
@@ -15,13 +15,6 @@ from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES
 from tasks.tables.io import read_table
 
 NAMES = np.array(["ant", "bee", "cat"])
-
-
-def repro(folder: Path, *arguments: str) -> str:
-    command = [*DVC, "repro", *arguments]
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.mark.slow
@@ -47,7 +40,7 @@ def test_names_of_files_may_hold_spaces_accents_and_marks(tmp_path: Path) -> Non
     )
     asked = ["--labels", str(labels), "--truth", "gold", "--examples", str(texts)]
     init(folder, [str(probs), *asked])
-    said = repro(folder)
+    said = dvc(folder, "repro")
     assert "WARNING" not in said
     page = (folder / "report" / "index.html").read_text()
     first = sorted(np.array(keys)[given != true])[0]
@@ -59,10 +52,10 @@ def test_names_of_files_may_hold_spaces_accents_and_marks(tmp_path: Path) -> Non
     issues = read_table(LABEL_ISSUES.at(folder), LABEL_ISSUES)
     flagged = issues.filter(issues.column("is_issue")).column("key").to_pylist()
     assert sorted(flagged) == sorted(np.array(keys)[given != true])
-    assert "up to date" in repro(folder)
+    assert "up to date" in dvc(folder, "repro")
     # An import that was broken off is made again.
     GIVEN_LABELS.at(folder).unlink()
-    assert "import_probs" in repro(folder)
+    assert "import_probs" in dvc(folder, "repro")
     assert GIVEN_LABELS.at(folder).exists()
 
 
@@ -82,6 +75,4 @@ def test_an_experiment_elsewhere_has_the_inputs_that_are_named(tmp_path: Path) -
         word for name in ("pred_probs.npy", "labels.csv") for word in ("--copy-paths", f"inputs/probs/{name}")
     ]
     arguments = ["exp", "run", "--temp", *copied, "--name", "apart", "-S", "prune.frac_noise=0.5"]
-    done = subprocess.run([*DVC, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Ran experiment(s): apart" in done.stdout
+    assert "Ran experiment(s): apart" in dvc(folder, *arguments)

@@ -2,12 +2,11 @@
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from small_runs import DVC, ENVIRONMENT, ROOT
+from small_runs import ROOT, dvc
 
 from benchmarks.workspaces import set_params
 from flows.dvc_api.graph import plan
@@ -20,12 +19,6 @@ from tasks.tables.io import read_table
 from tasks.tables.schemas import column_array
 
 pytestmark = pytest.mark.slow
-
-
-def dvc(folder: Path, *arguments: str) -> str:
-    found = subprocess.run([*DVC, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
-    assert found.returncode == 0, found.stdout + found.stderr
-    return found.stdout + found.stderr
 
 
 def stages_run(log: str) -> list[str]:

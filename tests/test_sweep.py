@@ -18,6 +18,7 @@ from dulwich.refs import Ref, check_ref_format
 from hypothesis import given
 from ruamel.yaml import YAML
 from small_runs import ROOT, SETTINGS, write_params
+from warm import run_warm
 
 from benchmarks.workspaces import make_workspace
 from flows import FlowError
@@ -327,16 +328,8 @@ def swept(
     folder = tmp_path_factory.mktemp("sweep") / "workspace"
     shutil.copytree(reproduced, folder, symlinks=True)
     door = Door(folder, environment)
-    process = subprocess.Popen(
-        [*SWEEP, *GRID],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    table, log = process.communicate(timeout=900)
-    assert process.returncode == 0, log
+    status, table, log = run_warm(["flows.sweep", *GRID], folder, environment, apart=True)
+    assert status == 0, log
     return door, table, log
 
 
@@ -518,7 +511,7 @@ def test_a_sweep_that_was_killed_goes_on_and_keeps_what_was_done(one_stage: Door
     assert workspaces(one_stage.folder)
     one_stage.assert_no_orphans()
     (tmp_path / "go").touch()
-    log, _ = one_stage.start(*sweep, command=SWEEP).communicate(timeout=900)
+    log = one_stage.run("flows.sweep", *sweep)
     assert "2 points, 1 of them kept already" in log, log
     assert "2 of 2 points" in log
     assert not workspaces(one_stage.folder)
@@ -527,9 +520,7 @@ def test_a_sweep_that_was_killed_goes_on_and_keeps_what_was_done(one_stage: Door
 
 @pytest.mark.slow
 def test_a_point_that_fails_is_named_and_the_others_finish(one_stage: Door) -> None:
-    process = one_stage.start("--grid", "report.top_issues=3,1", command=SWEEP)
-    log, _ = process.communicate(timeout=900)
-    assert process.returncode == 1, log
+    log = one_stage.run("flows.sweep", "--grid", "report.top_issues=3,1", status=1)
     assert re.search(r"^sweep: top_issues=3/report failed: .*: 3 is too many\.$", log, re.MULTILINE), log
     assert "1 of 2 points" in log
     (name,) = experiments(one_stage.folder)

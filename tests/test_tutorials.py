@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from small_runs import ROOT, stage_server
+from small_runs import ENVIRONMENT, ROOT
+from warm import with_forked_stages
 
 from benchmarks.workspaces import set_params
 from flows import run_once, serve
@@ -56,22 +56,22 @@ def steps_of(page: str) -> list[Step]:
 
 
 @pytest.fixture(scope="module")
-def typist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def typist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of the commands: `relabel` is this checkout's, and git knows who types."""
     programs = tmp_path_factory.mktemp("programs")
     relabel = programs / "relabel"
     relabel.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{ROOT}/flows/relabel.py" "$@"\n')
     relabel.chmod(0o755)
-    with stage_server(ROOT) as forking:
-        yield {
-            **forking,
-            "PATH": f"{programs}{os.pathsep}{forking['PATH']}",
-            **{
-                f"GIT_{role}_{what}": "anna@localhost"
-                for role in ("AUTHOR", "COMMITTER")
-                for what in ("NAME", "EMAIL")
-            },
-        }
+    forking = with_forked_stages(ENVIRONMENT)
+    return {
+        **forking,
+        "PATH": f"{programs}{os.pathsep}{forking['PATH']}",
+        **{
+            f"GIT_{role}_{what}": "anna@localhost"
+            for role in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        },
+    }
 
 
 def run(command: str, folder: Path, environment: dict[str, str]) -> str:

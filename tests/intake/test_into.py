@@ -5,7 +5,7 @@ from pathlib import Path
 
 import own_forms
 import pytest
-from small_runs import DVC, ENVIRONMENT, ROOT
+from small_runs import ROOT, dvc
 
 from tasks.intake.command import init
 from tasks.tables.catalog import EXAMPLES
@@ -24,9 +24,7 @@ def test_a_workspace_of_its_own_has_the_data_versioned_and_runs(
     assert not (ROOT / "inputs" / "examples" / path.name).exists()
     assert f"cd '{folder}' && dvc repro" in capsys.readouterr().out
     assert (folder / "inputs" / "examples" / f"{path.name}.dvc").is_file()
-    command = [*DVC, "repro", "--single-item", "download"]
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    dvc(folder, "repro", "--single-item", "download")
     assert read_table(EXAMPLES.at(folder), EXAMPLES, ["split"]).num_rows == own_forms.N
     # The data and their version are no surprise to git.
     status = subprocess.run(

@@ -1,0 +1,194 @@
+"""Commands in warm processes: what DVC, the flow and the stages import is imported once for all tests.
+
+Each command runs in a fork of its own, in its folder, with the folder's own code, as `python -m` runs it; so
+do the stages that it starts. Tests that kill processes start their own instead.
+"""
+
+import atexit
+import functools
+import importlib
+import io
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, TextIO
+
+from tasks import stage_server
+from tasks.params import STAGES
+
+ROOT = Path(__file__).parents[1]
+# The modules of a checkout, which a fork imports from its folder.
+_OWN = ("benchmarks", "flows", "review", "tasks")
+_PRELOAD = (
+    *("flows.run_once", "flows.sweep", "tasks.command_line", "dvc.cli", "dvc.parsing", "dvc.scm"),
+    *("dvc.repo.reproduce", "dvc.repo.experiments.executor.local", "jinja2", "scipy.sparse.csgraph"),
+    *("sklearn.datasets", "sklearn.metrics", "sklearn.model_selection"),
+)
+_TORCH = "tasks.training.torch_model"
+_SERVER = "import sys; sys.path[:0] = sys.argv[2:4]; import warm; warm.serve(sys.argv[1], sys.argv[4:])"
+_LIMIT_S = 900
+# In place of `python` for a flow: a stage's `python -m dvc` is forked from the server, too.
+_PYTHON = """#!{python} -IS
+import os, sys
+if sys.argv[1:3] != ["-m", "dvc"]:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+sys.path.append({root!r})
+from tasks.stage_server import Request, send_request
+import socket
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect({address!r})
+    send_request(connection, Request(sys.argv[1:], os.getcwd(), dict(os.environ)), (1, 2))
+    status = connection.recv(1)
+sys.exit(status[0] if status else 1)
+"""
+
+
+def run_warm(
+    words: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    apart: bool = False,
+    with_torch: bool = False,
+) -> tuple[int, str, str]:
+    """Run `python -m` with these words in a folder.
+
+    Args:
+        words: a module and its arguments.
+        folder: where it runs; the code is that of the folder.
+        environment: its whole environment.
+        apart: whether stdout and stderr are kept apart.
+        with_torch: whether its stages train a network: then torch is imported once, too.
+
+    Returns:
+        Its exit status, what it said, and what it said on stderr where that is kept apart.
+    """
+    told = with_forked_stages(environment, with_torch)
+    address = told["RELABEL_STAGE_SERVER"]
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as out,
+        tempfile.TemporaryFile("w+", errors="replace") as err,
+        socket.socket(socket.AF_UNIX) as connection,
+    ):
+        connection.connect(address)
+        streams = (out.fileno(), (err if apart else out).fileno())
+        request = stage_server.Request(["-m", *words], str(folder), told)
+        stage_server.send_request(connection, request, streams)
+        connection.settimeout(_LIMIT_S)
+        status = connection.recv(1)
+        out.seek(0)
+        err.seek(0)
+        return (status[0] if status else -9), out.read(), err.read()
+
+
+def with_forked_stages(environment: Mapping[str, str], with_torch: bool = False) -> dict[str, str]:
+    """An environment in which the stages of a command that is started are forked all the same."""
+    return {**environment, "RELABEL_STAGE_SERVER": _address(*[_TORCH] * with_torch)}
+
+
+@functools.cache
+def _address(*more: str) -> str:
+    """The socket of this worker's server that imports `more` too; it ends with the worker."""
+    place = tempfile.TemporaryDirectory()
+    address = str(Path(place.name) / "warm")
+    server = subprocess.Popen(
+        [sys.executable, "-c", _SERVER, address, str(ROOT), str(Path(__file__).parent), *more],
+        cwd=place.name,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+
+    python = Path(place.name) / "forking"
+    python.write_text(_PYTHON.format(python=sys.executable, root=str(ROOT), address=address))
+    python.chmod(0o755)
+
+    def end() -> None:
+        server.communicate()
+        place.cleanup()
+
+    atexit.register(end)
+    while not Path(address).exists():
+        assert server.poll() is None
+        time.sleep(0.02)
+    return address
+
+
+def serve(address: str, more: Sequence[str]) -> None:
+    """Be the server: import, and fork for each command."""
+    _write_locks_fast()
+    stage_server.serve(address, [*_PRELOAD, *(f"tasks.{stage}" for stage in STAGES), *more], _run)
+
+
+def _write_locks_fast() -> None:
+    """Let DVC read and write dvc.lock, thousands of lines, by libyaml: in a third of the time.
+
+    The test of a cold flow holds its bytes against those of DVC itself.
+    """
+    from dvc import dvcfile
+    from dvc.utils.serialize import _common, _yaml
+    from ruamel.yaml import YAML
+    from ruamel.yaml.representer import SafeRepresenter
+
+    class AsDvc(SafeRepresenter):
+        """Nothing for null, no order of its own, and no tags."""
+
+    AsDvc.add_representer(type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", ""))
+    AsDvc.add_representer(OrderedDict, AsDvc.represent_dict)
+    yaml = YAML(typ="safe")
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.Representer = AsDvc
+    as_it_is = dvcfile.modify_yaml
+
+    def write(data: Any, file: TextIO) -> None:
+        text = io.StringIO()
+        yaml.dump(data, text)
+        file.write(text.getvalue().replace(": \n", ":\n"))  # so DVC writes a null
+
+    def modify(path: str, fs: Any = None) -> AbstractContextManager[Any]:
+        if not path.endswith(".lock"):
+            return as_it_is(path, fs=fs)
+        return _common._modify_data(path, _yaml.parse_yaml, write, fs=fs)
+
+    dvcfile.modify_yaml = modify
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a command, or a stage that one started, in this process, freshly forked."""
+    for name in [name for name in sys.modules if name.split(".")[0] in _OWN]:
+        del sys.modules[name]
+    sys.path[:3] = [str(Path.cwd())]  # in place of '', the checkout and its tests
+    importlib.invalidate_caches()
+    if words[0] != "-m":
+        from tasks import command_line
+
+        return command_line.main(words)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if words[1].startswith("flows"):
+        # It sets what Prefect reads.
+        importlib.import_module("flows")
+        importlib.import_module("prefect.context").refresh_global_settings_context()
+        sys.executable = str(Path(os.environ["RELABEL_STAGE_SERVER"]).with_name("forking"))
+    sys.argv = list(words[1:])
+    try:
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        return 0
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return 1
+        return int(end.code or 0)
+    finally:
+        # As a process that ends by itself does.
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
