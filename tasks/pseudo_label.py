@@ -397,7 +397,7 @@ def _say_done(metrics: dict[str, Any]) -> None:
     if metrics["gate"]["sentence"]:
         print(f"pseudo_label: {metrics['gate']['sentence']}")
     if contested := metrics["gate"]["n_contested"]:
-        print(f"pseudo_label: {contested:,} issues keep their label, as the second opinion takes its side")
+        print(f"pseudo_label: labels kept, as the second opinion takes their side: {contested:,}")
     others = metrics.get("unlabeled")
     for number, found in enumerate(others["rounds"] if others else ()):
         right = f", {found['label_accuracy']:.2%} of all right" if "label_accuracy" in found else ""

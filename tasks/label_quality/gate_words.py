@@ -56,7 +56,7 @@ def _why(gate: Gate, reason: Reason) -> str:
     if reason == "own_mistakes":
         return (
             "where the classifier is surest hardly a label is other than it says, as where all labels are "
-            f"right, so that most of the {gate.relabelled.n_rows:,} rows to relabel are its own mistakes"
+            f"right, so that most of the {_rows(gate.relabelled.n_rows)} to relabel are its own mistakes"
         )
     if reason == "second_opinion":
         said = [_sides(gate, action) for action, why in gate.closed.items() if why == reason]
@@ -88,6 +88,10 @@ def _why(gate: Gate, reason: Reason) -> str:
 def _sides(gate: Gate, action: str) -> str:
     sides = {"relabel": gate.relabelled, "drop": gate.dropped}[action]
     return (
-        f"of the {sides.n_rows:,} rows to {action}, a second opinion takes the classifier's side in "
+        f"of the {_rows(sides.n_rows)} to {action}, a second opinion takes the classifier's side in "
         f"{sides.with_model:,} and the given label's in {sides.with_given:,}"
     )
+
+
+def _rows(n: int) -> str:
+    return "1 row" if n == 1 else f"{n:,} rows"
