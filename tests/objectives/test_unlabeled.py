@@ -282,6 +282,8 @@ def test_it_trains_repeatably_on_pictures(tmp_path: Path, name: str) -> None:
     options: dict[str, Any] = {"ratio": 2}
     if name in ("consistency", "fixmatch"):
         options |= {"degrees": 5.0, "shear": 0.0, "shift": 1.0, "elastic": 0.0, "cutout": 2, "decay": 0.9}
+    if name == "lee2013":  # after so few steps no row is sure
+        options |= {"min_confidence": 0.3}
     probs = []
     for _ in range(2):
         model = build(tmp_path, rows.content, objective=name, objective_options=options, epochs=4)
