@@ -13,6 +13,7 @@ _HELP = (
     "review page shows them the rows, the most suspect first."
 )
 _OVERRULE = "To change labels all the same, set pseudo_label.on_weak_model to go_on."
+_KEPT = "They keep their label, and the review page shows them."
 _LEFT = {
     "relabel": "No row is relabelled",
     "drop": "No row is dropped",
@@ -22,11 +23,13 @@ _LEFT = {
 
 def describe_gate(gate: Gate) -> str | None:
     """Why rows are not relabelled or dropped, what helps, and how to do it all the same; None if all are."""
-    said = []
+    said, advice = [], [_HELP, _OVERRULE]
     if closed := gate.closed:
         action, reason = next(iter(closed.items()))
         head = "No label is changed" if gate.is_closed else _LEFT[action]
         said.append(f"{head}: {_why(gate, reason)}.")
+        if not gate.is_closed and list(closed) == ["drop"]:
+            advice = [_KEPT]
     if gate.least_confidence and not gate.relabel:
         said.append(
             f"Only the surest rows are relabelled, from a probability of {gate.least_confidence:.3g} on, if "
@@ -34,7 +37,8 @@ def describe_gate(gate: Gate) -> str | None:
             f"{gate.noise.share:.2f} times as common where the classifier is surest, so that the other rows "
             "may be its own mistakes."
         )
-    return " ".join([*said, _HELP, _OVERRULE]) if said else None
+        advice = [_HELP, _OVERRULE]
+    return " ".join([*said, *advice]) if said else None
 
 
 def _why(gate: Gate, reason: Reason) -> str:

@@ -168,6 +168,14 @@ def test_what_is_closed_and_what_is_partly_open_are_both_said():
     assert "Only the surest rows are relabelled" in sentence
 
 
+def test_rows_that_are_not_dropped_where_others_are_relabelled_need_no_advice():
+    gate = judge(SURE * 20, Sides(1_000, 990, 10), Sides(3, 1, 0), self_tests=evidence())
+    sentence = describe_gate(gate)
+    assert sentence.startswith("No row is dropped: of the 3 rows to drop")
+    assert "keep their label" in sentence
+    assert "on_weak_model" not in sentence
+
+
 def test_where_labels_are_right_wherever_the_classifier_is_sure_none_is_changed():
     sides = Sides(400, 380, 20)
     for self_tests in (evidence(), evidence(second=False)):
