@@ -42,7 +42,7 @@ class NoiseEvidence:
 
 
 NO_EVIDENCE = NoiseEvidence(1.0, 1.0, 0.0)
-"""Of a repair that relabels no row."""
+"""Of a repair that relabels no row whose label is other than the classifier's."""
 
 
 def find_noise(
@@ -56,7 +56,8 @@ def find_noise(
     """Compare the surest rows with those that would be relabelled.
 
     Args:
-        relabelled: (N,) which rows would be given the classifier's class.
+        relabelled: (N,) which rows would be given another class; those count whose given class is not the
+            classifier's.
         given: (N,) given class indices.
         model: (N,) the most probable classes out of fold.
         confidence: (N,) their probabilities.
@@ -73,15 +74,17 @@ def find_noise(
         for some in (True, False):
             n_asked = ((is_issue == some) & (second != UNASKED)).sum()
             weight[is_issue[rows] == some] = (is_issue == some).sum() / max(n_asked, 1)
-    if not relabelled[rows].any():
-        return NO_EVIDENCE
     is_other = given[rows] != model[rows]
+    # A repair may give another class than the classifier's, even where that is the given one.
+    is_relabelled = relabelled[rows] & is_other
+    if not is_relabelled.any():
+        return NO_EVIDENCE
     n_rows, n_other = np.cumsum(weight), np.cumsum(weight * is_other)
     # Rows as sure as the last of a part belong to it, so that their order does not matter.
     last = np.searchsorted(-sure, -sure, side="right") - 1
     first = np.searchsorted(n_rows, min(max(_SUREST * n_rows[-1], _LEAST_SUREST), n_rows[-1]))
     surest = last[min(first, len(rows) - 1)]
-    here = last[np.flatnonzero(relabelled[rows])[-1]]
+    here = last[np.flatnonzero(is_relabelled)[-1]]
     among_surest, common = n_other[surest] / n_rows[surest], n_other[here] / n_rows[here]
     squares = (weight[: surest + 1] ** 2)[is_other[: surest + 1]].sum()
     error = np.sqrt(squares or weight[is_other].min() ** 2) / n_rows[surest]

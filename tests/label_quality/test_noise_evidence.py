@@ -43,6 +43,16 @@ def test_only_rows_count_on_which_the_second_opinion_agrees_with_the_classifier(
     assert find(both, np.full(N, -1)) == NO_EVIDENCE
 
 
+def test_a_row_that_gets_another_class_although_the_classifier_says_the_given_one_is_no_evidence():
+    last = np.arange(N) == CONFIDENCE.argmin()
+    assert find_noise(last, LABELS, LABELS, CONFIDENCE) == NO_EVIDENCE
+    model = np.where(DRAW < 0.2, (LABELS + 1) % 5, LABELS)
+    model[last] = LABELS[last]
+    relabelled = (model != LABELS) & (CONFIDENCE >= 0.8)
+    alone = find_noise(relabelled, LABELS, model, CONFIDENCE)
+    assert find_noise(relabelled | last, LABELS, model, CONFIDENCE) == alone
+
+
 def test_few_rows_say_little():
     for n_rows, error in ((100, 1.4), (20_000, 0.004)):
         part = slice(0, n_rows)
