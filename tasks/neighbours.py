@@ -41,7 +41,6 @@ MOST_EXACT_ROWS = 200_000
 _CELLS_LOOKED_AT, _LEARNED_FROM = 32, 40
 # So many more candidates than neighbours are kept, as the rounding of float32 may have swapped them.
 _SPARE = 8
-_FIRST_ROWS = 1024
 # Small enough for a core's own cache, with the rows of a block.
 _TILE_ROWS = 1024
 # So many candidates a query wait until they are sorted in, as a share of those that are kept.
@@ -255,14 +254,13 @@ def _choose(points: _Points, queries: Singles, kept: int, own: Ints | None) -> t
     room = np.empty((len(queries), _TILE_ROWS), dtype=np.float32)
     waiting: list[tuple[Ints, Ints, Singles]] = []
     n_waiting = 0
-    # Of the first points, most are among the least so far: sorted as a whole, they should be few.
-    for start, stop in pairwise([0, *range(_FIRST_ROWS, len(points), _TILE_ROWS), len(points)]):
-        tile = room[:, : stop - start] if stop - start <= _TILE_ROWS else None
-        tile = np.matmul(queries, points.augmented[start:stop].T, out=tile)
+    for start, stop in pairwise([*range(0, len(points), _TILE_ROWS), len(points)]):
+        tile = np.matmul(queries, points.augmented[start:stop].T, out=room[:, : stop - start])
         if own is not None:
             here = np.flatnonzero((own >= start) & (own < stop))
             tile[here, own[here] - start] = np.inf
         if keys.shape[1] < kept:
+            # Of the first points, most are among the least so far: they are sorted as a whole.
             position = np.broadcast_to(np.arange(start, start + tile.shape[1]), tile.shape)
             keys, index = np.hstack([keys, tile]), np.hstack([index, position])
             if keys.shape[1] > kept:

@@ -71,7 +71,6 @@ def test_neighbours_are_those_of_a_table_of_all_distances(seed, metric, block_ro
 def test_more_rows_than_a_tile(metric, monkeypatch):
     rows = np.random.default_rng(0).normal(size=(700, 5)).astype(np.float32)
     whole = nearest(rows, 9, metric=metric)
-    monkeypatch.setattr(neighbours, "_FIRST_ROWS", 16)
     monkeypatch.setattr(neighbours, "_TILE_ROWS", 64)
     cut = nearest(rows, 9, metric=metric, block_rows=50)
     assert np.array_equal(whole.index, cut.index)
