@@ -208,26 +208,6 @@ def round_keeping_sum(values: Floats) -> Ints:
     return rounded
 
 
-def estimate_joint(
-    labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]
-) -> tuple[Ints, Ints, Ints]:
-    """The confident joint of a data set.
-
-    >>> pred_probs = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
-    >>> raw, calibrated, confident = estimate_joint(np.array([0, 0, 0, 1, 1]), pred_probs)
-    >>> raw.tolist(), calibrated.tolist(), confident.tolist()
-    ([[2, 1], [0, 1]], [[2, 1], [0, 2]], [0, 0, 1, 1, -1])
-
-    Returns:
-        raw (K, K) counts, calibrated (K, K) counts, and the confident class of each row (N,), -1 for none.
-    """
-    n_classes = pred_probs.shape[1]
-    confident = confident_classes(pred_probs, confident_thresholds(labels, pred_probs))
-    raw = raw_confident_joint(count_confident(labels, confident, n_classes))
-    counts = np.bincount(labels, minlength=n_classes).astype(np.int64)
-    return raw, calibrate_joint(raw, counts), confident
-
-
 def estimate_n_errors(calibrated: Ints) -> int:
     """The estimated number of wrong labels: the calibrated joint off its diagonal, rounded to even.
 
@@ -246,16 +226,10 @@ def noise_matrix(joint: npt.NDArray[np.integer]) -> Floats:
     >>> noise_matrix(np.array([[6, 1], [2, 3]])).tolist()
     [[0.75, 0.25], [0.25, 0.75]]
     """
-    return _columns_to_1(joint)
-
-
-def inverse_noise_matrix(joint: npt.NDArray[np.integer]) -> Floats:
-    """(K, K) P(true | given), indexed [true, given]: columns sum to 1 (0 for a class never given).
-
-    >>> inverse_noise_matrix(np.array([[6, 2], [1, 3]])).tolist()
-    [[0.75, 0.25], [0.25, 0.75]]
-    """
-    return _columns_to_1(joint.T)
+    columns = joint.sum(axis=0, keepdims=True)
+    shares: Floats = np.zeros(joint.shape, dtype=np.float64)
+    np.divide(joint, columns, out=shares, where=columns > 0)
+    return shares
 
 
 def class_priors(joint: npt.NDArray[np.integer], class_counts: Ints) -> Floats:
@@ -277,13 +251,6 @@ def class_priors(joint: npt.NDArray[np.integer], class_counts: Ints) -> Floats:
     priors = priors if priors.any() else by_true / by_true.sum()
     priors = np.clip(priors, _LOWEST_PRIOR, 1)
     return np.asarray(priors / priors.sum())
-
-
-def _columns_to_1(counts: npt.NDArray[np.integer]) -> Floats:
-    columns = counts.sum(axis=0, keepdims=True)
-    shares: Floats = np.zeros(counts.shape, dtype=np.float64)
-    np.divide(counts, columns, out=shares, where=columns > 0)
-    return shares
 
 
 def prune_counts(calibrated: Ints, min_examples_per_class: int, frac_noise: float) -> Ints:

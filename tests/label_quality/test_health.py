@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from cleanlab import dataset
+from joints import estimate_joint
 
-from tasks.label_quality.confident_joint import estimate_joint, noise_matrix
+from tasks.label_quality.confident_joint import noise_matrix
 from tasks.label_quality.health import (
     Overlap,
     class_health,
