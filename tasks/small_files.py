@@ -27,7 +27,7 @@ _MOST_DEPTH = 50
 _MOST_VALUES = 10**6
 # Python prints no whole number of more than 4,300 digits.
 _MOST_DIGITS = 1000
-_NUMBER = re.compile(r"[-+]?(0[xob])?[0-9a-fA-F_]+")
+_NUMBER = re.compile(r"[-+]?(0[ob])?[0-9_]+|[-+]?0x[0-9a-fA-F_]+")
 
 
 @contextmanager

@@ -59,6 +59,10 @@ def test_numbers_that_python_does_not_print_are_refused(number: str) -> None:
     assert parse_yaml(f"a: {'9' * 300}\nb: {'x' * 70_000}")["a"] == int("9" * 300)
 
 
+def test_a_long_word_of_the_letters_of_hexadecimal_numbers_is_no_number() -> None:
+    assert parse_yaml(f"a: {'fade' * 500}") == {"a": "fade" * 500}
+
+
 def test_deep_json_is_refused() -> None:
     assert parse_json(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
     with pytest.raises(ValueError, match="deep"):
