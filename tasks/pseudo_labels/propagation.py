@@ -36,7 +36,8 @@ class Options(Section):
 
     Rows without a label join that are at least `min_certainty` certain (1 less the normalised entropy); their
     weight is their certainty, balanced by class. At most the share `share` of them joins; with
-    `class_balance`, no class gets more of them than its share among the labelled rows lets expect.
+    `class_balance`, no class gets more of them than its share among the labelled rows lets expect, and where
+    few rows of a class are sure, none gets many more (`sure_rows.even_limits`).
     """
 
     k: Annotated[int, Field(ge=1, le=1000)] = 50

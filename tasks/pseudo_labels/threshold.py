@@ -21,7 +21,8 @@ class Options(Section):
     """Which rows without a label join: those whose class is at least `min_confidence` probable.
 
     At most the share `share` of them joins. With `class_balance`, no class gets more of them than its share
-    among the labelled rows lets expect; the surest rows come first.
+    among the labelled rows lets expect, and where few rows of a class are sure, none gets many more
+    (`sure_rows.even_limits`); the surest rows come first.
     """
 
     min_confidence: Fraction = 0.95
