@@ -45,7 +45,9 @@ COMMANDS = {
         "init ~/photos",
         ("", "--into", "--labels", "--examples", "--class-names"),
     ),
-    "preset": Command("tasks preset", "set up the pipeline for a known data set", "preset imagenette"),
+    "preset": Command(
+        "tasks preset", "set up the pipeline for a known data set", "preset imagenette", ("--into",)
+    ),
     "run": Command("dvc repro", "run what is out of date, one stage after the other", "run"),
     "flow": Command("flows.clean_labels", "the same, independent stages side by side", "flow"),
     "serve": Command("flows.serve", "run it on a schedule", "serve --every 6h"),
@@ -63,7 +65,12 @@ COMMANDS = {
     "predict": Command(
         "tasks predict", "classify new rows", "predict new.csv --out p.csv", ("", "--out", "--model")
     ),
-    "sweep": Command("flows.sweep", "compare parameters", "sweep --grid train_fold.epochs=4,8"),
+    "sweep": Command(
+        "flows.sweep",
+        "compare parameters",
+        "sweep --grid train_fold.epochs=4,8",
+        ("--csv", "--md", "--plot"),
+    ),
     "check": Command(
         "flows.check", "limits on labels, for a pull request", "check --against main", ("--markdown",)
     ),

@@ -1,5 +1,6 @@
 """The command `relabel`: which folder it runs in, what it runs, and what it says where it cannot."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -57,6 +58,30 @@ def test_without_a_workspace_it_says_what_to_do(tmp_path: Path) -> None:
 def test_a_typo_gets_the_nearest_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explian"]) == 2
     assert "did you mean explain" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("init", "tasks/intake/command.py"),
+        ("preset", "tasks/presets.py"),
+        ("compare", "flows/compare.py"),
+        ("export", "tasks/export/__init__.py"),
+        ("import-decisions", "tasks/import_decisions.py"),
+        ("predict", "tasks/predict.py"),
+        ("sweep", "flows/sweep.py"),
+        ("check", "flows/check.py"),
+    ],
+)
+def test_all_arguments_that_are_paths_are_known_as_such(name: str, file: str) -> None:
+    calls = [node for node in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(node, ast.Call)]
+    options = {
+        call.args[0].value if call.args[0].value.startswith("--") else ""
+        for call in calls
+        if any(word.arg == "type" and ast.unparse(word.value) == "Path" for word in call.keywords)
+    }
+    assert options
+    assert options <= set(COMMANDS[name].paths)
 
 
 def test_paths_are_read_from_where_the_person_is() -> None:
