@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
+from tasks import TrainingError
 from tasks.contents import Content
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
@@ -54,6 +55,8 @@ class Logistic:
 
     def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
         """See `tasks.training.protocol.Model` and `fit_linear`."""
+        if len(rows.content) < 2:
+            raise TrainingError(f"Training needs at least 2 rows, found {len(rows.content)}.")
         content, options = check_content(rows.content, self._facts), self._options
         mean, deviation = moments(content)
         with threadpool_limits(self._threads):

@@ -60,3 +60,10 @@ def test_one_class_is_refused(tmp_path: Path) -> None:
     rows = rows_of(Features(np.ones((5, 2), dtype=np.float32)), np.ones(5, dtype=np.int64))
     with pytest.raises(TrainingError, match="at least 2 classes, found 1"):
         fitted(tmp_path, rows, name="logistic")
+
+
+@pytest.mark.parametrize("n_rows", [0, 1])
+def test_no_rows_are_refused(tmp_path: Path, n_rows: int) -> None:
+    rows = rows_of(Features(np.ones((n_rows, 2), dtype=np.float32)), np.ones(n_rows, dtype=np.int64))
+    with pytest.raises(TrainingError, match=f"found {n_rows}"):
+        fitted(tmp_path, rows, name="logistic")
