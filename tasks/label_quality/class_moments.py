@@ -3,27 +3,15 @@
 `label_quality.importance` scores rows by them.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+from tasks.neighbours import Each
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-Argument = TypeVar("Argument")
-Result = TypeVar("Result")
-
-
-class Each(Protocol):
-    """What `map` does; the `map` of a thread pool does it side by side."""
-
-    def __call__(
-        self, function: Callable[[Argument], Result], items: Iterable[Argument], /
-    ) -> Iterable[Result]:
-        """The results in the order of the items."""
-
 
 # What a removal leaves of the sums of a class, as a share of the largest that they were: further below 0 than
 # the one is no rounding, and above 0 less than the other is nothing else.

@@ -28,13 +28,13 @@ import numpy.typing as npt
 
 from tasks.label_quality.class_moments import (
     ClassMoments,
-    Each,
     Floats,
     Ints,
     check_rows,
     extend,
     rows_by_class,
 )
+from tasks.neighbours import Each
 
 _RIDGE = 1e-6
 _SENSITIVITY = 32.0
