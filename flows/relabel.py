@@ -78,6 +78,8 @@ COMMANDS = {
 }
 # Takes the names themselves, or a file of them.
 _NAMES_OR_FILE = "--class-names"
+# Take no value, in commands with an argument that is a path: what follows them is that argument.
+FLAGS = ("--", "--copy", "--dvc-add", "--probs")
 _SHELLS = ("bash", "zsh")
 # These need no workspace; they then run in the checkout.
 _ANYWHERE = ("init", "preset", "doctor")
@@ -153,7 +155,8 @@ def from_here(arguments: Sequence[str], paths: Sequence[str], here: Path) -> lis
             found.append(argument)
         else:
             found.append(absolute(option, argument))
-        option = argument if argument.startswith("--") and not equals else ""
+        takes_next = argument.startswith("--") and not equals and argument not in FLAGS
+        option = argument if takes_next else ""
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_runs import ROOT
 
-from flows.relabel import COMMANDS, completion, find_workspace, from_here, main, read_version, usage
+from flows.relabel import COMMANDS, FLAGS, completion, find_workspace, from_here, main, read_version, usage
 
 
 def relabel(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -82,6 +82,14 @@ def test_all_arguments_that_are_paths_are_known_as_such(name: str, file: str) ->
     }
     assert options
     assert options <= set(COMMANDS[name].paths)
+    flags = {call.args[0].value for call in calls if "store_true" in ast.unparse(call) and call.args}
+    assert "" not in options or flags <= set(FLAGS)
+
+
+def test_a_path_after_an_option_without_a_value_is_read_from_where_the_person_is() -> None:
+    here = Path("/home/anna")
+    for name, flag in (("init", "--dvc-add"), ("export", "--copy"), ("predict", "--probs"), ("init", "--")):
+        assert from_here([flag, "photos"], COMMANDS[name].paths, here) == [flag, "/home/anna/photos"]
 
 
 def test_paths_are_read_from_where_the_person_is() -> None:
