@@ -25,7 +25,6 @@ def judge(
     relabelled = made.source == "pseudo"
     # A row whose label is taken out is gone for the labels, whatever its content is used for.
     dropped = np.isin(made.action, (DROPPED, UNLABELED))
-    asked = np.zeros(0, dtype=np.intp) if second is None else np.flatnonzero(second != UNASKED)
     return judge_repair(
         count_confusions(given, model, n_classes),
         Sides.of(relabelled, given, made.label, second),
@@ -34,8 +33,23 @@ def judge(
         self_tests,
         made.n_joined,
         find_noise(relabelled, given, model, evidence.suggested_prob, second, evidence.is_issue),
-        0.0 if second is None else beyond_chance(count_confusions(model[asked], second[asked], n_classes)),
+        0.0 if second is None else beyond_chance(count_views(evidence, second)),
     )
+
+
+def count_views(evidence: Evidence, second: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """(K, K) all rows by the classifier's class and by the second opinion (N,), -1 where there is none.
+
+    Of a large data set more of the issues are asked than of the other rows: each counts as many as it stands
+    for.
+    """
+    found = np.zeros((evidence.n_classes, evidence.n_classes))
+    for some in (True, False):
+        rows = evidence.is_issue == some
+        asked = rows & (second != UNASKED)
+        counts = count_confusions(evidence.suggested[asked], second[asked], evidence.n_classes)
+        found += counts * (rows.sum() / max(asked.sum(), 1))
+    return found
 
 
 def hold_back(

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from tasks.gated_repair import hold_back, judge
+from tasks.gated_repair import count_views, hold_back, judge
+from tasks.label_quality.gate import beyond_chance
 from tasks.repair import Evidence, relabel_issues
 
 N_CLASSES, N = 5, 4_000
@@ -90,3 +91,16 @@ def test_without_a_second_opinion_nothing_is_contested(self_tests):
     assert gate.beyond_chance == 0
     assert not contested.any()
     assert np.array_equal(left.label, made.label)
+
+
+def test_what_two_views_agree_on_does_not_depend_on_how_many_issues_were_asked():
+    evidence, second, _ = make(0.3, 0.4)
+    asked = evidence.is_issue | (np.random.default_rng(1).random(N) < 0.2)
+    few = np.where(asked, second, -1)
+    of_all, of_few = (repair(evidence, views)[1].beyond_chance for views in (second, few))
+    assert of_few == pytest.approx(of_all, abs=0.01)
+    # As if none counted more than another.
+    as_they_are = np.zeros((N_CLASSES, N_CLASSES), dtype=np.int64)
+    np.add.at(as_they_are, (evidence.suggested[asked], second[asked]), 1)
+    assert beyond_chance(as_they_are) < of_all - 0.03
+    assert np.array_equal(count_views(evidence, np.full(N, -1)), np.zeros((N_CLASSES, N_CLASSES)))

@@ -108,7 +108,7 @@ class Sides:
         return Share(self.with_model, self.with_model + self.with_given)
 
 
-def beyond_chance(views: npt.NDArray[np.int64]) -> float:
+def beyond_chance(views: npt.NDArray[np.int64 | np.float64]) -> float:
     """Of the rows on which two views agree, the share that chance does not explain; at most 1, 0 of none.
 
     With agreement A and what chance gives C, Cohen's kappa is (A - C) / (1 - C), and this is kappa / A. With
@@ -117,7 +117,7 @@ def beyond_chance(views: npt.NDArray[np.int64]) -> float:
     Args:
         views: (K, K) rows by their class in both views.
     """
-    n_rows = int(views.sum())
+    n_rows = views.sum()
     agreement = np.trace(views) / n_rows if n_rows else 0.0
     return float(chance_corrected_agreement(views) / agreement) if agreement else 0.0
 

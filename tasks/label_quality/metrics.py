@@ -93,7 +93,7 @@ class PredictionCounts:
         }
 
 
-def chance_corrected_agreement(confusion: npt.NDArray[np.int64]) -> float:
+def chance_corrected_agreement(confusion: npt.NDArray[np.int64 | np.float64]) -> float:
     """Cohen's kappa of a (K, K) table of counts, rows one judge, columns the other; at most 1, 0 is chance.
 
     Chance is what two judges agree on who know the shares of the classes and nothing of the rows (Cohen, "A
