@@ -1,6 +1,6 @@
 """Stage `pseudo_label`: the repaired training set, with what became of every row and why.
 
-Memory follows the rows, some 60 bytes each, not the probabilities: of those, a portion is read at a time.
+Memory follows the rows, some 200 bytes each, not the probabilities: of those, a portion is read at a time.
 """
 
 import json
@@ -87,8 +87,9 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
     sentence = None
     contested = np.zeros(len(evidence.ids), dtype=bool)
     if section.on_weak_model != "go_on":
-        left, _ = hold_back(made, evidence, gate, second)
+        left = hold_back(made, evidence, gate, second)[0]
         gate = gate.after_proof(compare_on_held_out(params, workspace, evidence, left, train))
+        del left
         sentence = describe_gate(gate)
         made, contested = hold_back(made, evidence, gate, second)
         if "join" in gate.closed:

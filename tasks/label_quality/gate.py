@@ -5,8 +5,8 @@ Relabelling and dropping are judged on their own. The strongest evidence is a se
 the given label differ, and the second opinion mostly takes one of the two sides. It is independent of the
 given label; a wrong label has it against itself, a right label for itself, unless classifier and second
 opinion make the same mistake. They make it where a row lies among those of another class, and a class that
-has few rows hardly ever wins a vote of neighbours. Whether they do, it cannot tell. That is what other evidence is
-for:
+has few rows hardly ever wins a vote of neighbours. Whether they do, it cannot tell. That is what other
+evidence is for:
 
 - How common other labels are where the classifier is surest (`noise_evidence`). Where they are nearly all its
   own mistakes nothing is changed: labels that are all right look like that.
