@@ -25,9 +25,9 @@ def describe_gate(gate: Gate) -> str | None:
     """Why rows are not relabelled or dropped, what helps, and how to do it all the same; None if all are."""
     said, advice = [], [_HELP, _OVERRULE]
     if closed := gate.closed:
-        action, reason = next(iter(closed.items()))
-        head = "No label is changed" if gate.is_closed else _LEFT[action]
-        said.append(f"{head}: {_why(gate, reason)}.")
+        head = "No label is changed" if gate.is_closed else _LEFT[next(iter(closed))]
+        reasons = dict.fromkeys(closed.values())
+        said.append(f"{head}: {'; and '.join(_why(gate, reason) for reason in reasons)}.")
         if not gate.is_closed and list(closed) == ["drop"]:
             advice = [_KEPT]
     if gate.least_confidence and not gate.relabel:
@@ -54,7 +54,7 @@ def _why(gate: Gate, reason: Reason) -> str:
         halved = ", halved where there is no second opinion" if gate.is_unsure else ""
         n_wanted = round(gate.changed_share * gate.n_rows)
         return (
-            f"{n_wanted:,} of {gate.n_rows:,} rows ({gate.changed_share:.0%}) would be, more than "
+            f"{n_wanted:,} of {gate.n_rows:,} rows ({gate.changed_share:.0%}) would be changed, more than "
             f"{gate.limit:.0%} (pseudo_label.max_changed_share{halved})"
         )
     if reason == "own_mistakes":

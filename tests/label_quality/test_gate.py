@@ -243,3 +243,21 @@ def test_sides_are_counted_on_the_changed_rows():
     given, model, second = np.zeros(5, int), np.ones(5, int), np.array([1, 1, 0, -1, 1])
     assert Sides.of(changed, given, model, second) == Sides(4, 2, 1)
     assert Sides.of(changed, given, model, None) == Sides(4, 0, 0)
+
+
+def test_each_reason_is_said_once():
+    # Relabelling is not vouched for; what would be dropped is, and is too much.
+    gate = judge(
+        SURE * 10,
+        Sides(20, 5, 5),
+        Sides(800, 780, 20),
+        self_tests=evidence(),
+        noise=noise(0.9),
+        beyond_chance=0.9,
+    )
+    assert gate.closed == {"relabel": "second_opinion", "drop": "too_many_changes"}
+    sentence = describe_gate(gate)
+    assert sentence.startswith("No label is changed: of the 20 rows to relabel, ")
+    assert "800 of 1,000 rows (80%) would be changed" in sentence
+    both = judge(CHANCE, Sides(20, 5, 5), Sides(8, 1, 1))
+    assert describe_gate(both).count("agreement 0.00") == 1
