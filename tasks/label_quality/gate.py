@@ -144,7 +144,7 @@ class Gate:
         beyond_chance: of the rows on which classifier and second opinion agree, the share that chance does
             not explain; 0 where there is none.
         least_confidence: only rows of which the classifier is so sure, and whose label the second opinion
-            confirms, may get another label; 0 where all may.
+            confirms if it was asked, may get another label; 0 where all may.
         self_tests: what it went by (`self_tests.run.SelfTests.entries`); empty where there were none.
         on_held_out: how much more of the held-out rows a classifier of the repaired labels predicts as given
             than one of the given labels; None where that was not tried.
