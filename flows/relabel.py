@@ -177,6 +177,7 @@ def shown_command(module: Sequence[str]) -> str:
 
 def usage() -> str:
     """The help."""
+    width = max(len(each.does) for each in COMMANDS.values())
     parser = argparse.ArgumentParser(
         prog="relabel",
         usage="relabel COMMAND ...",
@@ -187,7 +188,7 @@ def usage() -> str:
             [
                 "commands (`relabel COMMAND --help` says more):",
                 *(
-                    f"  {name:<17}{each.does:<52}e.g. relabel {each.example}"
+                    f"  {name:<17}{each.does:<{width}}  e.g. relabel {each.example}"
                     for name, each in COMMANDS.items()
                 ),
                 "",

@@ -137,6 +137,12 @@ def test_help_names_every_command_and_completion_offers_it() -> None:
     assert "bashcompinit" in completion("zsh")
 
 
+def test_help_keeps_the_examples_in_one_column() -> None:
+    lines = [line for line in usage().splitlines() if "e.g. relabel" in line]
+    assert len(lines) == len(COMMANDS)
+    assert len({line.index("  e.g. relabel") for line in lines}) == 1
+
+
 def test_completion_for_another_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--completion", "fish"]) == 2
     assert "expected bash or zsh, found fish" in capsys.readouterr().err
