@@ -407,9 +407,14 @@ def _say_done(metrics: dict[str, Any]) -> None:
             f"predicted as given out of fold, from {found['n_joined']:,} rows without a label{right}"
         )
     if others and others["is_of_use"] is False:
+        is_tried = any(found["n_joined"] for found in others["rounds"])
+        why = (
+            "models that learned from such rows too know labelled rows no better out of fold"
+            if is_tried
+            else "the models are sure of hardly any"
+        )
         print(
-            "pseudo_label: no row without a label joins, as models that learned from such rows too know "
-            "labelled rows no better out of fold. More labels or a stronger model help; "
+            f"pseudo_label: no row without a label joins, as {why}. More labels or a stronger model help; "
             "pseudo_label.rounds 0 skips this proof."
         )
     n_labelled = metrics["n_rows_after"] - (others["n_joined"] if others else 0)
