@@ -329,7 +329,8 @@ def _issue_lines(issue: dict[str, Any]) -> list[tuple[str, str]]:
     suggestion = f"suggested {issue['suggested_label']} ({issue['suggested_prob']:.2%})"
     flagged = [name for name, flag in issue["filters"].items() if flag]
     others = [name for name, flag in issue["filters"].items() if not flag]
-    place = "no" if issue["rank"] is None else f"{_ordinal(issue['rank'] + 1)} of {issue['n_issues']:,}"
+    suspects = f"{issue['n_issues']:,} suspects"
+    place = "no" if issue["rank"] is None else f"{_ordinal(issue['rank'] + 1)} of {suspects}"
     verdict = f"yes, {place}" if issue["is_issue"] else "no"
     if issue["second_opinion"]:
         suggestion += f", a second opinion says {issue['second_opinion']}"

@@ -126,7 +126,7 @@ def test_the_command_asks_the_classifiers_and_prints_one_story(
     assert main(["explain", str(example_id), "--no-classifiers"]) == 0
     said = capsys.readouterr().out
     for part in (
-        f"yes, 1st of {life['issue']['n_issues']} (by auto)",
+        f"yes, 1st of {life['issue']['n_issues']} suspects (by auto)",
         "rule the noise model at sharpness",
         "error_prob",
         "did not learn from this row",

@@ -157,7 +157,7 @@ def _start(workspace: Path, plan: Plan, name: str, into: Path | None, dvc_add: b
         _dvc_add(workspace, target)
     versioned = f"dvc add {shlex.quote(str(target.relative_to(workspace)))}"
     print(
-        f"Next: {_cd(into)}dvc repro"
+        f"Next: {_cd(into)}relabel run"
         + ("" if dvc_add else f"   (and `{versioned}` keeps a version of the data)")
     )
 
@@ -172,7 +172,7 @@ def _start_probabilities(
         workspace = into
     for line in probabilities.start(workspace, brought, asked):
         print(line)
-    print(f"Next: {_cd(into)}dvc repro")
+    print(f"Next: {_cd(into)}relabel run")
 
 
 def _cd(into: Path | None) -> str:

@@ -22,7 +22,7 @@ def test_a_workspace_of_its_own_has_the_data_versioned_and_runs(
     init(ROOT, [str(path), "--into", str(folder), "--dvc-add"])
     assert (ROOT / "params.yaml").read_bytes() == before
     assert not (ROOT / "inputs" / "examples" / path.name).exists()
-    assert f"cd '{folder}' && dvc repro" in capsys.readouterr().out
+    assert f"cd '{folder}' && relabel run" in capsys.readouterr().out
     assert (folder / "inputs" / "examples" / f"{path.name}.dvc").is_file()
     dvc(folder, "repro", "--single-item", "download")
     assert read_table(EXAMPLES.at(folder), EXAMPLES, ["split"]).num_rows == own_forms.N

@@ -146,7 +146,7 @@ def test_where_the_evidence_is_weaker_only_the_surest_rows_are_relabelled(
     assert gate.least_confidence == (0.97 if outcome == "surest" else 0)
     sentence = describe_gate(gate)
     if outcome == "surest":
-        assert sentence.startswith("Only the surest rows are relabelled, from a probability of 0.97 on")
+        assert sentence.startswith("Only the surest rows may be relabelled, from a probability of 0.97 on")
         assert f"{found.share:.2f} times as common" in sentence
         assert "pseudo_label.on_weak_model to go_on" in sentence
     else:
@@ -165,7 +165,7 @@ def test_what_is_closed_and_what_is_partly_open_are_both_said():
     )
     sentence = describe_gate(gate)
     assert sentence.startswith("No row is dropped: of the 30 rows to drop")
-    assert "Only the surest rows are relabelled" in sentence
+    assert "Only the surest rows may be relabelled" in sentence
 
 
 def test_rows_that_are_not_dropped_where_others_are_relabelled_need_no_advice():
