@@ -32,8 +32,8 @@ def describe_gate(gate: Gate) -> str | None:
             advice = [_KEPT]
     if gate.least_confidence and not gate.relabel:
         said.append(
-            f"Only the surest rows may be relabelled, from a probability of {gate.least_confidence:.3g} on, if "
-            f"the second opinion says the same: {_sides(gate, 'relabel')}, and other labels are "
+            f"Only the surest rows may be relabelled, from a probability of {gate.least_confidence:.3g} on, "
+            f"if the second opinion says the same: {_sides(gate, 'relabel')}, and other labels are "
             f"{gate.noise.share:.2f} times as common where the classifier is surest, so that the other rows "
             "may be its own mistakes."
         )
