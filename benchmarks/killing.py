@@ -95,11 +95,21 @@ def leftovers(folder: Path, temporary: Path) -> list[str]:
         found += [*(folder / place).rglob(".*.tmp"), *(folder / place).rglob("*.new")]
     said = [str(file) for file in found if not _OF_DVC.fullmatch(file.name)]
     locks = folder / ".dvc" / "tmp" / "rwlock"
-    # DVC may leave the headings of a list in which nobody is.
-    if locks.exists() and any(json.loads(locks.read_text()).values()):
-        said.append(f"{locks}: {locks.read_text()[:200]!r}")
+    if locks.exists() and (held := _held(json.loads(locks.read_text()))):
+        said.append(f"{locks}: {held}")
     sweep = folder / ".dvc" / "tmp" / "relabel" / "sweep"
     return said + [str(place) for place in (sweep.iterdir() if sweep.exists() else ())]
+
+
+def _held(locks: dict[str, dict[str, Any]]) -> list[str]:
+    """Files of a list of locks that a process reads, or that any is said to write.
+
+    DVC may leave the headings of a list in which nobody is. `dvc repro` also leaves a reader in it that was
+    killed: it stands in nobody's way, and the next flow takes it out.
+    """
+    read = locks.get("read", {})
+    alive = [name for name, who in read.items() if any(psutil.pid_exists(one["pid"]) for one in who)]
+    return [*locks.get("write", {}), *alive]
 
 
 class Place:

@@ -1,6 +1,7 @@
 """What the benchmarks say, and the workspaces that they make."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from benchmarks.accept import settings
 from benchmarks.data import describe as describe_data
 from benchmarks.doors import idle_share
 from benchmarks.frozen import Split, draw_labelled, errors
+from benchmarks.killing import leftovers
 from benchmarks.stopping import Population, is_possible
 from benchmarks.stopping import measure as measure_stopping
 from benchmarks.unlabeled import METHODS, cell_text
@@ -133,3 +135,18 @@ def test_labels_flow_along_frozen_features_where_few_are_known() -> None:
     assert set(found) == {"labelled rows alone", "threshold", "threshold, min_confidence 0.8", "propagation"}
     assert found["propagation"] <= found["labelled rows alone"]
     assert found["propagation"] < 10
+
+
+def test_a_reader_that_is_dead_holds_no_lock(tmp_path: Path) -> None:
+    locks = tmp_path / ".dvc" / "tmp" / "rwlock"
+    locks.parent.mkdir(parents=True)
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    for entry, is_held in (
+        ({"read": {"a": [{"pid": dead.pid, "cmd": "dvc repro"}]}}, False),
+        ({"read": {"a": [{"pid": os.getpid(), "cmd": "dvc repro"}]}}, True),
+        ({"write": {"a": {"pid": dead.pid, "cmd": "dvc repro"}}}, True),
+        ({"read": {}, "write": {}}, False),
+    ):
+        locks.write_text(json.dumps(entry))
+        assert bool(leftovers(tmp_path, tmp_path)) == is_held, entry
