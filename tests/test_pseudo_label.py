@@ -419,7 +419,7 @@ def test_as_many_changes_as_are_allowed_are_made(params, tmp_path):
 )
 def test_a_second_opinion_opens_and_closes_each_action(params, tmp_path, monkeypatch, side, actions):
     # So few rows prove nothing; the figures of the rule are tested on their own.
-    for name in ("LEAST_SIDE", "CLEAR_SIDE", "LEAST_NOISE", "NO_NOISE"):
+    for name in ("LEAST_SIDE", "LEAST_NOISE", "NO_NOISE"):
         monkeypatch.setattr(tasks.label_quality.gate, name, 0.4 * name.endswith("SIDE"))
     monkeypatch.setattr(Share, "low", property(lambda share: min(2 * share.value, 1)))
     write_inputs(tmp_path)

@@ -13,12 +13,13 @@ evidence is for:
 - How much of the agreement of classifier and second opinion is more than luck (`beyond_chance`). Two views of
   two classes that know little agree on half of the rows.
 
-All rows are relabelled where the second opinion is clearly for it, and the labels look like noise, or it is
-nearly all for it (`CLEAR_SIDE`). Where that is not so, but most opinions are for it and nothing speaks
-against it, only the surest rows are, from the confidence on at which other labels are hardly more common than
-among the surest, and only those whose suggestion the second opinion confirms. In any case the rows whose
-given label it confirms are left as they are. Shares are taken at the lower end of their 95 % interval: few
-rows prove little.
+All rows are relabelled where the second opinion is clearly for it, and the labels look like noise. Where that
+is not so, but most opinions are for it and nothing speaks against it, only the surest rows are, from the
+confidence on at which other labels are hardly more common than among the surest, and only those whose
+suggestion the second opinion confirms. However many opinions are for it, they do not stand for noise: two
+views of classes that overlap agree, and are wrong together. In any case the rows whose given label it
+confirms are left as they are. Shares are taken at the lower end of their 95 % interval: few rows prove
+little.
 
 Where there are held-out rows, and no network has to be trained for it, the repair that is left is tried on
 them (`tasks.held_out_proof`).
@@ -50,10 +51,9 @@ from tasks.label_quality.paired import Difference
 from tasks.label_quality.self_tests.intervals import Share
 
 LEAST_AGREEMENT = 0.2
-LEAST_SIDE, CLEAR_SIDE, SOME_SIDE, MOST = 0.75, 0.95, 0.6, 0.5
-"""Of the sides that a second opinion takes, so many are the classifier's: for relabelling all rows, for that
-even if the labels do not look like noise, for dropping where the views agree beyond chance, and for the
-surest rows."""
+LEAST_SIDE, SOME_SIDE, MOST = 0.75, 0.6, 0.5
+"""Of the sides that a second opinion takes, so many are the classifier's: for relabelling all rows, for
+dropping where the views agree beyond chance, and for the surest rows."""
 LEAST_NOISE, SOME_NOISE, NO_NOISE = 0.75, 0.5, 0.25
 """So common other labels are among the surest rows beside those to relabel: for relabelling all of them, the
 surest of them, and none at all."""
@@ -217,7 +217,7 @@ def judge_relabelling(
 
     `for_it` are the sides of the second opinion, `agree` is whether the two agree beyond chance.
     """
-    if for_it.low >= CLEAR_SIDE or (for_it.low >= LEAST_SIDE and noise.share >= LEAST_NOISE):
+    if for_it.low >= LEAST_SIDE and noise.share >= LEAST_NOISE:
         return None, 0.0
     if for_it.low > MOST and noise.high >= SOME_NOISE and agree:
         return None, noise.least_confidence
