@@ -182,22 +182,10 @@ def _figures(run: Path, repository: Path) -> Iterator[Reader]:
             yield Reader(f"{name}, by {who}", run, name, look, kinds, plainly)
         kinds = {**TEXT, "table": damage.TABLE}
         yield Reader(f"{PATH}, by {who}", run, str(PATH), look, kinds, partial(_decided_plainly, look))
-    yield Reader(
-        "dvc.lock, by compare",
-        repository,
-        "dvc.lock",
-        _compare,
-        {**TEXT, "YAML": damage.YAML},
-        partial(_other_yaml, "dvc.lock", repository),
-    )
-    yield Reader(
-        "params.yaml, by compare",
-        repository,
-        "params.yaml",
-        _compare,
-        {**TEXT, "YAML": damage.YAML},
-        partial(_other_yaml, "params.yaml", repository),
-    )
+    for name in ("dvc.lock", "params.yaml"):
+        kinds = {**TEXT, "YAML": damage.YAML}
+        plainly = partial(_other_yaml, name, repository)
+        yield Reader(f"{name}, by compare", repository, name, _compare, kinds, plainly)
 
 
 def _report(folder: Path) -> Any:
