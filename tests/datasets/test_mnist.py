@@ -39,10 +39,13 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     images[0, :16, :16] = np.arange(256).reshape(16, 16)  # every pixel value
     labels = np.arange(N_TRAIN + N_TEST) % 10
     shapes = ((N_TRAIN, 28, 28), (N_TRAIN,), (N_TEST, 28, 28), (N_TEST,))
-    monkeypatch.setattr(_idx_sets, "_SHAPES", dict(zip(_idx_sets.FILES, shapes, strict=True)))
+    by_name = dict(zip(_idx_sets.FILES, shapes, strict=True))
+    monkeypatch.setattr(_idx_sets, "_SHAPES", by_name)
     contents = _idx_sets.encode_files(images, labels)
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    monkeypatch.setattr(mnist, "MNIST", dataclasses.replace(mnist.MNIST, sha256=sha256))
+    monkeypatch.setattr(mnist, "MNIST", dataclasses.replace(mnist.MNIST, sha256=sha256, shapes=by_name))
+    small = dataclasses.replace(fashion_mnist.FASHION_MNIST, shapes=by_name)
+    monkeypatch.setattr(fashion_mnist, "FASHION_MNIST", small)
     return contents
 
 
