@@ -52,6 +52,11 @@ def draw_order(ids: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.intp]:
     Args:
         ids: (N,) example ids, unique.
         seed: names the draw, at least 0.
+
+    >>> draw_order(np.array([7, 8, 9]), seed=0).tolist()
+    [2, 1, 0]
+    >>> draw_order(np.array([7, 9]), seed=0).tolist()  # those that stay keep their order
+    [1, 0]
     """
     key = _mix(np.array([seed], dtype=np.uint64))
     # Each step is one to one: no two rows have the same number.
@@ -167,6 +172,10 @@ def bound_drawn(known: npt.NDArray[np.integer], confidence: float = 0.95) -> Dra
     Args:
         known: (N,) `UNKNOWN`, `RIGHT` or `WRONG` of each row, in the order of the draw.
         confidence: in (0, 1).
+
+    >>> found = bound_drawn(np.array([RIGHT] * 50 + [WRONG] + [UNKNOWN] * 949))
+    >>> found.n_seen, found.n_wrong, found.bounds
+    (51, 1, Bounds(low=1, high=118, n_rows=1000))
     """
     n = len(known)
     if not n:

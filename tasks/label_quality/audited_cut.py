@@ -48,6 +48,14 @@ def try_cuts(
         known: (M,) `UNKNOWN`, `RIGHT` or `WRONG` of their **suggestions**.
         confidence: in (0, 1).
         cuts: ascending.
+
+    >>> from tasks.label_quality.audit import RIGHT
+    >>> prob, known = np.tile([0.6, 0.9], 500), np.full(1000, UNKNOWN)
+    >>> known[:400] = RIGHT  # 400 are decided
+    >>> known[:400:10] = WRONG  # some of those that are 60 % probable
+    >>> found = try_cuts(prob, known, cuts=(0.5, 0.8))
+    >>> [(each.n_seen, each.n_wrong, round(each.precision, 2)) for each in found]
+    [(400, 40, 0.82), (200, 0, 0.97)]
     """
     found = []
     for cut in cuts:
@@ -61,7 +69,14 @@ def try_cuts(
 
 
 def choose_cut(tried: Sequence[Tried], precision: float) -> Tried | None:
-    """The lowest cut from which on the share `precision` of suggestions is right; None if there is none."""
+    """The lowest cut from which on the share `precision` of suggestions is right; None if there is none.
+
+    >>> tried = [Tried(0.5, 900, 200, 12, 0.91), Tried(0.8, 700, 150, 1, 0.97), Tried(0.9, 600, 120, 0, 0.98)]
+    >>> choose_cut(tried, precision=0.95).cut
+    0.8
+    >>> choose_cut(tried, precision=0.99) is None
+    True
+    """
     return next((each for each in tried if each.precision >= precision), None)
 
 

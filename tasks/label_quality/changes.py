@@ -19,7 +19,11 @@ OUTCOMES = ("right", "wrong", "dropped")
 
 
 def action_indices(actions: npt.NDArray[np.str_]) -> Ints:
-    """The index in `ACTIONS` of each action (N,), by name."""
+    """The index in `ACTIONS` of each action (N,), by name.
+
+    >>> action_indices(np.array(["kept", "my own", "trusted"])).tolist()
+    [1, 6, 0]
+    """
     names, places = np.unique(actions.astype(str), return_inverse=True)
     known = {name: index for index, name in enumerate(ACTIONS)}
     return np.array([known.get(name, OTHER) for name in names.tolist()], dtype=np.int64)[places]
@@ -35,6 +39,11 @@ def derive_actions(
         in_training_set: (N,) whether the repaired training set has the row.
         source: (N,) of its label there: `given`, `pseudo` or `reviewed`; not read where it has none.
         is_soft: (N,) whether its target there is no single class.
+
+    >>> is_issue, in_set = np.array([False, True, True]), np.array([True, True, False])
+    >>> source = np.array(["given", "pseudo", "given"])
+    >>> [ACTIONS[index] for index in derive_actions(is_issue, in_set, source, np.zeros(3, dtype=bool))]
+    ['trusted', 'relabelled', 'dropped']
     """
     is_pseudo = source == "pseudo"
     return np.select(
@@ -45,7 +54,12 @@ def derive_actions(
 
 
 def common_rows(old_ids: Ints, new_ids: Ints) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Where the ids that both have, ascending, stand in `old_ids` and in `new_ids`; each has unique ids."""
+    """Where the ids that both have, ascending, stand in `old_ids` and in `new_ids`; each has unique ids.
+
+    >>> old, new = common_rows(np.array([3, 1, 2]), np.array([2, 4, 3]))
+    >>> old.tolist(), new.tolist()
+    ([2, 0], [0, 2])
+    """
     _, old, new = np.intersect1d(old_ids, new_ids, assume_unique=True, return_indices=True)
     return old, new
 
@@ -64,6 +78,13 @@ def find_changes(
         `newly flagged`, `no longer flagged`, `suggested differently`, `given differently`; and where both
         have actions `newly relabelled`, `no longer relabelled`, `relabelled otherwise` (to another class),
         `newly dropped`, `no longer dropped`, `trained on another label` (dropped in neither).
+
+    >>> labels = {"given_label": np.array([0, 1]), "suggested_label": np.array([1, 1])}
+    >>> old = labels | {"is_issue": np.array([True, False])}
+    >>> new = labels | {"is_issue": np.array([False, False])}
+    >>> found = find_changes(old, new)
+    >>> found["no longer flagged"].tolist(), found["newly flagged"].tolist()
+    ([True, False], [False, False])
     """
     changes = {
         "newly flagged": ~old["is_issue"] & new["is_issue"],
@@ -87,7 +108,11 @@ def find_changes(
 
 
 def flow_matrix(old_action: Ints, new_action: Ints, n_actions: int = len(ACTIONS)) -> Ints:
-    """Rows that went from action i in the old version to j in the new one, (n_actions, n_actions)."""
+    """Rows that went from action i in the old version to j in the new one, (n_actions, n_actions).
+
+    >>> flow_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), n_actions=2).tolist()
+    [[1, 1], [0, 1]]
+    """
     counts = np.bincount(old_action * n_actions + new_action, minlength=n_actions**2)
     return counts.reshape(n_actions, n_actions).astype(np.int64)
 
@@ -133,6 +158,11 @@ def most_changed(
         distance: (N,) of the two versions' probabilities, as by `total_variation`.
         least: (N,) the lower of the two self-confidences: the more suspect goes first.
         min_distance: from which on probabilities moved: after any training all differ in their last digits.
+
+    >>> fate, judgement = np.array([False, False, True]), np.array([False, True, True])
+    >>> distance, least = np.array([0.9, 0.1, 0.2]), np.array([0.5, 0.5, 0.5])
+    >>> most_changed(fate, judgement, distance, least, min_distance=0.5).tolist()
+    [2, 1, 0]
     """
     changed = np.flatnonzero(fate | judgement | (distance >= min_distance))
     kind = np.select([fate, judgement], [0, 1], 2)
@@ -140,7 +170,11 @@ def most_changed(
 
 
 def judge_labels(labels: Ints, truth: Ints) -> Ints:
-    """Of each label (N,) its index in `OUTCOMES`; the truth (N,) is known."""
+    """Of each label (N,) its index in `OUTCOMES`; the truth (N,) is known.
+
+    >>> [OUTCOMES[index] for index in judge_labels(np.array([4, 5, NO_LABEL]), np.array([4, 4, 4]))]
+    ['right', 'wrong', 'dropped']
+    """
     return np.select([labels == NO_LABEL, labels == truth], [2, 0], 1)
 
 
@@ -157,6 +191,9 @@ def share_margin(old: float, n_old: float, new: float, n_new: float) -> float:
         n_old: of how many rows it is one.
         new: the share in the new version.
         n_new: of how many rows it is one.
+
+    >>> round(share_margin(old=0.95, n_old=1000, new=0.96, n_new=1000), 3)
+    0.018
     """
     variance = 0.0
     for share, n in ((old, n_old), (new, n_new)):

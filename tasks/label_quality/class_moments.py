@@ -160,7 +160,11 @@ class ClassMoments:
 
 
 def extend(features: npt.NDArray[np.floating]) -> Floats:
-    """(N, D) rows a = [x, 1] from (N, d)."""
+    """(N, D) rows a = [x, 1] from (N, d).
+
+    >>> extend(np.array([[2.0, 3.0]])).tolist()
+    [[2.0, 3.0, 1.0]]
+    """
     rows: Floats = np.ones((len(features), features.shape[1] + 1))
     rows[:, :-1] = features
     return rows
@@ -205,7 +209,11 @@ def check_rows(
 
 
 def rows_by_class(labels: npt.NDArray[np.integer]) -> list[tuple[int, npt.NDArray[np.intp]]]:
-    """Each class that occurs, with the positions of its rows in their order."""
+    """Each class that occurs, with the positions of its rows in their order.
+
+    >>> [(k, rows.tolist()) for k, rows in rows_by_class(np.array([2, 0, 2]))]
+    [(0, [1]), (2, [0, 2])]
+    """
     order = np.argsort(labels, kind="stable")
     classes, starts = np.unique(labels[order], return_index=True)
     ends = np.append(starts[1:], len(order))

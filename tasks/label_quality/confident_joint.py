@@ -157,7 +157,11 @@ def _round_up(bounds: Floats, dtype: npt.DTypeLike) -> npt.NDArray[np.floating]:
 
 
 def count_confident(labels: npt.NDArray[np.integer], confident: Ints, n_classes: int) -> Ints:
-    """(K, K) counts `[given, true]` of the rows with a confident class; batches add."""
+    """(K, K) counts `[given, true]` of the rows with a confident class; batches add.
+
+    >>> count_confident(np.array([0, 0, 1]), np.array([0, 1, -1]), n_classes=2).tolist()
+    [[1, 1], [0, 0]]
+    """
     pairs = confident_pairs(labels, confident, n_classes)
     return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes).astype(np.int64)
 
@@ -169,7 +173,11 @@ def confident_pairs(labels: npt.NDArray[np.integer], confident: Ints, n_classes:
 
 
 def raw_confident_joint(counts: Ints) -> Ints:
-    """(K, K) `joint[given, true]` from `count_confident` of all rows: its diagonal is at least 1."""
+    """(K, K) `joint[given, true]` from `count_confident` of all rows: its diagonal is at least 1.
+
+    >>> raw_confident_joint(np.array([[4, 1], [2, 0]])).tolist()
+    [[4, 1], [2, 1]]
+    """
     joint = counts.copy()
     np.fill_diagonal(joint, np.maximum(joint.diagonal(), 1))
     return joint
@@ -258,6 +266,11 @@ def prune_counts(calibrated: Ints, min_examples_per_class: int, frac_noise: floa
 
     At least `min_examples_per_class` stay on the diagonal, taken evenly from the column's other entries;
     `frac_noise` in (0, 1] scales the off-diagonal counts, the diagonal gaining what they lose.
+
+    >>> prune_counts(np.array([[6, 2], [1, 3]]), min_examples_per_class=1, frac_noise=1.0).tolist()
+    [[6, 1], [2, 3]]
+    >>> prune_counts(np.array([[6, 2], [1, 3]]), min_examples_per_class=1, frac_noise=0.5).tolist()
+    [[7, 0], [1, 3]]
     """
     counts = calibrated.T.astype(np.float64)
     diagonal = counts.diagonal().copy()

@@ -34,13 +34,21 @@ class ConfusedPair:
 def count_confusions(
     labels: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], n_classes: int
 ) -> Ints:
-    """(K, K) counts of rows, indexed [label, predicted], from (N,) and (N,) class indices."""
+    """(K, K) counts of rows, indexed [label, predicted], from (N,) and (N,) class indices.
+
+    >>> count_confusions(np.array([0, 0, 1]), np.array([0, 1, 1]), n_classes=2).tolist()
+    [[1, 1], [0, 1]]
+    """
     flat = labels.astype(np.int64) * n_classes + predicted
     return np.bincount(flat, minlength=n_classes**2).reshape(n_classes, n_classes).astype(np.int64)
 
 
 def confusion_shares(counts: Ints) -> Floats:
-    """(K, K) P(predicted | label): rows of `counts` divided by their sum; 0 for a class without rows."""
+    """(K, K) P(predicted | label): rows of `counts` divided by their sum; 0 for a class without rows.
+
+    >>> confusion_shares(np.array([[3, 1], [0, 0]])).tolist()
+    [[0.75, 0.25], [0.0, 0.0]]
+    """
     return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), dtype=np.float64)
 
 
@@ -75,6 +83,10 @@ def most_and_least_important(
 
     Returns:
         positions, the most important first, and positions, the least important first.
+
+    >>> most, least = most_and_least_important(np.array([5.0, 9.0, 1.0, 7.0]), np.array([0, 1, 2]), n=1)
+    >>> most.tolist(), least.tolist()
+    ([1], [2])
     """
     order = members[np.argsort(-importance[members], kind="stable")].astype(np.int64)
     return order[:n], order[n:][::-1][:n]

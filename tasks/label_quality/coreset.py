@@ -29,6 +29,10 @@ def draw_coreset(
 
     Raises:
         ValueError: no draw is asked for, or an importance is negative, not finite, or nowhere positive.
+
+    >>> rows, weights = draw_coreset(np.array([1.0, 0.0, 3.0]), n_draws=4, rng=np.random.default_rng(0))
+    >>> rows.tolist(), weights.round(3).tolist()
+    ([0, 0, 2, 2], [1.0, 1.0, 0.333, 0.333])
     """
     if n_draws < 1:
         raise ValueError(f"a coreset needs at least 1 draw, found {n_draws}")

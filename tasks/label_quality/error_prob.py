@@ -65,7 +65,11 @@ class ErrorModel:
 
 
 def average(by_sharpness: Floats) -> Floats:
-    """(N,) the mean over sharpnesses of (4, N) probabilities."""
+    """(N,) the mean over sharpnesses of (4, N) probabilities.
+
+    >>> average(np.array([[0.5], [0.75], [1.0], [1.0]])).round(3).tolist()
+    [0.911]
+    """
     return np.asarray(_WEIGHTS @ by_sharpness)
 
 

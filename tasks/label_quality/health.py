@@ -99,6 +99,9 @@ def overall_label_health(n_confident_errors: int, n_rows: int) -> float:
     """The share of labels thought right, in [0, 1].
 
     `n_confident_errors` rows are confidently another class (`IssueRows.n_off_diagonal`).
+
+    >>> overall_label_health(n_confident_errors=25, n_rows=1000)
+    0.975
     """
     return 1 - n_confident_errors / n_rows
 
@@ -114,6 +117,9 @@ def mean_l1_error(estimated: Floats, truth: Floats, true_counts: npt.NDArray[np.
         estimated: (K, K) `noise_matrix[given, true]`.
         truth: (K, K) the same of the noise that happened.
         true_counts: (K,) rows of each true class; classes without rows have no truth to compare with.
+
+    >>> mean_l1_error(np.array([[0.75, 0.0], [0.25, 1.0]]), np.eye(2), np.array([50, 50]))
+    0.25
     """
     distances = np.abs(estimated - truth).sum(axis=0)[true_counts > 0]
     return float(distances.mean())

@@ -100,6 +100,12 @@ def leverage_of_given(
 
     Raises:
         ValueError: as `ClassMoments.add`, and for a row of positive weight whose class has none.
+
+    >>> features, labels = np.array([[0.0], [1.0], [2.0], [9.0]]), np.zeros(4, dtype=np.int64)
+    >>> moments = ClassMoments(n_classes=1, n_features=1)
+    >>> moments.add(features, labels)
+    >>> leverage_of_given(whiten(moments), features, labels).round(2).tolist()  # the row apart stands out
+    [0.43, 0.33, 0.27, 0.97]
     """
     n_classes, width = whitening.factors.shape[:2]
     check_rows(features, labels, weights, n_classes, width - 1)
@@ -137,6 +143,9 @@ def importance_of(
     """(N,) importance s from the leverage under the given class (N,); at least 0, and 0 for weight 0.
 
     `class_weights` is (K,), `penalty` the lambda of the logistic regression.
+
+    >>> importance_of(np.array([0.5, 0.25]), np.array([0, 1]), class_weights=np.array([10.0, 20.0])).tolist()
+    [224.0, 224.0]
     """
     own = np.ones(len(leverage)) if weights is None else weights
     # (2 w / W + h) W, without the division.
@@ -258,6 +267,9 @@ def percentile_in_class(importance: Floats, labels: npt.NDArray[np.integer]) -> 
     """(N,) percentile of each row among those of its given class, in (0, 100]; 100 is the most important.
 
     The share of the class at or below the row; rows that tie share the mean of their places.
+
+    >>> percentile_in_class(np.array([3.0, 1.0, 8.0, 2.0]), np.array([0, 0, 1, 0])).round(1).tolist()
+    [100.0, 33.3, 100.0, 66.7]
     """
     percentile = np.zeros(len(importance))
     for _, members in rows_by_class(labels):

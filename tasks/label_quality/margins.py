@@ -18,7 +18,12 @@ _MARGIN_COUNTERS = 2**22
 def own_and_others(
     labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]
 ) -> tuple[Floats, Floats]:
-    """(N,) the probability of the given label, and (N,) the highest of the other classes."""
+    """(N,) the probability of the given label, and (N,) the highest of the other classes.
+
+    >>> own, others = own_and_others(np.array([0, 1]), np.array([[0.75, 0.25], [0.5, 0.5]]))
+    >>> own.tolist(), others.tolist()
+    ([0.75, 0.5], [0.25, 0.5])
+    """
     rows = np.arange(len(labels))
     own = pred_probs[rows, labels].astype(np.float64)
     others = pred_probs.copy()
@@ -37,6 +42,9 @@ def certain_of_given(labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np
     """(N,) rows whose most likely class is the given one, which wins ties closer than 1e-6.
 
     This is the veto: the filters that respect it flag none of these rows.
+
+    >>> certain_of_given(np.array([0, 1, 1]), np.array([[0.75, 0.25], [0.75, 0.25], [0.5, 0.5]])).tolist()
+    [True, False, True]
     """
     own, others = own_and_others(labels, pred_probs)
     raised = own + 1e-6
@@ -51,7 +59,11 @@ def certain_of_given(labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np
 
 
 def margin_steps(n_classes: int) -> int:
-    """Steps that margins in (0, 1] are counted in: a power of two, fewer where there are many pairs."""
+    """Steps that margins in (0, 1] are counted in: a power of two, fewer where there are many pairs.
+
+    >>> margin_steps(10), margin_steps(1000)
+    (256, 4)
+    """
     steps = min(_MARGIN_STEPS, max(_MARGIN_COUNTERS // n_classes**2, 1))
     return 1 << (steps.bit_length() - 1)
 
@@ -62,6 +74,9 @@ def margin_counters(
     """(M,) for each row (given k) and class j with P_j > P_k, where to count it in (K, K, n_steps), flat.
 
     Step s of pair [k, j] holds the rows whose margin P_j - P_k is at least s / n_steps.
+
+    >>> margin_counters(np.array([1]), np.array([[0.75, 0.25]]), n_steps=4).tolist()  # step 2 of [1, 0]
+    [10]
     """
     n_classes = pred_probs.shape[1]
     own = pred_probs[np.arange(len(labels)), labels]

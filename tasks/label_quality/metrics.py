@@ -125,7 +125,11 @@ def detection_quality(is_noisy: npt.NDArray[np.bool_], is_issue: npt.NDArray[np.
 
 
 def detection_of_counts(n_noisy: int, n_flagged: int, n_hits: int) -> dict[str, float]:
-    """`detection_quality` from counts of rows: noisy, flagged, and both."""
+    """`detection_quality` from counts of rows: noisy, flagged, and both.
+
+    >>> detection_of_counts(n_noisy=50, n_flagged=40, n_hits=36)
+    {'precision': 0.9, 'recall': 0.72, 'f1': 0.8}
+    """
     return {
         "precision": n_hits / n_flagged if n_flagged else float("nan"),
         "recall": n_hits / n_noisy if n_noisy else float("nan"),
@@ -134,7 +138,11 @@ def detection_of_counts(n_noisy: int, n_flagged: int, n_hits: int) -> dict[str, 
 
 
 def ranking_quality(is_noisy: npt.NDArray[np.bool_], suspicion: npt.NDArray[np.float64]) -> dict[str, float]:
-    """Average precision and AUROC of a score (N,), high = suspect; NaN where there is but one kind of row."""
+    """Average precision and AUROC of a score (N,), high = suspect; NaN where there is but one kind of row.
+
+    >>> ranking_quality(np.array([True, False, False]), np.array([0.9, 0.2, 0.4]))
+    {'average_precision': 1.0, 'auroc': 1.0}
+    """
     # Imported here: scikit-learn costs a second, and only runs whose truth is known need it.
     from sklearn.metrics import average_precision_score, roc_auc_score
 

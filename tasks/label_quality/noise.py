@@ -106,6 +106,11 @@ def instance_noise(
         rate: in [0, 1].
         n_classes: at least 2.
         rng: source of the draws.
+
+    >>> values = np.repeat(np.eye(3), 4, axis=0)  # rows of three looks
+    >>> labels = np.zeros(12, dtype=np.int64)
+    >>> instance_noise(labels, [values], 0.5, n_classes=4, rng=np.random.default_rng(0)).tolist()
+    [2, 0, 1, 0, 1, 1, 0, 1, 0, 0, 1, 1]
     """
     _check(rate, n_classes)
     q, draws = _flip_rates(len(labels), rate, rng), rng.random(len(labels))
@@ -147,6 +152,11 @@ def doubt_noise(
         rate: in [0, 1].
         rng: source of the draws.
         deviation: of the noise. The larger, the less the margin decides.
+
+    >>> pred_probs = np.array([[0.9, 0.1, 0.0], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1], [0.0, 0.3, 0.7]])
+    >>> labels = np.array([0, 0, 1, 2])
+    >>> doubt_noise(labels, pred_probs, 0.25, np.random.default_rng(0), deviation=0.0).tolist()
+    [0, 1, 1, 2]
     """
     _check(rate, pred_probs.shape[1])
     probs = pred_probs.astype(np.float64)

@@ -30,6 +30,10 @@ def similarity_graph(
         index: (N, k) the nearest rows of each row, itself left out; no row stands twice in a line.
         cosine: (N, k) their cosine with the row, in [-1, 1].
         gamma: above 0; the larger, the more the nearest count.
+
+    >>> graph = similarity_graph(np.array([[1], [0], [1]]), np.array([[1.0], [1.0], [0.5]]))
+    >>> (4 * graph.toarray()).round().astype(int).tolist()  # in quarters
+    [[0, 4, 0], [4, 0, 1], [0, 1, 0]]
     """
     n_rows, k = index.shape
     weights = np.maximum(cosine, 0).astype(np.float32) ** np.float32(gamma)
@@ -60,6 +64,10 @@ def propagate(graph: sparse.csr_array, labels: Labels, n_classes: int, alpha: fl
 
     Raises:
         ValueError: no row gives a label.
+
+    >>> graph = similarity_graph(np.array([[1], [0], [3], [2]]), np.ones((4, 1)))
+    >>> propagate(graph, np.array([0, UNLABELED, 1, UNLABELED]), n_classes=2).round(3).tolist()
+    [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
     """
     if not (labels != UNLABELED).any():
         raise ValueError("expected at least one row with a label to propagate, found none")
@@ -101,7 +109,11 @@ def certainty(probs: npt.NDArray[np.floating]) -> Floats:
 
 
 def class_balance(labels: Labels, n_classes: int) -> Floats:
-    """(N,) weight of each row by its class, so that classes count alike, with mean 1 (equation 12)."""
+    """(N,) weight of each row by its class, so that classes count alike, with mean 1 (equation 12).
+
+    >>> class_balance(np.array([0, 0, 0, 1]), n_classes=2).round(2).tolist()
+    [0.67, 0.67, 0.67, 2.0]
+    """
     counts = np.bincount(labels, minlength=n_classes)
     found: Floats = len(labels) / (np.count_nonzero(counts) * counts[labels])
     return found

@@ -32,6 +32,10 @@ def review_budgets(
         wrong: (M,) of the suspects, the most suspect first: whether each is wrong, or how probably it is.
         n_errors: wrong labels in the whole data set.
         sizes: (B,) the budgets, in rows, from 1 to M.
+
+    >>> wrong = np.array([True, True, False, True])
+    >>> [(each.n_rows, each.precision, each.recall) for each in review_budgets(wrong, 4, np.array([2, 4]))]
+    [(2, 1.0, 0.5), (4, 0.75, 0.75)]
     """
     found = np.cumsum(wrong, dtype=np.float64)[sizes - 1]
     recall = found / n_errors if n_errors else np.full(len(sizes), np.nan)
@@ -42,7 +46,11 @@ def review_budgets(
 
 
 def round_sizes(n: int) -> npt.NDArray[np.int64]:
-    """Budgets a person would name: 10, 20, 50, 100 and so on below `n`, and `n` itself."""
+    """Budgets a person would name: 10, 20, 50, 100 and so on below `n`, and `n` itself.
+
+    >>> round_sizes(130).tolist()
+    [10, 20, 50, 100, 130]
+    """
     powers = 10 ** np.arange(1, max(len(str(n)), 1) + 1)
     sizes = np.outer(powers, (1, 2, 5)).ravel()
     return np.array([*sizes[sizes < n], *([n] if n else [])], dtype=np.int64)

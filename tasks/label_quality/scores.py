@@ -72,6 +72,9 @@ def adjust_pred_probs(pred_probs: npt.NDArray[np.floating], thresholds: Floats) 
     """(N, K) (P - t + max t) / rowsum: each class measured against its own confident threshold t (K,).
 
     It keeps classes of which a model is rarely sure from filling the top of a ranking. Rows sum to 1.
+
+    >>> adjust_pred_probs(np.array([[0.6, 0.4]]), np.array([0.9, 0.5])).round(2).tolist()
+    [[0.43, 0.57]]
     """
     adjusted = pred_probs.astype(np.float64) - thresholds
     adjusted += thresholds.max()
@@ -87,6 +90,12 @@ def ranking_score(name: str, adjust_by: Floats | None = None, error_model: Error
     Raises:
         ValueError: there is no such score, or another than the first two was to be adjusted, which has no
             meaning (cleanlab refuses it too).
+
+    >>> labels, pred_probs = np.array([1]), np.array([[0.6, 0.4]])
+    >>> ranking_score("self_confidence")(labels, pred_probs).tolist()
+    [0.4]
+    >>> ranking_score("self_confidence", adjust_by=np.array([0.9, 0.5]))(labels, pred_probs).round(2).tolist()
+    [0.57]
     """
     by_name: dict[str, Score] = dict(SCORES)
     if error_model is not None:

@@ -52,7 +52,12 @@ class ByRow:
 
 
 def take(columns: Candidates, chosen: Flags | Ints) -> Candidates:
-    """The chosen ones."""
+    """The chosen ones.
+
+    >>> taken = take({"row": np.array([4, 7]), "key": np.array([0.1, 0.2])}, np.array([False, True]))
+    >>> taken["row"].tolist()
+    [7]
+    """
     return {name: values[chosen] for name, values in columns.items()}
 
 

@@ -122,6 +122,11 @@ def expect_wrong(
         next_prob: (M,) how probably each of the next labels is wrong; NaN where not estimated.
         seen_prob: (S,) the same of those that people decided on.
         n_wrong: how many of these were wrong.
+
+    >>> expect_wrong(np.array([0.5, 0.25]), np.array([0.75, 0.25]), n_wrong=1)
+    0.75
+    >>> expect_wrong(np.array([np.nan] * 4), np.array([np.nan] * 6), n_wrong=1)
+    1.0
     """
     n = len(next_prob)
     if not np.isnan(next_prob).any() and not np.isnan(seen_prob).any():
