@@ -121,9 +121,7 @@ class Classifier:
             names = listed([str(path) for path in paths])
             raise DatasetError(f"predict: expected one table for a model of {self.content}, found {names}.")
         own = read_own_table(paths[0])
-        keys = [str(row) for row in range(own.table.num_rows)]
-        if key:
-            keys = [value or "" for value in texts_of(own.column(key, "id"))]
+        keys = [value or "" for value in texts_of(own.column(key, "id"))] if key else own.numbers()
         if self.content == Features.kind:
             return NewRows(keys, Features(self._encode(own)))
         if text is None and len(own.names) != 1:

@@ -33,6 +33,12 @@ def write_form(folder: Path, name: str, form: str, columns: Mapping[str, Sequenc
         path = folder / f"{name}.parquet"
         pq.write_table(pa.table(dict(columns)), path, row_group_size=50)
         return path
+    if form in ("arrow", "feather"):
+        path, table = folder / f"{name}.{form}", pa.table(dict(columns))
+        opened = pa.ipc.new_stream if form == "arrow" else pa.ipc.new_file
+        with opened(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=50)
+        return path
     suffix, separator, end, has_mark, has_comma = CSV_FORMS[form]
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=separator, lineterminator=end)

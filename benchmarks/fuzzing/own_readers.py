@@ -65,6 +65,9 @@ def own_files(folder: Path) -> Iterator[Reader]:
         _write_csv(folder / f"probs.{suffix}", vectors, separator)
     pq.write_table(labels, folder / "labels.parquet", write_page_checksum=True)
     pq.write_table(vectors, folder / "probs.parquet", write_page_checksum=True)
+    for name, table in (("labels", labels), ("probs", vectors)):
+        with pa.ipc.new_stream(folder / f"{name}.arrow", table.schema) as writer:
+            writer.write_table(table, max_chunksize=15)
     np.save(folder / "labels.npy", np.array([NAMES.index(name) for name in given]))
     np.save(folder / "probs.npy", probs)
     np.save(folder / "vectors.npy", rng.normal(size=(n, 4)))
@@ -72,6 +75,7 @@ def own_files(folder: Path) -> Iterator[Reader]:
         "csv": {**TEXT, "table": damage.TABLE, "gzip": damage.GZIP},
         "tsv": {**TEXT, "table": damage.TABLE},
         "parquet": both,
+        "arrow": {"any file": damage.ANY},
         "npy": {"any file": damage.ANY, ".npy": columns.NPY},
     }
     for suffix, damages in kinds.items():
@@ -181,7 +185,7 @@ def _labels_plainly(suffix: str, folder: Path) -> Any:
     if suffix == "npy":
         return [_label(row) for row in rows], None
     if not rows:
-        return [], [] if suffix == "parquet" else None
+        return [], [] if suffix in ("parquet", "arrow") else None
     given = [_label(row["given_label"]) for row in rows]
     names = [name for name in ("example_id", "id", "key") if name in rows[0]]
     keys = [_key(row[names[0]]) for row in rows] if names else None
@@ -232,6 +236,10 @@ def _rows_plainly(path: Path) -> Any:
         return np.load(path, allow_pickle=False).tolist()
     if path.suffix == ".parquet":
         return pq.ParquetFile(path).read().to_pylist()
+    if path.suffix == ".arrow":
+        table = pa.ipc.open_stream(path.read_bytes()).read_all()
+        table.validate(full=True)
+        return table.to_pylist()
     content = path.read_bytes()
     if content.startswith(b"\x1f\x8b"):
         import gzip

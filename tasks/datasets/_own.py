@@ -203,10 +203,11 @@ def check_found(found: Found) -> Found:
     train = np.flatnonzero(split == "train")
     counts = np.bincount(labels[train], minlength=len(found.class_names))
     if (counts > 0).sum() < 2:
-        only = listed([found.class_names[k] for k in np.flatnonzero(counts)]) or "none"
+        only = listed([found.class_names[k] for k in np.flatnonzero(counts)])
+        one = f"found {only} alone among {len(train):,} training rows with a label"
+        none = f"found no training row with a label among {len(split):,} rows"
         raise DatasetError(
-            f"{found.where}: expected training rows of two or more classes, found {only} alone among "
-            f"{len(train):,} training rows with a label."
+            f"{found.where}: expected training rows of two or more classes, {one if only else none}."
         )
     for k in np.flatnonzero(counts == 1):
         row = train[labels[train] == k][0]

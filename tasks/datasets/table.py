@@ -1,6 +1,6 @@
 """A person's own table: texts, numbers and categories, or pictures, a row each.
 
-CSV, TSV, JSON lines or Parquet, in one file or several; Parquet as Hugging Face's datasets writes it too.
+CSV, TSV, JSON lines, Parquet or Arrow, in one file or several, as Hugging Face's datasets writes them too.
 """
 
 from pathlib import Path
@@ -174,11 +174,8 @@ def _keys(own: OwnTable, options: Options) -> tuple[list[str], str]:
     if own.ids is not None:
         keys = own.ids.keys(np.arange(own.table.num_rows)).to_pylist()
         return keys, f"the table's {own.ids.column}"
-    if len(own.parts) == 1:
-        return [str(row) for row in range(own.table.num_rows)], "the number of the row, from 0"
-    return [
-        f"{name}/{row}" for name, n in own.parts for row in range(n)
-    ], "the file and the number of the row"
+    one = len(own.parts) == 1
+    return own.numbers(), "the number of the row, from 0" if one else "the file and the number of the row"
 
 
 def _splits(own: OwnTable, options: Options) -> npt.NDArray[np.str_]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tasks import DatasetError, plugins
 from tasks.datasets._own import place_of
 from tasks.export.rows import COLUMNS, LABEL, SUGGESTED
-from tasks.own_files.columns import open_file, readable
+from tasks.own_files.columns import open_file, read_arrow, readable
 from tasks.own_files.json_tables import LINES, LISTS, read_objects
 from tasks.own_files.own_tables import OwnTable, read_own_table, table_files
 from tasks.own_files.spreadsheets import write_rows, write_sheet
@@ -56,7 +56,7 @@ def write_parquet_set(params: Params, workspace: Path, rows: pa.Table, out: Path
     with readable(path, "Parquet file"), pq.ParquetFile(path) as file:
         table = file.read()
     keys = [str(key) for key in table.column("example_id").to_pylist()]
-    _write_parquet(table, in_order(rows, keys, str(path)), "given_label", {}, out / path.name)
+    pq.write_table(_with_columns(table, in_order(rows, keys, str(path)), "given_label", {}), out / path.name)
     return f"{path.name}, {table.num_rows:,} rows with {', '.join(COLUMNS)}"
 
 
@@ -90,7 +90,14 @@ def extend_file(path: Path, own: OwnTable, start: int, added: pa.Table, label: s
     suffixes = path.name.lower()
     if suffixes.endswith((".parquet", ".pq")):
         with readable(path, "Parquet file"), pq.ParquetFile(path) as file:
-            _write_parquet(file.read(), added, label, own.class_names, out)
+            pq.write_table(_with_columns(file.read(), added, label, own.class_names), out)
+    elif suffixes.endswith((".arrow", ".feather")):
+        with readable(path, "Arrow file"):
+            first, *batches = read_arrow(path)
+            table = pa.Table.from_batches(batches, first.schema)
+        table = _with_columns(table, added, label, own.class_names)
+        with pa.OSFile(str(out), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
     elif suffixes.endswith((*LINES, *LISTS)):
         _write_json(read_objects(path), added, out)
     else:
@@ -136,8 +143,8 @@ def _write_json(objects: list[dict[str, Any]], added: pa.Table, out: Path) -> No
     out.write_bytes(gzip.compress(content, mtime=0) if out.name.lower().endswith(".gz") else content)
 
 
-def _write_parquet(table: pa.Table, added: pa.Table, label: str, class_names: Any, out: Path) -> None:
-    """With the columns added; classes as Hugging Face's ClassLabel where the owner's column is one."""
+def _with_columns(table: pa.Table, added: pa.Table, label: str, class_names: Any) -> pa.Table:
+    """The columns added; classes as Hugging Face's ClassLabel where the owner's column is one."""
     names = new_names(table.column_names)
     features = {}
     for name in COLUMNS:
@@ -156,7 +163,7 @@ def _write_parquet(table: pa.Table, added: pa.Table, label: str, class_names: An
         info = json.loads(metadata[b"huggingface"])
         info["info"]["features"].update(features)
         metadata[b"huggingface"] = json.dumps(info).encode()
-    pq.write_table(table.replace_schema_metadata(metadata or None), out)
+    return table.replace_schema_metadata(metadata or None)
 
 
 def _cells(table: pa.Table, name: str, decimal: str = ".") -> list[Any]:

@@ -49,8 +49,8 @@ def make_plan(path: Path, asked: Asked) -> Plan:
         return _plan_labelled_pictures(path.parent, path, asked, whole=False)
     if not is_table(path):
         raise DatasetError(
-            f"{path}: expected a folder of pictures, a table (.csv, .tsv, .parquet, .jsonl, .json), .npy "
-            f"arrays, or a .zip or .tar of them, found a file {path.suffix or 'without suffix'}."
+            f"{path}: expected a folder of pictures, a table (.csv, .tsv, .parquet, .arrow, .jsonl, .json), "
+            f".npy arrays, or a .zip or .tar of them, found a file {path.suffix or 'without suffix'}."
         )
     if _is_label_studio(path):
         return _plan_label_studio(path, asked)
@@ -89,8 +89,8 @@ def _plan_folder(path: Path, asked: Asked) -> Plan:
     if table_files(path):
         return _plan_table(read_own_table(path), asked)
     raise DatasetError(
-        f"{path}: expected pictures ({', '.join(sorted(SUFFIXES))}), tables (.csv, .tsv, .parquet, .jsonl, "
-        f".json) or .npy arrays in this folder, found none."
+        f"{path}: expected pictures ({', '.join(sorted(SUFFIXES))}), tables (.csv, .tsv, .parquet, .arrow, "
+        f".jsonl, .json) or .npy arrays in this folder, found none."
     )
 
 

@@ -1,4 +1,4 @@
-"""A person's own file as columns: CSV as spreadsheets and programs write it, Parquet, or .npy.
+"""A person's own file as columns: CSV as spreadsheets and programs write it, Parquet, Arrow, or .npy.
 
 All come in portions, so that a file may exceed the memory. A .npy file is one column: of values, or of lists
 of one length.
@@ -28,11 +28,18 @@ MOST_ROWS = 10**8
 """A file of more rows is a mistake, or made to fill the memory."""
 ARRAY = "values"
 """The name of a .npy file's column."""
-_KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".npy": "npy", ".npz": "npz"}
+_KINDS = {
+    **dict.fromkeys((".csv", ".tsv"), "csv"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".arrow", ".feather"), "arrow"),
+    **{".npy": "npy", ".npz": "npz"},
+}
 _PORTION_ROWS = 2**17
 _BUFFER_BYTES = 2**18
 # A small Parquet file can unpack to gigabytes: it holds a text once, however many rows have it.
 _TEXT_LEAST, _TEXT_RATIO, _TEXT_ROWS = 2**29, 100, 1024
+# How a file of Arrow begins; a stream has no such mark.
+_ARROW_FILE = b"ARROW1"
 _ADVICE = {
     "invalid UTF8": " Save the file as UTF-8.",
     "Invalid UTF8": " Save the text as UTF-8.",
@@ -83,6 +90,8 @@ class OwnFile:
         with readable(self.path, self.form):
             if self.dialect:
                 batches = _csv_batches(self.path, self.dialect, headings, as_text)
+            elif self.kind == "arrow":
+                batches = _arrow_batches(self.path, n_rows)
             else:
                 batches = _parquet_batches(self.path, headings, n_rows)
             done = 0
@@ -124,6 +133,8 @@ def open_file(path: Path) -> OwnFile:
             options = pacsv.ConvertOptions(decimal_point=dialect.decimal)
             with open_bytes(path) as stream, _open_csv(stream, dialect, options) as reader:
                 schema = reader.schema
+        elif kind == "arrow":
+            schema, n_rows = _look_at_arrow(path)
         else:
             with _open_parquet(path) as file:
                 schema, n_rows = file.schema_arrow, file.metadata.num_rows
@@ -183,7 +194,7 @@ def _kind(path: Path) -> str:
     kind = _KINDS.get(suffix)
     if kind is None or (kind != "csv" and name.endswith(".gz")):
         raise DatasetError(
-            f"{path}: expected a .parquet, .csv, .tsv, .csv.gz, .npy or .npz file, found "
+            f"{path}: expected a .parquet, .arrow, .csv, .tsv, .csv.gz, .npy or .npz file, found "
             f"{shown(path.suffix) if path.suffix else 'no suffix'}."
         )
     return kind
@@ -245,6 +256,49 @@ def _parquet_batches(path: Path, headings: list[str], n_rows: int) -> Iterator[p
             # Text that is no UTF-8 would end in a traceback wherever it is used first.
             batch.validate(full=True)
             yield batch
+
+
+# -- Arrow, as the library datasets saves to disk, and as Feather.
+
+
+def read_arrow(path: Path) -> Iterator[pa.RecordBatch]:
+    """The batches of a stream or a file of Arrow; the schema comes first, as a batch without rows.
+
+    Raises:
+        DatasetError: it unpacks to far more than its size lets expect.
+    """
+    n_bytes, most = 0, max(_TEXT_LEAST, _TEXT_RATIO * path.stat().st_size)
+    with pa.OSFile(str(path)) as source:
+        is_file = source.read(len(_ARROW_FILE)) == _ARROW_FILE
+        source.seek(0)
+        opened = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
+        with opened as reader:
+            yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+            places = range(reader.num_record_batches) if is_file else ()
+            for batch in map(reader.get_batch, places) if is_file else reader:
+                n_bytes += batch.nbytes
+                if n_bytes > most:
+                    raise DatasetError(
+                        f"{path}: expected at most {most / 2**20:,.0f} MB in a file of this size, found more."
+                    )
+                batch.validate(full=True)
+                yield batch
+
+
+def _look_at_arrow(path: Path) -> tuple[pa.Schema, int]:
+    """What the columns are, and how many rows there are."""
+    batches = read_arrow(path)
+    schema, n_rows = next(batches).schema, 0
+    for batch in batches:
+        n_rows += batch.num_rows
+        _check_rows(path, n_rows)
+    return schema, n_rows
+
+
+def _arrow_batches(path: Path, n_rows: int) -> Iterator[pa.RecordBatch]:
+    for batch in read_arrow(path):
+        for start in range(0, batch.num_rows, n_rows):
+            yield batch.slice(start, n_rows)
 
 
 # -- CSV.

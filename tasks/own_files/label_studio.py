@@ -44,7 +44,8 @@ def read_tasks(path: Path, control: str | None) -> list[Task]:
     `control` is the name of the choices (`from_name`); None where there are no others.
 
     Raises:
-        DatasetError: it is no such export, has several controls, or a task has several choices at once.
+        DatasetError: it is no such export, has no choices or several controls, or a task has several choices
+            at once.
     """
     objects = read_objects(path)
     if not are_tasks(objects):
@@ -52,6 +53,11 @@ def read_tasks(path: Path, control: str | None) -> list[Task]:
             f"{path}: expected tasks as Label Studio exports them (JSON), found other objects."
         )
     controls = sorted({name for each in objects for _, name, _ in _choices(each)})
+    if control is None and not controls:
+        raise DatasetError(
+            f"{path}: expected tasks with one choice each (choices of Label Studio), found {len(objects):,} "
+            "tasks without choices. Other annotations, as spans or boxes, are no classes."
+        )
     if control is None and len(controls) > 1:
         raise DatasetError(
             f"{path}: expected one question with choices, found {listed(controls, 10)}. Name the one that "

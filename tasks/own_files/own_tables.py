@@ -1,4 +1,4 @@
-"""A person's table as a whole, in one file or several: CSV, JSON lines or Parquet."""
+"""A person's table as a whole, in one file or several: CSV, JSON lines, Parquet or Arrow."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tasks.own_files.ids import ID_COLUMNS, Ids, read_ids
 from tasks.own_files.json_tables import LINES, LISTS, read_objects, table_of
 from tasks.own_files.names import listed, shown
 
-SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", *LINES, *LISTS)
+SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".arrow", ".feather", *LINES, *LISTS)
 SPLIT_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"),
@@ -25,6 +25,9 @@ SPLIT_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("unlabeled", "unlabelled", "unsupervised"), "unlabeled"),
 }
 """What people call splits, in files, folders and columns."""
+# What Hugging Face's datasets writes beside its tables, and what it keeps there of earlier work.
+_NO_TABLES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+_CACHED = re.compile(r"cache-.*\.arrow")
 _SHOWN_COLUMNS = 20
 
 
@@ -34,7 +37,7 @@ class OwnTable:
 
     Attributes:
         path: the file, or the folder of its files.
-        parts: the name and the number of rows of each file, in the order of the rows.
+        parts: the path within `path` and the number of rows of each file, in the order of the rows.
         table: the columns; those of a CSV as text, null where a cell is empty.
         decimal: what stands before the fraction of a number in text.
         class_names: names by class index, of the columns for which the file says them.
@@ -70,13 +73,22 @@ class OwnTable:
             )
         return self.table.column(name)
 
+    def numbers(self) -> list[str]:
+        """(N,) the number of each row, from 0; of several files the name of its file before it, too."""
+        if len(self.parts) == 1:
+            return [str(row) for row in range(self.table.num_rows)]
+        names = [name.rsplit("/", 1)[-1] for name, _ in self.parts]
+        if len(set(names)) < len(names):
+            names = [name for name, _ in self.parts]
+        return [f"{name}/{row}" for name, (_, n) in zip(names, self.parts, strict=True) for row in range(n)]
+
     def split_of_parts(self) -> list[str] | None:
-        """(N,) the split of each row by the names of its files; None where they name none.
+        """(N,) the split of each row by the name of its file, or its folder; None where they name none.
 
         Raises:
             DatasetError: some names tell a split and others do not.
         """
-        splits = [split_in_name(name) for name, _ in self.parts]
+        splits = [split_in_path(name) for name, _ in self.parts]
         if len(self.parts) == 1 or not any(splits):
             return None
         if not all(splits):
@@ -95,9 +107,16 @@ def split_in_name(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+def split_in_path(path: str) -> str | None:
+    """The split that the name of a file tells, or else the nearest folder above it that tells one."""
+    return next((split for name in reversed(path.split("/")) if (split := split_in_name(name))), None)
+
+
 def is_table(path: Path) -> bool:
-    """Whether a file has the suffix of a table."""
-    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith((".", "_"))
+    """Whether a file has the suffix of a table, and is not what a library keeps beside tables."""
+    name = path.name.lower()
+    is_aside = name.startswith((".", "_")) or name in _NO_TABLES or _CACHED.fullmatch(name)
+    return name.endswith(SUFFIXES) and not is_aside
 
 
 def table_files(path: Path) -> list[Path]:
@@ -129,7 +148,8 @@ def read_own_table(path: Path) -> OwnTable:
         table = tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="permissive")
     if not table.num_rows:
         raise DatasetError(f"{path}: expected rows, found none.")
-    parts = tuple((file.name, part.num_rows) for file, part in zip(files, tables, strict=True))
+    names = [file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files]
+    parts = tuple((name, part.num_rows) for name, part in zip(names, tables, strict=True))
     _, decimal, ids = read[0]
     return OwnTable(
         path, parts, table, decimal, _class_names(tables[0].schema), ids if len(files) == 1 else None

@@ -31,6 +31,7 @@ FORMS: list[tuple[Callable[[Path], Path], str, str, str, bool]] = [
     (own_forms.pictures_and_table, "convnet", "nearest_mean", "images/0001.png", True),
     (own_forms.cvat, "convnet", "nearest_mean", "images/0001.png", True),
     (own_forms.hugging_face, "convnet", "nearest_mean", "train-00000-of-00001.parquet/1", False),
+    (own_forms.saved_to_disk, "text", "text", "train/data-00000-of-00001.arrow/1", False),
     (own_forms.json_lines, "text", "text", "t-1", True),
     (own_forms.label_studio, "text", "text", "1001", True),
     (own_forms.numbers_and_categories, "boosting", "logistic", "P001", True),

@@ -1,5 +1,6 @@
 """Tables in all forms are read whole, their splits and class names with them."""
 
+import contextlib
 import csv
 import gzip
 import io
@@ -7,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks import DatasetError
-from tasks.own_files import json_tables
+from tasks.own_files import columns, json_tables
 from tasks.own_files.own_tables import read_own_table, split_in_name, texts_of
 
+_ZSTD = pa.ipc.IpcWriteOptions(compression="zstd")
 ROWS = {
     "text": ["a b", "c, d", 'e "f"', "über;x"],
     "n": [1.5, 2.25, -3.0, 4.0],
@@ -26,7 +29,7 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("form", [*CSV_FORMS, "parquet"])
+@pytest.mark.parametrize("form", [*CSV_FORMS, "parquet", "arrow", "feather"])
 def test_a_table_comes_back_whatever_its_form(tmp_path: Path, form: str) -> None:
     own = read_own_table(write_form(tmp_path, "t", form, ROWS))
     assert own.names == list(ROWS)
@@ -124,6 +127,47 @@ def test_files_of_splits_make_one_table(tmp_path: Path) -> None:
 )
 def test_a_name_tells_a_split_by_a_whole_word(name: str, split: str | None) -> None:
     assert split_in_name(name) == split
+
+
+def test_what_datasets_saves_to_disk_is_read_with_its_splits(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        folder = tmp_path / split
+        folder.mkdir()
+        for part in range(2):
+            write_form(folder, f"data-0000{part}-of-00002", "arrow", {"split_is": [split], "part": [part]})
+        write_form(folder, "cache-1a2b3c", "arrow", {"other": [1]})
+        (folder / "dataset_info.json").write_text('{"features": {}}')
+        (folder / "state.json").write_text('{"_data_files": []}')
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    own = read_own_table(tmp_path)
+    assert own.split_of_parts() == own.table.column("split_is").to_pylist() == ["test"] * 2 + ["train"] * 2
+    assert own.parts[-1] == ("train/data-00001-of-00002.arrow", 1)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["arrow", "feather"]), st.data())
+def test_damaged_arrow_is_refused_or_read(tmp_path: Path, form: str, data: st.DataObject) -> None:
+    path = write_form(tmp_path, "t", form, ROWS)
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        del content[place:]
+    else:
+        content[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    with contextlib.suppress(DatasetError):
+        assert read_own_table(path).table.num_rows
+
+
+def test_arrow_that_unpacks_to_far_more_than_its_size_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "_TEXT_LEAST", 2**20)
+    table = pa.table({"n": pa.array(np.zeros(2**20))})
+    with pa.ipc.new_file(tmp_path / "t.feather", table.schema, options=_ZSTD) as writer:
+        writer.write_table(table)
+    with pytest.raises(DatasetError, match="in a file of this size"):
+        read_own_table(tmp_path / "t.feather")
 
 
 def test_files_of_which_one_tells_no_split_are_refused(tmp_path: Path) -> None:
