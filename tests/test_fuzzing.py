@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.fuzz import BAD, judge, make_good
 from benchmarks.fuzzing.readers import all_readers
-from benchmarks.fuzzing.trial import attempt
+from benchmarks.fuzzing.trial import digest
 
 
 @pytest.mark.slow
@@ -18,14 +18,14 @@ def test_damaged_files_are_refused_in_a_sentence_or_read_right(tmp_path: Path) -
     bad, n_tried = [], 0
     for number, reader in enumerate(all_readers(tmp_path / "own", run, repository)):
         content = (reader.good / reader.file).read_bytes()
-        good = attempt(lambda: reader.read(reader.good))  # noqa: B023  # called at once
-        assert good.kind == "value", (reader.name, good)
+        # Read here, so that what readers import is there for all that follow.
+        good = digest(reader.read(reader.good))
         copy = Path(shutil.copytree(reader.good, tmp_path / f"copy{number}", symlinks=True))
         damages = [pair for group in reader.damages.values() for pair in group.items()]
         draw = random.Random(reader.name)
         for name, change in draw.sample(damages, 1):
             (copy / reader.file).write_bytes(change(content, draw))
-            outcome = judge(reader, copy, good.said)
+            outcome = judge(reader, copy, good)
             n_tried += 1
             if outcome.kind in BAD:
                 bad.append((reader.name, name, outcome))
