@@ -68,7 +68,7 @@ bench-filters: $(STAMP) ## every filter and score on all arrays with truth that 
 bench-doors: $(STAMP) ## the flow beside dvc repro on MNIST, cold and with nothing to do (most of an hour)
 	@python -m benchmarks.doors
 
-results: $(STAMP) ## the tables of docs/results.md; TABLES="tweets coreset": some of them (hours on 2 cores)
+results: $(DEV) ## the tables of docs/results.md; TABLES="tweets coreset": some of them (hours on 2 cores)
 	@python -m benchmarks.results $(TABLES)
 
 bench-scale: $(DEV) ## what a stage costs before it does anything, measured (docs/scale.md; some minutes)

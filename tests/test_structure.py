@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,18 @@ def test_the_review_page_stands_on_tasks_alone() -> None:
         assert not own_imports(path) & {f"tasks.{stage}" for stage in STAGES}, path
     for path in (ROOT / "tasks").rglob("*.py"):
         assert not any(name.split(".")[0] == "review" for name in imports_of(path)), path
+
+
+def test_what_users_install_holds_all_that_the_program_imports_and_no_more_charts() -> None:
+    locked = set(re.findall(r"^([\w-]+)==", (ROOT / "requirements.lock").read_text(), re.M))
+    assert "matplotlib" not in locked  # benchmarks.results alone draws with it
+    distributions = packages_distributions()
+    # Ray is an extra, and brings grpc.
+    known = {*sys.stdlib_module_names, "tasks", "flows", "review", "prefect_ray", "grpc"}
+    for path in (each for top in ("tasks", "flows", "review") for each in (ROOT / top).rglob("*.py")):
+        for module in {name.split(".")[0] for name in imports_of(path)} - known:
+            names = {name.lower().replace(".", "-") for name in distributions[module]}
+            assert names & locked, f"{path}: {module}"
 
 
 def test_stages_never_import_each_other_nor_a_plug_in() -> None:
