@@ -88,6 +88,7 @@ class Examples:
         content: (N, ...) the rows themselves.
         group: (N,) what rows that belong together have in common, as a patient or a day, empty where a row is
             alone; None where the owner says nothing of it.
+        left_out: a sentence about rows that are left out, if any are.
     """
 
     facts: DatasetFacts
@@ -97,6 +98,7 @@ class Examples:
     true_label: npt.NDArray[np.int16] | None
     content: Content
     group: Sequence[str] | None = None
+    left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

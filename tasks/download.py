@@ -32,6 +32,8 @@ def download(params: Params, workspace: Path) -> None:
     write_table(EXAMPLES.at(workspace), examples_table(examples), EXAMPLES)
     splits, counts = np.unique(examples.split, return_counts=True)
     listed = ", ".join(f"{count:,} {split}" for split, count in zip(splits, counts, strict=True))
+    for sentence in examples.left_out:
+        print(f"download: {sentence}")
     print(f"download: {examples.facts.dataset}, {listed} rows, {EXAMPLES.path}")
 
 

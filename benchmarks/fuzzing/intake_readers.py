@@ -18,7 +18,7 @@ from rich.console import Console
 
 from benchmarks.fuzzing import columns, damage
 from benchmarks.fuzzing.reader import TEXT, Reader
-from tasks import plugins
+from tasks import DatasetError, plugins
 from tasks.contents import Fetch
 from tasks.intake.asked import Asked
 from tasks.intake.forms import make_plan
@@ -143,6 +143,8 @@ def _init(name: str, asked: Asked, folder: Path) -> Rows:
     module = plugins.load("datasets", plan.dataset)
     options = module.Options.model_validate({**plan.options, "path": name})
     found = module.read(folder / "inputs", options, Fetch(("local",), 1, 0, Console(quiet=True)))
+    if found.left_out:  # the sentence that names the row counts as that of a refusal
+        raise DatasetError(found.left_out[0])
     names = found.facts.class_names
     given = [-1] * len(found.key) if found.given_label is None else found.given_label.tolist()
     labels = [None if k < 0 else names[k] for k in given]

@@ -1,27 +1,33 @@
 """What readers of a person's own data share: which rows there are, before their content is read."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
+from rich.console import Console
 
 from tasks import DatasetError
-from tasks.contents import Content, Examples, Texts
+from tasks.contents import Content, Examples, Images, Texts
 from tasks.own_files.encoding import Encoded, columns_to_json
 from tasks.own_files.labels import MOST_CLASSES, UNKNOWN, class_indices, label_names, sort_names
 from tasks.own_files.names import check_class_names, listed, nfc, shown
 from tasks.own_files.own_tables import SPLIT_WORDS, texts_of
+from tasks.own_files.pictures import Picture, UnreadableError, decode_pictures, read_headers, shape_of
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.keys import example_ids_of
 
 ImageSize = Annotated[int, Field(ge=8, le=1024)] | None
 Indices = npt.NDArray[np.int16]
+MOST_LEFT_OUT = 0.1
+"""The share of rows without content that can be read with which a run goes on, without them."""
+_Read = TypeVar("_Read")
+_NAMED = 3
 
 
 class OwnOptions(Section):
@@ -50,6 +56,7 @@ class Found:
         true: (N,) class indices known to be right, likewise.
         said: what was understood, and what is left out: a sentence each.
         group: (N,) see `tasks.contents.Examples`.
+        left_out: the keys of further rows, whose content cannot be read, and why.
     """
 
     where: str
@@ -62,6 +69,7 @@ class Found:
     true: Indices | None
     said: tuple[str, ...] = ()
     group: Sequence[str] | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> Indices:
@@ -70,10 +78,32 @@ class Found:
         given, true = (none if each is None else each for each in (self.given, self.true))
         return np.where(given == UNKNOWN, true, given).astype(np.int16)
 
+    def take(self, rows: list[int]) -> "Found":
+        """The rows at these places."""
+        return replace(
+            self,
+            key=[self.key[row] for row in rows],
+            split=self.split[rows],
+            given=None if self.given is None else self.given[rows],
+            true=None if self.true is None else self.true[rows],
+            group=None if self.group is None else [self.group[row] for row in rows],
+        )
+
     @property
     def warnings(self) -> list[str]:
-        """What the owner should know of the classes."""
-        return check_class_names(self.class_names, self.where)
+        """What the owner should know of the classes, and of rows that are left out."""
+        return [*check_class_names(self.class_names, self.where), *self.said_left_out]
+
+    @property
+    def said_left_out(self) -> list[str]:
+        """A sentence that counts the rows that are left out, and names the first."""
+        n = len(self.left_out)
+        named = [f"{shown(key)} ({why})" for key, why in self.left_out.items()]
+        more = f" and {n - _NAMED:,} more" if n > _NAMED else ""
+        return [
+            f"{n:,} of {n + len(self.key):,} rows {'is' if n == 1 else 'are'} left out, as nothing can be "
+            f"learned from {'it' if n == 1 else 'them'}: {', '.join(named[:_NAMED])}{more}."
+        ][:n]
 
 
 def as_examples(
@@ -86,7 +116,71 @@ def as_examples(
     if encoded is not None:
         columns = columns_to_json(encoded.columns)
         facts = replace(facts, feature_names=encoded.names, columns=columns)
-    return Examples(facts, found.key, found.split, found.given, found.true, content, found.group)
+    return Examples(
+        facts, found.key, found.split, found.given, found.true, content, found.group, found.said_left_out
+    )
+
+
+def leave_out(found: Found, reasons: Mapping[int, str], error: DatasetError) -> Found:
+    """The rows without those whose content cannot be read; `reasons` says why not, by their places.
+
+    Raises:
+        DatasetError: `error`: more than `MOST_LEFT_OUT` of all rows are left out, or a class has no training
+            row any more.
+    """
+    kept = [place for place in range(len(found.key)) if place not in reasons]
+    left_out = {**found.left_out, **{found.key[place]: why for place, why in reasons.items()}}
+    train, labels = np.flatnonzero(found.split == "train"), found.labels
+    is_lost = np.setdiff1d(labels[train], labels[np.setdiff1d(train, list(reasons))]).size > 0
+    if is_lost or len(left_out) > MOST_LEFT_OUT * (len(kept) + len(left_out)):
+        raise error
+    return check_found(replace(found.take(kept), left_out=left_out))
+
+
+def read_readable(
+    found: Found, pictures: Sequence[Picture], read: Callable[[Sequence[Picture]], _Read]
+) -> tuple[Found, _Read]:
+    """What `read` gives for the pictures of the rows, those left out of which it says that they are none.
+
+    Raises:
+        DatasetError: a file cannot be opened, or too many are no pictures.
+    """
+    try:
+        return found, read(pictures)
+    except UnreadableError as error:
+        found = leave_out(found, error.reasons, error)
+        left = [picture for place, picture in enumerate(pictures) if place not in error.reasons]
+    return read_readable(found, left, read)
+
+
+def picture_examples(
+    found: Found, pictures: Sequence[Picture], options: OwnOptions, image_size: int | None, console: Console
+) -> Examples:
+    """The rows with their pictures, brought to one shape.
+
+    Raises:
+        DatasetError: a file cannot be opened, too many are no pictures, or their sizes differ.
+    """
+
+    def read(pictures: Sequence[Picture]) -> Images:
+        shape = shape_of(read_headers(pictures, console), image_size, found.where)
+        return Images(decode_pictures(pictures, shape, console))
+
+    kept, images = read_readable(found, pictures, read)
+    return as_examples(kept, options, images)
+
+
+def are_unreadable(pictures: Sequence[Picture]) -> bool:
+    """Whether none of the pictures can be read.
+
+    Raises:
+        DatasetError: a file cannot be opened.
+    """
+    try:
+        decode_pictures(pictures, (8, 8))
+    except UnreadableError as error:
+        return len(error.reasons) == len(pictures)
+    return not pictures
 
 
 def place_of(folder: Path, options: OwnOptions) -> Path:

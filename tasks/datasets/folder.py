@@ -1,27 +1,28 @@
 """A person's own folder of pictures: a folder for each class, or a table that names files and labels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from tasks import DatasetError
-from tasks.contents import Examples, Fetch, Images
+from tasks.contents import Examples, Fetch
 from tasks.datasets._own import (
     Found,
     ImageSize,
     OwnOptions,
-    as_examples,
     check_found,
     find_labels,
     inside,
+    picture_examples,
     place_of,
     read_groups,
     read_splits,
 )
 from tasks.own_files.own_tables import OwnTable, read_own_table, texts_of
 from tasks.own_files.picture_folders import PictureFile, find_pictures, match_files, read_cvat
-from tasks.own_files.pictures import Picture, decode_pictures, read_headers, shape_of
+from tasks.own_files.pictures import Picture
 
 GIVES = ("image",)
 
@@ -46,9 +47,13 @@ def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:
     """
     folder = place_of(inputs / "examples", options)
     found = find(folder, options)
-    pictures = [Picture(str(folder / key), folder / key) for key in found.key]
-    shape = shape_of(read_headers(pictures, fetch.console), options.image_size, found.where)
-    return as_examples(found, options, Images(decode_pictures(pictures, shape, fetch.console)))
+    pictures = pictures_at(folder, found.key)
+    return picture_examples(found, pictures, options, options.image_size, fetch.console)
+
+
+def pictures_at(folder: Path, keys: Sequence[str]) -> list[Picture]:
+    """The pictures of the folder that have these keys."""
+    return [Picture(str(folder / key), folder / key) for key in keys]
 
 
 def find(folder: Path, options: Options) -> Found:

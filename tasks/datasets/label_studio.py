@@ -1,25 +1,29 @@
 """Tasks that Label Studio exported as JSON, with one choice each: texts, or pictures beside the file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from tasks import DatasetError
-from tasks.contents import Examples, Fetch, Images, Texts
+from tasks.contents import Examples, Fetch, Texts
 from tasks.datasets._own import (
     Found,
     ImageSize,
     OwnOptions,
+    are_unreadable,
     as_examples,
     check_found,
     find_labels,
+    leave_out,
+    picture_examples,
     place_of,
 )
 from tasks.own_files.label_studio import Task, file_names, read_tasks
 from tasks.own_files.names import listed, shown
 from tasks.own_files.picture_folders import find_pictures
-from tasks.own_files.pictures import Picture, decode_pictures, read_headers, shape_of
+from tasks.own_files.pictures import Picture
 
 GIVES = ("text", "image")
 
@@ -44,9 +48,16 @@ def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:
     found = find(path, tasks, options)
     if options.image:
         pictures = pictures_of(path, tasks, options.image)
-        shape = shape_of(read_headers(pictures, fetch.console), options.image_size, found.where)
-        return as_examples(found, options, Images(decode_pictures(pictures, shape, fetch.console)))
-    return as_examples(found, options, Texts(_texts(path, tasks, str(options.text))))
+        return picture_examples(found, pictures, options, options.image_size, fetch.console)
+    return as_examples(found, options, Texts([text for text in _texts(tasks, str(options.text)) if text]))
+
+
+def are_left_out(path: Path, tasks: list[Task], options: Options, places: Sequence[int]) -> bool:
+    """Whether none of the tasks at these places has a text, or a picture that can be read."""
+    if options.text is not None:
+        texts = _texts(tasks, options.text)
+        return not any(texts[place] for place in places)
+    return are_unreadable(pictures_of(path, [tasks[place] for place in places], str(options.image)))
 
 
 def export_in(path: Path) -> Path:
@@ -65,7 +76,27 @@ def export_in(path: Path) -> Path:
 
 
 def find(path: Path, tasks: list[Task], options: Options) -> Found:
-    """The rows of the export, each under the id of its task.
+    """The rows of the export, each under the id of its task; those without a text are left out.
+
+    Raises:
+        DatasetError: rows are not what they should be.
+    """
+    found = find_all(path, tasks, options)
+    texts = [] if not options.text else _texts(tasks, options.text)
+    reasons = {row: "no text" for row, text in enumerate(texts) if not text}
+    if not reasons:
+        return found
+    first = tasks[min(reasons)]
+    error = DatasetError(
+        f"{path}: expected a text under {shown(options.text)} in the data of nearly every task (--text), "
+        f"found {'none' if options.text in first.data else listed(list(first.data))} in task "
+        f"{shown(first.key)} ({len(reasons):,} of {len(tasks):,} lack it)."
+    )
+    return leave_out(found, reasons, error)
+
+
+def find_all(path: Path, tasks: list[Task], options: Options) -> Found:
+    """The rows of the export, whatever they hold.
 
     Raises:
         DatasetError: rows are not what they should be.
@@ -78,31 +109,25 @@ def find(path: Path, tasks: list[Task], options: Options) -> Found:
         f"{len(several):,} tasks have several annotations, and the newest counts; in {differing:,} of them "
         "others differ",
     )
-    found = Found(
-        where=str(path),
-        kind="image" if options.image else "text",
-        class_names=names,
-        key=[task.key for task in tasks],
-        keys_are="the id of the task",
-        split=np.repeat("train", len(tasks)),
-        given=given,
-        true=None,
-        said=said if several else (),
+    return check_found(
+        Found(
+            where=str(path),
+            kind="image" if options.image else "text",
+            class_names=names,
+            key=[task.key for task in tasks],
+            keys_are="the id of the task",
+            split=np.repeat("train", len(tasks)),
+            given=given,
+            true=None,
+            said=said if several else (),
+        )
     )
-    if options.text:
-        _texts(path, tasks, options.text)
-    return check_found(found)
 
 
-def _texts(path: Path, tasks: list[Task], name: str) -> list[str]:
-    for task in tasks:
-        text = task.data.get(name)
-        if not isinstance(text, str) or not text.strip():
-            raise DatasetError(
-                f"{path}: expected a text under {shown(name)} in the data of every task (--text), found "
-                f"{listed(list(task.data)) if text is None else 'none'} in task {shown(task.key)}."
-            )
-    return [str(task.data[name]).strip() for task in tasks]
+def _texts(tasks: list[Task], name: str) -> list[str]:
+    """(N,) the text of each task, empty where it has none."""
+    texts = [task.data.get(name) for task in tasks]
+    return [text.strip() if isinstance(text, str) else "" for text in texts]
 
 
 def pictures_of(path: Path, tasks: list[Task], name: str) -> list[Picture]:

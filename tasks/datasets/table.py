@@ -3,6 +3,7 @@
 CSV, TSV, JSON lines, Parquet or Arrow, in one file or several, as Hugging Face's datasets writes them too.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks import DatasetError
-from tasks.contents import Examples, Features, Fetch, Images, Texts
+from tasks.contents import Examples, Features, Fetch, Texts
 from tasks.datasets._own import (
     Found,
     ImageSize,
     OwnOptions,
+    are_unreadable,
     as_examples,
     check_found,
     find_labels,
     inside,
+    leave_out,
+    picture_examples,
     place_of,
     read_groups,
     read_splits,
@@ -29,7 +33,7 @@ from tasks.own_files.encoding import encode_columns
 from tasks.own_files.ids import row_keys
 from tasks.own_files.names import shown
 from tasks.own_files.own_tables import OwnTable, read_own_table, texts_of
-from tasks.own_files.pictures import Picture, decode_pictures, read_headers, shape_of
+from tasks.own_files.pictures import Picture
 
 GIVES = ("text", "features", "image")
 
@@ -62,11 +66,11 @@ def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:
     own = read_own_table(place_of(inputs / "examples", options))
     found = find(own, options)
     if options.text:
-        return as_examples(found, options, Texts(_texts(own, options, found)))
+        texts = [text for text in _texts(own, options.text) if text is not None]
+        return as_examples(found, options, Texts(texts))
     if options.image:
         pictures = pictures_of(own, options, found.key)
-        shape = shape_of(read_headers(pictures, fetch.console), options.image_size, found.where)
-        return as_examples(found, options, Images(decode_pictures(pictures, shape, fetch.console)))
+        return picture_examples(found, pictures, options, options.image_size, fetch.console)
     encoded = encode_columns(
         own.table, content_columns(own, options), found.split == "train", own.decimal, found.where
     )
@@ -74,7 +78,26 @@ def read(inputs: Path, options: Options, fetch: Fetch) -> Examples:
 
 
 def find(own: OwnTable, options: Options) -> Found:
-    """The rows of the table.
+    """The rows of the table, those without a text left out.
+
+    Raises:
+        DatasetError: a column is missing, or rows are not what they should be.
+    """
+    found = find_all(own, options)
+    texts = [] if not options.text else _texts(own, options.text)
+    reasons = {row: "no text" for row, text in enumerate(texts) if text is None}
+    if not reasons:
+        return found
+    error = DatasetError(
+        f"{own.path}: expected a text in nearly every row of column {options.text}, found none in "
+        f"{len(reasons):,} of {len(found.key):,}, the first {shown(found.key[min(reasons)])} (row "
+        f"{min(reasons)}). Fill them in or remove them."
+    )
+    return leave_out(found, reasons, error)
+
+
+def find_all(own: OwnTable, options: Options) -> Found:
+    """All rows of the table, whatever they hold.
 
     Raises:
         DatasetError: a column is missing, or rows are not what they should be.
@@ -89,7 +112,7 @@ def find(own: OwnTable, options: Options) -> Found:
         [f"{where}, column {shown(name)}" for name in (options.label, options.truth)],
     )
     key, keys_are = _keys(own, options)
-    found = check_found(
+    return check_found(
         Found(
             where=where,
             kind="text" if options.text else "image" if options.image else "features",
@@ -102,9 +125,17 @@ def find(own: OwnTable, options: Options) -> Found:
             group=None if options.group is None else read_groups(own.column(options.group, "group")),
         )
     )
-    if options.text:
-        _texts(own, options, found)
-    return found
+
+
+def are_left_out(own: OwnTable, options: Options, places: Sequence[int]) -> bool:
+    """Whether none of the rows at these places has a text, or a picture that can be read."""
+    if options.text is not None:
+        texts = _texts(own, options.text)
+        return not any(texts[place] for place in places)
+    if options.image is None:
+        return False
+    pictures = pictures_of(own, options, range(own.table.num_rows))
+    return are_unreadable([pictures[place] for place in places])
 
 
 def content_columns(own: OwnTable, options: Options) -> list[str]:
@@ -131,7 +162,7 @@ def pictures_of(own: OwnTable, options: Options, key: Any) -> list[Picture]:
     """The picture of each row: its bytes, or a file by its path within the folder of the table.
 
     Raises:
-        DatasetError: a row has none.
+        DatasetError: the file is not there.
     """
     name = str(options.image)
     column = own.column(name, "image")
@@ -145,25 +176,15 @@ def pictures_of(own: OwnTable, options: Options, key: Any) -> list[Picture]:
         elif isinstance(path, str) and path:
             pictures.append(Picture(path, inside(folder, path, f"{own.path}, column {name}, row {key[row]}")))
         else:
-            raise DatasetError(
-                f"{own.path}, column {name}: expected a picture in every row, found none in row {row}."
-            )
+            pictures.append(Picture(f"{own.path}, column {name}, row {key[row]}", b""))
     return pictures
 
 
-def _texts(own: OwnTable, options: Options, found: Found) -> list[str]:
-    column = own.column(str(options.text), "text")
+def _texts(own: OwnTable, name: str) -> Sequence[str | None]:
+    column = own.column(name, "text")
     if not is_text(column.type):
-        raise DatasetError(f"{own.path}: expected text in the column {options.text}, found {column.type}.")
-    texts = texts_of(column)
-    missing = [row for row, text in enumerate(texts) if text is None]
-    if missing:
-        raise DatasetError(
-            f"{own.path}: expected a text in every row of column {options.text}, found none in "
-            f"{len(missing):,}, the first {shown(found.key[missing[0]])} (row {missing[0]}). Fill them in or "
-            "remove them."
-        )
-    return [str(text) for text in texts]
+        raise DatasetError(f"{own.path}: expected text in the column {name}, found {column.type}.")
+    return texts_of(column)
 
 
 def _keys(own: OwnTable, options: Options) -> tuple[list[str], str]:

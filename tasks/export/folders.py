@@ -1,12 +1,13 @@
 """Exports of folders of pictures: which file belongs where, and on request a copy that is so."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
 from tasks import plugins
-from tasks.datasets._own import place_of
+from tasks.datasets._own import are_unreadable, place_of
 from tasks.export.rows import ACTION, DECIDED_BY, ERROR_PROB, LABEL, SUGGESTED
 from tasks.export.tables import extend_file, in_order, write_list_of
 from tasks.own_files.own_tables import texts_of
@@ -25,7 +26,13 @@ def write_folder(params: Params, workspace: Path, rows: pa.Table, out: Path, cop
     options = params.options("datasets", "folder")
     folder = place_of(workspace / "inputs" / "examples", options)  # type: ignore[arg-type]
     pictures = find_pictures(folder)
-    rows = in_order(rows, [picture.path for picture in pictures], str(folder))
+    reader = plugins.load("datasets", "folder")
+    found = reader.find(folder, options)
+
+    def are_left_out(places: Sequence[int]) -> bool:
+        return are_unreadable(reader.pictures_at(folder, [found.key[place] for place in places]))
+
+    rows = in_order(rows, found, are_left_out)
     by_table: str | None = options.labels  # type: ignore[attr-defined]
     to = new_paths(rows, is_nested=by_table is None)
     changed = [
@@ -39,7 +46,7 @@ def write_folder(params: Params, workspace: Path, rows: pa.Table, out: Path, cop
         write_list_of(rows.drop_columns(["split", "why"]), out / "labels.csv")
         said += f"; labels.csv, all {rows.num_rows:,}"
     else:
-        own = plugins.load("datasets", "folder").label_table(folder / by_table)
+        own = reader.label_table(folder / by_table)
         places = match_files(texts_of(own.column(str(options.file), "file")), pictures, by_table)  # type: ignore[attr-defined]
         name = Path(by_table).name
         extend_file(folder / by_table, own, 0, rows.take(places), str(options.label), out / name)  # type: ignore[attr-defined]

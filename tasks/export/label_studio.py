@@ -15,6 +15,7 @@ from tasks.datasets._own import place_of
 from tasks.export.rows import COLUMNS, ERROR_PROB, LABEL, SUGGESTED
 from tasks.export.tables import in_order, write_list_of
 from tasks.own_files.json_tables import read_objects
+from tasks.own_files.label_studio import read_tasks
 from tasks.params import Params
 
 KEY = "relabel_key"
@@ -29,14 +30,18 @@ def write_tasks(params: Params, workspace: Path, rows: pa.Table, out: Path, copy
     """
     options = params.options("datasets", "label_studio")
     place = place_of(workspace / "inputs" / "examples", options)  # type: ignore[arg-type]
-    path = plugins.load("datasets", "label_studio").export_in(place)
-    objects = read_objects(path)
-    rows = in_order(rows, [str(each.get("id", row)) for row, each in enumerate(objects)], str(path))
+    reader = plugins.load("datasets", "label_studio")
+    path = reader.export_in(place)
+    objects, tasks = read_objects(path), read_tasks(path, options.label)  # type: ignore[attr-defined]
+    found = reader.find_all(path, tasks, options)
+    rows = in_order(rows, found, lambda lacking: reader.are_left_out(path, tasks, options, lacking))
     question = find_question(objects, options.label, str(path))  # type: ignore[attr-defined]
     told = rows.to_pylist()
     order = sorted(range(len(told)), key=lambda row: (-(told[row][ERROR_PROB] or 0), row))
-    tasks = [_task(objects[row], told[row], question) for row in order]
-    (out / "tasks.json").write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    answers = [_task(objects[row], told[row], question) for row in order]
+    (out / "tasks.json").write_text(
+        json.dumps(answers, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+    )
     write_list_of(rows.drop_columns(["split", "why"]), out / "labels.csv")
     return f"tasks.json, {len(tasks):,} tasks, the most suspect first; labels.csv"
 

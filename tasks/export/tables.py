@@ -3,7 +3,7 @@
 import gzip
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import DatasetError, plugins
-from tasks.datasets._own import place_of
-from tasks.export.rows import COLUMNS, LABEL, SUGGESTED
+from tasks.datasets._own import Found, place_of
+from tasks.export.rows import ACTION, COLUMNS, LABEL, NOT_JUDGED, SUGGESTED
 from tasks.own_files.columns import open_file, read_arrow, readable
 from tasks.own_files.json_tables import LINES, LISTS, read_objects
 from tasks.own_files.own_tables import OwnTable, read_own_table, table_files
@@ -40,7 +40,9 @@ def write_own_table(params: Params, workspace: Path, rows: pa.Table, out: Path, 
     options = params.options("datasets", "table")
     place = place_of(workspace / "inputs" / "examples", options)  # type: ignore[arg-type]
     own = read_own_table(place)
-    added = in_order(rows, plugins.load("datasets", "table").find(own, options).key, str(place))
+    table = plugins.load("datasets", "table")
+    found = table.find_all(own, options)
+    added = in_order(rows, found, lambda lacking: table.are_left_out(own, options, lacking))
     start = 0
     for file, (_, n) in zip(table_files(place), own.parts, strict=True):
         name = file.relative_to(place) if place.is_dir() else Path(file.name)
@@ -56,16 +58,35 @@ def write_parquet_set(params: Params, workspace: Path, rows: pa.Table, out: Path
     with readable(path, "Parquet file"), pq.ParquetFile(path) as file:
         table = file.read()
     keys = [str(key) for key in table.column("example_id").to_pylist()]
-    pq.write_table(_with_columns(table, in_order(rows, keys, str(path)), "given_label", {}), out / path.name)
+    pq.write_table(_with_columns(table, _by_keys(rows, keys, str(path)), "given_label", {}), out / path.name)
     return f"{path.name}, {table.num_rows:,} rows with {', '.join(COLUMNS)}"
 
 
-def in_order(rows: pa.Table, keys: Sequence[str], where: str) -> pa.Table:
-    """(N,) `rows` in the order of `keys`.
+def in_order(rows: pa.Table, found: Found, are_left_out: Callable[[Sequence[int]], bool]) -> pa.Table:
+    """(N,) `rows` in the order of the owner's; those that were left out keep their label, `not judged`.
+
+    Args:
+        rows: see `collect_rows`.
+        found: the owner's rows, whatever they hold.
+        are_left_out: whether no run can learn from any of the rows at these places.
 
     Raises:
-        DatasetError: a key has no row: the data have changed since they were read.
+        DatasetError: a row is another: the data have changed since they were read.
     """
+    known = set(rows.column("key").to_pylist())
+    lacking = [place for place, key in enumerate(found.key) if key not in known]
+    if lacking and are_left_out(lacking):
+        left = found.take(lacking)
+        labels = [found.class_names[label] if label >= 0 else None for label in left.labels.tolist()]
+        columns = {"key": left.key, "given_label": labels, LABEL: labels, ACTION: [NOT_JUDGED] * len(lacking)}
+        kept = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+        rows = pa.concat_tables(
+            [rows, pa.table({**kept, "split": list(left.split)})], promote_options="default"
+        )
+    return _by_keys(rows.combine_chunks(), found.key, found.where)
+
+
+def _by_keys(rows: pa.Table, keys: Sequence[str], where: str) -> pa.Table:
     place = pa.compute.index_in(pa.array(keys, pa.string()), value_set=rows.column("key").combine_chunks())
     if place.null_count:
         lacking = keys[place.is_null().to_pylist().index(True)]

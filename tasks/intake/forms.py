@@ -1,6 +1,5 @@
 """Which form a person's data have, and the plan for each form."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks import DatasetError, plugins
+from tasks.datasets._own import MOST_LEFT_OUT, read_readable
 from tasks.intake.asked import Asked, Plan
 from tasks.intake.columns import (
     GROUPS,
@@ -27,7 +27,7 @@ from tasks.own_files.label_studio import are_tasks, read_tasks
 from tasks.own_files.names import listed, shown
 from tasks.own_files.own_tables import OwnTable, is_table, read_own_table, table_files
 from tasks.own_files.picture_folders import PictureFile, find_pictures, match_files
-from tasks.own_files.pictures import SUFFIXES, Picture, is_encoded, read_headers, usual_size
+from tasks.own_files.pictures import SUFFIXES, is_encoded, read_headers, usual_size
 
 FOLDER, TABLE, LABEL_STUDIO, ARRAYS = "folder", "table", "label_studio", "arrays"
 _SHOWN_COLUMNS = 12
@@ -116,22 +116,19 @@ def _is_label_studio(path: Path) -> bool:
 # -- Pictures.
 
 
-def _headers(folder: Path, keys: Sequence[str]) -> Any:
-    return tuple(read_headers([Picture(str(folder / key), folder / key) for key in keys]))
-
-
 def _plan_class_folders(path: Path, pictures: list[PictureFile], tables: list[Path], asked: Asked) -> Plan:
     module = plugins.load("datasets", FOLDER)
-    headers = _headers(path, [picture.path for picture in pictures])
-    chosen = {"image_size": asked.image_size or usual_size(headers), "class_names": list(asked.class_names)}
+    chosen: dict[str, Any] = {"class_names": list(asked.class_names)}
     found = module.find(path, module.Options(**chosen))
+    found, headers = read_readable(found, module.pictures_at(path, found.key), read_headers)
+    chosen["image_size"] = asked.image_size or usual_size(headers)
     said = ["Each folder is a class" + (", in folders for splits." if _has_splits(pictures) else ".")]
     n_loose = sum(picture.label is None for picture in pictures)
     if n_loose:
         said.append(f"{n_loose:,} pictures lie in no folder of a class: they have no label.")
     said += [f"{table.name} is not read; its labels count with --labels {table.name}." for table in tables]
     files = tuple(picture.path for picture in pictures)
-    return Plan(FOLDER, chosen, found, path, files, tuple(said), headers)
+    return Plan(FOLDER, chosen, found, path, files, tuple(said), tuple(headers))
 
 
 def _has_splits(pictures: list[PictureFile]) -> bool:
@@ -179,8 +176,6 @@ def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool
     named = match_files(module.texts_of(own.column(file, "id")), pictures, f"{table}, column {file}")
     if not whole:
         pictures = [pictures[place] for place in sorted(named)]
-    keys = [picture.path for picture in pictures]
-    headers = _headers(folder, keys)
     chosen: dict[str, Any] = {
         "labels": table.relative_to(folder).as_posix(),
         "file": file,
@@ -188,17 +183,21 @@ def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool
         "split": find_split(own, asked.split),
         "group": find_by_name(own, asked.group, GROUPS, "group"),
         "truth": find_by_name(own, asked.truth, [name for name in TRUTHS if name != label], "truth"),
-        "image_size": asked.image_size or usual_size(headers),
         "class_names": list(asked.class_names),
     }
     found = module.find(folder, module.Options(**chosen))
+    if not whole:
+        found = found.take(sorted(named))
+    found, headers = read_readable(found, module.pictures_at(folder, found.key), read_headers)
+    chosen["image_size"] = asked.image_size or usual_size(headers)
     said = [f"Labels: column {label} of {table.name}, for the files in its column {file}."]
     said += [f"Splits: column {chosen['split']}."] if chosen["split"] else []
     said += [f"Rows that belong together: column {chosen['group']}."] if chosen["group"] else []
     said += [f"The truth: column {chosen['truth']}."] if chosen["truth"] else []
     if len(named) < len(pictures):
         said.append(f"{len(pictures) - len(named):,} pictures are not in the table: they have no label.")
-    return Plan(FOLDER, chosen, found, folder, (*keys, chosen["labels"]), tuple(said), headers)
+    files = (*(picture.path for picture in pictures), chosen["labels"])
+    return Plan(FOLDER, chosen, found, folder, files, tuple(said), tuple(headers))
 
 
 # -- Tables.
@@ -234,13 +233,14 @@ def _plan_table(own: OwnTable, asked: Asked) -> Plan:
         chosen["text"] = find_text(own, asked.text, others)
     found = module.find(own, module.Options(**chosen))
     if images and not asked.text:
-        headers = tuple(read_headers(module.pictures_of(own, module.Options(**chosen), found.key)))
+        pictures = module.pictures_of(own, module.Options(**chosen), found.key)
+        found, headers = read_readable(found, pictures, read_headers)
         chosen["image_size"] = asked.image_size or usual_size(headers)
     said = _said_of_columns(own, chosen, found, others)
     files = (
         tuple(str(file.relative_to(own.path)) for file in table_files(own.path)) if own.path.is_dir() else ()
     )
-    return Plan(TABLE, chosen, found, own.path, files, (*said, *said_of_id), headers)
+    return Plan(TABLE, chosen, found, own.path, files, (*said, *said_of_id), tuple(headers))
 
 
 def _said_of_columns(own: OwnTable, chosen: dict[str, Any], found: Any, others: list[str]) -> tuple[str, ...]:
@@ -274,7 +274,11 @@ def _plan_label_studio(path: Path, asked: Asked) -> Plan:
     module = plugins.load("datasets", LABEL_STUDIO)
     tasks = read_tasks(path, asked.label)
     names = list(dict.fromkeys(name for task in tasks for name in task.data))
-    texts = [name for name in names if all(isinstance(task.data.get(name), str) for task in tasks)]
+    texts = [
+        name
+        for name in names
+        if np.mean([isinstance(task.data.get(name), str) for task in tasks]) >= 1 - MOST_LEFT_OUT
+    ]
     images = [
         name for name in texts if Path(str(tasks[0].data[name]).split("?d=")[-1]).suffix.lower() in SUFFIXES
     ]
@@ -285,8 +289,6 @@ def _plan_label_studio(path: Path, asked: Asked) -> Plan:
     if images and not asked.text:
         chosen["image"] = images[0]
         pictures = module.pictures_of(path, tasks, images[0])
-        headers = tuple(read_headers(pictures))
-        chosen["image_size"] = asked.image_size or usual_size(headers)
         source, files = path.parent, tuple(dict.fromkeys([path.name, *(each.name for each in pictures)]))
     else:
         usual = [name for name in texts if name.casefold() in ("text", "content", "body")] or texts
@@ -297,13 +299,22 @@ def _plan_label_studio(path: Path, asked: Asked) -> Plan:
             )
         chosen["text"] = asked.text or usual[0]
     found = module.find(path, tasks, module.Options(**chosen))
+    if "image" in chosen:
+        found, headers = read_readable(found, pictures, read_headers)
+        chosen["image_size"] = asked.image_size or usual_size(headers)
     content = chosen.get("text") or chosen.get("image")
     said = [
         "Tasks of Label Studio.",
         f"{'Texts' if chosen.get('text') else 'Pictures'}: {content} of their data.",
     ]
     return Plan(
-        LABEL_STUDIO, chosen, found, source, files, (*said, *(f"{each}." for each in found.said)), headers
+        LABEL_STUDIO,
+        chosen,
+        found,
+        source,
+        files,
+        (*said, *(f"{each}." for each in found.said)),
+        tuple(headers),
     )
 
 

@@ -31,6 +31,9 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _MOST_BYTES = 2**28
 _MOST_PIXELS = 2**26
 _PORTION = 64
+# How a file that is whole ends; some programs write a little behind it.
+_LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+_TAIL = 256
 _ORIENTATION, _ON_THEIR_SIDE = 0x0112, (5, 6, 7, 8)
 _GREY = ("1", "L", "LA", "La", "I", "F")
 # What Pillow raises for content that it cannot decode.
@@ -63,6 +66,14 @@ class Picture:
     content: Path | bytes
 
 
+class UnreadableError(DatasetError):
+    """Pictures hold what is none: why each is none, by its place."""
+
+    def __init__(self, message: str, reasons: Mapping[int, str]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+
 @dataclass(frozen=True)
 class Header:
     """What a picture says of itself before its pixels: its size as people see it, and whether it is grey."""
@@ -74,10 +85,11 @@ class Header:
 
 
 def read_headers(pictures: Sequence[Picture], console: Console | None = None) -> list[Header]:
-    """What each picture says of itself.
+    """What each picture says of itself. Of one that seems to be cut off, the pixels are read too.
 
     Raises:
-        DatasetError: one is no picture, or its sides are too short or too long; names the first.
+        UnreadableError: one is no picture, or its sides are too short or too long; names the first.
+        DatasetError: a file cannot be opened.
     """
     return [
         header
@@ -119,7 +131,8 @@ def decode_pictures(
     What is transparent becomes white. Of 16 bits the upper 8 count.
 
     Raises:
-        DatasetError: a picture cannot be decoded; names the first, and says how many.
+        UnreadableError: a picture cannot be decoded; names the first, and says how many.
+        DatasetError: a file cannot be opened.
     """
     values = np.empty((len(pictures), *shape), dtype=np.uint8)
 
@@ -138,15 +151,16 @@ def _in_parallel(
     title: str,
 ) -> Iterator[tuple[int, list[_Result]]]:
     """The results by portions, each with the place of its first picture; Pillow works beside Python."""
-    failed: list[tuple[str, str]] = []
+    failed: dict[int, BaseException] = {}
 
-    def of_portion(start: int) -> tuple[int, list[_Result], list[tuple[str, str]]]:
-        results, failures = [], []
-        for picture in pictures[start : start + _PORTION]:
+    def of_portion(start: int) -> tuple[int, list[_Result], dict[int, BaseException]]:
+        results: list[_Result] = []
+        failures: dict[int, BaseException] = {}
+        for place, picture in enumerate(pictures[start : start + _PORTION], start):
             try:
                 results.append(work(picture))
             except _UNREADABLE as error:
-                failures.append((picture.name, _reason(error)))
+                failures[place] = error
         return start, results, failures
 
     starts = range(0, len(pictures), _PORTION)
@@ -158,16 +172,25 @@ def _in_parallel(
         bar = progress.add_task(title, total=len(pictures))
         for start, results, failures in pool.map(of_portion, starts):
             progress.update(bar, advance=len(results) + len(failures))
-            failed += failures
+            failed |= failures
             if not failed:
                 yield start, results
     if failed:
-        name, reason = failed[0]
-        raise DatasetError(
-            f"{shown(name, 300)}: expected a picture that can be read, found none ({reason}). Of "
-            f"{len(pictures):,} pictures this is so for {len(failed):,}. Mend or remove "
-            f"{'it' if len(failed) == 1 else 'them'}."
+        # A machine without memory, or a file without permission, says nothing of the picture.
+        outer = [place for place, error in failed.items() if _is_of_the_machine(error)]
+        first = outer[0] if outer else min(failed)
+        message = (
+            f"{shown(pictures[first].name, 300)}: expected a picture that can be read, found none "
+            f"({_reason(failed[first])}). Of {len(pictures):,} pictures this is so for {len(failed):,}. Mend "
+            f"or remove {'it' if len(failed) == 1 else 'them'}."
         )
+        if outer:
+            raise DatasetError(message)
+        raise UnreadableError(message, {place: _reason(error) for place, error in failed.items()})
+
+
+def _is_of_the_machine(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
 
 
 def _reason(error: BaseException) -> str:
@@ -178,6 +201,8 @@ def _reason(error: BaseException) -> str:
 
 def _open(picture: Picture) -> Image.Image:
     content = picture.content
+    if content == b"":
+        raise ValueError("nothing is there")
     if isinstance(content, Path) and content.exists() and not content.is_file():
         raise ValueError("a folder, pipe or device")
     n_bytes = len(content) if isinstance(content, bytes) else content.stat().st_size
@@ -201,7 +226,21 @@ def _header(picture: Picture) -> Header:
         width, height = image.size
         if image.getexif().get(_ORIENTATION) in _ON_THEIR_SIDE:
             width, height = height, width
+        if not _ends(image, picture.content):
+            image.load()
         return Header(height, width, _is_grey(image), image.format or "")
+
+
+def _ends(image: Image.Image, content: Path | bytes) -> bool:
+    """Whether the file has the last bytes of its form; what was cut off while it was copied has none."""
+    end = _LAST_BYTES.get(image.format or "")
+    if end is None:
+        return False
+    if isinstance(content, bytes):
+        return end in content[-_TAIL:]
+    with content.open("rb") as file:
+        file.seek(max(content.stat().st_size - _TAIL, 0))
+        return end in file.read(_TAIL)
 
 
 def _is_grey(image: Image.Image) -> bool:

@@ -1,0 +1,171 @@
+"""A row whose content cannot be read is left out with a sentence; export gives it back as it came."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import own_forms
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from small_runs import ROOT
+
+from tasks import DatasetError, plugins
+from tasks.contents import Examples
+from tasks.download import download
+from tasks.export import write_export
+from tasks.export.rows import ACTION, COLUMNS, LABEL, NOT_JUDGED
+from tasks.intake.command import init
+from tasks.params import load_params
+from tasks.tables.catalog import EXAMPLES
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    return folder
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Path:
+    folder = tmp_path / "given"
+    folder.mkdir()
+    return folder
+
+
+def read(workspace: Path) -> Examples:
+    params = load_params(workspace / "params.yaml")
+    name = params.download.dataset
+    fetch = type("Silent", (), {"console": None})()
+    return plugins.load("datasets", name).read(workspace / "inputs", params.options("datasets", name), fetch)
+
+
+def cut_jpeg(path: Path) -> None:
+    """As a copy leaves it that stopped: its header can be read, its pixels cannot."""
+    content = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)).save(content, "JPEG")
+    path.write_bytes(content.getvalue()[: len(content.getvalue()) // 2])
+
+
+def broken_folders(given: Path) -> tuple[Path, str]:
+    folder = own_forms.class_folders(given)
+    cut_jpeg(folder / "one" / "broken.jpg")
+    return folder, "one/broken.jpg"
+
+
+def broken_scans(given: Path) -> tuple[Path, str]:
+    folder = own_forms.pictures_and_table(given)
+    path = folder / "images" / "0003.png"
+    path.write_bytes(path.read_bytes()[:60])
+    return folder, "images/0003.png"
+
+
+def broken_hub(given: Path) -> tuple[Path, str]:
+    folder = own_forms.hugging_face(given)
+    path = folder / "data" / "train-00000-of-00001.parquet"
+    table = pq.read_table(path)
+    images = table.column("image").to_pylist()
+    images[7] = None
+    pq.write_table(table.set_column(0, "image", pa.array(images, table.schema.field("image").type)), path)
+    return folder, "train-00000-of-00001.parquet/7"
+
+
+def empty_text(given: Path) -> tuple[Path, str]:
+    path = given / "notes.csv"
+    with path.open("w", newline="") as file:
+        rows = list(zip(*own_forms.texts()[:2], strict=True))
+        rows[5] = ("  ", rows[5][1])
+        csv.writer(file).writerows([("text", "label"), *rows])
+    return path, "5"
+
+
+def empty_task(given: Path) -> tuple[Path, str]:
+    path = own_forms.label_studio(given)
+    file = path if path.is_file() else next(path.glob("*.json"))
+    tasks = json.loads(file.read_text())
+    (name,) = tasks[4]["data"]
+    tasks[4]["data"][name] = None
+    file.write_text(json.dumps(tasks))
+    return path, str(tasks[4]["id"])
+
+
+FORMS = [broken_folders, broken_scans, broken_hub, empty_text, empty_task]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_without_content_is_named_left_out_and_given_back(
+    workspace: Path, given: Path, form: Callable[[Path], tuple[Path, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, key = form(given)
+    init(workspace, [str(path)])
+    said = capsys.readouterr().out
+    assert "1 of 24" in said
+    assert f"left out, as nothing can be learned from it: {key} (" in said
+    download(load_params(workspace / "params.yaml"), workspace)
+    assert key in capsys.readouterr().out
+    examples = read(workspace)
+    assert key not in examples.key
+    assert len(examples.key) == len(examples.split) == len(examples.content)
+    assert pq.read_metadata(EXAMPLES.at(workspace)).num_rows == len(examples.key)
+    names = np.array(examples.facts.class_names)[examples.given_label]
+    rows = pa.table(
+        {
+            "key": pa.array(examples.key, pa.string()),
+            "given_label": names,
+            **{name: pa.nulls(len(names), pa.string()) for name in COLUMNS},
+            "error_prob": pa.nulls(len(names), pa.float32()),
+            "split": list(examples.split),
+            "why": pa.nulls(len(names), pa.string()),
+        }
+    ).set_column(2, LABEL, pa.array(names))
+    out = workspace / "out"
+    write_export(load_params(workspace / "params.yaml"), workspace, rows, out, False)
+    if (out / "labels.csv").exists():
+        with (out / "labels.csv").open(newline="", encoding="utf-8-sig") as file:
+            sniffed = csv.DictReader(file, delimiter=";" if form is broken_scans else ",")
+            told = [row for row in sniffed if row[ACTION] == NOT_JUDGED]
+    elif form is empty_text:
+        with (out / "notes.csv").open(newline="", encoding="utf-8-sig") as file:
+            told = [row for row in csv.DictReader(file) if row[ACTION] == NOT_JUDGED]
+    else:
+        table = pq.read_table(out / "data" / "train-00000-of-00001.parquet")
+        told = [row for row in table.to_pylist() if row[ACTION] == NOT_JUDGED]
+    (row,) = told
+    assert row[LABEL] == next(row[name] for name in ("given_label", "label", "Label") if name in row)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_that_came_after_the_run_is_not_called_left_out(
+    workspace: Path, given: Path, form: Callable[[Path], tuple[Path, str]]
+) -> None:
+    path, _ = form(given)
+    init(workspace, [str(path)])
+    download(load_params(workspace / "params.yaml"), workspace)
+    examples = read(workspace)
+    rows = pa.table({"key": pa.array(examples.key[1:], pa.string()), "split": list(examples.split[1:])})
+    with pytest.raises(DatasetError, match="dvc repro"):
+        write_export(load_params(workspace / "params.yaml"), workspace, rows, workspace / "out", False)
+
+
+def test_many_rows_without_content_are_refused(workspace: Path, given: Path) -> None:
+    folder = own_forms.class_folders(given)
+    files = sorted(folder.rglob("*.png"))
+    for path in files[: len(files) // 10 + 1]:
+        path.write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match=f"{len(files) // 10 + 1}"):
+        init(workspace, [str(folder)])
+
+
+def test_a_class_never_loses_its_last_rows(workspace: Path, given: Path) -> None:
+    folder = own_forms.class_folders(given)
+    for name in ("a.jpg", "b.jpg"):
+        (folder / "rare").mkdir(exist_ok=True)
+        cut_jpeg(folder / "rare" / name)
+    with pytest.raises(DatasetError, match="rare"):
+        init(workspace, [str(folder)])
