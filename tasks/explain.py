@@ -32,6 +32,8 @@ from tasks.tables.catalog import (
     PRED_PROBS,
     SPLIT_ROWS,
     TRAINING_SET,
+    UNLABELED,
+    UNLABELED_PROBS,
 )
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import damaged
@@ -87,7 +89,8 @@ def explain(workspace: Path, arguments: Sequence[str]) -> None:
 def describe_life(params: Params, workspace: Path, key: str, ask_classifiers: bool = True) -> dict[str, Any]:
     """All that is known of one example, as plain values; labels by class name.
 
-    `prediction`, `issue` and `training` are None where the stage has not run or does not know the row;
+    `given_label` is None for a row without a label, and its prediction is then of no `fold`. `prediction`,
+    `issue` and `training` are None where the stage has not run or does not know the row;
     `training` says what `pseudo_label` did (`action`), and `up_to_date` whether it did so with the decisions
     as they are now. An issue's `rank` counts from 0, the most suspect, to `n_issues` less 1.
 
@@ -95,15 +98,16 @@ def describe_life(params: Params, workspace: Path, key: str, ask_classifiers: bo
         RelabelError: see `explain`.
     """
     data, example_id = workspace / "data", example_id_of(key)
-    given = _row(data / "given_labels.parquet", GIVEN_LABELS, example_id)
-    if given is None:
-        raise ExplainError(
-            f"expected the key of a labelled row of data/given_labels.parquet, found {key[:80]!r}."
-        )
-    facts = read_facts(given, str(data / "given_labels.parquet"))
+    table = _row(data / "given_labels.parquet", GIVEN_LABELS, example_id)
+    if table is None:
+        columns = ["key", "split", "given_label", "true_label"]
+        table = _row_if_made(data / "examples.parquet", EXAMPLES, example_id, columns)
+    if table is None:
+        raise ExplainError(f"expected the key of a row of the data set, found {key[:80]!r}, which is none.")
+    facts = read_facts(table, str(data))
     names = facts.class_names
-    (row,) = given.to_pylist()
-    label = names[row["given_label"]]
+    (row,) = table.to_pylist()
+    label = None if row["given_label"] is None else names[row["given_label"]]
     issue = _issue(data, example_id, names, params.prune.filter_by)
     decided = read_whole(workspace / PATH)
     lines = [line for line in parse_decisions(decided, workspace / PATH) if line.example_id == example_id]
@@ -118,7 +122,7 @@ def describe_life(params: Params, workspace: Path, key: str, ask_classifiers: bo
         "original_split": _original_split(data, example_id) or row["split"],
         "given_label": label,
         "true_label": None if row["true_label"] is None else names[row["true_label"]],
-        "prediction": _prediction(data, example_id, names),
+        "prediction": _prediction(data, example_id, names, label is not None),
         "issue": issue,
         "decisions": _decisions(lines, label if is_known else None, names),
         "training": _training(workspace, example_id, names, issue, digest_of(decided)),
@@ -138,19 +142,24 @@ def _original_split(data: Path, example_id: int) -> str | None:
     return None if table is None else str(table.column("original_split")[0])
 
 
-def _row_if_made(path: Path, artifact: Artifact, example_id: int) -> pa.Table | None:
-    return _row(path, artifact, example_id) if path.exists() else None
+def _row_if_made(
+    path: Path, artifact: Artifact, example_id: int, columns: Sequence[str] | None = None
+) -> pa.Table | None:
+    return _row(path, artifact, example_id, columns) if path.exists() else None
 
 
-def _prediction(data: Path, example_id: int, names: tuple[str, ...]) -> dict[str, Any] | None:
+def _prediction(
+    data: Path, example_id: int, names: tuple[str, ...], is_labelled: bool
+) -> dict[str, Any] | None:
     """What is predicted of the row, and whether `aggregate` proved that its model did not learn from it."""
-    path = data / "pred_probs.parquet"
-    table = _row_if_made(path, PRED_PROBS, example_id)
+    artifact = PRED_PROBS if is_labelled else UNLABELED_PROBS
+    path = artifact.at(data.parent)
+    table = _row_if_made(path, artifact, example_id)
     if table is None:
         return None
     probs = column_array(table, "pred_probs")[0].tolist()
     return {
-        "fold": table.column("fold")[0].as_py(),
+        "fold": table.column("fold")[0].as_py() if is_labelled else None,
         "is_out_of_fold": OUT_OF_FOLD.encode() in (pq.read_schema(path).metadata or {}),
         "pred_probs": dict(zip(names, probs, strict=True)),
     }
@@ -203,10 +212,10 @@ def _training(
     workspace: Path, example_id: int, names: tuple[str, ...], issue: dict[str, Any] | None, digest: str
 ) -> dict[str, Any] | None:
     path = workspace / "data" / "training_set.parquet"
-    if issue is None or not path.exists():
+    table = _row_if_made(path, TRAINING_SET, example_id)
+    if table is None and (issue is None or not path.exists()):
         return None
     up_to_date = _applied(workspace / "metrics" / "training_set.json") == digest
-    table = _row(path, TRAINING_SET, example_id)
     if table is None:
         raise ArtifactError(
             f"{path}: expected a row for every label issue, found none for {example_id}. Rebuild it with "
@@ -280,12 +289,17 @@ def _lines(life: dict[str, Any]) -> list[tuple[str, str]]:
     lines = [
         ("example", f"{life['key']} of {life['dataset']}, split {_split(life)}"),
         ("revision", life["revision"]),
-        ("given label", life["given_label"]),
+        ("given label", life["given_label"] or "none: this row has no label"),
         ("true label", life["true_label"] or "not known"),
     ]
     if prediction:
         probs = _probabilities(prediction["pred_probs"], life["given_label"])
-        if prediction["is_out_of_fold"]:
+        if prediction["fold"] is None:
+            lines += [
+                ("prediction", probs),
+                ("", "the mean of the folds' models; none learned a label of it"),
+            ]
+        elif prediction["is_out_of_fold"]:
             fold = f"fold {prediction['fold']}: its model did not learn from this row"
             lines += [("out of fold", probs), ("", fold)]
         else:
@@ -296,23 +310,26 @@ def _lines(life: dict[str, Any]) -> list[tuple[str, str]]:
     if issue:
         lines += _issue_lines(issue)
     else:
-        lines.append(("label issue", "not looked for"))
+        lines.append(("label issue", "not looked for" if life["given_label"] else "none, without a label"))
     for line in life["decisions"] or [None]:
         lines.append(("decision" if line else "decisions", _decision_line(line) if line else "none"))
     if training:
         lines.append(("pseudo_label", training["action"]))
         label = (
             f"{training['label']}, source {training['source']}, weight {training['weight']:g}"
-            if (training["label"])
+            if training["label"]
             else "not in it"
         )
+        if not life["given_label"]:
+            label = f"joined: {label}" if training["label"] else "did not join"
         if training["action"] == "softened":
             label += f"; {_probabilities(training['soft_label'])}"
         lines.append(("training set", label))
         if not training["up_to_date"]:
             lines.append(("", "data/training_set.parquet was made with other decisions: run `dvc repro`"))
     else:
-        lines.append(("training set", "not in it" if life["split"] != "train" else "not made yet"))
+        is_meant = life["split"] in ("train", UNLABELED)
+        lines.append(("training set", "not made yet" if is_meant else "not in it"))
     for name, probs in life["classifiers"].items():
         lines.append((f"trained on {name}", _probabilities(probs, life["given_label"])))
     if life["classifiers"] and life["split"] == "train":

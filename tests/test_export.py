@@ -14,6 +14,7 @@ from small_runs import ROOT, run_pipeline
 from tasks import ArtifactError, DatasetError
 from tasks.command_line import main
 from tasks.decisions.log import PATH, Decision, append_decisions, read_decisions
+from tasks.explain import describe_life
 from tasks.export import export
 from tasks.export.folders import new_paths
 from tasks.export.rows import ACTION, COLUMNS, DECIDED_BY, LABEL, collect_rows
@@ -24,6 +25,9 @@ from tasks.own_files.spreadsheets import write_sheet
 from tasks.params import load_params
 from tasks.params_file import set_params
 from tasks.pseudo_label import pseudo_label
+from tasks.tables.catalog import TRAINING_SET
+from tasks.tables.io import read_table, write_table
+from tasks.tables.keys import example_id_of
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +195,9 @@ def test_classes_of_a_hub_table_keep_their_names(tmp_path: Path) -> None:
     assert features["error_prob"] == {"dtype": "float32", "_type": "Value"}
 
 
-def test_a_row_without_a_label_that_did_not_join_is_not_called_dropped(tmp_path: Path) -> None:
+def test_a_row_without_a_label_that_did_not_join_is_not_called_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     rng = np.random.default_rng(0)
     lines = ["id,height,width,label"]
     for row in range(90):
@@ -213,5 +219,26 @@ def test_a_row_without_a_label_that_did_not_join_is_not_called_dropped(tmp_path:
     left = [row for row in without if row[ACTION] == "unlabeled"]
     assert left
     assert {row[LABEL] for row in left} == {""}
+    params = load_params(folder / "params.yaml")
+    monkeypatch.chdir(folder)
+    for fate in ("did not join", "joined: "):
+        life = describe_life(params, folder, left[0]["id"], ask_classifiers=False)
+        assert (life["given_label"], life["split"], life["issue"]) == (None, "unlabeled", None)
+        assert life["prediction"]["fold"] is None
+        assert sum(life["prediction"]["pred_probs"].values()) == pytest.approx(1, abs=1e-5)
+        assert main(["explain", left[0]["id"], "--no-classifiers"]) == 0
+        said = capsys.readouterr().out
+        assert "this row has no label" in said
+        assert fate in said
+        table = read_table(folder / "data" / "training_set.parquet", TRAINING_SET)
+        joined = {"label": 0, "weight": 1.0, "action": "pseudo_labelled", "source": "unlabeled"}
+        is_row = pa.compute.equal(table.column("example_id"), example_id_of(left[0]["id"]))
+        for name, value in joined.items():
+            place, field = table.schema.get_field_index(name), table.schema.field(name)
+            changed = pa.compute.if_else(is_row, pa.scalar(value, field.type), table.column(name))
+            table = table.set_column(place, field, changed)
+        write_table(folder / "data" / "training_set.parquet", table, TRAINING_SET)
+    assert main(["explain", "row 1000"]) == 1
+    assert "row 1000" in capsys.readouterr().err
     dropped = tmp_path / "out" / "dropped.csv"
     assert not dropped.exists() or not set(dropped.read_text().split(",")) & {row["id"] for row in left}
