@@ -1,7 +1,7 @@
-"""Compare versions: `python -m flows.compare REV REV [REV ...]` says what changed, down to single labels.
+"""Compare versions: `python -m flows.compare [REV ...]` says what changed, down to single labels.
 
 A version is a git revision, a tag, a DVC experiment, `workspace`, or `last`, the newest that is kept. The
-first one is the base. Nothing of the work tree is touched.
+first one is the base. Without a name they are the last two. Nothing of the work tree is touched.
 """
 
 import argparse
@@ -25,9 +25,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "revisions",
-        nargs="+",
+        nargs="*",
         metavar="REV",
-        help="a git revision, tag, DVC experiment, `last` or `workspace`; the first is the base",
+        help="a git revision, tag, DVC experiment, `last` or `workspace`; the first is the base (with none: "
+        "the last kept run and the workspace; with one: that and the workspace)",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page, with pictures")
     shown = parser.add_mutually_exclusive_group()

@@ -448,7 +448,6 @@ def test_a_remote_that_does_not_answer_is_one_sentence(copy: Path, run: Run) -> 
         ),
         (["v1", "zzzzzz"], "see `git branch --all`, `git tag` and `dvc exp list --all`."),
         (["v1", "v1"], "Expected each version once, found v1 twice."),
-        (["v1"], "Expected at least two versions to compare, found v1."),
         (["v1", "--html", "/dev/null/page.html", "strict"], "--html: expected a file that can be written"),
     ],
 )

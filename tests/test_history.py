@@ -13,8 +13,9 @@ import pytest
 from kept_versions import commit, git, keep_tables, make_repository
 from small_runs import ROOT
 
-from flows import relabel
+from flows import FlowError, relabel
 from flows.comparison.row_history import read_history
+from flows.comparison.versions import compare_versions, newest_versions
 from flows.dvc_api.kept import find_stages, list_kept
 from flows.history import main
 from tasks.decisions.log import HEADER_LINE
@@ -99,6 +100,25 @@ def test_each_version_says_what_its_tables_have(repository: Path) -> None:
     assert "v1" in one.title
     assert (two.given, two.suggested, two.is_issue, two.label) == ("horse", "cat", False, "horse")
     assert (three.action, three.label) == ("dropped", None)
+
+
+def test_without_names_the_last_two_versions_are_compared(repository: Path) -> None:
+    with pytest.raises(FlowError, match="commit"):
+        newest_versions(repository)
+    keep_tables(repository, "v1", tables(prob=0.75))
+    with pytest.raises(FlowError, match="HEAD alone"):
+        newest_versions(repository)
+    keep_tables(repository, "v2", tables(prob=0.5))
+    commit(repository, "words", notes_txt="no other results")
+    assert newest_versions(repository) == ["v1", "HEAD"]
+    lock = json.loads((repository / "dvc.lock").read_text())
+    lock["stages"]["all"]["cmd"] = "y"
+    (repository / "dvc.lock").write_text(json.dumps(lock))
+    assert newest_versions(repository) == ["HEAD", "workspace"]
+    found = compare_versions(repository, [], with_rows=False)
+    assert [version.name for version in found.versions] == ["HEAD", "workspace"]
+    found = compare_versions(repository, ["v1"], with_rows=False)
+    assert [version.name for version in found.versions] == ["v1", "workspace"]
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def read_history(root: Path, key: str, every_branch: bool = False) -> History:
     """
     example_id = example_id_of(key)
     cache = Cache(root)
-    kept = [*list_kept(root, every_branch), *_workspace(root)]
+    kept = [*list_kept(root, every_branch), *uncommitted(root)]
     if not kept:
         raise FlowError(
             "expected versions with results, found none: commit dvc.lock after a run, or keep experiments."
@@ -152,7 +152,7 @@ def read_history(root: Path, key: str, every_branch: bool = False) -> History:
     )
 
 
-def _workspace(root: Path) -> list[Kept]:
+def uncommitted(root: Path) -> list[Kept]:
     """The work tree's dvc.lock as a version, where HEAD has another."""
     path = root / "dvc.lock"
     if not path.is_file():

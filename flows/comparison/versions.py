@@ -9,8 +9,10 @@ from flows.comparison.measures import measure, metrics_of
 from flows.comparison.parameters import differing, params_of, why_other_data
 from flows.comparison.result import Comparison, RowChanges, Version
 from flows.comparison.row_changes import compare_rows
+from flows.comparison.row_history import uncommitted
 from flows.comparison.verdict import judge
-from flows.dvc_api.revisions import Revision, open_revisions
+from flows.dvc_api.kept import list_kept
+from flows.dvc_api.revisions import LAST, WORKSPACE, Revision, last_version, open_revisions
 
 
 def compare(revisions: Sequence[Revision], with_rows: bool = True, with_contents: bool = False) -> Comparison:
@@ -62,5 +64,37 @@ def compare(revisions: Sequence[Revision], with_rows: bool = True, with_contents
 def compare_versions(
     root: Path, names: Sequence[str], with_rows: bool = True, with_contents: bool = False
 ) -> Comparison:
-    """Compare versions of the DVC repository `root` by name: `open_revisions`, then `compare`."""
+    """Compare versions of the DVC repository `root` by name: `open_revisions`, then `compare`.
+
+    One name is compared with the workspace; where there is none, see `newest_versions`.
+    """
+    names = newest_versions(root) if not names else [names[0], WORKSPACE] if len(names) == 1 else names
     return compare(open_revisions(root, names), with_rows, with_contents)
+
+
+def newest_versions(root: Path) -> list[str]:
+    """The last kept run and the workspace; where their results are the same, the kept run before it and it.
+
+    Raises:
+        FlowError: fewer than two versions have results.
+    """
+    last, kept = last_version(root), list_kept(root)
+    commits = [version for version in kept if not version.name]
+    of_last = next((version for version in reversed(kept) if version.name == last), None) or (
+        commits[-1] if commits else None
+    )
+    if of_last is None:
+        raise FlowError(
+            "Expected two versions to compare, found no kept one: commit dvc.lock after a run, or name two "
+            f"(a revision, a tag, an experiment, `{LAST}` or `{WORKSPACE}`)."
+        )
+    here = uncommitted(root)
+    if here and here[0].lock.strip() != of_last.lock.strip():
+        return [last, WORKSPACE]
+    before = [version for version in commits if version.lock != of_last.lock]
+    if not before:
+        raise FlowError(
+            f"Expected two versions to compare, found {last} alone, and the workspace has the same results: "
+            "change something and run, or name two."
+        )
+    return [next(iter(before[-1].tags), before[-1].commit[:12]), last]
