@@ -45,11 +45,15 @@ def even_limits(limits: npt.NDArray[np.int64], sure: npt.NDArray[np.int64]) -> n
         limits: (K,) the most rows of each class that may join.
         sure: (K,) the rows of each class that are sure.
     """
-    there = limits > 0
-    part = np.minimum(sure[there] / limits[there], 1)
-    low = float(np.quantile(part, _ASIDE, method="lower")) if there.any() else 0.0
-    found: npt.NDArray[np.int64] = np.minimum(limits, np.ceil(_UNEVEN * low * limits).astype(np.int64))
-    return found
+    there = np.flatnonzero(limits > 0)
+    if not len(there):
+        return limits
+    joining = np.minimum(sure, limits)
+    by_part = there[np.argsort(joining[there] / limits[there], kind="stable")]
+    lowest = by_part[int(_ASIDE * (len(there) - 1))]
+    # In whole numbers: a fraction that is rounded up may become a row more.
+    found: npt.NDArray[np.int64] = -(-_UNEVEN * joining[lowest] * limits // limits[lowest])
+    return np.minimum(limits, found)
 
 
 def choose_sure(

@@ -47,6 +47,11 @@ def test_no_class_takes_much_more_of_its_rows_than_another(sure, limits):
     assert even_limits(np.full(4, 100), np.array(sure)).tolist() == limits
 
 
+def test_a_limit_in_whole_rows_is_not_rounded_to_one_more():
+    # 2 * (7 / 25) * 25 is 14.000000000000002 in floating point.
+    assert even_limits(np.array([25, 100]), np.array([7, 100])).tolist() == [14, 56]
+
+
 def test_of_many_classes_a_tenth_may_have_no_sure_row():
     limits, sure = np.full(100, 50), np.full(100, 40)
     sure[:9] = 0
