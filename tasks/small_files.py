@@ -96,7 +96,9 @@ def _check_size(text: str) -> None:
             total += sizes.get(event.anchor, 1)
         elif isinstance(event, ScalarEvent):
             total += 1
-            if len(event.value) > _MOST_DIGITS and _NUMBER.fullmatch(event.value):
+            # In quotes it is text, unless a tag says otherwise.
+            may_be_number = event.implicit[0] or event.tag
+            if may_be_number and len(event.value) > _MOST_DIGITS and _NUMBER.fullmatch(event.value):
                 raise ValueError(f"a number of {len(event.value):,} digits")
         elif isinstance(event, MappingStartEvent | SequenceStartEvent):
             open_nodes.append((event.anchor, total))

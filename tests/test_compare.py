@@ -42,6 +42,7 @@ from tasks.page import Content
 from tasks.params import load_params
 from tasks.prune import prune
 from tasks.pseudo_label import pseudo_label
+from tasks.small_files import MOST_BYTES
 from tasks.tables.catalog import LABEL_ISSUES, PRED_PROBS, UNLABELED_PROBS
 from tasks.tables.facts import read_facts
 from tasks.tables.io import make_table, read_table, tensor_column, write_table
@@ -685,6 +686,15 @@ def test_parameters_that_never_end_are_refused_before_dvc_reads_them(
     assert len(err.splitlines()) == 1
 
 
+def test_parameters_of_a_version_are_read_within_bounds(tiny: Path) -> None:
+    commit(tiny, "good", params_yaml={"a": 1}, dvc_yaml={"stages": {"a": {"cmd": "x"}}})
+    commit(tiny, "huge", params_yaml="# " + "x" * MOST_BYTES)
+    git(tiny, "checkout", "--quiet", "good")
+    (huge,) = open_revisions(tiny, ["huge"])
+    with pytest.raises(RevisionError, match=r"huge: params.yaml: expected at most 16 MB"):
+        huge.has("params.yaml")
+
+
 def test_a_version_without_metrics_is_a_column_of_dashes(tiny: Path, run: Run) -> None:
     params = {"a": {"inf": ".inf", "text": "1"}}
     commit(tiny, "v1", metrics__report_json={"n": 1, "accuracy": 0.5}, params_yaml=params)
@@ -912,7 +922,7 @@ import sys
 from pathlib import Path
 from benchmarks.prune import peak_mb
 from flows.comparison.versions import compare
-from flows.dvc_api.revisions import open_revisions
+from flows.dvc_api.revisions import RevisionError, open_revisions
 from tasks.tables.catalog import LABEL_ISSUES
 revisions = open_revisions(Path(sys.argv[1]), ["v1", "v2"])
 for revision in revisions:  # what any reading of a table takes is not counted

@@ -56,6 +56,10 @@ def test_aliases_that_a_person_uses_are_read() -> None:
 def test_numbers_that_python_does_not_print_are_refused(number: str) -> None:
     with pytest.raises(ValueError, match="digits"):
         parse_yaml(f"a: {number}")
+    for text in (f'"{number}"', f"'{number}'"):
+        assert parse_yaml(f"a: {text}") == {"a": number}
+    with pytest.raises(ValueError, match="digits"):
+        parse_yaml(f'a: !!int "{number}"')
     assert parse_yaml(f"a: {'9' * 300}\nb: {'x' * 70_000}")["a"] == int("9" * 300)
 
 

@@ -209,8 +209,11 @@ class Revision:
         from dvc.repo import Repo
 
         if self.commit is not None:
-            command = ["git", "show", f"{self.commit}:./params.yaml"]
-            committed = subprocess.run(command, cwd=self.root, capture_output=True, check=False).stdout
+            committed = _start_of(self.root, f"{self.commit}:./params.yaml")
+            if len(committed) > MOST_BYTES:
+                raise RevisionError(
+                    f"{self.name}: params.yaml: expected at most {MOST_BYTES >> 20} MB of text, found more."
+                )
             check_parameters(committed, f"{self.name}: params.yaml")
         # DVC reads the remote's settings from the work tree, but its name from the revision.
         config = None if self.commit is None else {key: dict(value) for key, value in self.settings.items()}
@@ -346,6 +349,16 @@ def _git(root: Path, *arguments: str) -> str:
     command = ["git", *arguments]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _start_of(root: Path, name: str) -> bytes:
+    """The first bytes of what git calls `name`, one more than a small file may have; none where it is not."""
+    command = ["git", "show", name]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as shown:
+        assert shown.stdout is not None  # noqa: S101  # it is a pipe
+        found = shown.stdout.read(MOST_BYTES + 1)
+        shown.kill()
+    return found
 
 
 def _md5(file: BufferedIOBase) -> str:

@@ -10,7 +10,10 @@ from flows.sweeping.finished import Cell, Column, Row
 from flows.sweeping.tables_of_rows import show
 from tasks.page import environment
 from tasks.page.charts import Axis, Chart, Colour, Line, PlacedAxis, axis, line_chart
+from tasks.tables.files import write_text
 
+_MOST_DRAWN = 1e300
+"""Beyond it the span of an axis overflows; such values are left to the table."""
 _COLOURS: tuple[Colour, ...] = ("tint", "bad", "good", "third", "ink", "soft")
 # By the name of its line: where each point is along x, and what it measured.
 Series = Mapping[str, Sequence[tuple[float, Cell]]]
@@ -44,7 +47,7 @@ def save_plot(path: Path, rows: Sequence[Row], columns: Sequence[Column]) -> Non
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise FlowError(f"--plot: expected a file that can be written ({error}).") from error
 
@@ -69,10 +72,11 @@ def _series(column: Column, rows: Sequence[Row], across: str, words: Sequence[st
     for row in rows:
         name = ", ".join(show(value) for other, value in row.values.items() if other != across)
         line = found.setdefault(name, [])
-        if column.metric in row.cells:
+        cell = row.cells.get(column.metric)
+        if cell is not None and abs(cell.mean) + (cell.spread or 0.0) <= _MOST_DRAWN:
             value = row.values[across]
             place = words.index(show(value)) if words else float(str(value))
-            line.append((place, row.cells[column.metric]))
+            line.append((place, cell))
     return {name: sorted(line, key=lambda point: point[0]) for name, line in found.items()}
 
 
@@ -99,4 +103,4 @@ def _chart(column: Column, series: Series, x: Axis, y: Axis, words: Sequence[str
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MOST_DRAWN
