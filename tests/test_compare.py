@@ -922,7 +922,7 @@ import sys
 from pathlib import Path
 from benchmarks.prune import peak_mb
 from flows.comparison.versions import compare
-from flows.dvc_api.revisions import RevisionError, open_revisions
+from flows.dvc_api.revisions import open_revisions
 from tasks.tables.catalog import LABEL_ISSUES
 revisions = open_revisions(Path(sys.argv[1]), ["v1", "v2"])
 for revision in revisions:  # what any reading of a table takes is not counted
