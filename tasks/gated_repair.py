@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.gate import Gate, Sides, beyond_chance, judge_repair
-from tasks.label_quality.noise_evidence import find_noise
+from tasks.label_quality.noise_evidence import NoiseEvidence, find_noise, weigh_asked
 from tasks.label_quality.self_tests.neighbours_vote import UNASKED
 from tasks.repair import DROPPED, Evidence, Repair, take_back
 from tasks.tables.catalog import UNLABELED
@@ -25,6 +25,10 @@ def judge(
     relabelled = made.source == "pseudo"
     # A row whose label is taken out is gone for the labels, whatever its content is used for.
     dropped = np.isin(made.action, (DROPPED, UNLABELED))
+
+    def noise_beside(rows: npt.NDArray[np.bool_]) -> NoiseEvidence:
+        return find_noise(rows, given, model, evidence.suggested_prob, second, evidence.is_issue)
+
     return judge_repair(
         count_confusions(given, model, n_classes),
         Sides.of(relabelled, given, made.label, second),
@@ -32,7 +36,8 @@ def judge(
         max_changed_share,
         self_tests,
         made.n_joined,
-        find_noise(relabelled, given, model, evidence.suggested_prob, second, evidence.is_issue),
+        noise_beside(relabelled),
+        noise_beside(dropped),
         0.0 if second is None else beyond_chance(count_views(evidence, second)),
     )
 
@@ -43,13 +48,10 @@ def count_views(evidence: Evidence, second: npt.NDArray[np.integer]) -> npt.NDAr
     Of a large data set more of the issues are asked than of the other rows: each counts as many as it stands
     for.
     """
-    found = np.zeros((evidence.n_classes, evidence.n_classes))
-    for some in (True, False):
-        rows = evidence.is_issue == some
-        asked = rows & (second != UNASKED)
-        counts = count_confusions(evidence.suggested[asked], second[asked], evidence.n_classes)
-        found += counts * (rows.sum() / max(asked.sum(), 1))
-    return found
+    n_classes, weight = evidence.n_classes, weigh_asked(second, evidence.is_issue)
+    pair = evidence.suggested * n_classes + np.where(second == UNASKED, 0, second)
+    found = np.bincount(pair, weight, n_classes**2).astype(np.float64)
+    return found.reshape(n_classes, n_classes)
 
 
 def hold_back(

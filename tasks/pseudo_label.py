@@ -111,6 +111,7 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
             "relabel": {**vars(gate.relabelled), "reason": gate.relabel},
             "drop": {**vars(gate.dropped), "reason": gate.drop},
             "noise": vars(gate.noise),
+            "noise_dropped": vars(gate.noise_dropped),
             "beyond_chance": gate.beyond_chance,
             "least_confidence": gate.least_confidence,
             "on_held_out": vars(gate.on_held_out) if gate.on_held_out else None,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from tasks.gated_repair import count_views, hold_back, judge
 from tasks.label_quality.gate import beyond_chance
 from tasks.repair import Evidence, relabel_issues
 
-N_CLASSES, N = 5, 4_000
+N_CLASSES, N = 5, 20_000
 TESTED = {
     "planted": {"uniform": {"auroc": 0.95}},
     "class_shares": {"is_shifted": False},
@@ -71,7 +73,7 @@ def test_of_a_worse_one_only_the_surest_are_that_the_second_opinion_confirms():
     assert set((second == made.label)[relabelled & (second >= 0)]) == {True}
     assert (relabelled & (second == -1)).any()  # nobody was asked of these
     right = evidence.suggested == true
-    assert right[relabelled].mean() > 0.9 > right[made.source == "pseudo"].mean()
+    assert right[relabelled].mean() > 0.85 > 0.5 > right[made.source == "pseudo"].mean()
     assert np.array_equal(left.label[~relabelled], evidence.labels[~relabelled])
 
 
@@ -104,3 +106,27 @@ def test_what_two_views_agree_on_does_not_depend_on_how_many_issues_were_asked()
     np.add.at(as_they_are, (evidence.suggested[asked], second[asked]), 1)
     assert beyond_chance(as_they_are) < of_all - 0.03
     assert np.array_equal(count_views(evidence, np.full(N, -1)), np.zeros((N_CLASSES, N_CLASSES)))
+
+
+def test_of_classes_that_overlap_no_label_is_changed_however_many_rows_there_are():
+    rng = np.random.default_rng(0)
+    # Two normal classes 1 apart, which classifier and second opinion know as well as can be.
+    labels = rng.integers(2, size=N)
+    prob_of_1 = 1 / (1 + np.exp(0.5 - rng.normal(labels)))
+    suggested, prob = (prob_of_1 > 0.5).astype(np.int64), np.maximum(prob_of_1, 1 - prob_of_1)
+    evidence, _, _ = make(0.0, 0.0)
+    evidence = replace(
+        evidence,
+        labels=labels,
+        is_issue=labels != suggested,
+        suggested=suggested,
+        suggested_prob=prob,
+        n_classes=2,
+        otherwise="keep",
+    )
+    made, gate, left, _ = repair(evidence, suggested)
+    assert made.is_changed.sum() > 1_000
+    assert gate.relabelled.of_model.value == 1
+    assert gate.noise.is_falling
+    assert gate.relabel == "classes_overlap"
+    assert np.array_equal(left.label, labels)

@@ -16,7 +16,8 @@ evidence is for:
 All rows are relabelled where the second opinion is clearly for it, and the labels look like noise. Where that
 is not so, but most opinions are for it and nothing speaks against it, only the surest rows are, from the
 confidence on at which other labels are hardly more common than among the surest, and only those whose
-suggestion the second opinion confirms. However many opinions are for it, they do not stand for noise: two
+suggestion the second opinion confirms. Where other labels become ever fewer, the surer the classifier is, so
+that there is no such confidence, none is. However many opinions are for it, they do not stand for noise: two
 views of classes that overlap agree, and are wrong together. In any case the rows whose given label it
 confirms are left as they are. Shares are taken at the lower end of their 95 % interval: few rows prove
 little.
@@ -66,6 +67,7 @@ Reason = Literal[
     "near_chance",
     "too_many_changes",
     "own_mistakes",
+    "classes_overlap",
     "second_opinion",
     "planted_errors",
     "class_shares",
@@ -141,6 +143,7 @@ class Gate:
         n_joined: rows without a label that would join the training set with the classifier's class.
         join: why none may; None where they may. No second opinion is asked on them.
         noise: where other labels are, beside the rows that would get another label.
+        noise_dropped: the same, beside those that would be dropped.
         beyond_chance: of the rows on which classifier and second opinion agree, the share that chance does
             not explain; 0 where there is none.
         least_confidence: only rows of which the classifier is so sure, and whose label the second opinion
@@ -161,6 +164,7 @@ class Gate:
     n_joined: int
     join: Reason | None
     noise: NoiseEvidence
+    noise_dropped: NoiseEvidence
     beyond_chance: float
     least_confidence: float
     self_tests: dict[str, Any]
@@ -210,22 +214,24 @@ class Gate:
         }
 
 
-def judge_relabelling(
-    for_it: Share, noise: NoiseEvidence, agree: bool
-) -> tuple[Literal["second_opinion"] | None, float]:
+def judge_relabelling(for_it: Share, noise: NoiseEvidence, agree: bool) -> tuple[Reason | None, float]:
     """Why no row may be relabelled, None where rows may, and the least confidence that they need.
 
     `for_it` are the sides of the second opinion, `agree` is whether the two agree beyond chance.
     """
-    if for_it.low >= LEAST_SIDE and noise.share >= LEAST_NOISE:
+    if for_it.low >= LEAST_SIDE and noise.share >= LEAST_NOISE and not noise.is_falling:
         return None, 0.0
     if for_it.low > MOST and noise.high >= SOME_NOISE and agree:
-        return None, noise.least_confidence
+        if noise.least_confidence is not None:
+            return None, noise.least_confidence
+        return "classes_overlap", 0.0
     return "second_opinion", 0.0
 
 
-def judge_dropping(for_it: Share, agree: bool) -> Literal["second_opinion"] | None:
+def judge_dropping(for_it: Share, noise: NoiseEvidence, agree: bool) -> Reason | None:
     """Why no row may be dropped, None where rows may; see `judge_relabelling`."""
+    if noise.high < NO_NOISE:
+        return "own_mistakes"
     is_clear = for_it.value >= LEAST_SIDE and for_it.low > MOST
     return None if is_clear or (agree and for_it.low > SOME_SIDE) else "second_opinion"
 
@@ -238,6 +244,7 @@ def judge_repair(
     self_tests: dict[str, Any],
     n_joined: int = 0,
     noise: NoiseEvidence = NO_EVIDENCE,
+    noise_dropped: NoiseEvidence = NO_EVIDENCE,
     beyond_chance: float = 0.0,
 ) -> Gate:
     """Judge a repair of N rows.
@@ -249,7 +256,8 @@ def judge_repair(
         max_changed_share: the most of the rows that it may change, in [0, 1].
         self_tests: what `prune` found (`self_tests.run.SelfTests.entries`); empty where it was not asked to.
         n_joined: rows without a label that the repair gives one.
-        noise: where other labels are (`noise_evidence.find_noise`).
+        noise: where other labels are (`noise_evidence.find_noise`), beside the rows to relabel.
+        noise_dropped: the same, beside the rows to drop.
         beyond_chance: of classifier and second opinion.
     """
     agreement = chance_corrected_agreement(confusion)
@@ -275,7 +283,7 @@ def judge_repair(
     least_confidence = 0.0
     if has_second and not relabel:
         relabel, least_confidence = judge_relabelling(relabelled.of_model, noise, agree)
-        drop = judge_dropping(dropped.of_model, agree)
+        drop = judge_dropping(dropped.of_model, noise_dropped, agree)
     n_changed = sum(
         sides.n_rows for sides, reason in ((relabelled, relabel), (dropped, drop)) if reason is None
     )
@@ -298,6 +306,7 @@ def judge_repair(
         n_joined,
         join or ("too_many_changes" if is_too_much else None),
         noise,
+        noise_dropped,
         beyond_chance,
         least_confidence,
         self_tests,

@@ -60,7 +60,12 @@ def _why(gate: Gate, reason: Reason) -> str:
     if reason == "own_mistakes":
         return (
             "where the classifier is surest hardly a label is other than it says, as where all labels are "
-            f"right, so that most of the {_rows(gate.relabelled.n_rows)} to relabel are its own mistakes"
+            f"right, so that most of the {_sought(gate, reason)} are its own mistakes"
+        )
+    if reason == "classes_overlap":
+        return (
+            "the surer the classifier is, the fewer labels are other than it says, up to the surest of the "
+            f"{_sought(gate, reason)}, as where classes overlap and all labels are right"
         )
     if reason == "second_opinion":
         said = [_sides(gate, action) for action, why in gate.closed.items() if why == reason]
@@ -95,6 +100,13 @@ def _sides(gate: Gate, action: str) -> str:
         f"of the {_rows(sides.n_rows)} to {action}, a second opinion takes the classifier's side in "
         f"{sides.with_model:,} and the given label's in {sides.with_given:,}"
     )
+
+
+def _sought(gate: Gate, reason: Reason) -> str:
+    """The rows of the actions that are closed for this reason."""
+    sides = {"relabel": gate.relabelled, "drop": gate.dropped}
+    wanted = [(sides[action].n_rows, action) for action, why in gate.closed.items() if why == reason]
+    return " and ".join(f"{_rows(n_rows)} to {action}" for n_rows, action in wanted if n_rows)
 
 
 def _rows(n: int) -> str:

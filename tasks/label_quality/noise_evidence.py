@@ -8,6 +8,11 @@ low, and where the surest rows of a weak classifier are mistakes it is too high:
 
 Where there is a second opinion only rows are looked at on which it agrees with the classifier. That leaves
 out most of the mistakes, but not those that both make.
+
+Where classes overlap no row may be free of doubt: then other labels become ever fewer, the surer the
+classifier is, and the surest rows are no measure. Labels that are wrong by chance do not become fewer. So
+other labels are also looked for in the surest of the very rows that are as sure as the least sure one to
+relabel.
 """
 
 from dataclasses import dataclass
@@ -21,6 +26,10 @@ from tasks.label_quality.self_tests.neighbours_vote import UNASKED
 _SUREST, _LEAST_SUREST = 0.25, 20
 # From the confidence on at which so much of what is other is as common as among the surest.
 _AS_COMMON = 0.9
+# Other labels become fewer where they are rarer than this among the surest, by 95 % of samples.
+_FLAT, _STANDARD_ERRORS = 0.85, 2
+# So many other labels among the surest say how common they are: give or take a fifth.
+_LEAST_OTHER = 20
 # Of more rows a sample says enough.
 _MOST_ROWS, _SEED = 200_000, 15
 
@@ -33,16 +42,34 @@ class NoiseEvidence:
         share: that; 1 where no row would be relabelled, and above 1 by chance alone.
         high: the same and a standard error: few rows say little.
         least_confidence: from this confidence on, in [0, 1], other labels are hardly more common than among
-            the surest.
+            the surest; None where that is so from none on.
+        is_falling: whether other labels become fewer, beyond chance, within the rows that are as sure as the
+            least sure one to relabel.
     """
 
     share: float
     high: float
-    least_confidence: float
+    least_confidence: float | None
+    is_falling: bool = False
 
 
 NO_EVIDENCE = NoiseEvidence(1.0, 1.0, 0.0)
 """Of a repair that relabels no row whose label is other than the classifier's."""
+
+
+def weigh_asked(
+    second: npt.NDArray[np.integer], is_issue: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.float64]:
+    """(N,) how many rows each stands for whose second opinion (N,) was asked; 0 where it was not.
+
+    Of a large data set more of the issues (N,) are asked than of the other rows.
+    """
+    asked = np.asarray(second != UNASKED)
+    weight = asked.astype(np.float64)
+    for some in () if is_issue is None else (True, False):
+        rows = np.asarray(is_issue == some)
+        weight[rows & asked] = rows.sum() / max(int((rows & asked).sum()), 1)
+    return weight
 
 
 def find_noise(
@@ -56,8 +83,8 @@ def find_noise(
     """Compare the surest rows with those that would be relabelled.
 
     Args:
-        relabelled: (N,) which rows would be given another class; those count whose given class is not the
-            classifier's.
+        relabelled: (N,) which rows would be given another class, or be dropped; those count whose given class
+            is not the classifier's.
         given: (N,) given class indices.
         model: (N,) the most probable classes out of fold.
         confidence: (N,) their probabilities.
@@ -69,28 +96,36 @@ def find_noise(
     if len(rows) > _MOST_ROWS:
         rows = np.sort(np.random.default_rng(_SEED).choice(rows, _MOST_ROWS, replace=False))
     rows = rows[np.argsort(-confidence[rows], kind="stable")]
-    weight, sure = np.ones(len(rows)), confidence[rows]
-    if second is not None and is_issue is not None:
-        for some in (True, False):
-            n_asked = ((is_issue == some) & (second != UNASKED)).sum()
-            weight[is_issue[rows] == some] = (is_issue == some).sum() / max(n_asked, 1)
+    sure = confidence[rows]
+    weight = np.ones(len(rows)) if second is None else weigh_asked(second, is_issue)[rows]
     is_other = given[rows] != model[rows]
     # A repair may give another class than the classifier's, even where that is the given one.
     is_relabelled = relabelled[rows] & is_other
     if not is_relabelled.any():
         return NO_EVIDENCE
-    n_rows, n_other = np.cumsum(weight), np.cumsum(weight * is_other)
+    n_rows = np.cumsum(weight)
+    common = np.cumsum(weight * is_other) / n_rows
+    error = np.sqrt(np.maximum(np.cumsum(weight**2 * is_other), weight[is_other].min() ** 2)) / n_rows
     # Rows as sure as the last of a part belong to it, so that their order does not matter.
     last = np.searchsorted(-sure, -sure, side="right") - 1
-    first = np.searchsorted(n_rows, min(max(_SUREST * n_rows[-1], _LEAST_SUREST), n_rows[-1]))
-    surest = last[min(first, len(rows) - 1)]
+
+    def are_surest_of(n: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+        """Where the surest quarter of the `n` surest rows ends."""
+        first = np.searchsorted(n_rows, np.clip(_SUREST * n, min(_LEAST_SUREST, n_rows[-1]), n_rows[-1]))
+        return np.asarray(last[np.minimum(first, len(rows) - 1)])
+
+    surest = are_surest_of(n_rows[-1])
     here = last[np.flatnonzero(is_relabelled)[-1]]
-    among_surest, common = n_other[surest] / n_rows[surest], n_other[here] / n_rows[here]
-    squares = (weight[: surest + 1] ** 2)[is_other[: surest + 1]].sum()
-    error = np.sqrt(squares or weight[is_other].min() ** 2) / n_rows[surest]
-    is_like_surest = n_other[last] / n_rows[last] * _AS_COMMON <= among_surest
+    among = are_surest_of(n_rows[here])
+    is_falling = bool(common[among] + _STANDARD_ERRORS * error[among] < _FLAT * common[here])
+    is_like_surest = _AS_COMMON * common[last] <= common[surest]
+    if is_falling:
+        among = are_surest_of(n_rows[last])
+        is_enough = (np.cumsum(is_other)[among] >= _LEAST_OTHER) & (np.arange(len(rows)) <= here)
+        is_like_surest &= is_enough & (_AS_COMMON * common[last] <= common[among])
     return NoiseEvidence(
-        float(among_surest / common),
-        float((among_surest + error) / common),
-        float(sure[is_like_surest].min()),
+        float(common[surest] / common[here]),
+        float((common[surest] + error[surest]) / common[here]),
+        float(sure[is_like_surest].min()) if is_like_surest.any() else None,
+        is_falling,
     )

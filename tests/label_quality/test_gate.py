@@ -155,6 +155,33 @@ def test_where_the_evidence_is_weaker_only_the_surest_rows_are_relabelled(
     assert gate.is_closed == (outcome == "none")
 
 
+@pytest.mark.parametrize(
+    ("least_confidence", "agree", "reason"),
+    [(0.97, 0.9, None), (None, 0.9, "classes_overlap"), (0.97, 0.6, "second_opinion")],
+)
+def test_where_other_labels_become_ever_fewer_all_rows_are_never_relabelled(least_confidence, agree, reason):
+    found = NoiseEvidence(1.0, 1.0, least_confidence, is_falling=True)
+    sides = Sides(1_000, 1_000, 0)
+    gate = judge(SURE * 50, sides, sides, self_tests=evidence(), noise=found, beyond_chance=agree)
+    assert gate.relabel == reason
+    assert gate.drop is None
+    assert gate.least_confidence == (0 if reason else 0.97)
+    assert ("up to the surest of the 1,000 rows to relabel" in describe_gate(gate)) == (
+        reason == "classes_overlap"
+    )
+
+
+def test_rows_are_not_dropped_where_hardly_a_sure_row_has_another_label():
+    sides = Sides(400, 400, 0)
+    for found, reason in ((noise(0.2, error=0.04), "own_mistakes"), (noise(0.2, error=0.06), None)):
+        gate = judge(SURE * 20, NONE, sides, self_tests=evidence(), noise_dropped=found)
+        assert gate.drop == reason
+        assert reason is None or "most of the 400 rows to drop are its own mistakes" in describe_gate(gate)
+    # Where rows are relabelled, that says nothing of them.
+    gate = judge(SURE * 20, sides, sides, self_tests=evidence(), noise_dropped=noise(0.1))
+    assert gate.closed == {"drop": "own_mistakes"}
+
+
 def test_what_is_closed_and_what_is_partly_open_are_both_said():
     gate = judge(
         SURE * 20,
@@ -182,7 +209,7 @@ def test_where_labels_are_right_wherever_the_classifier_is_sure_none_is_changed(
     for self_tests in (evidence(), evidence(second=False)):
         gate = judge(SURE * 100, sides, sides, self_tests=self_tests, noise=noise(0.1, error=0.1))
         assert gate.relabel == gate.drop == "own_mistakes"
-        assert "most of the 400 rows to relabel are its own mistakes" in describe_gate(gate)
+        assert "of the 400 rows to relabel and 400 rows to drop are its own mistakes" in describe_gate(gate)
     few = judge(SURE * 100, Sides(400, 399, 1), self_tests=evidence(), noise=noise(0.1, error=0.2))
     assert few.relabel == "second_opinion"
 
