@@ -4,7 +4,7 @@ Importing this module imports torch and Lightning (about 5 seconds).
 """
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,10 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import update_bn
 
 from tasks import TrainingError
 from tasks.sections import Section
@@ -23,6 +25,9 @@ from tasks.training.networks import describe_features, generalized_cross_entropy
 from tasks.training.protocol import Run
 from tasks.training.replay import Replay, Step
 from tasks.training.tensors import BatchReader, Positions
+
+# So many rows give the batch norms of averaged weights their statistics.
+_NORM_ROWS = 5_120
 
 
 @dataclass(frozen=True)
@@ -155,9 +160,13 @@ class Training(pl.LightningModule):
     @torch.no_grad()
     def teach(self, content: Tensor) -> Tensor:
         """See `tasks.training.batches.Network`."""
-        teacher = self.predictor.eval()
+        teacher = self.predictor
+        # One by one: layers that are frozen stay as they are.
+        in_training = [layer for layer in teacher.modules() if layer.training]
+        teacher.eval()
         logits: Tensor = teacher(content)
-        self.classifier.train()
+        for layer in in_training:
+            layer.training = True
         return logits
 
     def change(self, content: Tensor, generator: torch.Generator) -> Tensor:
@@ -250,6 +259,30 @@ class Training(pl.LightningModule):
                 f"{self.run.epochs}. Lower {self._learning_rates}, or raise train_fold.precision "
                 f"({self.run.precision})."
             )
+
+    def on_train_end(self) -> None:
+        """Give the batch norms of averaged weights the statistics of these weights and of unchanged rows.
+
+        Those that were averaged beside them are of other weights, and of rows changed as the training changes
+        them (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018, section 3.2). A network
+        with frozen batch norms keeps all: its head knows those.
+        """
+        norms = [layer for layer in self.classifier.modules() if isinstance(layer, _BatchNorm)]
+        if self.averaged is not None and all(norm.training for norm in norms):
+            update_bn(self._spread_content(), self.averaged.classifier)
+
+    def _spread_content(self) -> Iterator[Tensor]:
+        """The content of rows spread over all, labelled or not, a batch at a time."""
+        n_labeled = len(self._margins)
+        n_rows = n_labeled + self.n_unlabeled
+        spread = torch.linspace(0, n_rows - 1, min(n_rows, _NORM_ROWS), dtype=torch.float64).round().long()
+        # Each portion has two rows at least: of one, a batch norm has no deviation.
+        n_portions = max(len(spread) // max(self.run.batch_size, 2), 1)
+        for start in range(n_portions):
+            rows = spread[start::n_portions].to(self.device)
+            is_labeled = rows < n_labeled
+            batch = self._read(Positions(rows[is_labeled], rows[~is_labeled] - n_labeled))
+            yield batch.content if batch.unlabeled is None else torch.cat([batch.content, batch.unlabeled])
 
     def configure_optimizers(self) -> Any:
         pairs = self.recipe.optimizers(self.classifier.network, self.classifier.head, n_steps=self._n_steps)

@@ -1,10 +1,12 @@
 """Objectives that learn from rows without a label: against their equations, and in training."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -291,6 +293,36 @@ def test_it_trains_repeatably_on_pictures(tmp_path: Path, name: str) -> None:
         probs.append(model.predict(test.content).pred_probs)
     assert np.array_equal(*probs)
     assert accuracy(model, test) > 0.8
+
+
+def test_batch_norms_of_averaged_weights_know_these_weights_and_unchanged_rows(tmp_path: Path) -> None:
+    rows, others = bar_rows(16), Images(bars(100, seed=3)[0])
+    settings = {"objective": "fixmatch", "objective_options": {"cutout": 4, "decay": 0.9}, "batch_size": 128}
+    model = build(tmp_path, rows.content, **settings)
+    model.fit(rows, None, others)
+    classifier = model._fitted()  # type: ignore[attr-defined]
+    content = torch.from_numpy(np.concatenate([rows.content.values(), others.values()]))[:, None]
+    normalised = (content - classifier.mean) / classifier.deviation
+    maps = classifier.network[0](normalised)
+    norm = classifier.network[1]
+    assert torch.allclose(norm.running_mean, maps.mean(dim=(0, 2, 3)), atol=1e-5)
+    assert torch.allclose(norm.running_var, maps.var(dim=(0, 2, 3)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["arazo2020", "fixmatch"])
+def test_a_frozen_batch_norm_keeps_its_statistics(tmp_path: Path, name: str) -> None:
+    class Frozen(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+            pl_module.classifier.network[1].eval()
+
+    rows, others = bar_rows(16), Images(bars(100, seed=3)[0])
+    model = build(tmp_path, rows.content, objective=name)
+    model._recipe = replace(model._recipe, callbacks=lambda: [Frozen()])  # type: ignore[attr-defined]
+    model.fit(rows, None, others)
+    first, second = (model._fitted().network[place] for place in (1, 4))  # type: ignore[attr-defined]
+    assert torch.equal(first.running_mean, torch.zeros(16))
+    assert torch.equal(first.running_var, torch.ones(16))
+    assert not torch.equal(second.running_var, torch.ones(32))
 
 
 def test_vectors_of_numbers_are_learned_from_too(tmp_path: Path) -> None:
