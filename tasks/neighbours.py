@@ -42,9 +42,9 @@ _CELLS_LOOKED_AT, _LEARNED_FROM = 32, 40
 # So many more candidates than neighbours are kept, as the rounding of float32 may have swapped them.
 _SPARE = 8
 # Small enough for a core's own cache, with the rows of a block.
-_TILE_ROWS = 1024
+_TILE_ROWS = 768
 # So many candidates a query wait until they are sorted in, as a share of those that are kept.
-_WAITING = 0.5
+_WAITING = 0.25
 _TYPICAL_ROWS = 1000
 _LONGEST = 1e18
 _UNIT_ROUNDOFF = 2.0**-24
@@ -264,8 +264,7 @@ def _choose(points: _Points, queries: Singles, kept: int, own: Ints | None) -> t
             position = np.broadcast_to(np.arange(start, start + tile.shape[1]), tile.shape)
             keys, index = np.hstack([keys, tile]), np.hstack([index, position])
             if keys.shape[1] > kept:
-                least = np.argpartition(keys, kept - 1, axis=1)[:, :kept]
-                keys, index = np.take_along_axis(keys, least, 1), np.take_along_axis(index, least, 1)
+                keys, index = _keep_least(keys, index, kept)
             worst = keys.max(axis=1, initial=-np.inf)
             continue
         row, column = np.divmod(np.flatnonzero(tile < worst[:, None]), tile.shape[1])
@@ -280,12 +279,22 @@ def _choose(points: _Points, queries: Singles, kept: int, own: Ints | None) -> t
 def _merge(keys: Singles, index: Ints, row: Ints, found: Ints, key: Singles) -> tuple[Singles, Ints]:
     """The least keys of each row among those there are (b, kept) and those found (n,), of `row` (n,)."""
     n_rows, kept = keys.shape
-    rows = np.concatenate([np.repeat(np.arange(n_rows), kept), row])
-    every_key, every_index = np.concatenate([keys.ravel(), key]), np.concatenate([index.ravel(), found])
-    order = np.lexsort((every_key, rows))
-    starts = np.cumsum(np.bincount(rows, minlength=n_rows)) - np.bincount(rows, minlength=n_rows)
-    least = order[starts[:, None] + np.arange(kept)]
-    return every_key[least], every_index[least]
+    counts = np.bincount(row, minlength=n_rows)
+    # The candidates of a query follow those it has in a table, of which the rest is farther than all.
+    order = np.argsort(row, kind="stable")
+    row = row[order]
+    column = kept + np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
+    every_key = np.full((n_rows, kept + counts.max()), np.inf, dtype=np.float32)
+    every_index = np.zeros(every_key.shape, dtype=np.int64)
+    every_key[:, :kept], every_index[:, :kept] = keys, index
+    every_key[row, column], every_index[row, column] = key[order], found[order]
+    return _keep_least(every_key, every_index, kept)
+
+
+def _keep_least(keys: Singles, index: Ints, kept: int) -> tuple[Singles, Ints]:
+    """The (b, kept) least of the keys (b, m) of each row, in any order, and what they are of."""
+    least = np.argpartition(keys, kept - 1, axis=1)[:, :kept]
+    return np.take_along_axis(keys, least, 1), np.take_along_axis(index, least, 1)
 
 
 def _rank(points: _Points, asked: _Points, block: Ints, chosen: Ints, k: int) -> tuple[Ints, Floats]:

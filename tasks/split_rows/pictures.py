@@ -5,7 +5,7 @@ pictures are duplicates, on random parts of it, at 28 and at 64 pixels, and on c
 (`python -m benchmarks.duplicates`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -41,7 +41,8 @@ _LEAST_DEVIATION = 2.0
 # Moved and cropped pictures are sought among fewer rows, as aligning takes longer than comparing.
 _ALIGNED_NEIGHBOURS = 4
 _LEAST_HASH_COSINE = 0.8
-_CHUNK_VALUES = 2**21
+# So many pixels are compared at a time, in float32: few enough for a core's cache. Aligning holds 16 copies.
+_CHUNK_VALUES, _ALIGNED_VALUES = 2**19, 2**17
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,11 @@ def near_pictures(
     rows, rich = rows[seen], figures[seen] >= RICH
     own_features = features[rows] if features is not None and prints.shrunk else None
     first, second, promising = _candidates(hashes[seen], k, own_features, block_rows, each)
-    links = Links(first, second, _distance(_compare(prints.thumbnails, rows[first], rows[second], each)))
     both_rich = rich[first] & rich[second]
     limit = np.where(both_rich, 1 - LIKENESS, (1 - LIKENESS) / 2)
+    # What is moved may become a near duplicate, so that any row of these may need all its distances.
+    looked_at = np.inf if prints.shrunk else limit
+    links = _compare(prints.thumbnails, rows, first, second, looked_at, each)
     if prints.shrunk:
         movable = both_rich & (links.distance > limit)
         links = _move(prints.thumbnails, rows, links, promising & movable, each)
@@ -146,8 +149,9 @@ def _candidates(
 def _move(thumbnails: Bytes, rows: Ints, links: Links, chosen: Bools, each: Each) -> Links:
     """The links with their distances once their pictures are moved onto each other, where this is less."""
     first, second = rows[links.first[chosen]], rows[links.second[chosen]]
+    moved = _liken(thumbnails, first, second, _align, each, _ALIGNED_VALUES)
     distance = links.distance.copy()
-    distance[chosen] = np.minimum(distance[chosen], _distance(_align(thumbnails, first, second, each)))
+    distance[chosen] = np.minimum(distance[chosen], _distance(moved))
     return Links(links.first, links.second, distance)
 
 
@@ -195,38 +199,64 @@ def _cosines(side: int) -> Singles:
     return cosines
 
 
-def _compare(thumbnails: Bytes, first: Ints, second: Ints, each: Each) -> Singles:
-    """(P,) the likeness of pairs of pictures in their frames; of those that are not alike, at least it."""
+def _compare(
+    thumbnails: Bytes, rows: Ints, first: Ints, second: Ints, limit: float | Floats, each: Each
+) -> Links:
+    """Links between pictures at `rows` in their frames, with the distances that `stand_out` asks for.
+
+    That of pixels is a lower bound of the distance. Details make it exact where it is at most `limit`, and in
+    the other links of rows that then have one so short: no other row has near duplicates.
+    """
+    pixels = _liken(thumbnails, rows[first], rows[second], correlate, each)
+    links = Links(first, second, _distance(pixels))
+    # What is farther than this from a near duplicate is far enough, whatever its details are.
+    alike = pixels >= 1 - RATIO * (1 - LIKENESS)
+    short = alike & (links.distance <= limit)
+    links = _compare_details(thumbnails, rows, links, short, each)
+    ends = np.zeros(len(rows), dtype=bool)
+    near = links.distance <= limit
+    ends[first[near]] = ends[second[near]] = True
+    return _compare_details(thumbnails, rows, links, alike & ~short & (ends[first] | ends[second]), each)
+
+
+def _compare_details(thumbnails: Bytes, rows: Ints, links: Links, chosen: Bools, each: Each) -> Links:
+    """The links, those `chosen` with the distances of their details where these are more."""
+    first, second = rows[links.first[chosen]], rows[links.second[chosen]]
+    distance = links.distance.copy()
+    details = _liken(
+        thumbnails, first, second, lambda one, other: correlate(detail(one), detail(other)), each
+    )
+    distance[chosen] = np.maximum(distance[chosen], _distance(details))
+    return Links(links.first, links.second, distance)
+
+
+def _liken(
+    thumbnails: Bytes,
+    first: Ints,
+    second: Ints,
+    measure: Callable[[Singles, Singles], Singles],
+    each: Each,
+    chunk_values: int = _CHUNK_VALUES,
+) -> Singles:
+    """(P,) the likeness of pairs of pictures, as `measure` says of pictures (n, C, h, w) and their others."""
 
     def compare(part: slice) -> Singles:
-        one, other = (thumbnails[rows[part]].astype(np.float32) for rows in (first, second))
-        likeness = correlate(one, other)
-        # Only what is compared with a near duplicate needs its exact likeness.
-        alike = np.flatnonzero(likeness >= 1 - RATIO * (1 - LIKENESS))
-        details = correlate(detail(one[alike]), detail(other[alike]))
-        likeness[alike] = np.minimum(likeness[alike], details)
-        return likeness
+        return measure(*(thumbnails[rows[part]].astype(np.float32) for rows in (first, second)))
 
-    chunks = _chunks(thumbnails, len(first))
+    chunks = _chunks(thumbnails, len(first), chunk_values)
     return np.concatenate([np.empty(0, np.float32), *each(compare, chunks)])
 
 
-def _align(thumbnails: Bytes, first: Ints, second: Ints, each: Each) -> Singles:
-    """(P,) the likeness of pairs of pictures once moved and scaled onto each other."""
-
-    def compare(part: slice) -> Singles:
-        one, other = (thumbnails[rows[part]].astype(np.float32) for rows in (first, second))
-        # Either may show a part of the other.
-        return np.maximum(align(one, other), align(other, one))
-
-    chunks = _chunks(thumbnails, len(first), copies=16)
-    return np.concatenate([np.empty(0, np.float32), *each(compare, chunks)])
+def _align(first: Singles, second: Singles) -> Singles:
+    """(n,) the likeness of pairs of pictures once moved and scaled onto each other."""
+    # Either may show a part of the other.
+    return np.maximum(align(first, second), align(second, first))
 
 
-def _chunks(pictures: Bytes, n_rows: int | None = None, copies: int = 1) -> Iterator[slice]:
-    """Runs of `n_rows` rows, or of all pictures, for which `copies` of their pictures are held in float32."""
+def _chunks(pictures: Bytes, n_rows: int | None = None, chunk_values: int = _CHUNK_VALUES) -> Iterator[slice]:
+    """Runs of `n_rows` rows, or of all pictures, whose pictures have so many pixels."""
     n_all = len(pictures) if n_rows is None else n_rows
-    step = max(_CHUNK_VALUES // (copies * int(np.prod(pictures.shape[1:]))), 1)
+    step = max(chunk_values // int(np.prod(pictures.shape[1:])), 1)
     return (slice(start, start + step) for start in range(0, n_all, step))
 
 

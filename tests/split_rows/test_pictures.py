@@ -8,6 +8,7 @@ from PIL import Image, ImageEnhance
 from sklearn.datasets import load_digits
 from split_rows.test_alignment import draw_scenes
 
+from tasks.split_rows import pictures as of_pictures
 from tasks.split_rows.alignment import correlate
 from tasks.split_rows.exact import first_alike
 from tasks.split_rows.pictures import LIKENESS, PictureFingerprints, fingerprint_pictures, near_pictures
@@ -68,6 +69,22 @@ def test_handwritten_digits_are_alike_but_no_duplicates():
     planted = {(row, len(digits) + row) for row in range(100)}
     assert found <= planted
     assert len(found) >= 95
+
+
+@pytest.mark.parametrize("kind", ["digits", "scenes"])
+def test_details_that_are_not_looked_at_change_nothing(kind, monkeypatch):
+    if kind == "digits":
+        pictures = (load_digits().images[:600] * 15).astype(np.uint8)
+    else:
+        pictures = draw_pictures(120, seed=3, side=28)
+    strength = np.linspace(1, 60, len(pictures)).reshape(-1, *[1] * (pictures.ndim - 1))
+    noise = np.random.default_rng(0).normal(size=pictures.shape) * strength
+    copies = np.clip(pictures + noise, 0, 255).astype(np.uint8)
+    found = linked(np.concatenate([pictures, copies]))
+    compare = of_pictures._compare
+    monkeypatch.setattr(of_pictures, "_compare", lambda *given: compare(*given[:4], np.inf, given[5]))
+    assert linked(np.concatenate([pictures, copies])) == found
+    assert 10 < len(found) < len(pictures)
 
 
 def test_fifteen_copies_and_their_picture_are_linked():
