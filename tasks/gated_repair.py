@@ -29,6 +29,7 @@ def judge(
     def noise_beside(rows: npt.NDArray[np.bool_]) -> NoiseEvidence:
         return find_noise(rows, given, model, evidence.suggested_prob, second, evidence.is_issue)
 
+    noise = noise_beside(relabelled)
     return judge_repair(
         count_confusions(given, model, n_classes),
         Sides.of(relabelled, given, made.label, second),
@@ -36,10 +37,22 @@ def judge(
         max_changed_share,
         self_tests,
         made.n_joined,
-        noise_beside(relabelled),
+        noise,
         noise_beside(dropped),
         0.0 if second is None else beyond_chance(count_views(evidence, second)),
+        int((relabelled & are_surest(made, evidence, second, noise.least_confidence)).sum()),
     )
+
+
+def are_surest(
+    made: Repair, evidence: Evidence, second: npt.NDArray[np.integer] | None, least_confidence: float
+) -> npt.NDArray[np.bool_]:
+    """(N,) rows of which the classifier is so sure, and whose new label the second opinion (N,) confirms.
+
+    Where it was not asked, the classifier's word stands.
+    """
+    is_sure = evidence.suggested_prob >= least_confidence
+    return is_sure if second is None else is_sure & ((second == made.label) | (second == UNASKED))
 
 
 def count_views(evidence: Evidence, second: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
@@ -59,8 +72,7 @@ def hold_back(
 ) -> tuple[Repair, npt.NDArray[np.bool_]]:
     """What the gate leaves of a repair, and (N,) whose given label the second opinion (N,) takes the side of.
 
-    The labels of the others may be changed where their action may be taken. Where only the surest rows may
-    get another label, the second opinion has to confirm it, if it was asked.
+    The labels of the others may be changed where their action may be taken; see `are_surest` too.
     """
     relabelled = made.source == "pseudo"
     refused = made.is_changed & np.where(relabelled, "relabel" in gate.closed, "drop" in gate.closed)
@@ -68,7 +80,5 @@ def hold_back(
     if second is not None:
         contested = made.is_changed & ~refused & (second == evidence.labels)
         if gate.least_confidence:
-            is_sure = evidence.suggested_prob >= gate.least_confidence
-            is_confirmed = (second == made.label) | (second == UNASKED)
-            refused |= relabelled & ~(is_sure & is_confirmed)
+            refused |= relabelled & ~are_surest(made, evidence, second, gate.least_confidence)
     return take_back(made, refused | contested, evidence.labels), contested

@@ -9,6 +9,7 @@ good.
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.compute as pc
 
 from tasks import plugins
@@ -41,8 +42,27 @@ def compare_on_held_out(
         return None
     ids, labels = column_array(table, "example_id"), column_array(table, "given_label")
     kept = made.is_kept
+    if not kept.any():
+        return None
+
     before, after = (
-        train(taught, targets, ids).pred_probs.argmax(axis=1) == labels
-        for taught, targets in ((evidence.ids, evidence.labels), (evidence.ids[kept], made.label[kept]))
+        _predict(train, taught, targets, ids, weight) == labels
+        for taught, targets, weight in (
+            (evidence.ids, evidence.labels, np.ones_like(made.weight)),
+            (evidence.ids[kept], made.label[kept], made.weight[kept]),
+        )
     )
     return paired_difference(int(np.sum(after & ~before)), int(np.sum(before & ~after)), len(ids))
+
+
+def _predict(
+    train: Train,
+    taught: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int64],
+    weight: npt.NDArray[np.float32],
+) -> npt.NDArray[np.int64]:
+    """(L,) the class of each row `ids`; one class teaches no model, and is all that is left to say."""
+    if (targets == targets[0]).all():
+        return np.repeat(targets[0], len(ids))
+    return np.asarray(train(taught, targets, ids, weight).pred_probs.argmax(axis=1))

@@ -99,10 +99,15 @@ class Train(Protocol):
     """Trains a student on other labels."""
 
     def __call__(
-        self, ids: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], of: npt.NDArray[np.int64]
+        self,
+        ids: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        of: npt.NDArray[np.int64],
+        weight: npt.NDArray[np.float32] | None = None,
     ) -> Predictions:
         """What a model that learned from rows `ids` (M,) with `labels` (M,) says of rows `of` (L,).
 
+        `weight` (M,) is that of each row in training, above 0; None: 1.
         Those of `of` that it does not learn from lend their content, where the objective uses such.
         """
 

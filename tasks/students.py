@@ -34,9 +34,12 @@ def make_train(params: Params, workspace: Path) -> Train | None:
     read = cache(lambda: read_rows(params, workspace))
     section = params.train_fold
 
-    def train(ids: Ints, labels: Ints, of: Ints) -> Predictions:
+    def train(
+        ids: Ints, labels: Ints, of: Ints, weight: npt.NDArray[np.float32] | None = None
+    ) -> Predictions:
         all_ids, content, facts = read()
-        rows = Rows(content.take(locate(all_ids, ids)), labels, np.ones(len(ids), dtype=np.float32))
+        weight = np.ones(len(ids), dtype=np.float32) if weight is None else weight
+        rows = Rows(content.take(locate(all_ids, ids)), labels, weight)
         others = np.setdiff1d(of, ids)
         with tempfile.TemporaryDirectory() as folder:
             model = make_model(

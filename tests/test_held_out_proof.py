@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,11 +19,11 @@ POINTS = RNG.normal(size=(N + N_HELD_OUT, 2)) + 2 * TRUE[:, None]
 GIVEN = np.where((TRUE == 1) & (RNG.random(len(TRUE)) < 0.34), 0, TRUE)
 
 
-def train(ids, labels, of):
+def train(ids, labels, of, weight=None):
     """Logistic regression, as a student."""
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression().fit(POINTS[ids], labels)
+    model = LogisticRegression().fit(POINTS[ids], labels, weight)
     return SimpleNamespace(pred_probs=model.predict_proba(POINTS[of]))
 
 
@@ -88,6 +89,29 @@ def test_rows_that_are_dropped_teach_nothing(params, tmp_path):
         params, tmp_path, evidence, made, lambda *asked: (taught.append(asked[0]), train(*asked))[1]
     )
     assert [len(ids) for ids in taught] == [N, (GIVEN[:N] == TRUE[:N]).sum()]
+
+
+def test_a_repair_that_leaves_one_class_is_tried_too(params, tmp_path):
+    write_labels(tmp_path)
+    found = compare_on_held_out(params, tmp_path, *repair(np.zeros(N, dtype=np.int64)), train)
+    before = train(np.arange(N), GIVEN[:N], np.arange(N, len(TRUE))).pred_probs.argmax(axis=1)
+    assert found.value == pytest.approx((TRUE[N:] == 0).mean() - (before == TRUE[N:]).mean())
+    assert found.high < 0
+
+
+def test_students_learn_with_the_weights_of_the_repair(params, tmp_path):
+    write_labels(tmp_path)
+    evidence, made = repair(TRUE[:N])
+    weight = np.linspace(0.1, 1, N, dtype=np.float32)
+    seen = []
+
+    def look(ids, labels, of, weight):
+        seen.append(weight)
+        return train(ids, labels, of, weight)
+
+    compare_on_held_out(params, tmp_path, evidence, replace(made, weight=weight), look)
+    assert (seen[0] == 1).all()
+    assert (seen[1] == weight).all()
 
 
 @pytest.mark.parametrize("lacking", ["held-out rows", "changes", "a model that is no network", "rows"])

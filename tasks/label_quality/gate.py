@@ -246,6 +246,7 @@ def judge_repair(
     noise: NoiseEvidence = NO_EVIDENCE,
     noise_dropped: NoiseEvidence = NO_EVIDENCE,
     beyond_chance: float = 0.0,
+    n_surest: int | None = None,
 ) -> Gate:
     """Judge a repair of N rows.
 
@@ -259,6 +260,7 @@ def judge_repair(
         noise: where other labels are (`noise_evidence.find_noise`), beside the rows to relabel.
         noise_dropped: the same, beside the rows to drop.
         beyond_chance: of classifier and second opinion.
+        n_surest: rows that get another label where only the surest do; None: all of them.
     """
     agreement = chance_corrected_agreement(confusion)
     is_unsure = bool(self_tests) and not self_tests["second_opinion"]
@@ -284,9 +286,8 @@ def judge_repair(
     if has_second and not relabel:
         relabel, least_confidence = judge_relabelling(relabelled.of_model, noise, agree)
         drop = judge_dropping(dropped.of_model, noise_dropped, agree)
-    n_changed = sum(
-        sides.n_rows for sides, reason in ((relabelled, relabel), (dropped, drop)) if reason is None
-    )
+    n_relabelled = relabelled.n_rows if n_surest is None or not least_confidence else n_surest
+    n_changed = (0 if relabel else n_relabelled) + (0 if drop else dropped.n_rows)
     would_change = n_changed or relabelled.n_rows + dropped.n_rows
     n_rows = int(confusion.sum())
     changed_share = would_change / max(n_rows, 1)

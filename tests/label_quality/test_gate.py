@@ -242,6 +242,12 @@ def test_only_what_may_be_done_counts_as_too_many_changes():
     both = judge(relabelled=relabelled, dropped=Sides(30, 30, 0), self_tests=evidence())
     assert both.relabel == both.drop == "too_many_changes"
     assert "80 of 100 rows (80%)" in describe_gate(both)
+    # Of 70 rows to relabel only the surest are.
+    asked = {"self_tests": evidence(), "noise": noise(0.6), "beyond_chance": 0.9}
+    some = judge(relabelled=Sides(70, 50, 10), n_surest=20, **asked)
+    assert some.least_confidence == 0.97
+    assert (some.relabel, some.changed_share) == (None, 0.2)
+    assert judge(relabelled=Sides(70, 50, 10), n_surest=61, **asked).relabel == "too_many_changes"
 
 
 def test_agreement_by_luck_counts_for_more_the_fewer_classes_there_are():

@@ -180,8 +180,9 @@ def explain(fits: NoiseFits, found: OtherLabels, sharpness: float) -> str:
     next_class = "" if found.likeness is None else f", the next class {found.likeness:.2f} beyond luck"
     return (
         f"the noise model at sharpness {sharpness:g}, the lowest from the likeliest "
-        f"({fits.likeliest.sharpness:g}) on that flags ({n_flagged:,} of {fits.n_rows:,} fitted rows) "
-        f"{enough}: labels differ from the predicted class in {found.surest:.1%} of the surest quarter of "
-        f"rows, in {found.sure:.1%} of the surest three quarters and in {found.anywhere:.1%} of all"
+        f"({fits.likeliest.sharpness:g}) on that flags ({n_flagged:,} of {fits.n_rows:,} fitted rows, "
+        f"counted before those predicted as given are left alone) {enough}: labels differ from the "
+        f"predicted class in {found.surest:.1%} of the surest quarter of rows, in {found.sure:.1%} of the "
+        f"surest three quarters and in {found.anywhere:.1%} of all"
         f"{next_class}, {looks}"
     )
