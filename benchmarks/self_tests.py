@@ -119,7 +119,7 @@ def test_run(run: Run, params: Any) -> Outcome:
     made = repair(evidence, Section(), None, np.random.default_rng(0))
     found = tests.entries([str(k) for k in range(n_classes)])
     gate = judge(made, evidence, section.max_changed_share, second, found)
-    gated, _ = hold_back(made, evidence, gate, second)
+    gated = hold_back(made, evidence, gate, second).repair
     is_wrong, touched = run.given != run.true, made.is_changed
     return Outcome(
         run,

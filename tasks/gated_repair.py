@@ -1,10 +1,12 @@
 """A repair and its gate: what the evidence does not support is taken back."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tasks.label_quality.class_losses import find_spared
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.gate import Gate, Sides, beyond_chance, judge_repair
 from tasks.label_quality.noise_evidence import NoiseEvidence, find_noise, weigh_asked
@@ -40,7 +42,7 @@ def judge(
         noise,
         noise_beside(dropped),
         0.0 if second is None else beyond_chance(count_views(evidence, second)),
-        int((relabelled & are_surest(made, evidence, second, noise.least_confidence)).sum()),
+        int((relabelled & are_surest(made, evidence, second, noise.least_confidence or 0.0)).sum()),
     )
 
 
@@ -67,18 +69,43 @@ def count_views(evidence: Evidence, second: npt.NDArray[np.integer]) -> npt.NDAr
     return found.reshape(n_classes, n_classes)
 
 
-def hold_back(
-    made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[np.integer] | None
-) -> tuple[Repair, npt.NDArray[np.bool_]]:
-    """What the gate leaves of a repair, and (N,) whose given label the second opinion (N,) takes the side of.
+@dataclass(frozen=True)
+class Held:
+    """What the gate leaves of a repair, and why rows of it are as they were given.
 
-    The labels of the others may be changed where their action may be taken; see `are_surest` too.
+    Attributes:
+        repair: what is left.
+        contested: (N,) the second opinion takes the given label's side.
+        spared: (N,) it hardly knows their class (`class_losses.find_spared`).
+    """
+
+    repair: Repair
+    contested: npt.NDArray[np.bool_]
+    spared: npt.NDArray[np.bool_]
+
+
+def hold_back(made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[np.integer] | None) -> Held:
+    """What the gate leaves of a repair.
+
+    The labels of the rows may be changed where their action may be taken, the second opinion (N,) does not
+    take the given label's side, and their class may lose so many. Where only the surest rows may get another
+    label, the second opinion has to confirm it, if it was asked.
     """
     relabelled = made.source == "pseudo"
     refused = made.is_changed & np.where(relabelled, "relabel" in gate.closed, "drop" in gate.closed)
-    contested = np.zeros(len(refused), dtype=bool)
-    if second is not None:
-        contested = made.is_changed & ~refused & (second == evidence.labels)
-        if gate.least_confidence:
-            refused |= relabelled & ~are_surest(made, evidence, second, gate.least_confidence)
-    return take_back(made, refused | contested, evidence.labels), contested
+    nothing = np.zeros(len(refused), dtype=bool)
+    if second is None:
+        return Held(take_back(made, refused, evidence.labels), nothing, nothing)
+    contested = made.is_changed & ~refused & (second == evidence.labels)
+    if gate.least_confidence:
+        refused |= relabelled & ~are_surest(made, evidence, second, gate.least_confidence)
+    spared = find_spared(
+        made.is_changed & ~(refused | contested),
+        evidence.labels,
+        evidence.suggested,
+        evidence.suggested_prob,
+        second,
+        evidence.is_issue,
+        evidence.n_classes,
+    )
+    return Held(take_back(made, refused | contested | spared, evidence.labels), contested, spared)

@@ -21,6 +21,7 @@ from tasks.decisions.audited import audit_cut
 from tasks.decisions.log import PATH, Decision, digest_of, parse_decisions, standing, with_whole
 from tasks.gated_repair import hold_back, judge
 from tasks.held_out_proof import compare_on_held_out
+from tasks.label_quality.class_losses import count_losses, describe_losses
 from tasks.label_quality.gate_words import describe_gate
 from tasks.params import Params, PseudoLabel
 from tasks.repair import Evidence, Repair, Train, Unlabeled, label_unlabeled
@@ -85,13 +86,14 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
     second, self_tests = read_self_tests(workspace)
     gate = judge(made, evidence, section.max_changed_share, second, self_tests)
     sentence = None
-    contested = np.zeros(len(evidence.ids), dtype=bool)
+    contested = spared = np.zeros(len(evidence.ids), dtype=bool)
     if section.on_weak_model != "go_on":
-        left = hold_back(made, evidence, gate, second)[0]
+        left = hold_back(made, evidence, gate, second).repair
         gate = gate.after_proof(compare_on_held_out(params, workspace, evidence, left, train))
         del left
         sentence = describe_gate(gate)
-        made, contested = hold_back(made, evidence, gate, second)
+        held = hold_back(made, evidence, gate, second)
+        made, contested, spared = held.repair, held.contested, held.spared
         if "join" in gate.closed:
             made = take_none(made, evidence)
         if gate.closed and section.on_weak_model == "stop":
@@ -116,6 +118,7 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
             "least_confidence": gate.least_confidence,
             "on_held_out": vars(gate.on_held_out) if gate.on_held_out else None,
             "n_contested": int(contested.sum()),
+            "class_losses": count_losses(evidence.labels, made.is_changed, spared, facts.class_names),
             "join": {"n_rows": gate.n_joined, "reason": gate.join},
             "is_closed": gate.is_closed and section.on_weak_model != "go_on",
             "is_too_weak": gate.is_too_weak,
@@ -400,6 +403,8 @@ def _say_done(metrics: dict[str, Any]) -> None:
         print(f"pseudo_label: {metrics['gate']['sentence']}")
     if contested := metrics["gate"]["n_contested"]:
         print(f"pseudo_label: labels kept, as the second opinion takes their side: {contested:,}")
+    for sentence in describe_losses(metrics["gate"]["class_losses"]):
+        print(f"pseudo_label: {sentence}")
     others = metrics.get("unlabeled")
     for number, found in enumerate(others["rounds"] if others else ()):
         right = f", {found['label_accuracy']:.2%} of all right" if "label_accuracy" in found else ""

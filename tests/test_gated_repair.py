@@ -45,8 +45,8 @@ def make(rate, mistakes, seed=0):
 def repair(evidence, second, self_tests=TESTED):
     made = relabel_issues(evidence, evidence.suggested_prob >= evidence.min_confidence)
     gate = judge(made, evidence, 0.6, second, self_tests)
-    left, contested = hold_back(made, evidence, gate, second)
-    return made, gate, left, contested
+    held = hold_back(made, evidence, gate, second)
+    return made, gate, held.repair, held.contested
 
 
 def test_of_a_good_classifier_all_changes_are_made_but_those_that_are_contested():
@@ -130,3 +130,26 @@ def test_of_classes_that_overlap_no_label_is_changed_however_many_rows_there_are
     assert gate.noise.is_falling
     assert gate.relabel == "classes_overlap"
     assert np.array_equal(left.label, labels)
+
+
+def test_a_class_that_neither_view_knows_does_not_lose_its_right_labels():
+    evidence, second, true = make(0.1, 0.01)
+    last = true == N_CLASSES - 1
+    is_missed = last & (np.arange(N) % 2 == 0)
+    suggested = np.where(is_missed, 0, evidence.suggested)
+    prob = np.where(is_missed, evidence.suggested_prob / 2 + 0.3, evidence.suggested_prob)
+    evidence = replace(
+        evidence, suggested=suggested, suggested_prob=prob, is_issue=suggested != evidence.labels
+    )
+    second = np.where(last, 0, second)
+    made = relabel_issues(evidence, prob >= evidence.min_confidence)
+    gate = replace(judge(made, evidence, 0.9, second, TESTED), relabel=None, drop=None)
+    held = hold_back(made, evidence, gate, second)
+    right = is_missed & (evidence.labels == true)
+    assert right.sum() > 1_500
+    assert made.is_changed[right].all()
+    assert held.spared[right].sum() > 500
+    assert held.repair.is_changed[right].mean() < 0.15
+    assert not held.spared[~(evidence.labels == N_CLASSES - 1)].any()
+    assert not held.repair.is_changed[held.spared].any()
+    assert np.array_equal(held.repair.label[held.spared], evidence.labels[held.spared])

@@ -72,6 +72,23 @@ def weigh_asked(
     return weight
 
 
+def find_surest(
+    rows: npt.NDArray[np.bool_], confidence: npt.NDArray[np.floating], weight: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """(N,) the surest quarter of `rows` (N,), by confidence (N,); each stands for as many as its weight (N,).
+
+    Rows as sure as the last of it belong to it.
+    """
+    order = np.flatnonzero(rows)
+    if not len(order):
+        return rows
+    order = order[np.argsort(-confidence[order], kind="stable")]
+    n_rows = np.cumsum(weight[order])
+    first = int(np.searchsorted(n_rows, min(max(_SUREST * n_rows[-1], _LEAST_SUREST), n_rows[-1])))
+    least = confidence[order[min(first, len(order) - 1)]]
+    return np.asarray(rows & (confidence >= least))
+
+
 def find_noise(
     relabelled: npt.NDArray[np.bool_],
     given: npt.NDArray[np.int64],
