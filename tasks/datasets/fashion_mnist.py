@@ -12,7 +12,7 @@ FASHION_MNIST = IdxSet(
     name="fashion_mnist",
     title="Fashion-MNIST",
     openml_name="Fashion-MNIST",
-    mirrors_of="FashionMNIST",
+    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
     class_names=(
         "T-shirt/top",
         "Trouser",
@@ -25,7 +25,7 @@ FASHION_MNIST = IdxSet(
         "Bag",
         "Ankle boot",
     ),
-    # The project gives checksums of its gzip files (torchvision has their md5), and of nothing else.
+    # The project gives checksums of its gzip files, and of nothing else.
     gz_sha256={
         "train-images-idx3-ubyte": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
         "train-labels-idx1-ubyte": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",

@@ -14,7 +14,7 @@ MNIST = IdxSet(
     name="mnist",
     title="MNIST",
     openml_name="mnist_784",
-    mirrors_of="MNIST",
+    mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
     class_names=tuple(str(k) for k in range(10)),
     # Of the uncompressed IDX files.
     sha256={

@@ -291,25 +291,24 @@ class Mirror(BaseHTTPRequestHandler):
         """Quiet: the test's output is no access log."""
 
 
+def list_mirrors(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    monkeypatch.setattr(mnist, "MNIST", dataclasses.replace(mnist.MNIST, mirrors=addresses))
+
+
 @pytest.fixture
 def mirror(files, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """A mirror on 127.0.0.1 with the small files under /good/, listed as torchvision would list it."""
+    """A mirror on 127.0.0.1 with the small files under /good/, the one that is known of MNIST."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     packed = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
-    resources = [
-        (name, hashlib.md5(content, usedforsecurity=False).hexdigest()) for name, content in packed.items()
-    ]
     bodies = {f"/good/{name}": content for name, content in packed.items()}
     handler = type("Handler", (Mirror,), {"bodies": bodies, "broken": [], "asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
-    listed = SimpleNamespace(mirrors=[f"{url}/good/"], resources=resources)
-    known = SimpleNamespace(MNIST=listed, FashionMNIST=SimpleNamespace(mirrors=[], resources=[]))
-    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(datasets=known))
-    yield SimpleNamespace(url=url, listed=listed, handler=handler)
+    list_mirrors(monkeypatch, f"{url}/good/")
+    yield SimpleNamespace(url=url, handler=handler)
     server.shutdown()
     server.server_close()
     thread.join()
@@ -325,32 +324,50 @@ def closed_port() -> int:
 
 def test_a_mirror_gives_all_four_files(files, mirror, tmp_path: Path) -> None:
     assert is_the_small_mnist(load(tmp_path, "mirrors"), files)
-    assert mirror.handler.asked == [f"/good/{name}.gz" for name in mirror_names(mirror)]
+    assert mirror.handler.asked == [f"/good/{name}.gz" for name in _idx_sets.FILES]
     assert list(tmp_path.iterdir()) == []
 
 
-def mirror_names(mirror: SimpleNamespace) -> list[str]:
-    return [name.removesuffix(".gz") for name, _ in mirror.listed.resources]
-
-
-def test_the_next_mirror_is_tried_when_one_lacks_the_files(files, mirror, tmp_path: Path) -> None:
-    mirror.listed.mirrors.insert(0, f"{mirror.url}/empty/")
+def test_the_next_mirror_is_tried_when_one_lacks_the_files(files, mirror, tmp_path, monkeypatch) -> None:
+    list_mirrors(monkeypatch, f"{mirror.url}/empty/", f"{mirror.url}/good/")
     assert is_the_small_mnist(load(tmp_path, "mirrors"), files)
 
 
-def test_a_refused_connection_gives_way_to_the_next_mirror(files, mirror, closed_port, tmp_path) -> None:
-    mirror.listed.mirrors.insert(0, f"http://127.0.0.1:{closed_port}/")
+def test_a_refused_connection_gives_way_to_the_next_mirror(
+    files, mirror, closed_port, tmp_path, monkeypatch
+) -> None:
+    list_mirrors(monkeypatch, f"http://127.0.0.1:{closed_port}/", f"{mirror.url}/good/")
     assert is_the_small_mnist(load(tmp_path, "mirrors"), files)
 
 
-def test_every_failed_mirror_is_named_with_its_reason(mirror, closed_port, waits, tmp_path: Path) -> None:
-    mirror.listed.mirrors[:] = [f"http://127.0.0.1:{closed_port}/", f"{mirror.url}/empty/"]
+def test_every_failed_mirror_is_named_with_its_reason(
+    mirror, closed_port, waits, tmp_path, monkeypatch
+) -> None:
+    list_mirrors(monkeypatch, f"http://127.0.0.1:{closed_port}/", f"{mirror.url}/empty/")
     found = refused(tmp_path, "mirrors", retries=2)
     assert f"could not fetch http://127.0.0.1:{closed_port}/train-images-idx3-ubyte.gz" in found
     assert "refused" in found
     assert f"{mirror.url}/empty/" in found
     assert "404" in found
     assert waits == [1, 2, 1, 2]
+
+
+def test_without_a_network_nothing_is_waited_for(files, waits, tmp_path: Path, monkeypatch) -> None:
+    asked = []
+
+    def resolve(host: str, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_AGAIN, "no name is known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)  # its import would fail
+    list_mirrors(monkeypatch, "https://one.invalid/", "https://two.invalid/")
+    found = refused(tmp_path, "mirrors", "openml", retries=3)
+    assert asked == ["one.invalid", "two.invalid", "www.openml.org"]
+    assert found.count("no name is known") == 3
+    assert waits == []
 
 
 @pytest.mark.parametrize("fault", ["500", "cut"])
@@ -369,14 +386,32 @@ def test_retries_are_no_more_than_asked_for(mirror, waits, tmp_path: Path, fault
     assert len(mirror.handler.asked) == 2
 
 
-def test_a_file_with_another_md5_is_refused(mirror, tmp_path: Path) -> None:
+def test_an_altered_file_gives_way_to_the_next_mirror(files, mirror, tmp_path: Path, monkeypatch) -> None:
+    good = dict(mirror.handler.bodies)
     mirror.handler.bodies["/good/t10k-labels-idx1-ubyte.gz"] = gzip.compress(b"something else")
-    assert "t10k-labels-idx1-ubyte.gz: expected md5" in refused(tmp_path, "mirrors")
+    assert "t10k-labels-idx1-ubyte: expected sha256" in refused(tmp_path, "mirrors")
+    mirror.handler.bodies |= {path.replace("good", "next"): body for path, body in good.items()}
+    list_mirrors(monkeypatch, f"{mirror.url}/good/", f"{mirror.url}/next/")
+    assert is_the_small_mnist(load(tmp_path, "mirrors"), files)
+
+
+def test_a_mirror_of_files_other_than_the_published_ones_is_refused(mirror, tmp_path, monkeypatch) -> None:
+    known = dataclasses.replace(fashion_mnist.FASHION_MNIST, mirrors=(f"{mirror.url}/good/",))
+    monkeypatch.setattr(fashion_mnist, "FASHION_MNIST", known)
+    found = refused(tmp_path, "mirrors", dataset=fashion_mnist)
+    assert "train-images-idx3-ubyte.gz: expected the published file, of sha256" in found
 
 
 # --- OpenML ---------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def known_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenML's name has an address, whatever network there is."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+
+
+@pytest.mark.usefixtures("known_host")
 def test_openml_rows_become_the_four_files(files, tmp_path: Path, monkeypatch) -> None:
     decoded = [idx.decode(files[name], name) for name in _idx_sets.FILES]
     images = np.concatenate([decoded[0], decoded[2]]).reshape(-1, 784).astype(np.float64)
@@ -394,6 +429,7 @@ def test_openml_rows_become_the_four_files(files, tmp_path: Path, monkeypatch) -
     assert socket.getdefaulttimeout() is None
 
 
+@pytest.mark.usefixtures("known_host")
 def test_an_unreachable_openml_is_retried_and_then_named(files, waits, tmp_path: Path, monkeypatch) -> None:
     asked = []
 
