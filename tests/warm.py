@@ -29,11 +29,19 @@ from tasks.params import STAGES
 ROOT = Path(__file__).parents[1]
 # The modules of a checkout, which a fork imports from its folder.
 _OWN = ("benchmarks", "flows", "review", "tasks")
-_PRELOAD = (
-    *("flows.run_once", "flows.sweep", "tasks.command_line", "dvc.cli", "dvc.parsing", "dvc.scm"),
-    *("dvc.repo.reproduce", "dvc.repo.experiments.executor.local", "jinja2", "scipy.sparse.csgraph"),
-    *("sklearn.datasets", "sklearn.metrics", "sklearn.model_selection"),
-)
+# What sets the variables of Prefect goes first.
+_PRELOAD = """
+    flows.run_once flows.sweep tasks.command_line PIL.GifImagePlugin PIL.JpegImagePlugin
+    PIL.PngImagePlugin anyio._backends._asyncio dulwich.porcelain dvc.cachemgr dvc.cli.parser
+    dvc.data_cloud dvc.parsing dvc.repo.experiments.executor.local dvc.repo.experiments.queue.celery
+    dvc.repo.experiments.show dvc.repo.graph dvc.repo.index dvc.repo.plots dvc.repo.reproduce
+    dvc.repo.trie dvc.repo.worktree dvc.scm dvc.utils.hydra dvc_data.hashfile.db.local
+    dvc_data.index.checkout dvc_data.index.collect dvc_render.html fastapi flatten_dict
+    fsspec.implementations.memory hydra jinja2 networkx platformdirs.unix prefect.concurrency.services
+    prefect.flow_engine prefect.task_engine prefect.utilities.visualization pyarrow.pandas_compat pygit2
+    pyparsing scipy.sparse.csgraph scmrepo.git.backend.pygit2.filter sklearn.datasets sklearn.metrics
+    sklearn.model_selection voluptuous.humanize xml.etree.ElementTree
+"""
 _TORCH = "tasks.training.torch_model"
 _SERVER = "import sys; sys.path[:0] = sys.argv[2:4]; import warm; warm.serve(sys.argv[1], sys.argv[4:])"
 _LIMIT_S = 900
@@ -126,7 +134,7 @@ def _address(*more: str) -> str:
 def serve(address: str, more: Sequence[str]) -> None:
     """Be the server: import, and fork for each command."""
     _write_locks_fast()
-    stage_server.serve(address, [*_PRELOAD, *(f"tasks.{stage}" for stage in STAGES), *more], _run)
+    stage_server.serve(address, [*_PRELOAD.split(), *(f"tasks.{stage}" for stage in STAGES), *more], _run)
 
 
 def _write_locks_fast() -> None:
