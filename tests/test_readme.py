@@ -1,17 +1,16 @@
 """The first screen of README: each command on it runs, from a folder of pictures to repaired labels."""
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from small_runs import ROOT
+from small_runs import ENVIRONMENT, ROOT
+from warm import with_warm_programs
 
 from benchmarks.workspaces import set_params
 from flows.relabel import COMMANDS
@@ -68,7 +67,7 @@ def test_a_newcomer_gets_from_photographs_to_repaired_labels(tmp_path: Path) -> 
     draw_photos(home / "photos")
     here = tmp_path / "code" / "relabel"  # paths are read from here; the code is this checkout's
     here.mkdir(parents=True)
-    environment = {**os.environ, "HOME": str(home), "DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1"}
+    environment = with_warm_programs(ENVIRONMENT | {"HOME": str(home)})
     typed = []
     for line in block_after("Your own data, in one command"):
         words = [word.replace("~", str(home)) for word in shlex.split(line)]
@@ -76,8 +75,7 @@ def test_a_newcomer_gets_from_photographs_to_repaired_labels(tmp_path: Path) -> 
             here = (here / words[1]).resolve()
             set_params(here / "params.yaml", CHEAP)
         elif words[0] == "relabel":
-            command = [sys.executable, "-P", str(ROOT / "flows" / "relabel.py"), *words[1:]]
-            (look_at_the_page if words[1] == "review" else run)(command, here, environment)
+            (look_at_the_page if words[1] == "review" else run)(words, here, environment)
             typed.append(words[1])
         else:
             assert line == "make install && source .venv/bin/activate"

@@ -1,11 +1,9 @@
 """Tutorials: each command of a page runs as it is typed; until a model is trained it says what is printed."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 import tempfile
 import urllib.request
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from types import ModuleType
 
 import pytest
 from small_runs import ENVIRONMENT, ROOT
-from warm import with_forked_stages
+from warm import with_warm_programs
 
 from benchmarks.workspaces import set_params
 from flows import run_once, serve
@@ -56,22 +54,14 @@ def steps_of(page: str) -> list[Step]:
 
 
 @pytest.fixture(scope="module")
-def typist(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def typist() -> dict[str, str]:
     """The environment of the commands: `relabel` is this checkout's, and git knows who types."""
-    programs = tmp_path_factory.mktemp("programs")
-    relabel = programs / "relabel"
-    relabel.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{ROOT}/flows/relabel.py" "$@"\n')
-    relabel.chmod(0o755)
-    forking = with_forked_stages(ENVIRONMENT)
-    return {
-        **forking,
-        "PATH": f"{programs}{os.pathsep}{forking['PATH']}",
-        **{
-            f"GIT_{role}_{what}": "anna@localhost"
-            for role in ("AUTHOR", "COMMITTER")
-            for what in ("NAME", "EMAIL")
-        },
+    author = {
+        f"GIT_{role}_{what}": "anna@localhost"
+        for role in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
     }
+    return with_warm_programs(ENVIRONMENT) | author
 
 
 def run(command: str, folder: Path, environment: dict[str, str]) -> str:

@@ -45,10 +45,10 @@ _PRELOAD = """
 _TORCH = "tasks.training.torch_model"
 _SERVER = "import sys; sys.path[:0] = sys.argv[2:4]; import warm; warm.serve(sys.argv[1], sys.argv[4:])"
 _LIMIT_S = 900
-# In place of `python` for a flow: a stage's `python -m dvc` is forked from the server, too.
+# In place of `python`: what it is asked to run is forked from the server, but for servers that a flow starts.
 _PYTHON = """#!{python} -IS
 import os, sys
-if sys.argv[1:3] != ["-m", "dvc"]:
+if sys.argv[1:2] != ["-m"] or "server" in sys.argv[2]:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 sys.path.append({root!r})
 from tasks.stage_server import Request, send_request
@@ -58,6 +58,12 @@ with socket.socket(socket.AF_UNIX) as connection:
     send_request(connection, Request(sys.argv[1:], os.getcwd(), dict(os.environ)), (1, 2))
     status = connection.recv(1)
 sys.exit(status[0] if status else 1)
+"""
+# The command of this checkout, which becomes `python -m`.
+_RELABEL = """#!{python} -IS
+import runpy, sys
+sys.executable = {shim!r}
+runpy.run_path({root!r} + "/flows/relabel.py", run_name="__main__")
 """
 
 
@@ -103,6 +109,16 @@ def with_forked_stages(environment: Mapping[str, str], with_torch: bool = False)
     return {**environment, "RELABEL_STAGE_SERVER": _address(*[_TORCH] * with_torch)}
 
 
+def with_warm_programs(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which all that is typed is forked: `relabel`, `dvc` and `python -m`."""
+    told = with_forked_stages(environment)
+    return {**told, "PATH": f"{_programs(told)}{os.pathsep}{told['PATH']}"}
+
+
+def _programs(environment: Mapping[str, str]) -> Path:
+    return Path(environment["RELABEL_STAGE_SERVER"]).with_name("programs")
+
+
 @functools.cache
 def _address(*more: str) -> str:
     """The socket of this worker's server that imports `more` too; it ends with the worker."""
@@ -116,9 +132,17 @@ def _address(*more: str) -> str:
         stdout=subprocess.DEVNULL,
     )
 
-    python = Path(place.name) / "forking"
-    python.write_text(_PYTHON.format(python=sys.executable, root=str(ROOT), address=address))
-    python.chmod(0o755)
+    programs = Path(place.name) / "programs"
+    programs.mkdir()
+    shim = programs / "python"
+    facts = {"python": sys.executable, "root": str(ROOT), "address": address, "shim": str(shim)}
+    for path, text in (
+        (shim, _PYTHON.format(**facts)),
+        (programs / "dvc", f'#!/bin/sh\nexec "{shim}" -m dvc "$@"\n'),
+        (programs / "relabel", _RELABEL.format(**facts)),
+    ):
+        path.write_text(text)
+        path.chmod(0o755)
 
     def end() -> None:
         server.communicate()
@@ -186,7 +210,7 @@ def _run(words: Sequence[str]) -> int:
         # It sets what Prefect reads.
         importlib.import_module("flows")
         importlib.import_module("prefect.context").refresh_global_settings_context()
-        sys.executable = str(Path(os.environ["RELABEL_STAGE_SERVER"]).with_name("forking"))
+        sys.executable = str(_programs(os.environ) / "python")
     sys.argv = list(words[1:])
     try:
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
