@@ -105,6 +105,9 @@ docs: $(STAMP) ## the manual as a site, in docs/_build/index.html
 	python -m pip install --quiet --no-deps --require-hashes -r docs/requirements.lock
 	python -m sphinx -W --keep-going -q -b html docs docs/_build
 
+links: docs ## whether what the manual links to on the network still answers (needs one)
+	python -m sphinx -q -b linkcheck docs docs/_build/links
+
 coverage: $(DEV) ## the tests with the share of lines and branches that they run
 	pytest --cov --cov-report=term:skip-covered
 

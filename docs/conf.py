@@ -18,6 +18,9 @@ html_title = "Relabel"
 # No fonts, scripts or icons from elsewhere.
 html_theme_options = {"footer_icons": []}
 myst_heading_anchors = 3
+linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost)"]
+linkcheck_timeout = 20
+linkcheck_retries = 2
 suppress_warnings = ["toc.not_included"]
 
 write_reference(DOCS / "reference")
