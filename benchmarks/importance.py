@@ -94,7 +94,7 @@ def importance_and_contrast(features: npt.NDArray[Any], labels: npt.NDArray[Any]
     whitening = whiten(moments)
     leverage = leverage_of_given(whitening, features, labels)
     contrast = leverage - lowest_leverage(whitening, features)
-    return importance_of(leverage, labels, whitening.class_weights), contrast
+    return importance_of(leverage, labels, whitening.n_rows), contrast
 
 
 def by_fold(features: npt.NDArray[Any], rows: Rows) -> tuple[Floats, Floats]:

@@ -130,7 +130,9 @@ def describe_life(params: Params, workspace: Path, key: str, ask_classifiers: bo
     }
 
 
-def _row(path: Path, artifact: Artifact, example_id: int, columns: Sequence[str] | None = None) -> Any:
+def _row(
+    path: Path, artifact: Artifact, example_id: int, columns: Sequence[str] | None = None
+) -> pa.Table | None:
     """The row of a table, as a table; None if there is none. Only the part that may hold it is read."""
     table = TableReader(path, artifact, columns).find(np.array([example_id]))
     return table if table.num_rows else None

@@ -205,7 +205,7 @@ def read_evidence(workspace: Path, section: PseudoLabel) -> tuple[Evidence, Data
     ids = column_array(issues, "example_id")
     predictions = TableReader(PRED_PROBS.at(workspace), PRED_PROBS, ["pred_probs"])
 
-    def pred_probs(rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+    def pred_probs(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         if not len(rows):
             return np.zeros((0, facts.n_classes), dtype=np.float32)
         return column_array(predictions.rows(ids[rows], ["pred_probs"]), "pred_probs")

@@ -12,6 +12,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_digits
 
+from tasks import plugins
+from tasks.contents import Examples
+from tasks.params import load_params
+
 N = 240
 DIGITS = ("zero", "one", "two")
 _WORDS = {"sport": "goal match team coach league win", "food": "bread soup salt taste oven plate"}
@@ -186,3 +190,11 @@ def arrays(folder: Path) -> Path:
     np.save(place / "features.npy", pixels.reshape(N, -1).astype(np.float64))
     np.save(place / "labels.npy", np.array([float(DIGITS.index(name)) for name in names]))
     return place
+
+
+def read_brought(workspace: Path) -> Examples:
+    """What the reader that `init` chose makes of what it brought."""
+    params = load_params(workspace / "params.yaml")
+    name = params.download.dataset
+    fetch = type("Silent", (), {"console": None})()
+    return plugins.load("datasets", name).read(workspace / "inputs", params.options("datasets", name), fetch)

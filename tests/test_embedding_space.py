@@ -66,7 +66,7 @@ def test_importance_is_that_of_all_rows_together_only_where_the_embedding_is_the
         moments.add(embedding[members], labels[members])
         whitening = whiten(moments)
         leverage = leverage_of_given(whitening, embedding[members], labels[members])
-        expected[members] = importance_of(leverage, labels[members], whitening.class_weights)
+        expected[members] = importance_of(leverage, labels[members], whitening.n_rows)
     issues = read_table(LABEL_ISSUES.at(tmp_path), LABEL_ISSUES, columns=["importance"])
     importance = column_array(join(issues, ids), "importance")
     np.testing.assert_allclose(importance, expected, rtol=1e-6)

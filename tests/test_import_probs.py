@@ -221,7 +221,7 @@ def test_prune_measures_with_what_was_brought(workspace, labels):
     moments = ClassMoments(3, 3)
     moments.add(vectors, given)
     whitening = whiten(moments)
-    expected = importance_of(leverage_of_given(whitening, vectors, given), given, whitening.class_weights)
+    expected = importance_of(leverage_of_given(whitening, vectors, given), given, whitening.n_rows)
     assert column_array(issues, "importance") == pytest.approx(expected)
     assert issues.column("contrast").null_count == 0
 

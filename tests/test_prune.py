@@ -391,7 +391,7 @@ def test_importance_is_measured_in_the_space_of_each_folds_model(params, tmp_pat
         moments.add(features[rows], labels[rows])
         whitening = whiten(moments)
         leverage = leverage_of_given(whitening, features[rows], labels[rows])
-        expected = importance_of(leverage, labels[rows], whitening.class_weights)
+        expected = importance_of(leverage, labels[rows], whitening.n_rows)
         assert importance[rows] == pytest.approx(expected)
         contrast = leverage - lowest_leverage(whitening, features[rows])
         assert column_array(issues, "contrast")[rows] == pytest.approx(contrast, abs=1e-12)

@@ -199,12 +199,12 @@ def _repro(
     return _Repro(process.returncode, lines, facts, timed_out.is_set())
 
 
-def end_process_group(process: subprocess.Popen[str], grace_s: float = 5.0) -> None:
-    """End a process that leads a group, and the group: asked first, killed after `grace_s` seconds."""
-    for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, grace_s)):
+def end_process_group(process: subprocess.Popen[str]) -> None:
+    """End a process that leads a group, and the group: asked first, killed after five seconds."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None and number == signal.SIGTERM:
             return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(wait_s)
+            process.wait(5)

@@ -5,7 +5,6 @@ CSV, TSV, JSON lines, Parquet or Arrow, in one file or several, as Hugging Face'
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -158,7 +157,7 @@ def content_columns(own: OwnTable, options: Options) -> list[str]:
     return [name for name in own.names if name not in taken]
 
 
-def pictures_of(own: OwnTable, options: Options, key: Any) -> list[Picture]:
+def pictures_of(own: OwnTable, options: Options, key: Sequence[object]) -> list[Picture]:
     """The picture of each row: its bytes, or a file by its path within the folder of the table.
 
     Raises:

@@ -3,7 +3,7 @@
 import gzip
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,9 @@ def _write_json(objects: list[dict[str, Any]], added: pa.Table, out: Path) -> No
     out.write_bytes(gzip.compress(content, mtime=0) if out.name.lower().endswith(".gz") else content)
 
 
-def _with_columns(table: pa.Table, added: pa.Table, label: str, class_names: Any) -> pa.Table:
+def _with_columns(
+    table: pa.Table, added: pa.Table, label: str, class_names: Mapping[str, tuple[str, ...]]
+) -> pa.Table:
     """The columns added; classes as Hugging Face's ClassLabel where the owner's column is one."""
     names = new_names(table.column_names)
     features = {}

@@ -1,5 +1,6 @@
 """Which form a person's data have, and the plan for each form."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tasks.own_files.label_studio import are_tasks, read_tasks
 from tasks.own_files.names import listed, shown
 from tasks.own_files.own_tables import OwnTable, is_table, read_own_table, table_files
 from tasks.own_files.picture_folders import PictureFile, find_pictures, match_files
-from tasks.own_files.pictures import SUFFIXES, is_encoded, read_headers, usual_size
+from tasks.own_files.pictures import SUFFIXES, Header, is_encoded, read_headers, usual_size
 
 FOLDER, TABLE, LABEL_STUDIO, ARRAYS = "folder", "table", "label_studio", "arrays"
 _SHOWN_COLUMNS = 12
@@ -224,7 +225,7 @@ def _plan_table(own: OwnTable, asked: Asked) -> Plan:
     chosen["drop"] = drop
     others = module.content_columns(own, module.Options(**chosen))
     images = [name for name in others if is_encoded(own.table.column(name).type)]
-    headers: Any = ()
+    headers: Sequence[Header] = ()
     if images and not asked.text:
         if len(images) > 1:
             raise DatasetError(f"{own.path}: expected one column of pictures, found {listed(images)}.")
@@ -283,7 +284,7 @@ def _plan_label_studio(path: Path, asked: Asked) -> Plan:
         name for name in texts if Path(str(tasks[0].data[name]).split("?d=")[-1]).suffix.lower() in SUFFIXES
     ]
     chosen: dict[str, Any] = {"label": asked.label, "class_names": list(asked.class_names)}
-    headers: Any = ()
+    headers: Sequence[Header] = ()
     files: tuple[str, ...] = ()
     source = path
     if images and not asked.text:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from tasks.label_quality.audit import UNKNOWN, WRONG, bound_drawn
 
+_CONFIDENCE = 0.95
 CUTS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """The cuts among which verdicts choose, fixed before: who may choose among few is wrong less often."""
 
@@ -32,13 +33,8 @@ class Tried:
     precision: float
 
 
-def try_cuts(
-    prob: npt.NDArray[np.floating],
-    known: npt.NDArray[np.integer],
-    confidence: float = 0.95,
-    cuts: Sequence[float] = CUTS,
-) -> list[Tried]:
-    """What verdicts say of each cut; with the given confidence all of it holds at once.
+def try_cuts(prob: npt.NDArray[np.floating], known: npt.NDArray[np.integer]) -> list[Tried]:
+    """What verdicts say of each cut of `CUTS`; with a confidence of 95 % all of it holds at once.
 
     A confidence sequence of each cut has its part of the probability to be wrong (Bonferroni). So whichever
     cut is chosen, and whenever, its bound holds.
@@ -46,21 +42,19 @@ def try_cuts(
     Args:
         prob: (M,) of the flagged rows in the order of the draw, how probable each suggestion is, in [0, 1].
         known: (M,) `UNKNOWN`, `RIGHT` or `WRONG` of their **suggestions**.
-        confidence: in (0, 1).
-        cuts: ascending.
 
     >>> from tasks.label_quality.audit import RIGHT
     >>> prob, known = np.tile([0.6, 0.9], 500), np.full(1000, UNKNOWN)
     >>> known[:400] = RIGHT  # 400 are decided
     >>> known[:400:10] = WRONG  # some of those that are 60 % probable
-    >>> found = try_cuts(prob, known, cuts=(0.5, 0.8))
+    >>> found = [each for each in try_cuts(prob, known) if each.cut in (0.5, 0.8)]
     >>> [(each.n_seen, each.n_wrong, round(each.precision, 2)) for each in found]
-    [(400, 40, 0.82), (200, 0, 0.97)]
+    [(400, 40, 0.81), (200, 0, 0.96)]
     """
     found = []
-    for cut in cuts:
+    for cut in CUTS:
         chosen = known[prob >= cut]
-        drawn = bound_drawn(chosen, 1 - (1 - confidence) / len(cuts))
+        drawn = bound_drawn(chosen, 1 - (1 - _CONFIDENCE) / len(CUTS))
         n_left = int((chosen == UNKNOWN).sum())
         most_wrong = min(max(drawn.bounds.high - int((chosen == WRONG).sum()), 0), n_left)
         precision = 1 - most_wrong / n_left if n_left else np.nan

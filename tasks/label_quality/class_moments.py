@@ -23,8 +23,8 @@ class ClassMoments:
     """The sums over each class from which importance is computed.
 
     Attributes:
-        gram: (K, D, D) sum of w a a^T over each class, a = [x, 1] and D = d + 1.
-        n_rows: (K,) rows in each class, those of weight 0 included.
+        gram: (K, D, D) sum of a a^T over each class, a = [x, 1] and D = d + 1.
+        n_rows: (K,) rows in each class.
     """
 
     gram: Floats
@@ -46,46 +46,31 @@ class ClassMoments:
         """The length d of a row."""
         return int(self.gram.shape[1]) - 1
 
-    @property
-    def class_weights(self) -> Floats:
-        """(K,) the weight W_c of each class: the last entry of a is 1."""
-        return self.gram[:, -1, -1].copy()
-
     def add(
-        self,
-        features: npt.NDArray[np.floating],
-        labels: npt.NDArray[np.integer],
-        weights: Floats | None = None,
-        each: Each = map,
+        self, features: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], each: Each = map
     ) -> None:
         """Add rows.
 
         Args:
             features: (N, d), finite.
             labels: (N,) class indices.
-            weights: (N,) sample weights, at least 0; 1 where None.
             each: how to go over the classes.
 
         Raises:
-            ValueError: a shape, feature, label or weight that does not fit; names the row. Nothing is added.
+            ValueError: a shape, feature or label that does not fit; names the row. Nothing is added.
         """
-        self._check(features, labels, weights)
+        check_rows(features, labels, self.n_classes, self.n_features)
 
         def add_class(item: tuple[int, Floats]) -> None:
-            k, scaled = item
-            self.gram[k] += scaled.T @ scaled
-            self.n_rows[k] += len(scaled)
+            k, rows = item
+            self.gram[k] += rows.T @ rows
+            self.n_rows[k] += len(rows)
 
-        for _ in each(add_class, self._by_class(features, labels, weights)):
+        for _ in each(add_class, _by_class(features, labels)):
             pass
 
-    def remove(
-        self,
-        features: npt.NDArray[np.floating],
-        labels: npt.NDArray[np.integer],
-        weights: Floats | None = None,
-    ) -> None:
-        """Take rows away that were added, with the weights that they were added with.
+    def remove(self, features: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> None:
+        """Take rows away that were added.
 
         A class that loses its last row is exactly as it was before its first. Otherwise the rounding of the
         sums stays: about 1e-15 of the trace before the removal.
@@ -95,36 +80,33 @@ class ClassMoments:
                 trace of what would be left is below 1e-12 of what it was, so that rounding would decide the
                 scores. Nothing is removed.
         """
-        self._check(features, labels, weights)
+        check_rows(features, labels, self.n_classes, self.n_features)
         counts = np.bincount(labels, minlength=self.n_classes)
         short = np.flatnonzero(counts > self.n_rows)
         if len(short):
             k = int(short[0])
             raise ValueError(f"class {k} has {self.n_rows[k]} rows, found {counts[k]} to be removed from it")
-        removed = list(self._by_class(features, labels, weights))
+        removed = list(_by_class(features, labels))
         largest = np.maximum(self._largest, self.gram.diagonal(axis1=1, axis2=2))
-        weighty = [self._check_left(k, scaled, largest[k]) for k, scaled in removed]
+        for k, rows in removed:
+            self._check_left(k, rows, largest[k])
         self._largest = largest
-        for (k, scaled), has_weight in zip(removed, weighty, strict=True):
-            self.gram[k] -= scaled.T @ scaled
-            self.n_rows[k] -= len(scaled)
-            if not has_weight:
+        for k, rows in removed:
+            self.gram[k] -= rows.T @ rows
+            self.n_rows[k] -= len(rows)
+            if not self.n_rows[k]:
                 self.gram[k], self._largest[k] = 0, 0
 
-    def _check_left(self, k: int, scaled: Floats, largest: Floats) -> bool:
-        """Whether class k has weight left without the rows `scaled`; refuses as `remove` does."""
-        left = self.gram[k].diagonal() - np.square(scaled).sum(axis=0)
-        emptied = len(scaled) == self.n_rows[k]
+    def _check_left(self, k: int, rows: Floats, largest: Floats) -> None:
+        left = self.gram[k].diagonal() - np.square(rows).sum(axis=0)
+        emptied = len(rows) == self.n_rows[k]
         if (left < -_NEGATIVE * largest).any() or (emptied and (left > _NEGATIVE * largest).any()):
-            raise ValueError(f"class {k} has other rows than those to be removed from it, or other weights")
-        if emptied or left[-1] <= _LEAST_LEFT * largest[-1]:
-            return False
-        if left.sum() < _LEAST_LEFT * largest.sum():
+            raise ValueError(f"class {k} has other rows than those to be removed from it")
+        if not emptied and left.sum() < _LEAST_LEFT * largest.sum():
             raise ValueError(
                 f"what would be left of class {k} is lost in the rounding of what was removed; add the rows "
                 "that are left to new moments instead"
             )
-        return True
 
     def merge(self, other: "ClassMoments") -> None:
         """Add all rows of `other`, whose classes and features must be the same.
@@ -141,22 +123,13 @@ class ClassMoments:
         self.n_rows += other.n_rows
         self._largest = np.maximum(self._largest, other._largest)
 
-    def _by_class(
-        self, features: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], weights: Floats | None
-    ) -> Iterator[tuple[int, Floats]]:
-        """Each class in the batch with its rows sqrt(w) a: the product with its transpose is symmetric."""
-        rows = extend(features)
-        if weights is not None:
-            rows *= np.sqrt(weights)[:, None]
-        return ((k, rows[members]) for k, members in rows_by_class(labels))
 
-    def _check(
-        self,
-        features: npt.NDArray[np.floating],
-        labels: npt.NDArray[np.integer],
-        weights: npt.NDArray[np.floating] | None,
-    ) -> None:
-        check_rows(features, labels, weights, self.n_classes, self.n_features)
+def _by_class(
+    features: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]
+) -> Iterator[tuple[int, Floats]]:
+    """Each class in the batch with its rows a: the product with its transpose is symmetric."""
+    rows = extend(features)
+    return ((k, rows[members]) for k, members in rows_by_class(labels))
 
 
 def extend(features: npt.NDArray[np.floating]) -> Floats:
@@ -173,7 +146,6 @@ def extend(features: npt.NDArray[np.floating]) -> Floats:
 def check_rows(
     features: npt.NDArray[np.floating],
     labels: npt.NDArray[np.integer],
-    weights: npt.NDArray[np.floating] | None,
     n_classes: int,
     n_features: int,
 ) -> None:
@@ -198,14 +170,6 @@ def check_rows(
         raise ValueError(
             f"features must be finite, found {features[row, column]} in row {row}, column {column}"
         )
-    if weights is not None:
-        if weights.shape != (n,):
-            raise ValueError(f"weights must be ({n},) like features, found {weights.shape}")
-        wrong = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
-        if len(wrong):
-            raise ValueError(
-                f"weights must be finite and at least 0, found {weights[wrong[0]]} in row {wrong[0]}"
-            )
 
 
 def rows_by_class(labels: npt.NDArray[np.integer]) -> list[tuple[int, npt.NDArray[np.intp]]]:

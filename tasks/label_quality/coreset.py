@@ -13,19 +13,16 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def draw_coreset(
-    importance: Floats, n_draws: int, rng: np.random.Generator, weights: Floats | None = None
-) -> tuple[Ints, Floats]:
+def draw_coreset(importance: Floats, n_draws: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
     """Draw rows with probability p_i = s_i / sum(s), with replacement.
 
     Args:
-        importance: (N,) s, at least 0; 0 only for rows of weight 0.
+        importance: (N,) s, at least 0; a row of 0 is never drawn.
         n_draws: m, at least 1.
         rng: source of the draws.
-        weights: (N,) sample weights; 1 where None.
 
     Returns:
-        (m,) positions of the drawn rows in ascending order, and (m,) their weights w_i / (m p_i).
+        (m,) positions of the drawn rows in ascending order, and (m,) their weights 1 / (m p_i).
 
     Raises:
         ValueError: no draw is asked for, or an importance is negative, not finite, or nowhere positive.
@@ -43,5 +40,4 @@ def draw_coreset(
     last = int(np.flatnonzero(importance)[-1])
     drawn = np.searchsorted(cumulative, rng.random(n_draws) * cumulative[-1], side="right")
     rows = np.sort(np.minimum(drawn, last)).astype(np.int64)
-    own = np.ones(n_draws) if weights is None else weights[rows]
-    return rows, own * cumulative[-1] / (n_draws * importance[rows])
+    return rows, cumulative[-1] / (n_draws * importance[rows])

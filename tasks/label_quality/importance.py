@@ -1,10 +1,9 @@
 """Importance: how much one row can matter to a model trained on its class, a bound on coreset sensitivity.
 
-For a row x of class c with sample weight w, a = [x, 1], D = d + 1, W_c the weight of the class and
-G_c = sum of w a a^T over the class:
+For a row x of class c with n_c rows, a = [x, 1], D = d + 1 and G_c = sum of a a^T over the class:
 
-    leverage    h = w a^T (G_c + rho I)^-1 a,   rho = 1e-6 tr(G_c) / D
-    importance  s = (32 / lambda) (2 w / W_c + h) W_c,   lambda = 1
+    leverage    h = a^T (G_c + rho I)^-1 a,   rho = 1e-6 tr(G_c) / D
+    importance  s = (32 / lambda) (2 / n_c + h) n_c,   lambda = 1
 
 s bounds the sensitivity of the row for logistic regression with an L2 penalty (Tukan, Maalouf, Feldman,
 "Coresets for Near-Convex Functions", NeurIPS 2020): the largest share of the loss that it can make up
@@ -54,26 +53,26 @@ class Whitening:
     """What is needed to score rows: made from `ClassMoments` by `whiten`.
 
     Attributes:
-        factors: (K, D, D) F_c with F_c^T F_c = (G_c + rho I)^-1, so that h = w |F_c a|^2; 0 for a class
-            without weight.
-        class_weights: (K,) W_c.
+        factors: (K, D, D) F_c with F_c^T F_c = (G_c + rho I)^-1, so that h = |F_c a|^2; 0 for a class
+            without rows.
+        n_rows: (K,) n_c.
     """
 
     factors: Floats
-    class_weights: Floats
+    n_rows: Ints
 
     def part(self, first: int, last: int) -> "Whitening":
         """The classes from `first` up to `last`."""
-        return Whitening(self.factors[first:last], self.class_weights[first:last])
+        return Whitening(self.factors[first:last], self.n_rows[first:last])
 
 
 def whiten(moments: ClassMoments, each: Each = map) -> Whitening:
     """Factor the inverse of each class's second moments."""
     factors = np.zeros_like(moments.gram)
-    weighty = np.flatnonzero(moments.class_weights > 0)
-    for k, factor in zip(weighty, each(_inverse_root, (moments.gram[k] for k in weighty)), strict=True):
+    there = np.flatnonzero(moments.n_rows)
+    for k, factor in zip(there, each(_inverse_root, (moments.gram[k] for k in there)), strict=True):
         factors[k] = factor
-    return Whitening(factors, moments.class_weights)
+    return Whitening(factors, moments.n_rows.copy())
 
 
 def _inverse_root(gram: Floats) -> Floats:
@@ -89,17 +88,14 @@ def _inverse_root(gram: Floats) -> Floats:
 
 
 def leverage_of_given(
-    whitening: Whitening,
-    features: npt.NDArray[np.floating],
-    labels: npt.NDArray[np.integer],
-    weights: Floats | None = None,
+    whitening: Whitening, features: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]
 ) -> Floats:
     """(N,) h of each row under its given class: in [0, 1] where the row is part of the moments.
 
     Rounding that removals left moves it by at most about 1e-3 (see `ClassMoments.remove`).
 
     Raises:
-        ValueError: as `ClassMoments.add`, and for a row of positive weight whose class has none.
+        ValueError: as `ClassMoments.add`, and for a row whose class has none.
 
     >>> features, labels = np.array([[0.0], [1.0], [2.0], [9.0]]), np.zeros(4, dtype=np.int64)
     >>> moments = ClassMoments(n_classes=1, n_features=1)
@@ -108,48 +104,36 @@ def leverage_of_given(
     [0.43, 0.33, 0.27, 0.97]
     """
     n_classes, width = whitening.factors.shape[:2]
-    check_rows(features, labels, weights, n_classes, width - 1)
+    check_rows(features, labels, n_classes, width - 1)
     rows = extend(features)
     leverage = np.zeros(len(rows))
     for k, members in rows_by_class(labels):
-        if whitening.class_weights[k] > 0:
-            leverage[members] = _squared_lengths(rows[members], whitening.factors[k])
-        elif weights is None or weights[members].any():
-            raise ValueError(f"class {k} has no weight in the moments, found rows of it to be scored")
-    return leverage if weights is None else leverage * weights
+        if not whitening.n_rows[k]:
+            raise ValueError(f"class {k} has no row in the moments, found rows of it to be scored")
+        leverage[members] = _squared_lengths(rows[members], whitening.factors[k])
+    return leverage
 
 
-def lowest_leverage(
-    whitening: Whitening, features: npt.NDArray[np.floating], weights: Floats | None = None
-) -> Floats:
-    """(N,) the smallest h over all classes that have weight; K times the work of `leverage_of_given`.
+def lowest_leverage(whitening: Whitening, features: npt.NDArray[np.floating]) -> Floats:
+    """(N,) the smallest h over all classes that have rows; K times the work of `leverage_of_given`.
 
-    Infinite where no class has weight.
+    Infinite where no class has any.
     """
     rows = extend(features)
     lowest = np.full(len(rows), np.inf)
-    for k in np.flatnonzero(whitening.class_weights > 0):
+    for k in np.flatnonzero(whitening.n_rows):
         np.minimum(lowest, _squared_lengths(rows, whitening.factors[k]), out=lowest)
-    return lowest if weights is None else np.where(weights > 0, lowest * weights, 0)
+    return lowest
 
 
-def importance_of(
-    leverage: Floats,
-    labels: npt.NDArray[np.integer],
-    class_weights: Floats,
-    weights: Floats | None = None,
-    penalty: float = 1.0,
-) -> Floats:
-    """(N,) importance s from the leverage under the given class (N,); at least 0, and 0 for weight 0.
+def importance_of(leverage: Floats, labels: npt.NDArray[np.integer], n_rows: Ints) -> Floats:
+    """(N,) importance s, above 0, from the leverage under the given class (N,) and the rows of each (K,).
 
-    `class_weights` is (K,), `penalty` the lambda of the logistic regression.
-
-    >>> importance_of(np.array([0.5, 0.25]), np.array([0, 1]), class_weights=np.array([10.0, 20.0])).tolist()
+    >>> importance_of(np.array([0.5, 0.25]), np.array([0, 1]), n_rows=np.array([10, 20])).tolist()
     [224.0, 224.0]
     """
-    own = np.ones(len(leverage)) if weights is None else weights
-    # (2 w / W + h) W, without the division.
-    return np.asarray(_SENSITIVITY / penalty * (2 * own + leverage * class_weights[labels]))
+    # (2 / n + h) n, without the division.
+    return np.asarray(_SENSITIVITY * (2 + leverage * n_rows[labels]))
 
 
 @dataclass(frozen=True)
@@ -217,7 +201,7 @@ def score_stream(
             rows = start + np.flatnonzero(inside)
             leverage = partial(_leverage_of_piece, whitening, block.features, cell)
             own[rows] = np.concatenate([np.zeros(0), *each(leverage, _pieces(inside))])
-            importance[rows] = importance_of(own[rows], cell[inside], whitening.class_weights)
+            importance[rows] = importance_of(own[rows], cell[inside], whitening.n_rows)
             if contrast:
                 for space in range(cells.start // n_classes, (cells.stop - 1) // n_classes + 1):
                     members = block.space == space

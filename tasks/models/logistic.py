@@ -8,13 +8,12 @@ import numpy as np
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from tasks import TrainingError
 from tasks.contents import Content
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
 from tasks.training.linear import fit_linear, predict_linear, shapes_of_linear
-from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run, check_content
+from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run, check_content, check_taught
 from tasks.training.statistics import moments, n_statistics, portions, standardize
 
 TAKES = ("image", "features")
@@ -55,9 +54,7 @@ class Logistic:
 
     def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
         """See `tasks.training.protocol.Model` and `fit_linear`."""
-        if len(rows.content) < 2:
-            raise TrainingError(f"Training needs at least 2 rows, found {len(rows.content)}.")
-        content, options = check_content(rows.content, self._facts), self._options
+        content, options = check_taught(rows, self._facts), self._options
         mean, deviation = moments(content)
         with threadpool_limits(self._threads):
             fitted = fit_linear(

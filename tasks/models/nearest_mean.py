@@ -7,12 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from tasks import TrainingError
 from tasks.contents import Content
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
-from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run, check_content
+from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run, check_content, check_taught
 from tasks.training.statistics import moments, n_statistics, portions, standardize
 
 TAKES = ("image", "features")
@@ -60,9 +59,7 @@ class NearestMean:
 
     def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
         """See `tasks.training.protocol.Model`; soft labels count a row for several classes."""
-        if len(rows.content) < 2:
-            raise TrainingError(f"Training needs at least 2 rows, found {len(rows.content)}.")
-        content = check_content(rows.content, self._facts)
+        content = check_taught(rows, self._facts)
         mean, deviation = moments(content)
         counts = rows.targets(self._facts.n_classes).astype(np.float64) * rows.weight[:, None]
         class_counts = counts.sum(axis=0)

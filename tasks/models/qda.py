@@ -13,7 +13,7 @@ from tasks.contents import Content
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.checkpoints import arrays_of_shapes, write_checkpoint
-from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run, check_content
+from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run, check_content, check_taught
 from tasks.training.statistics import moments, portions, standardize
 
 TAKES = ("features",)
@@ -68,10 +68,8 @@ class QuadraticDiscriminant:
 
     def fit(self, rows: Rows, held_out: Rows | None, unlabeled: Content | None = None) -> None:
         """See `tasks.training.protocol.Model`; soft labels count a row for several classes."""
-        if len(rows.content) < 2:
-            raise TrainingError(f"Training needs at least 2 rows, found {len(rows.content)}.")
         content, n_classes, (d,) = (
-            check_content(rows.content, self._facts),
+            check_taught(rows, self._facts),
             self._facts.n_classes,
             self._facts.shape,
         )

@@ -234,7 +234,7 @@ def as_numbers(column: pa.Array | pa.ChunkedArray, decimal: str = ".") -> npt.ND
     return None if np.isnan(values).all() else values
 
 
-def _as_text(column: pa.Array | pa.ChunkedArray) -> Any:
+def _as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Text without blanks around, null where it says that there is no value."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -277,7 +277,7 @@ def _learn_numbers(
 
 
 def _learn_categories(
-    text: Any, name: str, is_train: npt.NDArray[np.bool_]
+    text: pa.Array | pa.ChunkedArray, name: str, is_train: npt.NDArray[np.bool_]
 ) -> tuple[CategoryColumn, list[str]]:
     # Imported here: it costs a second that pictures and texts need not pay.
     from sklearn.preprocessing import OneHotEncoder

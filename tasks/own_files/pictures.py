@@ -268,7 +268,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     """The picture in a mode of 8 bits."""
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
-    values: npt.NDArray[Any] = np.asarray(image).astype(np.float64)
+    values: npt.NDArray[np.float64] = np.asarray(image).astype(np.float64)
     low, high = values.min(), values.max()
     if not (np.isfinite(values).all() and low >= 0 and high < 2**16):
         raise ValueError(f"values from {low:g} to {high:g}, not of 8 or 16 bits")

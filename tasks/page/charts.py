@@ -51,13 +51,13 @@ def axis(label: str, low: float, high: float, shown: str = ",.6g", most_ticks: i
     return Axis(label, values[0], values[-1], values, shown)
 
 
-def log_axis(label: str, low: float, high: float, shown: str = ",.10g") -> Axis:
+def log_axis(label: str, low: float, high: float) -> Axis:
     """A logarithmic axis over powers of ten, with the whole of [low, high], which are positive, on it."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     last = max(last, first + 1)
     step = max(1, (last - first + 5) // 6)
     values = tuple(10.0**power for power in range(first, last + 1, step))
-    return Axis(label, 10.0**first, 10.0**last, values, shown, log=True)
+    return Axis(label, 10.0**first, 10.0**last, values, ",.10g", log=True)
 
 
 def count_axis(label: str, most: int) -> Axis:
@@ -124,13 +124,9 @@ class Chart:
 
 
 def line_chart(
-    x: Axis,
-    y: Axis,
-    lines: Sequence[Line],
-    legend: Sequence[tuple[str, Colour]] | None = None,
-    marks: Sequence[tuple[float, str]] = (),
+    x: Axis, y: Axis, lines: Sequence[Line], legend: Sequence[tuple[str, Colour]] | None = None
 ) -> Chart:
-    """Lines over two axes; `marks` are vertical lines at values of x, with a word each."""
+    """Lines over two axes."""
     shapes = []
     for line in lines:
         points = " ".join(
@@ -140,7 +136,7 @@ def line_chart(
         )
         shapes.append(Shape(line.name, line.colour, points=points, dashed=line.dashed))
     shown = tuple(legend) if legend is not None else tuple((line.name, line.colour) for line in lines)
-    return Chart(_placed_x(x), _placed_y(y), tuple(shapes), shown, _marks(x, marks))
+    return Chart(_placed_x(x), _placed_y(y), tuple(shapes), shown)
 
 
 def histogram(
@@ -170,7 +166,8 @@ def histogram(
                 path += f"M{start:.1f} {BOTTOM}H{end:.1f}V{_up(y, count):.1f}H{start:.1f}Z"
         shapes.append(Shape(name, colour, path=path))
     legend = tuple((name, colour) for name, colour, _ in layers)
-    return Chart(_placed_x(x), _placed_y(y), tuple(shapes), legend, _marks(x, marks))
+    placed = tuple(Tick(round(_across(x, value), 1), text) for value, text in marks)
+    return Chart(_placed_x(x), _placed_y(y), tuple(shapes), legend, placed)
 
 
 def _across(x: Axis, value: float) -> float:
@@ -189,7 +186,3 @@ def _placed_x(x: Axis) -> PlacedAxis:
 def _placed_y(y: Axis) -> PlacedAxis:
     ticks = tuple(Tick(round(_up(y, value), 1), format(value, y.shown)) for value in y.values)
     return PlacedAxis(y.label, ticks)
-
-
-def _marks(x: Axis, marks: Sequence[tuple[float, str]]) -> tuple[Tick, ...]:
-    return tuple(Tick(round(_across(x, value), 1), text) for value, text in marks)

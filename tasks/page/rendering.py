@@ -1,7 +1,6 @@
 """The Jinja environment of every page."""
 
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
@@ -44,11 +43,11 @@ def _count(value: object) -> str:
     return _DASH if _missing(value) else f"{value:,}"
 
 
-def _percent(share: Any, places: int = 2) -> str:
+def _percent(share: float, places: int = 2) -> str:
     return _DASH if _missing(share) else f"{share * 100:.{places}f}{_SPACE}%"
 
 
-def _decimals(value: Any, places: int = 4) -> str:
+def _decimals(value: float, places: int = 4) -> str:
     return _DASH if _missing(value) else f"{value:.{places}f}"
 
 

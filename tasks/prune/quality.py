@@ -70,7 +70,7 @@ def write_metrics(
         "n_errors_high": n_errors.high if n_errors else None,
         "n_contradicting": n_contradicting,
     }
-    columns: dict[str, list[Any]] = {"filter": list(issues.flagged)}
+    columns: dict[str, list[object]] = {"filter": list(issues.flagged)}
     columns["n_issues"] = [len(flagged.rows) for flagged in issues.flagged.values()]
     if detection:
         metrics["n_errors"] = detection.n_errors

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -151,7 +150,7 @@ def known_wrong(
 
 def write_top_issues(path: Path, rows: list[tuple[Card, str]]) -> None:
     """Write the most suspect labels as a table: what was given and suggested, and what became of them."""
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, list[object]] = {
         "example_id": [card.example_id for card, _ in rows],
         "key": [card.key for card, _ in rows],
         "given": [card.given for card, _ in rows],

@@ -2,10 +2,10 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from tasks.neighbours import describe_search
 from tasks.params import Params
@@ -86,6 +86,6 @@ def group_examples(workspace: Path, examples: TableReader, ids: npt.NDArray[np.i
         )
 
 
-def _content(table: Any, kind: str) -> Content:
+def _content(table: pa.Table, kind: str) -> Content:
     texts: list[str] = table.column(kind).to_pylist() if kind == "text" else []
     return texts if kind == "text" else column_array(table, kind)

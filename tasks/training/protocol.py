@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tasks import DatasetError, ParamsError, plugins
+from tasks import DatasetError, ParamsError, TrainingError, plugins
 from tasks.contents import Content, Features, Images
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
@@ -193,6 +193,18 @@ def check_content(content: Content, facts: DatasetFacts) -> Images | Features:
         f"The model was built for {facts.content} of shape {facts.shape}, found {found}. Give it content "
         "prepared as that of its training."
     )
+
+
+def check_taught(rows: Rows, facts: DatasetFacts) -> Images | Features:
+    """The content of rows to learn from, if a model that was built for `facts` can.
+
+    Raises:
+        TrainingError: there are fewer than two.
+        DatasetError: see `check_content`.
+    """
+    if len(rows.content) < 2:
+        raise TrainingError(f"Training needs at least 2 rows, found {len(rows.content)}.")
+    return check_content(rows.content, facts)
 
 
 def check_pictures(shape: tuple[int, ...], model: str, least_side: int) -> None:

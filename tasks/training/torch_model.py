@@ -31,7 +31,7 @@ from tasks.training.checkpoints import write_checkpoint
 from tasks.training.devices import choose_precision, find_device, has_accelerator
 from tasks.training.loop import Classifier, Course, Prediction, Recipe, Training, learning_rates_of
 from tasks.training.progress import EpochProgress
-from tasks.training.protocol import Arrays, Predictions, Rows, Run, Signals, check_content
+from tasks.training.protocol import Arrays, Predictions, Rows, Run, Signals, check_content, check_taught
 from tasks.training.replay import replay_on_cuda
 from tasks.training.statistics import moments, portions
 from tasks.training.tensors import Positions, read_batches, to_tensor
@@ -59,9 +59,7 @@ class TorchModel:
         run = self._run
         if run is None:
             raise TrainingError("A model of a checkpoint predicts; build a new one to train it.")
-        if len(rows.content) < 2:
-            raise TrainingError(f"Training needs at least 2 rows, found {len(rows.content)}.")
-        content = check_content(rows.content, self._facts)
+        content = check_taught(rows, self._facts)
         torch.set_num_threads(run.threads)
         with _seeded(run.seed), _flushed_denormals(), _quiet():
             classifier = Classifier(self._recipe, _row_shape(self._facts), self._facts.n_classes)

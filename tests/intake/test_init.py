@@ -12,39 +12,14 @@ import numpy as np
 import own_forms
 import pandas as pd
 import pytest
+from own_forms import read_brought
 from PIL import Image
-from small_runs import ROOT
 
-from tasks import RelabelError, plugins
-from tasks.contents import Examples
+from tasks import RelabelError
 from tasks.download import examples_table
 from tasks.intake import archives
 from tasks.intake.command import init
 from tasks.params import load_params
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    folder = tmp_path / "workspace"
-    folder.mkdir()
-    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    return folder
-
-
-@pytest.fixture
-def given(tmp_path: Path) -> Path:
-    """A folder for what a person has."""
-    folder = tmp_path / "given"
-    folder.mkdir()
-    return folder
-
-
-def read(workspace: Path) -> Examples:
-    """What the reader that `init` chose makes of what it brought."""
-    params = load_params(workspace / "params.yaml")
-    name = params.download.dataset
-    fetch = type("Silent", (), {"console": None})()
-    return plugins.load("datasets", name).read(workspace / "inputs", params.options("datasets", name), fetch)
 
 
 def refused(workspace: Path, *arguments: str) -> str:
@@ -93,7 +68,7 @@ def test_folders_for_splits_hold_the_classes(
         two_classes(given / "pets" / split)
     save(given / "pets" / "train" / "loose.png", np.zeros((12, 12), dtype=np.uint8))
     init(workspace, [str(given / "pets")])
-    found = read(workspace)
+    found = read_brought(workspace)
     assert found.facts.class_names == ("cat", "dog")
     assert dict(zip(*np.unique(found.split, return_counts=True), strict=True)) == {
         "train": 6,
@@ -113,9 +88,9 @@ def test_pictures_of_differing_sizes_and_kinds_come_to_one_shape(workspace: Path
         for name in ("a", "b"):
             save(given / "mixed" / name / f"{row}.{suffix}", rng.integers(0, 255, shape, dtype=np.uint8))
     init(workspace, [str(given / "mixed")])
-    assert read(workspace).content.values().shape == (8, 160, 160, 3)
+    assert read_brought(workspace).content.values().shape == (8, 160, 160, 3)
     init(workspace, [str(given / "mixed"), "--image-size", "32", "--name", "small"])
-    assert read(workspace).content.values().shape == (8, 32, 32, 3)
+    assert read_brought(workspace).content.values().shape == (8, 32, 32, 3)
 
 
 def test_a_table_that_names_some_pictures_leaves_the_others_without_a_label(
@@ -124,7 +99,7 @@ def test_a_table_that_names_some_pictures_leaves_the_others_without_a_label(
     folder = own_forms.pictures_and_table(given)
     save(folder / "images" / "extra.png", np.zeros((8, 8), dtype=np.uint8))
     init(workspace, [str(folder)])
-    found = read(workspace)
+    found = read_brought(workspace)
     assert found.split.tolist().count("unlabeled") == 1
     assert found.split[found.key.index("images/extra.png")] == "unlabeled"
 
@@ -142,7 +117,7 @@ def test_the_labels_of_pictures_are_those_of_their_row_whatever_the_order(
     frame = pd.DataFrame(rows, columns=["filename", "label", "split"]).sample(frac=1, random_state=1)
     frame.to_csv(flat / "labels.csv", index=False)
     init(workspace, [str(flat / "labels.csv")])
-    found = read(workspace)
+    found = read_brought(workspace)
     by_key = {
         key: (found.facts.class_names[k], split)
         for key, k, split in zip(found.key, found.given_label, found.split, strict=True)
@@ -152,7 +127,7 @@ def test_the_labels_of_pictures_are_those_of_their_row_whatever_the_order(
 
 def test_a_hub_table_keeps_indices_names_and_splits(workspace: Path, given: Path) -> None:
     init(workspace, [str(own_forms.hugging_face(given))])
-    found = read(workspace)
+    found = read_brought(workspace)
     pixels, names, _ = own_forms.digits()
     order = [int(key.rpartition("/")[2]) + (200 if key.startswith("test") else 0) for key in found.key]
     assert [found.facts.class_names[k] for k in found.given_label] == [names[row] for row in order]
@@ -169,7 +144,7 @@ def test_of_several_annotations_the_newest_counts(
     path.write_text(json.dumps(tasks))
     init(workspace, [str(path)])
     assert "239 tasks have several annotations, and the newest counts" in capsys.readouterr().out
-    found = read(workspace)
+    found = read_brought(workspace)
     _, names, _ = own_forms.texts()
     labels = [found.facts.class_names[k] if k >= 0 else None for k in found.given_label]
     assert labels == [*names[:7], None, *names[8:]]
@@ -194,7 +169,7 @@ def test_pictures_of_label_studio_lie_beside_its_export(workspace: Path, given: 
         tasks.append({"id": row, "data": {"image": places[row % 2]}, "annotations": [{"result": [result]}]})
     (given / "export.json").write_text(json.dumps(tasks))
     init(workspace, [str(given)])
-    found = read(workspace)
+    found = read_brought(workspace)
     assert [found.facts.class_names[k] for k in found.given_label] == names[:20]
     np.testing.assert_array_equal(found.content.values(), pixels[:20])
 
@@ -205,7 +180,7 @@ def test_columns_of_truth_and_split_are_used(workspace: Path, given: Path) -> No
     )
     (given / "t.csv").write_text("name,label,right,n,split\n" + rows)
     init(workspace, [str(given / "t.csv"), "--truth", "right"])
-    found = read(workspace)
+    found = read_brought(workspace)
     assert found.true_label is not None
     assert found.true_label.tolist() == [int(k % 3 > 0) for k in range(40)]
     assert found.given_label.tolist() == [k % 2 for k in range(40)]
@@ -231,7 +206,7 @@ def test_the_index_of_a_pandas_table_names_the_rows(workspace: Path, given: Path
     frame = frame.iloc[::-1].rename_axis("row" if index == "named" else None)
     frame.to_parquet(given / "t.parquet")
     init(workspace, [str(given / "t.parquet")])
-    found = read(workspace)
+    found = read_brought(workspace)
     assert found.key == [str(19 - row) for row in range(20)]
     assert found.facts.feature_names == ("n",)
 
@@ -241,7 +216,7 @@ def test_a_label_that_is_called_the_truth_is_not_measured_against_itself(
 ) -> None:
     rows = (f"{'xy'[k % 2]},{k % 7}" for k in range(20))
     init(workspace, [str(table_of("true_label,n", *rows)(given)), "--label", "true_label"])
-    assert read(workspace).true_label is None
+    assert read_brought(workspace).true_label is None
     assert "true" not in load_params(workspace / "params.yaml").retrain.label_sets
 
 
@@ -250,7 +225,7 @@ def test_a_column_of_ids_that_repeat_names_no_rows(
 ) -> None:
     rows = (f"{k % 15},{'xy'[k % 2]},{k % 7},{k % 5}" for k in range(20))
     init(workspace, [str(table_of("id,label,n,leak", *rows)(given)), "--drop", "leak"])
-    found = read(workspace)
+    found = read_brought(workspace)
     assert found.key == [str(row) for row in range(20)]
     assert found.facts.feature_names == ("n",)
     assert "5 of them repeat" in capsys.readouterr().out
@@ -259,7 +234,7 @@ def test_a_column_of_ids_that_repeat_names_no_rows(
 def test_rows_of_one_group_stay_together(workspace: Path, given: Path) -> None:
     rows = (f"r{k},{'xy'[k % 2]},{k % 7},P{k % 4}" for k in range(20))
     init(workspace, [str(table_of("id,label,n,patient", *rows)(given)), "--group", "patient"])
-    found = read(workspace)
+    found = read_brought(workspace)
     assert found.group == [f"P{k % 4}" for k in range(20)]
     assert found.facts.feature_names == ("n",)
     assert examples_table(found).column("group").to_pylist()[0] in {"P0", "P1", "P2", "P3"}
@@ -290,7 +265,7 @@ def test_an_archive_is_unpacked_and_nothing_of_it_stays_elsewhere(
         with tarfile.open(path, "w:gz") as archive:
             archive.add(folder, "pets")
     init(workspace, [str(path)])
-    assert len(read(workspace).key) == 6
+    assert len(read_brought(workspace).key) == 6
     assert [each.name for each in (workspace / "inputs").iterdir()] == ["examples"]
 
 
@@ -312,7 +287,7 @@ def test_the_same_data_again_are_left_and_other_data_are_not_overwritten(
     folder = two_classes(given / "pets")
     init(workspace, [str(folder)])
     init(workspace, [str(folder), "--image-size", "20"])
-    assert read(workspace).content.values().shape[1:] == (20, 20)
+    assert read_brought(workspace).content.values().shape[1:] == (20, 20)
     other = two_classes(given / "other" / "pets", side=14)
     with pytest.raises(RelabelError, match="--name"):
         init(workspace, [str(other)])
@@ -323,7 +298,7 @@ def test_the_same_data_again_are_left_and_other_data_are_not_overwritten(
 def test_data_that_lie_in_inputs_are_not_copied(workspace: Path) -> None:
     folder = two_classes(workspace / "inputs" / "examples" / "pets")
     init(workspace, [str(folder)])
-    assert len(read(workspace).key) == 6
+    assert len(read_brought(workspace).key) == 6
 
 
 # -- What does not.
@@ -517,10 +492,10 @@ def test_rows_keep_their_ids_when_others_come_go_and_move(workspace: Path, given
     rows = [f"s/{k}.txt,{'xy'[k % 2]},{k % 7}" for k in range(20)]
     path = table_of("id,label,n", *rows)(given)
     init(workspace, [str(path)])
-    before = examples_table(read(workspace))
+    before = examples_table(read_brought(workspace))
     changed = table_of("id,label,n", "new,x,3", *reversed(rows[5:]))(workspace / "inputs" / "examples")
     assert changed.name == "t.csv"
-    after = examples_table(read(workspace))
+    after = examples_table(read_brought(workspace))
     ids = [
         dict(zip(each.column("key").to_pylist(), each.column("example_id").to_pylist(), strict=True))
         for each in (before, after)
@@ -542,7 +517,7 @@ def test_arrays_may_have_ids_splits_and_truth(workspace: Path, given: Path, caps
     said = capsys.readouterr().out
     assert "30 train, 10 test" in said
     assert "Each row is called by ids.npy." in said
-    found = read(workspace)
+    found = read_brought(workspace)
     assert list(found.key) == [f"plate {row}" for row in range(40)]
     assert found.split.tolist() == ["train"] * 30 + ["test"] * 10
     assert found.given_label.tolist() == labels.tolist()

@@ -11,39 +11,16 @@ import own_forms
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from own_forms import read_brought
 from PIL import Image
-from small_runs import ROOT
 
-from tasks import DatasetError, plugins
-from tasks.contents import Examples
+from tasks import DatasetError
 from tasks.download import download
 from tasks.export import write_export
 from tasks.export.rows import ACTION, COLUMNS, LABEL, NOT_JUDGED
 from tasks.intake.command import init
 from tasks.params import load_params
 from tasks.tables.catalog import EXAMPLES
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    folder = tmp_path / "workspace"
-    folder.mkdir()
-    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    return folder
-
-
-@pytest.fixture
-def given(tmp_path: Path) -> Path:
-    folder = tmp_path / "given"
-    folder.mkdir()
-    return folder
-
-
-def read(workspace: Path) -> Examples:
-    params = load_params(workspace / "params.yaml")
-    name = params.download.dataset
-    fetch = type("Silent", (), {"console": None})()
-    return plugins.load("datasets", name).read(workspace / "inputs", params.options("datasets", name), fetch)
 
 
 def cut_jpeg(path: Path) -> None:
@@ -109,7 +86,7 @@ def test_a_row_without_content_is_named_left_out_and_given_back(
     assert f"left out, as nothing can be learned from it: {key} (" in said
     download(load_params(workspace / "params.yaml"), workspace)
     assert key in capsys.readouterr().out
-    examples = read(workspace)
+    examples = read_brought(workspace)
     assert key not in examples.key
     assert len(examples.key) == len(examples.split) == len(examples.content)
     assert pq.read_metadata(EXAMPLES.at(workspace)).num_rows == len(examples.key)
@@ -147,7 +124,7 @@ def test_a_row_that_came_after_the_run_is_not_called_left_out(
     path, _ = form(given)
     init(workspace, [str(path)])
     download(load_params(workspace / "params.yaml"), workspace)
-    examples = read(workspace)
+    examples = read_brought(workspace)
     rows = pa.table({"key": pa.array(examples.key[1:], pa.string()), "split": list(examples.split[1:])})
     with pytest.raises(DatasetError, match="dvc repro"):
         write_export(load_params(workspace / "params.yaml"), workspace, rows, workspace / "out", False)

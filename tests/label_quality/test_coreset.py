@@ -16,12 +16,12 @@ def digits():
     return features / 16, labels.astype(np.int64)
 
 
-def importance(features, labels, weights=None):
+def importance(features, labels):
     moments = ClassMoments(10, features.shape[1])
-    moments.add(features, labels, weights)
+    moments.add(features, labels)
     whitening = whiten(moments)
-    leverage = leverage_of_given(whitening, features, labels, weights)
-    return importance_of(leverage, labels, whitening.class_weights, weights)
+    leverage = leverage_of_given(whitening, features, labels)
+    return importance_of(leverage, labels, whitening.n_rows)
 
 
 def assert_unbiased(sums, truth):
@@ -40,23 +40,21 @@ def weighted_sums(features, labels, weights):
 def test_weighted_sums_over_a_coreset_are_unbiased(digits):
     rng = np.random.default_rng(0)
     features, labels = (part[:600] for part in digits)
-    weights = rng.uniform(0.1, 4, size=600)
-    scores = importance(features, labels, weights)
-    drawn = [draw_coreset(scores, 100, rng, weights) for _ in range(100)]
+    scores = importance(features, labels)
+    drawn = [draw_coreset(scores, 100, rng) for _ in range(100)]
     sums = np.array([weighted_sums(features[rows], labels[rows], own) for rows, own in drawn])
-    assert_unbiased(sums, weighted_sums(features, labels, weights))
+    assert_unbiased(sums, weighted_sums(features, labels, np.ones(600)))
 
 
 def test_probabilities_follow_importance_and_weights_undo_them():
     importance = np.array([1.0, 0.0, 3.0, 4.0])
-    weights = np.array([1.0, 0.0, 2.0, 1.0])
-    rows, drawn_weights = draw_coreset(importance, 40_000, np.random.default_rng(0), weights)
+    rows, drawn_weights = draw_coreset(importance, 40_000, np.random.default_rng(0))
     shares = np.bincount(rows, minlength=4) / 40_000
     assert shares == pytest.approx([1 / 8, 0, 3 / 8, 4 / 8], abs=0.01)
     assert shares[1] == 0
     assert (np.diff(rows) >= 0).all()
-    assert drawn_weights == pytest.approx((weights * 8)[rows] / (40_000 * importance[rows]))
-    assert np.bincount(rows, drawn_weights) == pytest.approx(weights, rel=0.05)
+    assert drawn_weights == pytest.approx(8 / (40_000 * importance[rows]))
+    assert np.bincount(rows, drawn_weights) == pytest.approx([1, 0, 1, 1], rel=0.05)
 
 
 def test_equal_seeds_draw_equal_rows(digits):

@@ -30,60 +30,57 @@ def rows():
     labels = rng.choice(3, size=300, p=[0.7, 0.25, 0.05])
     features = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)) + labels[:, None]
     features[:, 2] = 3.0
-    return features.astype(np.float32), labels, rng.uniform(0.2, 3, size=300)
+    return features.astype(np.float32), labels
 
 
-def moments_of(features, labels, weights=None, size=None):
+def moments_of(features, labels, size=None):
     """Moments from batches of `size` rows."""
     moments = ClassMoments(N_CLASSES, features.shape[1])
     size = size or max(len(features), 1)
     for start in range(0, len(features), size):
         part = slice(start, start + size)
-        moments.add(features[part], labels[part], None if weights is None else weights[part])
+        moments.add(features[part], labels[part])
     return moments
 
 
-def score(moments, features, labels, weights=None):
+def score(moments, features, labels):
     """Importance and contrast."""
     whitening = whiten(moments)
-    leverage = leverage_of_given(whitening, features, labels, weights)
-    contrast = leverage - lowest_leverage(whitening, features, weights)
-    return importance_of(leverage, labels, whitening.class_weights, weights), contrast
+    leverage = leverage_of_given(whitening, features, labels)
+    contrast = leverage - lowest_leverage(whitening, features)
+    return importance_of(leverage, labels, whitening.n_rows), contrast
 
 
-def slow_score(features, labels, weights):
+def slow_score(features, labels):
     """The definition, row by row."""
     importance, contrast = [], []
     extended = [np.append(x.astype(np.float64), 1.0) for x in features]
     inverse, total = {}, {}
     for c in np.unique(labels):
         members = [i for i in range(len(labels)) if labels[i] == c]
-        total[c] = sum(weights[i] for i in members)
-        gram = sum(weights[i] * np.outer(extended[i], extended[i]) for i in members)
+        total[c] = len(members)
+        gram = sum(np.outer(extended[i], extended[i]) for i in members)
         rho = 1e-6 * np.trace(gram) / len(gram)
         inverse[c] = np.linalg.inv(gram + rho * np.eye(len(gram)))
-    for a, y, w in zip(extended, labels, weights, strict=True):
-        h = {c: w * a @ inverse[c] @ a for c in inverse}
-        importance.append(32 / 1.0 * (2 * w / total[y] + h[y]) * total[y])
+    for a, y in zip(extended, labels, strict=True):
+        h = {c: a @ inverse[c] @ a for c in inverse}
+        importance.append(32 / 1.0 * (2 / total[y] + h[y]) * total[y])
         contrast.append(h[y] - min(h.values()))
     return np.array(importance), np.array(contrast)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_importance_and_contrast_are_those_of_the_definition(rows, weighted):
-    features, labels, weights = rows
-    weights = weights if weighted else np.ones(len(labels))
-    expected = slow_score(features, labels, weights)
-    moments = moments_of(features, labels, weights if weighted else None)
-    found = score(moments, features, labels, weights if weighted else None)
+def test_importance_and_contrast_are_those_of_the_definition(rows):
+    features, labels = rows
+    expected = slow_score(features, labels)
+    found = score(moments_of(features, labels), features, labels)
     assert found[0] == pytest.approx(expected[0], rel=1e-8)
     assert found[1] == pytest.approx(expected[1], rel=1e-6, abs=1e-9)
     assert (found[1] >= 0).all()
 
 
 def test_the_leverages_of_a_class_are_in_0_to_1_and_sum_to_its_dimensions(rows):
-    features, labels, weights = rows
-    leverage = leverage_of_given(whiten(moments_of(features, labels, weights)), features, labels, weights)
+    features, labels = rows
+    leverage = leverage_of_given(whiten(moments_of(features, labels)), features, labels)
     assert leverage.min() >= 0
     assert leverage.max() <= 1
     # Six columns with the 1, of which the constant one adds no dimension.
@@ -93,31 +90,31 @@ def test_the_leverages_of_a_class_are_in_0_to_1_and_sum_to_its_dimensions(rows):
 @given(st.data())
 @settings(max_examples=60)
 def test_batches_merging_and_removing_give_what_one_pass_gives(rows, data):
-    features, labels, weights = rows
-    whole = moments_of(features, labels, weights)
+    features, labels = rows
+    whole = moments_of(features, labels)
     size = data.draw(st.integers(1, 300))
     cut = data.draw(st.integers(0, 300))
-    batched = moments_of(features, labels, weights, size)
+    batched = moments_of(features, labels, size)
 
-    merged = moments_of(features[:cut], labels[:cut], weights[:cut])
-    merged.merge(moments_of(features[cut:], labels[cut:], weights[cut:]))
+    merged = moments_of(features[:cut], labels[:cut])
+    merged.merge(moments_of(features[cut:], labels[cut:]))
 
     shifted = features + np.float32(data.draw(st.sampled_from([0, 5, -20])))
-    reduced = moments_of(np.concatenate([shifted, features]), np.tile(labels, 2), np.tile(weights, 2))
-    reduced.remove(shifted, labels, weights)
+    reduced = moments_of(np.concatenate([shifted, features]), np.tile(labels, 2))
+    reduced.remove(shifted, labels)
 
     for moments in (batched, merged, reduced):
         assert np.array_equal(moments.n_rows, whole.n_rows)
         assert moments.gram == pytest.approx(whole.gram, rel=1e-9, abs=1e-8)
         assert np.array_equal(moments.gram, moments.gram.transpose(0, 2, 1))
         for found, expected in zip(
-            score(moments, features, labels, weights), score(whole, features, labels, weights), strict=True
+            score(moments, features, labels), score(whole, features, labels), strict=True
         ):
             assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 def test_appended_and_removed_rows_score_as_if_the_data_set_had_always_been_so(rows):
-    features, labels, _ = rows
+    features, labels = rows
     moments = moments_of(features[:250], labels[:250])
     moments.add(features[250:], labels[250:])
     moments.remove(features[:100], labels[:100])
@@ -127,14 +124,14 @@ def test_appended_and_removed_rows_score_as_if_the_data_set_had_always_been_so(r
 
 
 def test_equal_batches_give_equal_bits(rows):
-    features, labels, weights = rows
-    first, second = (score(moments_of(features, labels, weights, 64), features, labels) for _ in range(2))
+    features, labels = rows
+    first, second = (score(moments_of(features, labels, 64), features, labels) for _ in range(2))
     assert first[0].tobytes() == second[0].tobytes()
     assert first[1].tobytes() == second[1].tobytes()
 
 
 def test_the_order_of_the_columns_does_not_matter(rows):
-    features, labels, _ = rows
+    features, labels = rows
     turned = features[:, [3, 0, 4, 1, 2]]
     expected = score(moments_of(features, labels), features, labels)
     found = score(moments_of(turned, labels), turned, labels)
@@ -142,18 +139,18 @@ def test_the_order_of_the_columns_does_not_matter(rows):
 
 
 def test_a_class_that_loses_all_its_rows_is_as_new(rows):
-    features, labels, weights = rows
-    moments = moments_of(features, labels, weights)
+    features, labels = rows
+    moments = moments_of(features, labels)
     rng = np.random.default_rng(1)
     members = rng.permutation(np.flatnonzero(labels == 2))
     for row in members:  # in another order and batches than they came in
-        moments.remove(features[[row]], labels[[row]], weights[[row]])
+        moments.remove(features[[row]], labels[[row]])
     assert not moments.gram[2].any()
-    assert moments.class_weights[2] == 0
+    assert moments.n_rows[2] == 0
     kept = labels != 2
     contrast = score(moments, features[kept], labels[kept])[1]
     assert np.isfinite(contrast).all()
-    with pytest.raises(ValueError, match="class 2 has no weight in the moments"):
+    with pytest.raises(ValueError, match="class 2 has no row in the moments"):
         score(moments, features, labels)
 
 
@@ -194,61 +191,21 @@ def test_rows_that_would_be_lost_in_the_rounding_of_what_is_removed_are_not_scor
     assert np.array_equal(moments.gram, before)
 
 
-def test_rows_of_weight_0_may_be_all_that_is_left(rows):
-    features, labels, weights = rows
-    weights = np.where(np.arange(300) % 3, weights, 0)
-    moments = moments_of(features, labels, weights)
-    removed = weights > 0
-    moments.remove(features[removed], labels[removed], weights[removed])
-    assert not moments.gram.any()
-    assert moments.n_rows.tolist() == np.bincount(labels[~removed], minlength=N_CLASSES).tolist()
-
-
 @pytest.mark.parametrize(
-    ("features", "weights"),
+    "features",
     [
-        ([[0.0, 0.0]], [3.5]),  # more weight than the class has
-        ([[9.0, 0.0]], [1.0]),  # longer than any row
-        ([[0.0, 0.0]] * 3, [1.0] * 3),  # as many rows as the class has, but others
-        ([[1.0, 1.0]] * 3, [0.5] * 3),  # its rows, with other weights
+        [[9.0, 0.0]],  # longer than any row
+        [[0.0, 0.0]] * 3,  # as many rows as the class has, but others
     ],
 )
-def test_rows_that_a_class_never_had_cannot_be_removed(features, weights):
+def test_rows_that_a_class_never_had_cannot_be_removed(features):
     moments = ClassMoments(N_CLASSES, 2)
-    moments.add(np.ones((4, 2)), np.array([0, 0, 0, 1]), np.ones(4))
+    moments.add(np.ones((4, 2)), np.array([0, 0, 0, 1]))
     before = moments.gram.copy()
     with pytest.raises(ValueError, match="class 0 has other rows than those to be removed"):
-        moments.remove(
-            np.array([[1.0, 1.0], *features]), np.array([1] + [0] * len(features)), np.array([1.0, *weights])
-        )
+        moments.remove(np.array([[1.0, 1.0], *features]), np.array([1] + [0] * len(features)))
     assert np.array_equal(moments.gram, before)
     assert moments.n_rows.tolist() == [3, 1, 0, 0]
-
-
-def test_a_row_of_weight_0_has_no_importance_and_changes_none(rows):
-    features, labels, weights = rows
-    weights = weights.copy()
-    weights[:50] = 0
-    weights[labels == 2] = 0  # a whole class
-    importance, contrast = score(moments_of(features, labels, weights), features, labels, weights)
-    assert not importance[weights == 0].any()
-    assert not contrast[weights == 0].any()
-    kept = weights > 0
-    expected = score(moments_of(features[kept], labels[kept], weights[kept]), features[kept], labels[kept])
-    again = score(moments_of(features, labels, weights), features[kept], labels[kept])
-    assert again[0] == pytest.approx(expected[0], rel=1e-9)
-
-
-def test_a_row_of_weight_2_counts_as_two_rows(rows):
-    features, labels, _ = rows
-    doubled = np.concatenate([features, features[:30]])
-    weights = np.ones(300)
-    weights[:30] = 2
-    once = moments_of(features, labels, weights)
-    twice = moments_of(doubled, np.concatenate([labels, labels[:30]]))
-    assert once.gram == pytest.approx(twice.gram, rel=1e-9)
-    importance = score(once, features, labels, weights)[0]
-    assert importance[:30] == pytest.approx(2 * score(twice, features[:30], labels[:30])[0], rel=1e-9)
 
 
 def test_an_outlier_is_the_most_important_and_one_in_the_wrong_class_has_the_most_contrast():
@@ -263,7 +220,7 @@ def test_an_outlier_is_the_most_important_and_one_in_the_wrong_class_has_the_mos
 
 
 def test_moments_can_be_kept_in_a_file_and_taken_up_again(rows, tmp_path):
-    features, labels, _ = rows
+    features, labels = rows
     moments = moments_of(features[:200], labels[:200])
     np.savez(tmp_path / "moments.npz", gram=moments.gram, n_rows=moments.n_rows)
     again = ClassMoments(N_CLASSES, 5)
@@ -274,19 +231,10 @@ def test_moments_can_be_kept_in_a_file_and_taken_up_again(rows, tmp_path):
     assert np.array_equal(again.gram, moments.gram)
 
 
-def test_the_penalty_divides_the_importance(rows):
-    features, labels, _ = rows
-    whitening = whiten(moments_of(features, labels))
-    leverage = leverage_of_given(whitening, features, labels)
-    expected = importance_of(leverage, labels, whitening.class_weights)
-    found = importance_of(leverage, labels, whitening.class_weights, penalty=4.0)
-    assert found == pytest.approx(expected / 4)
-
-
 @pytest.fixture(scope="module")
 def stream(rows):
     """The rows three times over, from three models: the same features on other axes."""
-    features, labels, _ = rows
+    features, labels = rows
     rng = np.random.default_rng(2)
     turned = [features @ rng.normal(size=(5, 5)) for _ in range(3)]
     order = rng.permutation(900)
@@ -366,29 +314,24 @@ def test_blocks_hold_16_mib_whatever_the_width():
 
 
 @pytest.mark.parametrize(
-    ("features", "labels", "weights", "message"),
+    ("features", "labels", "message"),
     [
-        ([1.0, 2.0], [0, 1], None, r"features must be \(N, 2\), found shape \(2,\)"),
-        ([[1.0, 2.0, 3.0]], [0], None, r"features must be \(N, 2\), found shape \(1, 3\)"),
-        ([[1.0, 2.0]], [0, 1], None, r"labels must be \(1,\)"),
-        ([[1.0, 2.0]], [4], None, r"labels must be in 0..3, found 4 in row 0"),
-        ([[1.0, 2.0]], [-1], None, "found -1 in row 0"),
-        ([[1.0, 2.0]], [0.5], None, "labels must be integers, found an array of float64"),
-        ([[1.0, 2.0], [3.0, np.nan]], [0, 1], None, "found nan in row 1, column 1"),
-        ([[1.0, 2.0]], [0], [1.0, 1.0], r"weights must be \(1,\)"),
-        ([[1.0, 2.0], [1.0, 2.0]], [0, 0], [1.0, -1.0], "found -1.0 in row 1"),
-        ([[1.0, 2.0]], [0], [np.nan], "found nan in row 0"),
-        ([[1.0, 2.0]], [0], [np.inf], "found inf in row 0"),
+        ([1.0, 2.0], [0, 1], r"features must be \(N, 2\), found shape \(2,\)"),
+        ([[1.0, 2.0, 3.0]], [0], r"features must be \(N, 2\), found shape \(1, 3\)"),
+        ([[1.0, 2.0]], [0, 1], r"labels must be \(1,\)"),
+        ([[1.0, 2.0]], [4], r"labels must be in 0..3, found 4 in row 0"),
+        ([[1.0, 2.0]], [-1], "found -1 in row 0"),
+        ([[1.0, 2.0]], [0.5], "labels must be integers, found an array of float64"),
+        ([[1.0, 2.0], [3.0, np.nan]], [0, 1], "found nan in row 1, column 1"),
     ],
 )
-def test_unfit_rows_are_refused_and_change_nothing(features, labels, weights, message):
+def test_unfit_rows_are_refused_and_change_nothing(features, labels, message):
     moments = ClassMoments(N_CLASSES, 2)
     moments.add(np.ones((3, 2)), np.array([0, 0, 1]))
     before = moments.gram.copy()
-    arguments = np.array(features), np.array(labels), None if weights is None else np.array(weights)
     for change in (moments.add, moments.remove):
         with pytest.raises(ValueError, match=message):
-            change(*arguments)
+            change(np.array(features), np.array(labels))
     assert np.array_equal(moments.gram, before)
     assert moments.n_rows.tolist() == [2, 1, 0, 0]
 

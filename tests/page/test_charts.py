@@ -42,17 +42,16 @@ def test_a_logarithmic_axis_has_powers_of_ten(low: float, factor: float) -> None
 
 
 def test_a_line_runs_from_corner_to_corner_and_leaves_out_what_is_missing() -> None:
-    chart = line_chart(
-        axis("x", 0, 10), axis("y", 0, 1), [Line("a", [0, 5, 10], [0, float("nan"), 1])], marks=[(5, "half")]
-    )
+    lines = [Line("a", [0, 5, 10], [0, float("nan"), 1])]
+    chart = line_chart(axis("x", 0, 10), axis("y", 0, 1), lines)
     assert chart.shapes[0].points == f"{LEFT:.1f},{BOTTOM:.1f} {RIGHT:.1f},{TOP:.1f}"
-    assert chart.marks[0].at == pytest.approx((LEFT + RIGHT) / 2)
     assert [tick.text for tick in chart.y.ticks] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
 
 
 def test_layers_stand_on_the_axis_and_a_bin_without_rows_is_not_drawn() -> None:
     layers = [("all", "line", [1, 4]), ("some", "bad", [0, 2])]
-    chart = histogram(axis("x", 0, 1), axis("rows", 0, 4), [0, 0.5, 1], layers)
+    chart = histogram(axis("x", 0, 1), axis("rows", 0, 4), [0, 0.5, 1], layers, [(0.5, "half")])
+    assert chart.marks[0].at == pytest.approx((LEFT + RIGHT) / 2)
     heights = [[float(y) for y in re.findall(r"V([\d.]+)", shape.path)] for shape in chart.shapes]
     assert heights == [[BOTTOM - (BOTTOM - TOP) / 4, TOP], [BOTTOM - (BOTTOM - TOP) / 2]]
     assert chart.legend == (("all", "line"), ("some", "bad"))
