@@ -116,6 +116,7 @@ class Review:
                 start = max(end - page.count, 0)
             shown = positions[start:end]
             rows = order[shown]
+            suspects.next_classes.read(suspects.example_id[rows])
             states = [self._state(row, page) for row in rows.tolist()]
             contents = self.contents
             found = {
@@ -166,6 +167,7 @@ class Review:
     def _states(self, example_ids: list[int], wanted: Wanted) -> dict[int, dict[str, object]]:
         """The states of some rows by their ids; of one that is not there only what was decided."""
         found = {}
+        self.suspects.next_classes.read(np.array(example_ids, dtype=np.int64))
         for example_id in example_ids:
             row = self.suspects.position(example_id)
             found[example_id] = self.ledger.state(example_id) if row is None else self._state(row, wanted)

@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
+from review.next_class import NextClasses
 from review.originals import Originals
 from tasks.label_quality.audit import draw_order
 from tasks.page import Content, content_of
 from tasks.page.contents import LABELS, PICTURE_SIDE, picture_of
 from tasks.page.profiles import measure_profile
 from tasks.params import Audit
-from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, SPLIT_ROWS
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, SPLIT_ROWS
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.io import read_table
 from tasks.tables.joins import join, locate
@@ -40,6 +41,8 @@ Sort = Literal[
     "random",
 ]
 """Orders of review. By rank: issues first, then the others from low self-confidence on."""
+# Classes that a card shows with their probabilities.
+_BARS = 3
 NO_AUDIT = Audit(share=0)
 """No row is drawn at random."""
 # Those in which the largest come first; the others begin with the smallest.
@@ -96,6 +99,7 @@ class Suspects:
         order: (N,) positions of the rows by ascending example_id.
         drawn: (N,) positions of the rows in the order of the draw.
         share: of the rows shown, so many are drawn among those that are not flagged.
+        next_classes: of the rows that are shown, what else is probable.
     """
 
     facts: DatasetFacts
@@ -119,6 +123,7 @@ class Suspects:
     order: npt.NDArray[np.intp]
     drawn: npt.NDArray[np.intp]
     share: float
+    next_classes: NextClasses
 
     def position(self, example_id: int) -> int | None:
         """Where a row is; None if it is not there."""
@@ -144,12 +149,18 @@ class Suspects:
         return np.argsort(np.where(np.isnan(score), np.inf, score), kind="stable")
 
     def probabilities(self, row: int) -> list[dict[str, object]]:
-        """The suggested, the second and the given class of a row with their probabilities, largest first."""
+        """The three most probable classes of a row and the given one with their probabilities, largest first.
+
+        Without `next_classes` there are two where the given class is one of the two most probable ones.
+        """
         found = {
             int(self.suggested[row]): float(self.suggested_prob[row]),
             int(self.second[row]): float(self.second_prob[row]),
             int(self.given[row]): float(self.given_prob[row]),
         }
+        for k, prob in self.next_classes.of(int(self.example_id[row])):
+            if len(found) < _BARS:
+                found.setdefault(k, prob)
         names = self.facts.class_names
         return [{"label": names[k], "prob": found[k]} for k in sorted(found, key=lambda k: -found[k])]
 
@@ -210,8 +221,9 @@ def read_suspects(data: Path, audit: Audit = NO_AUDIT) -> Suspects:
     def measured(name: str) -> npt.NDArray[np.float64]:
         return np.asarray(issues.column(name).fill_null(np.nan).to_numpy())[order]
 
+    facts = read_facts(issues, str(path))
     return Suspects(
-        facts=read_facts(issues, str(path)),
+        facts=facts,
         signature=signature,
         example_id=ids[order],
         key=issues.column("key").combine_chunks().take(pa.array(order)),
@@ -232,6 +244,7 @@ def read_suspects(data: Path, audit: Audit = NO_AUDIT) -> Suspects:
         order=np.argsort(ids[order], kind="stable"),
         drawn=draw_order(ids[order], audit.seed),
         share=audit.share,
+        next_classes=NextClasses(PRED_PROBS.at(data.parent), facts.n_classes),
     )
 
 

@@ -16,8 +16,8 @@ from review.server import Review
 from review.suspect_rows import Contents, read_suspects
 from tasks import ArtifactError
 from tasks.command_line import main
-from tasks.tables.catalog import EXAMPLES, SPLIT_ROWS
-from tasks.tables.io import read_table
+from tasks.tables.catalog import EXAMPLES, PRED_PROBS, SPLIT_ROWS
+from tasks.tables.io import make_table, read_table, write_table
 from tasks.tables.keys import example_ids_of
 from tasks.tables.schemas import column_array
 
@@ -93,6 +93,34 @@ def test_orders_of_review_are_those_of_the_scores(tmp_path: Path) -> None:
     assert sorted(shuffled.tolist()) == list(range(200)) != shuffled.tolist()
     probs = suspects.probabilities(0)
     assert [each["prob"] for each in probs] == sorted((each["prob"] for each in probs), reverse=True)
+
+
+def test_three_classes_are_shown_where_the_given_one_is_the_second(tmp_path: Path) -> None:
+    write_suspects(tmp_path, 200)
+    data = tmp_path / "data"
+    before = read_suspects(data)
+    facts = before.facts
+    probs = np.full((200, 10), 0.01, dtype=np.float32)
+    places = np.argsort(np.argsort(before.example_id))
+    probs[places, (before.given + 5) % 10] = 0.05
+    probs[places, before.given] = before.given_prob
+    probs[places, before.suggested] = before.suggested_prob
+    columns = {"example_id": np.sort(before.example_id), "fold": np.arange(200) % 2, "pred_probs": probs}
+    write_table(PRED_PROBS.at(tmp_path), make_table(PRED_PROBS, facts, columns), PRED_PROBS)
+    suspects = read_suspects(data)
+    rows = np.flatnonzero(suspects.second == suspects.given)[:50]
+    assert {len(suspects.probabilities(row)) for row in rows} == {2}
+    suspects.next_classes.read(suspects.example_id[rows])
+    for row in rows:
+        shown = suspects.probabilities(row)
+        classes = [suspects.given[row], suspects.suggested[row], (suspects.given[row] + 5) % 10]
+        assert sorted(each["label"] for each in shown) == sorted(facts.class_names[k] for k in classes)
+        assert shown[2]["prob"] == pytest.approx(0.05)
+    # A table that is damaged takes nothing but the third bar.
+    PRED_PROBS.at(tmp_path).write_bytes(b"no table")
+    again = read_suspects(data)
+    again.next_classes.read(again.example_id[rows])
+    assert len(again.probabilities(rows[0])) == 2
 
 
 @pytest.fixture
