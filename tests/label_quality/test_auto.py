@@ -169,7 +169,8 @@ def by_chance(rate):
         ([140, *[0] * 13, 150], PEOPLE, SHARPNESS[0]),  # the lowest, though others flag fewer
         (RISING, auto.OtherLabels(0.0, 0.0, 0.1, 1_000), SHARPNESS[13]),  # no other label where it is sure
         (RISING, replace(by_chance(0.08), n_rows=1_000), SHARPNESS[6]),  # 0.95 of 80, less an error of 10.3
-        (RISING, replace(by_chance(0.9), n_rows=1_000), SHARPNESS[13]),  # never more than for people
+        (RISING, replace(by_chance(0.15), n_rows=1_000), SHARPNESS[12]),  # 0.95 of 150, less an error of 14.1
+        (RISING, by_chance(0.9), SHARPNESS[14]),  # more than any flags
     ],
 )
 def test_the_lowest_sharpness_that_flags_enough_is_chosen(n_flagged, found, expected):
@@ -189,6 +190,47 @@ def test_between_chance_and_people_enough_lies_between():
     # By chance 95 of 1,000 are enough, for people 135, in between 115.
     chosen = [auto.choose_sharpness(fits(rising, 10**12), found) for found in (by_chance(0.1), half, PEOPLE)]
     assert chosen == [SHARPNESS[9], SHARPNESS[11], SHARPNESS[13]]
+
+
+def test_more_than_the_highest_sharpness_flags_is_wanted_where_chance_made_more_wrong_and_nothing_jumps():
+    top = 10**11
+    rates = np.linspace(0.08, 0.14, 601)
+    found = np.array([by_chance(rate).enough(top) for rate in rates]) / top
+    assert found[0] == pytest.approx(0.95 * 0.8, abs=1e-4)
+    assert found[rates < 0.1 / 0.95].max() == pytest.approx(0.9)
+    assert found[-1] == pytest.approx(0.95 * 1.4, abs=1e-4)
+    steps = np.diff(found)
+    assert 0 <= steps.min() <= steps.max() < 0.005
+    # People's errors are never more than that, and wrong labels no more than labels that are other.
+    assert PEOPLE.enough(10**4) == pytest.approx(9_000)
+    few = auto.OtherLabels(0.5, 0.5, 0.2, 10**12)
+    assert few.enough(top) == pytest.approx(0.2 * 10**12)
+
+
+def test_where_surer_rows_are_of_classes_with_more_wrong_labels_chance_made_no_more_wrong_than_of_sure_rows():
+    found = auto.OtherLabels(0.28, 0.23, 0.26, 10**12, likeness=0.0)
+    assert found.luck == 1
+    assert found.n_by_chance == pytest.approx(0.23 * 10**12)
+
+
+def test_wrong_labels_that_the_classifier_took_over_are_flagged_although_likelier_right():
+    # Four in ten labels are the next class, and the classifier says both nearly as often.
+    rng = np.random.default_rng(0)
+    n = 6_000
+    true = rng.integers(N_CLASSES, size=n)
+    after = (true + 1) % N_CLASSES
+    given = np.where(rng.random(n) < 0.4, after, true)
+    pred_probs = np.full((n, N_CLASSES), 0.01)
+    pred_probs[np.arange(n), after] += np.clip(rng.normal(0.4, 0.06, size=n), 0.05, 0.9)
+    pred_probs[np.arange(n), true] += 1 - pred_probs.sum(axis=1)
+    world = SimpleNamespace(given=given, is_noisy=given != true, pred_probs=pred_probs)
+    found = find_label_issues(given, pred_probs, filters=("auto",))
+    highest = fit_at(given, pred_probs, SHARPNESS[-1]).posterior(given, pred_probs) < 0.5
+    assert highest.sum() < 0.8 * world.is_noisy.sum()
+    assert found.flags["auto"].sum() == pytest.approx(world.is_noisy.sum(), rel=0.1)
+    f1 = detection_quality(world.is_noisy, found.flags["auto"])["f1"]
+    assert f1 > detection_quality(world.is_noisy, highest)["f1"] + 0.05
+    assert "it flags too few" in found.rules["auto"]
 
 
 def test_labels_that_are_any_class_are_wrong_by_chance_however_many_mistakes_there_are():
@@ -240,7 +282,7 @@ def test_a_weak_classifier_is_not_taken_for_people_where_labels_are_wrong_by_cha
 def test_no_sharpness_below_the_likeliest_is_chosen():
     found = fits([100] * len(SHARPNESS))
     likeliest_third = replace(found, log_likelihood=np.array([0, 0, 1, *[0.5] * (len(SHARPNESS) - 3)]))
-    for other_labels in (PEOPLE, by_chance(0.01)):
+    for other_labels in (PEOPLE, replace(by_chance(0.01), n_rows=1_000)):
         assert auto.choose_sharpness(likeliest_third, other_labels) == SHARPNESS[2]
 
 

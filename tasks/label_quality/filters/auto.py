@@ -23,7 +23,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from tasks.label_quality.noise_model import SHARPNESS, NoiseFits, fit_at
+from tasks.label_quality.noise_model import SHARPNESS, NoiseFits, NoiseModel, fit_at
 from tasks.label_quality.selection import ByRow
 from tasks.label_quality.statistics import Statistics
 
@@ -41,6 +41,8 @@ _LUCK, _LIKENESS = 0.1, 0.3
 _TOO_FEW = 0.15
 # How many mistakes of the classifier are believed in, as a share of the rows, and from where on they are not.
 _BELIEVED, _TOO_MANY = 0.05, 0.1
+# A label is flagged that is right with less than this probability, or with more, where that is too few.
+_HALF = 0.5
 # Nearly as many are so many of what chance made wrong, and of what the highest sharpness flags.
 _OF_CHANCE, _OF_ALL = 0.95, 0.9
 
@@ -106,18 +108,30 @@ class OtherLabels:
     def n_by_chance(self) -> float:
         """How many labels are wrong if they are so by chance: as common everywhere as where it is sure.
 
-        Where they are any class mistakes are counted on in the rows in which it is less sure.
+        Where they are any class mistakes are counted on in the rows in which it is less sure. Where some
+        classes have more wrong labels than others the surest rows may be theirs: then they are too common.
         """
-        return (self.luck * self.surest + (1 - self.luck) * self.sure) * self.n_rows
+        surest = min(self.surest, self.sure)
+        return (self.luck * surest + (1 - self.luck) * self.sure) * self.n_rows
 
-    def enough(self, most: float) -> float:
-        """How many rows are to be flagged: nearly as many as chance made wrong, or `most`, or in between.
+    def enough(self, top: float) -> float:
+        """How many rows are to be flagged: nearly as many as chance made wrong, or as people did.
 
-        Nearly as many are a little less, and a standard error.
+        Nearly as many are a little less, and a standard error. People made nearly as many wrong as the
+        highest sharpness flags, `top`. More are flagged only where chance made more wrong than that, and then
+        more for each that is left over, so that nothing jumps.
         """
+        most = _OF_ALL * top
         by_ratio = self.chance * self._nearly(self.sure, _SURE) + (1 - self.chance) * most
-        by_luck = self._nearly(self.surest, _SUREST)
-        return self.luck * min(by_luck, most) + (1 - self.luck) * min(by_ratio, most)
+        by_luck = min(self._nearly(self.surest, _SUREST), self._nearly(self.sure, _SURE))
+
+        def mixed(limit: float) -> float:
+            return self.luck * min(by_luck, limit) + (1 - self.luck) * min(by_ratio, limit)
+
+        usual, beyond = mixed(most), mixed(np.inf) - top
+        if beyond <= 0:
+            return usual
+        return min(usual + 2 * beyond, mixed(np.inf), max(usual, self.anywhere * self.n_rows))
 
     def _nearly(self, share: float, part: float) -> float:
         error = float(np.sqrt(share / (part * self.n_rows)))
@@ -143,30 +157,48 @@ def _ramp(value: float, zero: float, one: float) -> float:
 
 
 def select(statistics: Statistics) -> ByRow:
-    fits = statistics.noise
-    found = OtherLabels.of(*statistics.sample)
+    fits, sample = statistics.noise, statistics.sample
+    found = OtherLabels.of(*sample)
     sharpness = choose_sharpness(fits, found)
-    fitted = fits.kept.get(sharpness) or fit_at(*statistics.sample, sharpness)
+    fitted = fits.kept.get(sharpness) or fit_at(*sample, sharpness)
+    n_missed = round(found.enough(float(fits.n_flagged[-1]))) - int(fits.n_flagged[-1])
+    below = _HALF if n_missed <= 0 else choose_cut(fitted, *sample, n_missed)
     return ByRow(
-        lambda rows: fitted.posterior(rows.labels, rows.pred_probs) < 0.5,
+        lambda rows: fitted.posterior(rows.labels, rows.pred_probs) < below,
         fitted.transition_matrix.T,
-        explain(fits, found, sharpness),
+        explain(fits, found, sharpness, below),
     )
 
 
 def choose_sharpness(fits: NoiseFits, found: OtherLabels) -> float:
-    """The lowest sharpness from the likeliest on that flags enough rows.
+    """The lowest sharpness from the likeliest on that flags enough rows; the highest, if none does.
 
     Enough lies between nearly as many as chance made wrong and nearly as many as the highest sharpness
     flags, by how far the labels are as if wrong by chance.
     """
-    flags_enough = fits.n_flagged >= found.enough(_OF_ALL * float(fits.n_flagged[-1]))
+    flags_enough = fits.n_flagged >= found.enough(float(fits.n_flagged[-1]))
     # Below the likeliest, what by chance is wrong would be called doubt.
     flags_enough[: int(np.argmax(fits.log_likelihood))] = False
+    flags_enough[-1] = True
     return float(SHARPNESS[int(np.argmax(flags_enough))])
 
 
-def explain(fits: NoiseFits, found: OtherLabels, sharpness: float) -> str:
+def choose_cut(
+    fitted: NoiseModel,
+    labels: npt.NDArray[np.integer],
+    pred_probs: npt.NDArray[np.floating],
+    n_missed: int,
+) -> float:
+    """Below which probability that the label is right so many more rows are than below a half.
+
+    A classifier that took over many of the wrong labels calls these likelier right than wrong.
+    """
+    right = np.sort(fitted.posterior(labels, pred_probs))
+    last = int(np.searchsorted(right, _HALF)) + n_missed
+    return float(right[last]) if last < len(right) else 1.0
+
+
+def explain(fits: NoiseFits, found: OtherLabels, sharpness: float, below: float = _HALF) -> str:
     """Which sharpness was taken, and why."""
     n_flagged = int(fits.n_flagged[SHARPNESS.index(sharpness)])
     by_chance = f"chance made wrong (about {found.n_by_chance:,.0f})"
@@ -177,6 +209,11 @@ def explain(fits: NoiseFits, found: OtherLabels, sharpness: float) -> str:
         enough = f"between what {by_chance} and what {by_people}"
     else:
         enough = f"nearly what {by_chance}" if chance else f"nearly what {by_people}"
+    if below > _HALF:
+        looks += (
+            "; it flags too few, so that labels are flagged up to a probability of "
+            f"{below:.2f} that they are right"
+        )
     next_class = "" if found.likeness is None else f", the next class {found.likeness:.2f} beyond luck"
     return (
         f"the noise model at sharpness {sharpness:g}, the lowest from the likeliest "
