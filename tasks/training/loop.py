@@ -4,8 +4,9 @@ Importing this module imports torch and Lightning (about 5 seconds).
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import update_bn
 
 from tasks import TrainingError
 from tasks.sections import Section
@@ -26,8 +26,8 @@ from tasks.training.protocol import Run
 from tasks.training.replay import Replay, Step
 from tasks.training.tensors import BatchReader, Positions
 
-# So many rows give the batch norms of averaged weights their statistics.
-_NORM_ROWS = 5_120
+# How much of a batch norm's statistics a batch that is taught leaves.
+_NORM_DECAY = 0.9
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,12 @@ class Training(pl.LightningModule):
     @torch.no_grad()
     def teach(self, content: Tensor) -> Tensor:
         """See `tasks.training.batches.Network`."""
-        teacher = self.predictor
+        if self.averaged is not None:
+            return self.averaged.teach(content, self.classifier)
         # One by one: layers that are frozen stay as they are.
-        in_training = [layer for layer in teacher.modules() if layer.training]
-        teacher.eval()
-        logits: Tensor = teacher(content)
+        in_training = [layer for layer in self.classifier.modules() if layer.training]
+        self.classifier.eval()
+        logits: Tensor = self.classifier(content)
         for layer in in_training:
             layer.training = True
         return logits
@@ -260,30 +261,6 @@ class Training(pl.LightningModule):
                 f"({self.run.precision})."
             )
 
-    def on_train_end(self) -> None:
-        """Give the batch norms of averaged weights the statistics of these weights and of unchanged rows.
-
-        Those that were averaged beside them are of other weights, and of rows changed as the training changes
-        them (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018, section 3.2). A network
-        with frozen batch norms keeps all: its head knows those.
-        """
-        norms = [layer for layer in self.classifier.modules() if isinstance(layer, _BatchNorm)]
-        if self.averaged is not None and all(norm.training for norm in norms):
-            update_bn(self._spread_content(), self.averaged.classifier)
-
-    def _spread_content(self) -> Iterator[Tensor]:
-        """The content of rows spread over all, labelled or not, a batch at a time."""
-        n_labeled = len(self._margins)
-        n_rows = n_labeled + self.n_unlabeled
-        spread = torch.linspace(0, n_rows - 1, min(n_rows, _NORM_ROWS), dtype=torch.float64).round().long()
-        # Each portion has two rows at least: of one, a batch norm has no deviation.
-        n_portions = max(len(spread) // max(self.run.batch_size, 2), 1)
-        for start in range(n_portions):
-            rows = spread[start::n_portions].to(self.device)
-            is_labeled = rows < n_labeled
-            batch = self._read(Positions(rows[is_labeled], rows[~is_labeled] - n_labeled))
-            yield batch.content if batch.unlabeled is None else torch.cat([batch.content, batch.unlabeled])
-
     def configure_optimizers(self) -> Any:
         pairs = self.recipe.optimizers(self.classifier.network, self.classifier.head, n_steps=self._n_steps)
         return [optimizer for optimizer, _ in pairs], [schedule for _, schedule in pairs]
@@ -320,6 +297,9 @@ class Average(nn.Module):
     At first it forgets faster, so that it does not remember the random start (Tarvainen and Valpola, "Mean
     teachers are better role models", NeurIPS 2017, section 3.4). It counts on the device: a GPU that replays
     a step does not wait for a number.
+
+    Once it teaches, its batch norms follow the rows that it is shown: the classifier's own statistics are
+    of rows changed strongly, by which those that are hardly changed would be normalised wrongly.
     """
 
     def __init__(self, classifier: Classifier, decay: float) -> None:
@@ -328,19 +308,48 @@ class Average(nn.Module):
         self.decay = decay
         self.n_averaged: Tensor
         self.register_buffer("n_averaged", torch.zeros(()))
+        self._has_taught = False
+
+    def teach(self, content: Tensor, classifier: Classifier) -> Tensor:
+        """(N, K) logits of raw content, for the `classifier` in training; norms frozen there are so here."""
+        self._has_taught = True
+        forgets = self._forgets(_NORM_DECAY)
+        layers = zip(self.classifier.eval().modules(), classifier.modules(), strict=True)
+        hooks = [
+            own.register_forward_pre_hook(partial(_follow, forgets=forgets))
+            for own, other in layers
+            if isinstance(own, _BatchNorm) and other.training
+        ]
+        logits: Tensor = self.classifier(content)
+        for hook in hooks:
+            hook.remove()
+        return logits
 
     @torch.no_grad()
     def update(self, classifier: Classifier) -> None:
         """Take in the weights after a step."""
-        new = 1 - ((1 + self.n_averaged) / (10 + self.n_averaged)).clamp(max=self.decay)
+        forgets = self._forgets(self.decay)
         self.n_averaged += 1
-        for mean, value in zip(_state(self.classifier), _state(classifier), strict=True):
+        own, others = (
+            [*each.parameters(), *(() if self._has_taught else each.buffers())]
+            for each in (self.classifier, classifier)
+        )
+        for mean, value in zip(own, others, strict=True):
             if mean.is_floating_point():
-                mean.lerp_(value, new.to(mean.dtype))
+                mean.lerp_(value, forgets.to(mean.dtype))
+
+    def _forgets(self, decay: float) -> Tensor:
+        """() the share of a mean that a new value takes."""
+        return 1 - ((1 + self.n_averaged) / (10 + self.n_averaged)).clamp(max=decay)
 
 
-def _state(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
+def _follow(norm: _BatchNorm, inputs: tuple[Tensor], forgets: Tensor) -> None:
+    """Take the statistics of a batch (N, C, ...) into those of a norm, before it normalises by them."""
+    batch = inputs[0].float()
+    variance, mean = torch.var_mean(batch, dim=[axis for axis in range(batch.ndim) if axis != 1])
+    for held, new in ((norm.running_mean, mean), (norm.running_var, variance)):
+        assert held is not None  # noqa: S101
+        held.lerp_(new.to(held.dtype), forgets.to(held.dtype))
 
 
 def learning_rates_of(model: str, options: Section) -> str:

@@ -197,6 +197,29 @@ def test_averaged_weights_forget_their_start_and_then_follow_slowly() -> None:
     assert not any(weight.requires_grad for weight in average.parameters())
 
 
+def test_batch_norms_of_averaged_weights_follow_what_they_are_shown_unless_frozen() -> None:
+    """Not the student's, which are of rows changed strongly."""
+    student = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2))
+    student[1].eval()
+    average = Average(student, decay=0.8)  # type: ignore[arg-type]
+    shown = 5 + 3 * torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    for _ in range(100):
+        with torch.no_grad():
+            student(shown - 7)
+            taught = average.teach(shown, student)  # type: ignore[arg-type]
+        average.update(student)  # type: ignore[arg-type]
+    first, second = average.classifier.children()
+    torch.testing.assert_close(first.running_mean, shown.mean(dim=0))
+    torch.testing.assert_close(first.running_var, shown.var(dim=0))
+    assert (second.running_mean == 0).all()
+    assert (second.running_var == 1).all()
+    standardised = (shown - shown.mean(dim=0)) / shown.std(dim=0)
+    torch.testing.assert_close(taught, standardised, rtol=1e-3, atol=1e-3)
+    # What predicts follows nothing.
+    average.classifier.eval()(shown + 100)
+    torch.testing.assert_close(first.running_mean, shown.mean(dim=0))
+
+
 def test_arazo2020_learns_from_the_soft_labels_of_the_epoch_before() -> None:
     network, batch = Linear(), batch_of()
     plain = {"alpha": 0.0, "balance": 0.0, "entropy": 0.0, "warm_up": 0.0, "align": False}
@@ -295,20 +318,6 @@ def test_it_trains_repeatably_on_pictures(tmp_path: Path, name: str) -> None:
     assert accuracy(model, test) > 0.8
 
 
-def test_batch_norms_of_averaged_weights_know_these_weights_and_unchanged_rows(tmp_path: Path) -> None:
-    rows, others = bar_rows(16), Images(bars(100, seed=3)[0])
-    settings = {"objective": "fixmatch", "objective_options": {"cutout": 4, "decay": 0.9}, "batch_size": 128}
-    model = build(tmp_path, rows.content, **settings)
-    model.fit(rows, None, others)
-    classifier = model._fitted()  # type: ignore[attr-defined]
-    content = torch.from_numpy(np.concatenate([rows.content.values(), others.values()]))[:, None]
-    normalised = (content - classifier.mean) / classifier.deviation
-    maps = classifier.network[0](normalised)
-    norm = classifier.network[1]
-    assert torch.allclose(norm.running_mean, maps.mean(dim=(0, 2, 3)), atol=1e-5)
-    assert torch.allclose(norm.running_var, maps.var(dim=(0, 2, 3)), rtol=1e-3)
-
-
 @pytest.mark.parametrize("name", ["arazo2020", "fixmatch"])
 def test_a_frozen_batch_norm_keeps_its_statistics(tmp_path: Path, name: str) -> None:
     class Frozen(pl.Callback):
@@ -326,11 +335,12 @@ def test_a_frozen_batch_norm_keeps_its_statistics(tmp_path: Path, name: str) -> 
 
 
 def test_vectors_of_numbers_are_learned_from_too(tmp_path: Path) -> None:
-    rows, others, test = cluster_rows(15), cluster_rows(300, seed=1), cluster_rows(300, seed=2)
-    settings = {"objective": "fixmatch", "objective_options": {"swap": 0.1}, "epochs": 6}
-    model = build(tmp_path, rows.content, name="mlp", n_classes=3, **settings)
+    rows, others, test = cluster_rows(45), cluster_rows(300, seed=1), cluster_rows(300, seed=2)
+    settings = {"objective_options": {"swap": 0.1}, "batch_size": 64, "min_steps": 60}
+    model = build(tmp_path, rows.content, name="mlp", n_classes=3, objective="fixmatch", **settings)
     model.fit(rows, None, others.content)
-    assert accuracy(model, test) > 0.8
+    # The clusters overlap: with all labels it is 0.85.
+    assert accuracy(model, test) > 0.75
 
 
 def test_a_model_that_takes_no_unlabelled_content_is_refused(tmp_path: Path) -> None:
