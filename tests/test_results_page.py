@@ -13,7 +13,7 @@ from hand_made import write_run
 from small_runs import ROOT
 
 import benchmarks.results.__main__ as program
-from benchmarks.results import coreset, imagenette, page, tweets
+from benchmarks.results import coreset, epochs, imagenette, page, tweets
 from benchmarks.results.__main__ import TABLES
 from benchmarks.results.runs import read_issues
 from tasks.datasets.imagenette import CLASSES
@@ -64,6 +64,23 @@ def test_what_was_measured_is_kept_and_written_again(tmp_path: Path, monkeypatch
     monkeypatch.setattr("sys.argv", ["results", "nothing"])
     with pytest.raises(SystemExit):
         program.main()
+
+
+def test_the_picture_of_epochs_is_that_of_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / page.PAGE).read_text("utf-8")
+    curves = epochs.read_curves(text)
+    assert [found[0] for found in curves.values()] == [[5, 20, 80]] * 2
+    assert f"| 80 | {curves['given labels'][1][2]:.1%} | {curves['repaired labels'][1][2]:.1%} |" in text
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / page.PAGE).write_text(text, "utf-8")
+    assert epochs.main() == 0
+    assert (tmp_path / epochs.PICTURE).read_bytes() == (ROOT / epochs.PICTURE).read_bytes()
+    (tmp_path / page.PAGE).write_text(text.replace("| 80 | 45.1%", "| 80 | 44.1%"), "utf-8")
+    assert epochs.main() == 0
+    assert (tmp_path / epochs.PICTURE).read_bytes() != (ROOT / epochs.PICTURE).read_bytes()
+    with pytest.raises(SystemExit, match="found none"):
+        epochs.read_curves("# no table\n")
 
 
 def test_no_tweet_is_on_the_page() -> None:
