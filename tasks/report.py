@@ -222,6 +222,7 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
             is_brought=is_brought,
             fingerprints=inputs,
             altered=altered,
+            left_out=examples.metadata("left_out"),
         )
     )
     write_text(workspace / "report" / "index.html", page)

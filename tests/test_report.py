@@ -27,7 +27,7 @@ from tasks.reporting.figures import score_histogram
 from tasks.reporting.matrices import heat_maps, read_entries, worst_classes
 from tasks.reporting.provenance import parameters
 from tasks.reporting.suspects import of_each_pair
-from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, SPLIT_ROWS, TRAINING_SET
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, SPLIT_ROWS, TRAINING_SET
 from tasks.tables.facts import read_facts
 from tasks.tables.io import read_table, write_table
 
@@ -485,3 +485,15 @@ def test_a_classifier_too_weak_to_estimate_anything_has_a_report(tmp_path: Path,
     report(params, tmp_path)
     page = (tmp_path / "report" / "index.html").read_text()
     assert "cannot be estimated" in page
+
+
+def test_rows_that_were_left_out_are_told(tmp_path: Path) -> None:
+    params = write_run(tmp_path, [f"text {row} <b>" for row in range(60)])
+    table = read_table(EXAMPLES.at(tmp_path), EXAMPLES)
+    write_table(
+        EXAMPLES.at(tmp_path), table, EXAMPLES, {"left_out": "1 of 61 rows is left out: <b> (no text)."}
+    )
+    report(params, tmp_path)
+    assert (
+        "1 of 61 rows is left out: &lt;b&gt; (no text)." in (tmp_path / "report" / "index.html").read_text()
+    )

@@ -21,6 +21,7 @@ from tasks.export.rows import ACTION, COLUMNS, LABEL, NOT_JUDGED
 from tasks.intake.command import init
 from tasks.params import load_params
 from tasks.tables.catalog import EXAMPLES
+from tasks.tables.portions import TableReader
 
 
 def cut_jpeg(path: Path) -> None:
@@ -89,7 +90,9 @@ def test_a_row_without_content_is_named_left_out_and_given_back(
     examples = read_brought(workspace)
     assert key not in examples.key
     assert len(examples.key) == len(examples.split) == len(examples.content)
-    assert pq.read_metadata(EXAMPLES.at(workspace)).num_rows == len(examples.key)
+    table = TableReader(EXAMPLES.at(workspace), EXAMPLES, ["key"])
+    assert table.n_rows == len(examples.key)
+    assert key in str(table.metadata("left_out"))
     names = np.array(examples.facts.class_names)[examples.given_label]
     rows = pa.table(
         {
