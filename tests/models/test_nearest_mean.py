@@ -94,10 +94,11 @@ def test_a_soft_label_counts_a_row_for_each_class(tmp_path: Path) -> None:
     np.testing.assert_allclose(even["shares"], 1 / 3)
 
 
+@pytest.mark.parametrize("name", ["nearest_mean", "qda"])
 @pytest.mark.parametrize("label", [[0, 0, 2, 2], [1, 1, 1, 1], [0, 1, 2, 2], [0, 1]])
-def test_classes_without_rows_or_with_one_are_no_fault(tmp_path: Path, label: list[int]) -> None:
+def test_classes_without_rows_or_with_one_are_no_fault(tmp_path: Path, label: list[int], name: str) -> None:
     values = np.random.default_rng(0).normal(size=(len(label), 4)).astype(np.float32)
-    model = fitted(tmp_path, rows_of(Features(values), np.array(label)), name="nearest_mean", n_classes=4)
+    model = fitted(tmp_path, rows_of(Features(values), np.array(label)), name=name, n_classes=4)
     probs = model.predict(Features(values)).pred_probs
     np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-6)
     assert (probs[:, 3] == 0).all()

@@ -59,15 +59,6 @@ def test_a_soft_label_counts_a_row_for_each_class(tmp_path: Path) -> None:
     np.testing.assert_allclose(even.pred_probs, 1 / 3, atol=1e-5)
 
 
-@pytest.mark.parametrize("label", [[0, 0, 2, 2], [1, 1, 1, 1], [0, 1, 2, 2], [0, 1]])
-def test_classes_without_rows_or_with_one_are_no_fault(tmp_path: Path, label: list[int]) -> None:
-    values = np.random.default_rng(0).normal(size=(len(label), 4)).astype(np.float32)
-    model = fitted(tmp_path, rows_of(Features(values), np.array(label)), name="qda", n_classes=4)
-    probs = model.predict(Features(values)).pred_probs
-    np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-6)
-    assert (probs[:, 3] == 0).all()
-
-
 def test_equal_rows_and_features_that_repeat_are_no_fault(tmp_path: Path) -> None:
     rows = rows_of(Features(np.ones((6, 2), dtype=np.float32)), np.array([0, 0, 0, 0, 1, 1]))
     probs = fitted(tmp_path, rows, name="qda").predict(rows.content).pred_probs
