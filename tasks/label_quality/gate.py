@@ -17,10 +17,10 @@ All rows are relabelled where the second opinion is clearly for it, and the labe
 is not so, but most opinions are for it and nothing speaks against it, only the surest rows are, from the
 confidence on at which other labels are hardly more common than among the surest, and only those whose
 suggestion the second opinion confirms. Where other labels become ever fewer, the surer the classifier is, so
-that there is no such confidence, none is. However many opinions are for it, they do not stand for noise: two
-views of classes that overlap agree, and are wrong together. In any case the rows whose given label it
-confirms are left as they are. Shares are taken at the lower end of their 95 % interval: few rows prove
-little.
+that there is no such confidence, none is relabelled, and none dropped. However many opinions are for it, they
+do not stand for noise: two views of classes that overlap agree, and are wrong together. In any case the rows
+whose given label it confirms are left as they are, and a class that it hardly knows may lose few
+(`class_losses`). Shares are taken at the lower end of their 95 % interval: few rows prove little.
 
 Where there are held-out rows, and no network has to be trained for it, the repair that is left is tried on
 them (`tasks.held_out_proof`).
@@ -285,7 +285,9 @@ def judge_repair(
     least_confidence = 0.0
     if has_second and not relabel:
         relabel, least_confidence = judge_relabelling(relabelled.of_model, noise, agree)
-        drop = judge_dropping(dropped.of_model, noise_dropped, agree)
+        # Hard rows of classes that overlap are no more wrong than those that would be relabelled.
+        drop = "classes_overlap" if relabel == "classes_overlap" else None
+        drop = drop or judge_dropping(dropped.of_model, noise_dropped, agree)
     n_relabelled = relabelled.n_rows if n_surest is None or not least_confidence else n_surest
     n_changed = (0 if relabel else n_relabelled) + (0 if drop else dropped.n_rows)
     would_change = n_changed or relabelled.n_rows + dropped.n_rows

@@ -164,11 +164,11 @@ def test_where_other_labels_become_ever_fewer_all_rows_are_never_relabelled(leas
     sides = Sides(1_000, 1_000, 0)
     gate = judge(SURE * 50, sides, sides, self_tests=evidence(), noise=found, beyond_chance=agree)
     assert gate.relabel == reason
-    assert gate.drop is None
+    assert gate.drop == (reason if reason == "classes_overlap" else None)
     assert gate.least_confidence == (0 if reason else 0.97)
-    assert ("up to the surest of the 1,000 rows to relabel" in describe_gate(gate)) == (
-        reason == "classes_overlap"
-    )
+    assert (
+        "up to the surest of the 1,000 rows to relabel and 1,000 rows to drop" in describe_gate(gate)
+    ) == (reason == "classes_overlap")
 
 
 def test_rows_are_not_dropped_where_hardly_a_sure_row_has_another_label():
