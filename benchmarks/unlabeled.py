@@ -63,7 +63,7 @@ def _by_objective(name: str, **options: Any) -> dict[str, Any]:
     return learned | _SMOOTHED | chosen
 
 
-# A network that learns smoothed labels is never as sure as `min_confidence` asks.
+# As in the preset.
 _FIXMATCH = _by_objective("fixmatch") | {"retrain.label_smoothing": 0.0}
 _OF_STUDENTS = {"retrain.objective": "supervised", "retrain.label_sets": _CLEANED, "pseudo_label.rounds": 1}
 _OF_STUDENTS |= _SMOOTHED

@@ -25,8 +25,8 @@ class Options(StrongChanges):
 
     Their loss counts `weight` times from the share `full` of the training on, and rises in a line until then.
     Targets are sharpened by `temperature` (1: not at all), and rows count whose surest class is at least
-    `min_confidence` probable. `decay` is of the averaged weights. The rest says how far rows are changed;
-    see `StrongChanges`.
+    `min_confidence` (a share of what smoothed labels say of their class) probable. `decay` is of the
+    averaged weights. The rest says how far rows are changed; see `StrongChanges`.
     """
 
     ratio: Annotated[int, Field(ge=1, le=64)] = 4
@@ -54,7 +54,7 @@ def loss(network: "Network", batch: "Batch", options: Options, generator: "Gener
         return labelled_loss(network, batch, network(content))
     taught = network.teach(network.change(batch.unlabeled, generator)).float()
     target = (taught / options.temperature).softmax(dim=1)
-    counts = (taught.softmax(dim=1).amax(dim=1) >= options.min_confidence).float()
+    counts = (taught.softmax(dim=1).amax(dim=1) >= options.min_confidence * network.label_prob).float()
     logits = network(torch.cat([content.float(), change_strongly(batch.unlabeled, generator, options)]))
     own, of_others = logits[: len(content)], logits[len(content) :]
     unlike = -(target * of_others.float().log_softmax(dim=1)).sum(dim=1)

@@ -23,12 +23,13 @@ REPLAYABLE = True
 class Options(StrongChanges):
     """`ratio` rows of the kind that has more come with each row of the other (labelled, unlabelled).
 
-    They count, `weight` times, where the teacher gives a class the probability `min_confidence` at least.
-    `decay` is of the averaged weights. With `align`, what the teacher says is scaled so that it says each
-    class as often as the labels do (Berthelot et al., "ReMixMatch", ICLR 2020, section 3.1): a guard against
-    the drift to one class, and wrong where unlabelled rows are of other classes than labelled ones. With
-    `class_cuts`, the cut of a class that is seldom predicted is lower (Wang et al., "FreeMatch", ICLR 2023,
-    equation 8). The rest says how far rows are changed; see `StrongChanges`.
+    They count, `weight` times, where the teacher gives a class the probability `min_confidence` at least;
+    beside smoothed labels, that share of what they say of their own class. `decay` is of the averaged
+    weights. With `align`, what the teacher says is scaled so that it says each class as often as the labels
+    do (Berthelot et al., "ReMixMatch", ICLR 2020, section 3.1): a guard against the drift to one class, and
+    wrong where unlabelled rows are of other classes than labelled ones. With `class_cuts`, the cut of a class
+    that is seldom predicted is lower (Wang et al., "FreeMatch", ICLR 2023, equation 8). The rest says how far
+    rows are changed; see `StrongChanges`.
     """
 
     ratio: Annotated[int, Field(ge=1, le=64)] = 4
@@ -60,7 +61,7 @@ def loss(network: "Network", batch: "Batch", options: Options, generator: "Gener
     if options.align:
         probs = align(network, batch, probs, predicted)
     sureness, target = probs.max(dim=1)
-    cut = torch.full_like(predicted, options.min_confidence)
+    cut = torch.full_like(predicted, options.min_confidence * network.label_prob)
     if options.class_cuts:
         cut = cut * predicted / predicted.max()
     is_sure = (sureness >= cut[target]).float()

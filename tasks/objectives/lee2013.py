@@ -24,7 +24,8 @@ class Options(Section):
     not at all before the share `start`. Two guards are not in the paper. With `align`, what the network says
     of them is scaled before the surest class is taken, so that it says each class as often as the labels do;
     that is wrong where unlabelled rows are of other classes than labelled ones. Rows whose surest class is
-    less probable than `min_confidence` do not count. `align: false` and 0 are the paper's method.
+    less probable than `min_confidence` (a share of what smoothed labels say of their class) do not count.
+    `align: false` and 0 are the paper's method.
     """
 
     ratio: Annotated[int, Field(ge=1, le=64)] = 4
@@ -53,7 +54,7 @@ def loss(network: "Network", batch: "Batch", options: Options, generator: "Gener
     if options.align:
         probs = align(network, batch, probs, predicted)
     sureness, target = probs.max(dim=1)
-    counts = (sureness >= options.min_confidence).float()
+    counts = (sureness >= options.min_confidence * network.label_prob).float()
     pseudo = (functional.cross_entropy(of_others.float(), target, reduction="none") * counts).mean()
     weight = options.weight * ramp(network.progress, options.start, options.full)
     return labelled_loss(network, batch, own) + weight * pseudo

@@ -66,10 +66,13 @@ class Network(Protocol):
 
     Attributes:
         n_unlabeled: rows without a label.
+        label_prob: the probability of its class that a labelled row teaches; below 1 where labels are
+            smoothed. A network that learned is no surer than that of any row, so cuts are shares of it.
         memory: what the objective keeps while one network is trained, empty at first.
     """
 
     n_unlabeled: int
+    label_prob: float
     memory: dict[str, Tensor]
 
     @property

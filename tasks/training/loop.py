@@ -129,6 +129,8 @@ class Training(pl.LightningModule):
         decay = getattr(objective, "average_decay", lambda _: 0.0)(run.objective_options)
         self.averaged = Average(classifier, decay) if decay else None
         self.n_unlabeled = course.n_unlabeled
+        smoothing = run.loss.label_smoothing
+        self.label_prob = 1 - smoothing + smoothing / classifier.head.out_features
         self.memory: dict[str, Tensor] = {}
         self._read, self._read_held_out = course.read, course.read_held_out
         self._n_steps, self._n_done = course.n_steps, 0

@@ -19,6 +19,7 @@ from tasks.objectives import arazo2020, consistency, fixmatch, lee2013
 from tasks.training.batches import Batch, beside, ramp, remember
 from tasks.training.loop import Average
 from tasks.training.networks import generalized_cross_entropy
+from tasks.training.protocol import Loss
 from tasks.training.strong_changes import StrongChanges
 
 ALL = ("arazo2020", "consistency", "fixmatch", "lee2013")
@@ -32,6 +33,7 @@ class Linear:
         self.weights = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
         self.taught = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
         self.progress, self.n_unlabeled, self.memory = progress, n_unlabeled, {}
+        self.label_prob = 1.0
         self.observed = torch.zeros(0)
 
     def __call__(self, content: torch.Tensor) -> torch.Tensor:
@@ -164,6 +166,16 @@ def test_a_class_that_is_seldom_predicted_has_a_lower_cut() -> None:
     )
     loss = found(fixmatch, network, batch, **UNCHANGED, align=False, min_confidence=0.8, class_cuts=True)
     torch.testing.assert_close(loss, labelled(network, batch) + (unlike * sure).mean())
+
+
+@pytest.mark.parametrize("name", ["consistency", "fixmatch", "lee2013"])
+def test_a_cut_is_a_share_of_what_smoothed_labels_teach(name: str) -> None:
+    objective, batch = plugins.load("objectives", name), batch_of(n_unlabeled=60)
+    network = Linear()
+    cuts = [found(objective, network, batch, min_confidence=cut).item() for cut in (0.6, 0.8)]
+    assert cuts[0] != cuts[1]
+    network.label_prob = 0.75
+    assert found(objective, network, batch, min_confidence=0.8).item() == pytest.approx(cuts[0])
 
 
 def test_running_means_stay_where_they_are() -> None:
@@ -332,6 +344,22 @@ def test_a_frozen_batch_norm_keeps_its_statistics(tmp_path: Path, name: str) -> 
     assert torch.equal(first.running_mean, torch.zeros(16))
     assert torch.equal(first.running_var, torch.ones(16))
     assert not torch.equal(second.running_var, torch.ones(32))
+
+
+def test_a_network_that_learns_smoothed_labels_is_asked_for_no_more_than_they_say(tmp_path: Path) -> None:
+    asked = []
+
+    class Ask(pl.Callback):
+        def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+            asked.append(pl_module.label_prob)
+
+    rows = bar_rows(16)
+    for smoothing in (0.0, 0.2):
+        model = build(tmp_path, rows.content, loss=Loss(gce_q=0.0, label_smoothing=smoothing), epochs=1)
+        model._recipe = replace(model._recipe, callbacks=lambda: [Ask()])  # type: ignore[attr-defined]
+        model.fit(rows, None)
+    # 1 less 0.2, of which a half is of the right one of two classes.
+    assert asked == [1.0, pytest.approx(0.9)]
 
 
 def test_vectors_of_numbers_are_learned_from_too(tmp_path: Path) -> None:
