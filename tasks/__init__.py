@@ -7,6 +7,7 @@ saying what was expected, what was found and what to do.
     ├── ParamsError          params.yaml: an unknown, missing or out-of-range value
     ├── ArtifactError        a Parquet artifact: missing, unreadable, wrong column, type or rows
     ├── DatasetError         the source data: no source reachable, altered content, unusable rows
+    │   └── UnreadableError  pictures that are none; says why, by their place
     ├── TrainingError        training cannot go on: loss not finite, class or row missing
     ├── RepairError          no label may be changed, and the run is to fail then
     ├── StorageError         a file cannot be written: no room, no permission, a read-only file system

@@ -16,8 +16,8 @@ from benchmarks.workspaces import set_params
 from flows.relabel import COMMANDS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# What a test can afford in place of pretrained features, five folds and the covariance of all pixels; the commands
-# are as they are typed.
+# What a test can afford in place of pretrained features, five folds and the covariance of all pixels; the
+# commands are as they are typed.
 CHEAP = {"train_fold.model": "nearest_mean", "train_fold.folds": [0, 1], "prune.importance": "none"}
 
 
