@@ -18,9 +18,10 @@ from tasks.explain import describe_life
 from tasks.export import export
 from tasks.export.folders import new_paths
 from tasks.export.rows import ACTION, COLUMNS, DECIDED_BY, LABEL, collect_rows
-from tasks.export.tables import new_names
+from tasks.export.tables import extend_file, new_names
 from tasks.import_decisions import import_decisions
 from tasks.intake.command import init
+from tasks.own_files.own_tables import read_own_table
 from tasks.own_files.spreadsheets import write_sheet
 from tasks.params import load_params
 from tasks.params_file import set_params
@@ -193,6 +194,23 @@ def test_classes_of_a_hub_table_keep_their_names(tmp_path: Path) -> None:
     assert features[LABEL] == features["label"]
     assert table.schema.field(LABEL).type == pa.int64()
     assert features["error_prob"] == {"dtype": "float32", "_type": "Value"}
+
+
+@pytest.mark.parametrize("form", ["file", "stream"])
+def test_arrow_comes_back_in_the_form_it_had(tmp_path: Path, form: str) -> None:
+    texts, labels = ["a", "b", "c", "d"], pa.array(["x", "y", "y", "x"]).dictionary_encode()
+    table = pa.table({"text": texts, "label": labels})
+    path, out = tmp_path / "t.feather", tmp_path / "new.feather"
+    start_writing = pa.ipc.new_file if form == "file" else pa.ipc.new_stream
+    with start_writing(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+    nothing = pa.nulls(4, pa.string())
+    added = pa.table({**dict.fromkeys(COLUMNS, nothing), "error_prob": pa.nulls(4, pa.float32())})
+    extend_file(path, read_own_table(path), 0, added, "label", out)
+    opened = pa.ipc.open_file(out) if form == "file" else pa.ipc.open_stream(out)
+    found = opened.read_all()
+    assert found.select(["text", "label"]).equals(table)
+    assert found.column_names[2:] == list(COLUMNS)
 
 
 def test_a_row_without_a_label_that_did_not_join_is_not_called_dropped(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tasks import DatasetError, plugins
 from tasks.datasets._own import Found, place_of
 from tasks.export.rows import ACTION, COLUMNS, LABEL, NOT_JUDGED, SUGGESTED
-from tasks.own_files.columns import open_file, read_arrow, readable
+from tasks.own_files.columns import is_arrow_file, open_file, read_arrow, readable
 from tasks.own_files.json_tables import LINES, LISTS, read_objects
 from tasks.own_files.own_tables import OwnTable, read_own_table, table_files
 from tasks.own_files.spreadsheets import write_rows, write_sheet
@@ -116,8 +116,10 @@ def extend_file(path: Path, own: OwnTable, start: int, added: pa.Table, label: s
         with readable(path, "Arrow file"):
             first, *batches = read_arrow(path)
             table = pa.Table.from_batches(batches, first.schema)
-        table = _with_columns(table, added, label, own.class_names)
-        with pa.OSFile(str(out), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        # Feather cannot be a stream, and a file has one dictionary for all batches of a column.
+        table = _with_columns(table, added, label, own.class_names).unify_dictionaries()
+        start_writing = pa.ipc.new_file if is_arrow_file(path) else pa.ipc.new_stream
+        with pa.OSFile(str(out), "wb") as sink, start_writing(sink, table.schema) as writer:
             writer.write_table(table)
     elif suffixes.endswith((*LINES, *LISTS)):
         _write_json(read_objects(path), added, out)

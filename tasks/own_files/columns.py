@@ -261,6 +261,12 @@ def _parquet_batches(path: Path, headings: list[str], n_rows: int) -> Iterator[p
 # -- Arrow, as the library datasets saves to disk, and as Feather.
 
 
+def is_arrow_file(path: Path) -> bool:
+    """Whether it has the form of a file of Arrow, as Feather has; else that of a stream."""
+    with path.open("rb") as file:
+        return file.read(len(_ARROW_FILE)) == _ARROW_FILE
+
+
 def read_arrow(path: Path) -> Iterator[pa.RecordBatch]:
     """The batches of a stream or a file of Arrow; the schema comes first, as a batch without rows.
 
@@ -268,9 +274,8 @@ def read_arrow(path: Path) -> Iterator[pa.RecordBatch]:
         DatasetError: it unpacks to far more than its size lets expect.
     """
     n_bytes, most = 0, max(_TEXT_LEAST, _TEXT_RATIO * path.stat().st_size)
+    is_file = is_arrow_file(path)
     with pa.OSFile(str(path)) as source:
-        is_file = source.read(len(_ARROW_FILE)) == _ARROW_FILE
-        source.seek(0)
         opened = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
         with opened as reader:
             yield pa.RecordBatch.from_pylist([], schema=reader.schema)
