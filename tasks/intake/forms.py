@@ -280,9 +280,8 @@ def _plan_label_studio(path: Path, asked: Asked) -> Plan:
         for name in names
         if np.mean([isinstance(task.data.get(name), str) for task in tasks]) >= 1 - MOST_LEFT_OUT
     ]
-    images = [
-        name for name in texts if Path(str(tasks[0].data[name]).split("?d=")[-1]).suffix.lower() in SUFFIXES
-    ]
+    first = {name: next((task.data[name] for task in tasks if task.data.get(name)), "") for name in texts}
+    images = [name for name in texts if Path(str(first[name]).split("?d=")[-1]).suffix.lower() in SUFFIXES]
     chosen: dict[str, Any] = {"label": asked.label, "class_names": list(asked.class_names)}
     headers: Sequence[Header] = ()
     files: tuple[str, ...] = ()

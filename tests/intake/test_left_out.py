@@ -73,7 +73,16 @@ def empty_task(given: Path) -> tuple[Path, str]:
     return path, str(tasks[4]["id"])
 
 
-FORMS = [broken_folders, broken_scans, broken_hub, empty_text, empty_task]
+def first_task_without_text(given: Path) -> tuple[Path, str]:
+    path = own_forms.label_studio(given)
+    file = path if path.is_file() else next(path.glob("*.json"))
+    tasks = json.loads(file.read_text())
+    tasks[0]["data"] = {"note": "no text"}
+    file.write_text(json.dumps(tasks))
+    return path, str(tasks[0]["id"])
+
+
+FORMS = [broken_folders, broken_scans, broken_hub, empty_text, empty_task, first_task_without_text]
 
 
 @pytest.mark.parametrize("form", FORMS)
