@@ -35,16 +35,19 @@ FLOW = [sys.executable, "-m", "flows.clean_labels"]
 
 
 @contextlib.contextmanager
-def prefect_server(log: Path | None = None) -> Iterator[str]:
-    """The API's address of a server on loopback with a database of its own; what it says goes to `log`."""
+def prefect_server(log: Path | None = None, home: Path | None = None) -> Iterator[str]:
+    """The API's address of a server on loopback; what it says goes to `log`, its database is that of `home`.
+
+    Without a home its database is new and goes with it.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with tempfile.TemporaryDirectory() as home, (log or Path(os.devnull)).open("w") as said:
+    with tempfile.TemporaryDirectory() as new, (log or Path(os.devnull)).open("w") as said:
         server = subprocess.Popen(
             command,
-            env={**os.environ, "PREFECT_HOME": home, "PREFECT_UI_ENABLED": "false"},
+            env={**os.environ, "PREFECT_HOME": str(home or new), "PREFECT_UI_ENABLED": "false"},
             stdout=said,
             stderr=said,
         )

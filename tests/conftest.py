@@ -5,6 +5,7 @@ import importlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -161,10 +162,23 @@ def server_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory, server_log: Path) -> Iterator[dict[str, str]]:
+def new_home(
+    shared: Callable[[str], AbstractContextManager[Path]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Path]:
+    """Makes a home of Prefect; to make its database takes longer than to start a server, so one is copied."""
+    with shared("prefect") as first:
+        if not first.exists():
+            command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+            told = {**ENVIRONMENT, "PREFECT_HOME": str(first)}
+            subprocess.run(command, env=told, check=True, capture_output=True)
+    return lambda: Path(shutil.copytree(first, tmp_path_factory.mktemp("prefect") / "home"))
+
+
+@pytest.fixture(scope="session")
+def environment(new_home: Callable[[], Path], server_log: Path) -> Iterator[dict[str, str]]:
     """What a flow run needs: a Prefect server on loopback, and a home of its own."""
-    with prefect_server(server_log) as url:
-        yield {**ENVIRONMENT, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")), "PREFECT_API_URL": url}
+    with prefect_server(server_log, new_home()) as url:
+        yield {**ENVIRONMENT, "PREFECT_HOME": str(new_home()), "PREFECT_API_URL": url}
 
 
 @pytest.fixture

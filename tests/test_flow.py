@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -421,9 +421,11 @@ def test_what_a_power_cut_left_in_the_temporary_folder_goes_with_the_next_run(tm
     assert not link.is_symlink()
 
 
-def test_a_server_that_dies_stops_no_stage_and_the_run_says_so(done: Door) -> None:
+def test_a_server_that_dies_stops_no_stage_and_the_run_says_so(
+    done: Door, new_home: Callable[[], Path]
+) -> None:
     set_params(done.folder / "params.yaml", {"report.top_issues": 9})
-    with prefect_server() as url:
+    with prefect_server(home=new_home()) as url:
         # It asks the dead server twice each time, not four times.
         told = {"PREFECT_API_URL": url, "PREFECT_CLIENT_MAX_RETRIES": "1"}
         flow = Door(done.folder, {**done.environment, **told}).start()
