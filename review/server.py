@@ -167,9 +167,11 @@ class Review:
     def _states(self, example_ids: list[int], wanted: Wanted) -> dict[int, dict[str, object]]:
         """The states of some rows by their ids; of one that is not there only what was decided."""
         found = {}
-        self.suspects.next_classes.read(np.array(example_ids, dtype=np.int64))
-        for example_id in example_ids:
-            row = self.suspects.position(example_id)
+        rows = {example_id: self.suspects.position(example_id) for example_id in example_ids}
+        # An id that is asked for may be longer than any that is there.
+        known = [example_id for example_id, row in rows.items() if row is not None]
+        self.suspects.next_classes.read(np.array(known, dtype=np.int64))
+        for example_id, row in rows.items():
             found[example_id] = self.ledger.state(example_id) if row is None else self._state(row, wanted)
         return found
 

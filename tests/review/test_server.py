@@ -132,6 +132,7 @@ def test_what_makes_no_sense_is_one_sentence_and_no_line(client: Client) -> None
     assert "example_ids" in client.decide([], "keep", 422)["error"]
     assert client.ask("GET", "/api/rows?given=ant")[0] == 422
     assert client.ask("GET", "/api/states?ids=1,x")[0] == 422
+    assert client.ask("GET", f"/api/states?ids={'9' * 19}")[0] == 200
     body = {"example_ids": [0], "decision": "keep", "signature": "other"}
     status, answer = client.ask("POST", "/api/decide", body)
     assert (status, "computed anew" in answer["error"]) == (409, True)
