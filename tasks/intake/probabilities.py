@@ -19,7 +19,7 @@ from tasks.own_files.vectors import PROBABILITIES, open_vectors
 from tasks.tables.files import write_text
 
 _EXAMPLES = "inputs/examples"
-_SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".csv.gz", ".parquet", ".pq")
+_SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".csv.gz", ".parquet", ".pq", ".arrow", ".feather")
 _LOOKED_AT = 1000
 
 

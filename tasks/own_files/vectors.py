@@ -136,7 +136,7 @@ def open_vectors(path: Path, content: Content) -> Vectors:
             what they should be.
     """
     file = open_file(path)
-    has_lists = file.kind in ("parquet", "npz")
+    has_lists = file.kind in ("parquet", "arrow", "npz")
     lists = [name for name in content.columns if name in file.names] if has_lists else []
     if file.kind == "npz" and not lists:
         # Of arrays, the one that has rows of numbers.

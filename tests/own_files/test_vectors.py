@@ -16,7 +16,7 @@ from tasks.own_files.vectors import EMBEDDINGS, PROBABILITIES, Content, open_vec
 from tasks.tables.keys import example_ids_of
 
 NAMES = ("ant", "bee", "cat")
-FORMS = ("npy", "lists", "tensor", "parquet", *CSV_FORMS)
+FORMS = ("npy", "lists", "lists of arrow", "tensor", "parquet", "feather", *CSV_FORMS)
 PER_EXAMPLE = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -28,6 +28,8 @@ def write(
     if form == "npy":
         np.save(folder / "v.npy", values)
         return folder / "v.npy"
+    if form == "lists of arrow":
+        return write_form(folder, "v", "arrow", more | {"pred_probs": list(values)})
     if form in ("lists", "tensor", "embedding", "features"):
         column = pa.FixedShapeTensorArray.from_numpy_ndarray(values) if form == "tensor" else list(values)
         name = form if form in EMBEDDINGS.columns else "pred_probs"
