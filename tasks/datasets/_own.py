@@ -125,14 +125,15 @@ def leave_out(found: Found, reasons: Mapping[int, str], error: DatasetError) -> 
     """The rows without those whose content cannot be read; `reasons` says why not, by their places.
 
     Raises:
-        DatasetError: `error`: more than `MOST_LEFT_OUT` of all rows are left out, or a class has no training
-            row any more.
+        DatasetError: `error`: more than `MOST_LEFT_OUT` of all rows are left out, or a class has fewer than
+            two training rows any more.
     """
     kept = [place for place in range(len(found.key)) if place not in reasons]
     left_out = {**found.left_out, **{found.key[place]: why for place, why in reasons.items()}}
     train, labels = np.flatnonzero(found.split == "train"), found.labels
-    is_lost = np.setdiff1d(labels[train], labels[np.setdiff1d(train, list(reasons))]).size > 0
-    if is_lost or len(left_out) > MOST_LEFT_OUT * (len(kept) + len(left_out)):
+    left = np.setdiff1d(train, list(reasons))
+    n_left = np.bincount(labels[left], minlength=len(found.class_names))
+    if (n_left[labels[train]] < 2).any() or len(left_out) > MOST_LEFT_OUT * (len(kept) + len(left_out)):
         raise error
     return check_found(replace(found.take(kept), left_out=left_out))
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,10 +152,15 @@ def test_many_rows_without_content_are_refused(workspace: Path, given: Path) -> 
         init(workspace, [str(folder)])
 
 
-def test_a_class_never_loses_its_last_rows(workspace: Path, given: Path) -> None:
+@pytest.mark.parametrize("n_broken", [1, 2])
+def test_a_class_of_which_two_rows_would_not_be_left_is_refused_for_its_unreadable_row(
+    workspace: Path, given: Path, n_broken: int
+) -> None:
     folder = own_forms.class_folders(given)
+    (folder / "rare").mkdir()
     for name in ("a.jpg", "b.jpg"):
-        (folder / "rare").mkdir(exist_ok=True)
+        shutil.copy(next(folder.glob("one/*.png")), folder / "rare" / name)
+    for name in ("a.jpg", "b.jpg")[:n_broken]:
         cut_jpeg(folder / "rare" / name)
-    with pytest.raises(DatasetError, match="rare"):
+    with pytest.raises(DatasetError, match=r"rare/a.jpg: expected a picture that can be read"):
         init(workspace, [str(folder)])
