@@ -14,10 +14,11 @@ import pyarrow as pa
 from tasks import DatasetError
 from tasks.decisions.log import PATH, Decision, append_decisions, read_decisions, standing
 from tasks.decisions.provenance import current_revision
-from tasks.export.label_studio import KEY
+from tasks.export.label_studio import GIVEN, KEY
+from tasks.export.rows import ACTION, NOT_JUDGED
 from tasks.own_files.label_studio import Task, read_tasks
 from tasks.own_files.names import listed, nfc, shown
-from tasks.tables.catalog import LABEL_ISSUES
+from tasks.tables.catalog import GIVEN_LABELS
 from tasks.tables.facts import read_facts
 from tasks.tables.io import read_table
 from tasks.tables.schemas import column_array
@@ -25,6 +26,9 @@ from tasks.tables.schemas import column_array
 
 def import_decisions(workspace: Path, arguments: Sequence[str]) -> None:
     """Append a decision for each task that somebody annotated, unless that decision stands already.
+
+    Of rows without a label, and of those whose content cannot be read, no label can be decided: what is said
+    of them is counted, and not taken.
 
     Raises:
         RelabelError: the file is no such export, or a task or choice is of no row or class here; nothing is
@@ -41,8 +45,9 @@ def import_decisions(workspace: Path, arguments: Sequence[str]) -> None:
     parser.add_argument("--reviewer", help="who decided, where the file does not say it (label studio)")
     chosen = parser.parse_args(arguments)
     tasks = read_tasks(chosen.file, chosen.label)
-    decided = [task for task in tasks if task.label is not None]
+    annotated = [task for task in tasks if task.label is not None]
     given, class_names = read_given(workspace)
+    decided = [task for task in annotated if key_of(task) in given or not has_nothing_to_decide(task)]
     found = [
         as_decision(task, given, class_names, str(chosen.file), chosen.reviewer, current_revision(workspace))
         for task in decided
@@ -53,24 +58,37 @@ def import_decisions(workspace: Path, arguments: Sequence[str]) -> None:
     if new:
         append_decisions(path, new)
     n_kept = sum(each.decision == "keep" for each in new)
+    n_aside = len(annotated) - len(decided)
+    aside = f"{n_aside:,} about rows without a label or content, which are not taken, " if n_aside else ""
     print(
         f"import-decisions: {len(new):,} new decisions ({n_kept:,} keep the label, {len(new) - n_kept:,} "
-        f"choose another), {len(found) - len(new):,} known before, {len(tasks) - len(decided):,} tasks not "
-        f"annotated; {PATH}. `dvc repro` applies them."
+        f"choose another), {len(found) - len(new):,} known before, {aside}{len(tasks) - len(annotated):,} "
+        f"tasks not annotated; {PATH}. `dvc repro` applies them."
     )
 
 
 def read_given(workspace: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """The name of the given class of each row by its key, and the names of all classes.
+    """The name of the given class of each row that has one by its key, and the names of all classes.
 
     Raises:
-        ArtifactError: data/label_issues.parquet is missing or not what it should be.
+        ArtifactError: data/given_labels.parquet is missing or not what it should be.
     """
-    path = LABEL_ISSUES.at(workspace)
-    issues = read_table(path, LABEL_ISSUES, columns=["key", "given_label"])
-    names = read_facts(issues, str(path)).class_names
-    given = pa.array(np.array(names, dtype=object)[column_array(issues, "given_label")])
-    return dict(zip(issues.column("key").to_pylist(), given.to_pylist(), strict=True)), names
+    path = GIVEN_LABELS.at(workspace)
+    table = read_table(path, GIVEN_LABELS, columns=["key", "given_label"])
+    names = read_facts(table, str(path)).class_names
+    given = pa.array(np.array(names, dtype=object)[column_array(table, "given_label")])
+    return dict(zip(table.column("key").to_pylist(), given.to_pylist(), strict=True)), names
+
+
+def key_of(task: Task) -> str:
+    """The key of the row that a task is about."""
+    return str(task.data.get(KEY, task.key))
+
+
+def has_nothing_to_decide(task: Task) -> bool:
+    """Whether `export` said of a task that its row has no label, or is not judged."""
+    action = task.data.get(ACTION)
+    return action == NOT_JUDGED or (action is not None and task.data.get(GIVEN) is None)
 
 
 def as_decision(
@@ -86,10 +104,10 @@ def as_decision(
     Raises:
         DatasetError: the task is of no row, or what was chosen is no class.
     """
-    key = str(task.data.get(KEY, task.key))
+    key = key_of(task)
     if key not in given:
         raise DatasetError(
-            f"{where}: expected tasks about rows of data/label_issues.parquet, found one about {shown(key)}."
+            f"{where}: expected tasks about rows of data/given_labels.parquet, found one about {shown(key)}."
         )
     label = nfc(str(task.label)).strip()
     if label not in class_names:

@@ -17,7 +17,8 @@ from tasks.decisions.log import PATH, Decision, append_decisions, read_decisions
 from tasks.explain import describe_life
 from tasks.export import export
 from tasks.export.folders import new_paths
-from tasks.export.rows import ACTION, COLUMNS, DECIDED_BY, LABEL, collect_rows
+from tasks.export.label_studio import GIVEN
+from tasks.export.rows import ACTION, COLUMNS, DECIDED_BY, LABEL, NOT_JUDGED, collect_rows
 from tasks.export.tables import extend_file, new_names
 from tasks.import_decisions import import_decisions
 from tasks.intake.command import init
@@ -106,6 +107,30 @@ def test_tasks_and_choices_that_are_not_known_are_refused(studio: Path, tmp_path
     with pytest.raises(DatasetError, match="tennis"):
         import_decisions(studio, [str(task(key, "tennis"))])
     assert (studio / PATH).exists() == bool(before)
+
+
+def test_what_is_said_of_test_rows_is_taken_and_of_rows_without_a_label_is_not(
+    studio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, facts = collect_rows(studio)
+    tested = next(row for row in rows.to_pylist() if row[ACTION] == NOT_JUDGED)
+    name = facts.class_names[0]
+    value = {"from_name": "a", "to_name": "b", "type": "choices", "value": {"choices": [name]}}
+    about: list[dict[str, object]] = [
+        {"relabel_key": tested["key"], GIVEN: tested["given_label"], ACTION: NOT_JUDGED},
+        {"relabel_key": "no text", GIVEN: name, ACTION: NOT_JUDGED},
+        {"relabel_key": "no label", GIVEN: None, ACTION: "unlabeled"},
+    ]
+    path = tmp_path / "back.json"
+    path.write_text(
+        json.dumps([{"id": 1, "data": each, "annotations": [{"result": [value]}]} for each in about])
+    )
+    before = read_decisions(studio / PATH) if (studio / PATH).exists() else []
+    import_decisions(studio, [str(path)])
+    assert "1 new decisions" in (said := capsys.readouterr().out)
+    assert "2 about rows without a label" in said
+    new = read_decisions(studio / PATH)[len(before) :]
+    assert [(each.key, each.given_label) for each in new] == [(tested["key"], tested["given_label"])]
 
 
 def test_a_dropped_row_is_listed_with_who_dropped_it(studio: Path, tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ from tasks.params import Params
 KEY = "relabel_key"
 """Among the data of each task: by what Relabel knows it, whatever number Label Studio gives it."""
 
+GIVEN = "relabel_given_label"
+"""Among the data of each task: its given label, null where it has none."""
+
 
 def write_tasks(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> str:  # noqa: ARG001
     """Write `tasks.json`, to be imported into Label Studio, and `labels.csv`.
@@ -62,10 +65,10 @@ def find_question(objects: Sequence[Mapping[str, Any]], control: str | None, whe
 
 
 def _task(task: Mapping[str, Any], row: Mapping[str, Any], question: tuple[str, str]) -> dict[str, Any]:
-    told = {f"relabel_{name.removeprefix('relabel_')}": row[name] for name in ("given_label", *COLUMNS)}
+    told = {f"relabel_{name.removeprefix('relabel_')}": row[name] for name in COLUMNS}
     kept = {name: value for name, value in task.items() if name == "meta"}
     label = row[SUGGESTED] or row[LABEL]
-    data = {**task["data"], KEY: row["key"], **told}
+    data = {**task["data"], KEY: row["key"], GIVEN: row["given_label"], **told}
     if label is None:
         return {**kept, "data": data}
     result = {
