@@ -37,10 +37,34 @@ threadpool_limits(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Packages of the checkout, and what tests share.
+_OWN = ("benchmarks", "flows", "review", "tasks", "small_runs", "small_trainings", "warm")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files go first: begun last, one would run alone while the other worker has nothing to do."""
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
+
+
+def _state() -> dict[str, str]:
+    """What tests may change and must set back: folder, environment, and constants of our own modules."""
+    found = {f"${name}": value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in _OWN:
+            for constant, value in vars(module).items():
+                if constant.isupper() and isinstance(value, dict | list | set):
+                    found[f"{name}.{constant}"] = repr(value)
+    return found | {"folder": str(Path.cwd())}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_changed() -> Iterator[None]:
+    """A file of tests leaves its process as it was: the order of files then says nothing."""
+    before = _state()
+    yield
+    after = _state()
+    assert {name: after.get(name) for name in before if after.get(name) != before[name]} == {}
 
 
 @pytest.fixture
