@@ -7,7 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import DatasetError
+from tasks.datasets.table import Options, content_columns
+from tasks.intake.asked import Asked
 from tasks.intake.columns import find_id, find_label, find_split, find_text
+from tasks.intake.forms import make_plan
 from tasks.own_files.own_tables import OwnTable, read_own_table
 
 LONG = [f"a text of some length, that is number {k} of them all" for k in range(20)]
@@ -89,6 +92,15 @@ def test_rows_are_named_by_a_usual_name_or_by_single_words_in_front(
     tmp_path: Path, columns: dict[str, list], found: str | None
 ) -> None:
     assert find_id(table(tmp_path, **columns), None, []) == found
+
+
+def test_a_split_column_in_codes_as_pandas_writes_it_counts(tmp_path: Path) -> None:
+    split = pa.array(["train", "test"] * 10).dictionary_encode()
+    own = table(tmp_path, split=split, n=NUMBERS, label=["x", "x", "y", "y"] * 5)
+    assert find_split(own, None) == "split"
+    plan = make_plan(own.path, Asked())
+    assert set(plan.found.split) == {"train", "test"}
+    assert content_columns(own, Options(**plan.options)) == ["n"]
 
 
 def test_a_column_called_split_counts_if_it_holds_splits(tmp_path: Path) -> None:
