@@ -119,6 +119,8 @@ def test_without_names_the_last_two_versions_are_compared(repository: Path) -> N
     assert [version.name for version in found.versions] == ["HEAD", "workspace"]
     found = compare_versions(repository, ["v1"], with_rows=False)
     assert [version.name for version in found.versions] == ["v1", "workspace"]
+    found = compare_versions(repository, ["workspace"], with_rows=False)
+    assert [version.name for version in found.versions] == ["HEAD", "workspace"]
 
 
 @pytest.mark.parametrize(

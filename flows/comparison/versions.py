@@ -66,9 +66,13 @@ def compare_versions(
 ) -> Comparison:
     """Compare versions of the DVC repository `root` by name: `open_revisions`, then `compare`.
 
-    One name is compared with the workspace; where there is none, see `newest_versions`.
+    One name is compared with the workspace, and the workspace alone with the last kept run; where there is
+    none, see `newest_versions`.
     """
-    names = newest_versions(root) if not names else [names[0], WORKSPACE] if len(names) == 1 else names
+    if not names:
+        names = newest_versions(root)
+    elif len(names) == 1:
+        names = [LAST if names[0] == WORKSPACE else names[0], WORKSPACE]
     return compare(open_revisions(root, names), with_rows, with_contents)
 
 
