@@ -103,7 +103,8 @@ def describe_life(params: Params, workspace: Path, key: str, ask_classifiers: bo
         columns = ["key", "split", "given_label", "true_label"]
         table = _row_if_made(data / "examples.parquet", EXAMPLES, example_id, columns)
     if table is None:
-        raise ExplainError(f"expected the key of a row of the data set, found {key[:80]!r}, which is none.")
+        said = f"expected the key of a row of the data set, found {key[:80]!r}, which is none."
+        raise ExplainError(" ".join([said, *_left_out(data / "examples.parquet")]))
     facts = read_facts(table, str(data))
     names = facts.class_names
     (row,) = table.to_pylist()
@@ -136,6 +137,12 @@ def _row(
     """The row of a table, as a table; None if there is none. Only the part that may hold it is read."""
     table = TableReader(path, artifact, columns).find(np.array([example_id]))
     return table if table.num_rows else None
+
+
+def _left_out(path: Path) -> list[str]:
+    """What `download` said of rows that it left out, if there are any."""
+    said = TableReader(path, EXAMPLES, []).metadata("left_out") if path.exists() else None
+    return [] if said is None else [said]
 
 
 def _original_split(data: Path, example_id: int) -> str | None:

@@ -16,9 +16,9 @@ from tasks.decisions.log import PATH, Decision, append_decisions, read_decisions
 from tasks.explain import _ordinal, describe_life
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
-from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, TRAINING_SET
+from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, TRAINING_SET
 from tasks.tables.facts import read_facts
-from tasks.tables.io import read_table
+from tasks.tables.io import read_table, write_table
 from tasks.tables.schemas import column_array
 
 
@@ -219,6 +219,12 @@ def test_what_cannot_be_explained_is_one_sentence(
     assert said.startswith("explain: expected the key of a row")
     assert "'123456'" in said
     assert said.count("\n") == 1
+    path = EXAMPLES.at(workspace_copy)
+    write_table(
+        path, read_table(path, EXAMPLES), EXAMPLES, {"left_out": "1 row is left out: 123456 (no text)."}
+    )
+    assert main(["explain", "123456"]) == 1
+    assert capsys.readouterr().err.endswith("which is none. 1 row is left out: 123456 (no text).\n")
     # A number that no integer of 64 bits is, and one that Python does not read.
     for key in ("9" * 30, "9" * 5000):
         assert main(["explain", key]) == 1
