@@ -92,9 +92,7 @@ def find_split(own: OwnTable, asked: str | None) -> str | None:
     if name is None or asked:
         return name
     column = own.table.column(name)
-    # As pandas writes a categorical.
-    is_coded = pa.types.is_dictionary(column.type)
-    if not is_text(column.type.value_type if is_coded else column.type):
+    if not is_text(column.type):
         return None
     values = pc.unique(column.cast(pa.large_string())).drop_null().to_pylist()
     return name if values and all(value.strip().casefold() in SPLIT_WORDS for value in values) else None

@@ -163,7 +163,7 @@ def _read(path: Path) -> tuple[pa.Table, str, Ids | None]:
     file = open_file(path)
     with readable(path, file.form):
         portions = list(file.portions(file.names, as_text=True))
-        table = pa.concat_tables(portions) if portions else file.schema.empty_table()
+        table = _decode(pa.concat_tables(portions) if portions else file.schema.empty_table())
     # A column of ids is an option; an index is what pandas adds unasked.
     ids = None if set(file.names) & set(ID_COLUMNS) else read_ids(file)
     return (
@@ -171,6 +171,14 @@ def _read(path: Path) -> tuple[pa.Table, str, Ids | None]:
         file.dialect.decimal if file.dialect else ".",
         ids,
     )
+
+
+def _decode(table: pa.Table) -> pa.Table:
+    """The columns, with values in place of the codes that pandas writes of a categorical."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(field.type.value_type))
+    return table
 
 
 def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:

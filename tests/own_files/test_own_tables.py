@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tasks import DatasetError
 from tasks.own_files import columns, json_tables
+from tasks.own_files.columns import is_text
 from tasks.own_files.own_tables import read_own_table, split_in_name, texts_of
 
 _ZSTD = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -168,6 +169,17 @@ def test_arrow_that_unpacks_to_far_more_than_its_size_is_refused(
         writer.write_table(table)
     with pytest.raises(DatasetError, match="in a file of this size"):
         read_own_table(tmp_path / "t.feather")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_codes_that_pandas_writes_of_a_categorical_are_values(tmp_path: Path, suffix: str) -> None:
+    texts = [f"note {n} of some length" for n in range(4)]
+    frame = pd.DataFrame({"text": texts, "n": [2, 1, 2, 1]})
+    for name, written in (("train", frame.astype("category")), ("test", frame)):
+        getattr(written, f"to_{suffix}")(tmp_path / f"{name}.{suffix}")
+    own = read_own_table(tmp_path)
+    assert own.table.to_pydict() == {"text": texts * 2, "n": [2, 1, 2, 1] * 2}
+    assert is_text(own.table.schema.field("text").type)
 
 
 def test_files_of_which_one_tells_no_split_are_refused(tmp_path: Path) -> None:
