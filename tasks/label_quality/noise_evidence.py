@@ -84,9 +84,17 @@ def find_surest(
         return rows
     order = order[np.argsort(-confidence[order], kind="stable")]
     n_rows = np.cumsum(weight[order])
-    first = int(np.searchsorted(n_rows, min(max(_SUREST * n_rows[-1], _LEAST_SUREST), n_rows[-1])))
-    least = confidence[order[min(first, len(order) - 1)]]
+    least = confidence[order[_end_of_surest(n_rows, n_rows[-1:])[0]]]
     return np.asarray(rows & (confidence >= least))
+
+
+def _end_of_surest(n_rows: npt.NDArray[np.float64], of: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """(Q,) where the surest quarter ends of the first `of` (Q,) rows, the surest first.
+
+    `n_rows` (M,) is for how many rows all up to each stand.
+    """
+    least = np.clip(_SUREST * of, min(_LEAST_SUREST, n_rows[-1]), n_rows[-1])
+    return np.minimum(np.searchsorted(n_rows, least), len(n_rows) - 1)
 
 
 def find_noise(
@@ -126,18 +134,12 @@ def find_noise(
     # Rows as sure as the last of a part belong to it, so that their order does not matter.
     last = np.searchsorted(-sure, -sure, side="right") - 1
 
-    def are_surest_of(n: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-        """Where the surest quarter of the `n` surest rows ends."""
-        first = np.searchsorted(n_rows, np.clip(_SUREST * n, min(_LEAST_SUREST, n_rows[-1]), n_rows[-1]))
-        return np.asarray(last[np.minimum(first, len(rows) - 1)])
-
-    surest = are_surest_of(n_rows[-1])
     here = last[np.flatnonzero(is_relabelled)[-1]]
-    among = are_surest_of(n_rows[here])
+    surest, among = last[_end_of_surest(n_rows, n_rows[[-1, here]])]
     is_falling = bool(common[among] + _STANDARD_ERRORS * error[among] < _FLAT * common[here])
     is_like_surest = _AS_COMMON * common[last] <= common[surest]
     if is_falling:
-        among = are_surest_of(n_rows[last])
+        among = last[_end_of_surest(n_rows, n_rows[last])]
         is_enough = (np.cumsum(is_other)[among] >= _LEAST_OTHER) & (np.arange(len(rows)) <= here)
         is_like_surest &= is_enough & (_AS_COMMON * common[last] <= common[among])
     return NoiseEvidence(

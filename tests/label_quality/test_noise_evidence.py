@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.label_quality.noise_evidence import NO_EVIDENCE, find_noise
+from tasks.label_quality.noise_evidence import NO_EVIDENCE, find_noise, find_surest
 
 N = 20_000
 RNG = np.random.default_rng(0)
@@ -72,6 +72,19 @@ def test_few_rows_say_little():
         found = find_noise((model != labels) & (confidence > 0.8), labels, model, confidence)
         assert found.share == 0
         assert found.high == pytest.approx(error, rel=0.8)
+
+
+def test_the_surest_are_a_quarter_with_rows_as_sure_as_the_last_and_at_least_some():
+    sure, one = np.arange(1_000) / 1_000, np.ones(1_000)
+    everything = np.ones(1_000, dtype=bool)
+    assert find_surest(everything, sure, one).sum() == 250
+    assert find_surest(everything, np.round(sure, 1), one).sum() == 250  # of 0.8 and more
+    assert find_surest(everything, np.floor(sure * 2), one).sum() == 500
+    assert find_surest(sure < 0.03, sure, one).sum() == 20
+    assert np.array_equal(find_surest(sure < 0.01, sure, one), sure < 0.01)
+    # The surer half stands for nine times as many rows as the other.
+    assert find_surest(everything, sure, np.where(sure >= 0.5, 9.0, 1.0)).sum() == 139
+    assert not find_surest(~everything, sure, one).any()
 
 
 def test_rows_of_which_more_were_asked_count_less():
