@@ -4,6 +4,7 @@ from tasks.label_quality.gate import (
     LEAST_AGREEMENT,
     LEAST_AUROC,
     LEAST_BEYOND_CHANCE,
+    LEAST_NOISE,
     Gate,
     Reason,
 )
@@ -31,11 +32,17 @@ def describe_gate(gate: Gate) -> str | None:
         if not gate.is_closed and list(closed) == ["drop"]:
             advice = [_KEPT]
     if gate.least_confidence and not gate.relabel:
+        why = [_sides(gate, "relabel")]
+        if gate.noise.is_falling:
+            why.append("of the rows as sure as these fewer have another label, the surer the classifier is")
+        elif gate.noise.share < LEAST_NOISE:
+            why.append(
+                f"other labels are {gate.noise.share:.2f} times as common where the classifier is surest"
+            )
         said.append(
             f"Only the surest rows may be relabelled, from a probability of {gate.least_confidence:.3g} on, "
-            f"if the second opinion says the same: {_sides(gate, 'relabel')}, and other labels are "
-            f"{gate.noise.share:.2f} times as common where the classifier is surest, so that the other rows "
-            "may be its own mistakes."
+            f"if the second opinion says the same: {', and '.join(why)}, so that the other rows may be its "
+            "own mistakes."
         )
         advice = [_HELP, _OVERRULE]
     return " ".join([*said, *advice]) if said else None

@@ -148,7 +148,7 @@ def test_where_the_evidence_is_weaker_only_the_surest_rows_are_relabelled(
     sentence = describe_gate(gate)
     if outcome == "surest":
         assert sentence.startswith("Only the surest rows may be relabelled, from a probability of 0.97 on")
-        assert f"{found.share:.2f} times as common" in sentence
+        assert (f"{found.share:.2f} times as common" in sentence) == (found.share < 0.75)
         assert "pseudo_label.on_weak_model to go_on" in sentence
     else:
         assert (sentence is None) == (outcome == "all")
@@ -169,6 +169,17 @@ def test_where_other_labels_become_ever_fewer_all_rows_are_never_relabelled(leas
     assert (
         "up to the surest of the 1,000 rows to relabel and 1,000 rows to drop" in describe_gate(gate)
     ) == (reason == "classes_overlap")
+
+
+def test_why_only_the_surest_are_relabelled_is_said_as_it_is():
+    sides = Sides(1_000, 1_000, 0)
+    for is_falling in (True, False):
+        found = NoiseEvidence(0.7, 0.7, 0.97, is_falling)
+        gate = judge(SURE * 50, sides, self_tests=evidence(), noise=found, beyond_chance=0.9)
+        sentence = describe_gate(gate)
+        assert sentence.startswith("Only the surest rows may be relabelled, from a probability of 0.97 on")
+        assert ("fewer have another label, the surer the classifier is" in sentence) == is_falling
+        assert ("0.70 times as common" in sentence) != is_falling
 
 
 def test_rows_are_not_dropped_where_hardly_a_sure_row_has_another_label():
