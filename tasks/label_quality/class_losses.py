@@ -4,6 +4,8 @@ A class with few rows in a fold hardly ever wins a vote of neighbours. So it has
 itself, whatever its labels are, and the classifier learned little of it. What is left is how often labels
 are wrong by chance: among the surest rows of the other classes so many have this label, and of all rows so
 many more. No more than these are changed, the surest first.
+
+Whether the second opinion knows a class is taken at the lower end of a 95 % interval: few votes prove little.
 """
 
 from collections.abc import Sequence
@@ -12,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.label_quality.noise_evidence import find_surest, weigh_asked
+from tasks.label_quality.self_tests.intervals import Share
+from tasks.label_quality.self_tests.neighbours_vote import UNASKED
 
 LEAST_KNOWN = 0.5
 """Of the rows whose label is the classifier's class a second opinion that knows a class says so of this share
-at least."""
+at least (the lower end of its interval)."""
 MOST_LOST = 0.5
 """A class that loses a larger share of its labels is named."""
 
@@ -41,20 +45,24 @@ def find_spared(
         n_classes: K.
     """
     weight = weigh_asked(second, is_issue)
-
-    def count(rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        return np.bincount(given[rows], weight[rows], n_classes).astype(np.float64)
-
     is_trusted = model == given
-    is_known = count(is_trusted & (second == given)) >= LEAST_KNOWN * count(is_trusted)
-    is_known &= count(is_trusted) > 0
     surest = find_surest(second == model, confidence, weight)
-    wrong_by_chance = count(surest & ~is_trusted) * (len(given) / max(weight[surest].sum(), 1))
+    others = surest & ~is_trusted
+    of_all = len(given) / max(weight[surest].sum(), 1)
+    wrong_by_chance = np.bincount(given[others], weight[others], n_classes) * of_all
+    n_votes, n_for_it = (
+        np.bincount(given[is_trusted & votes], minlength=n_classes).tolist()
+        for votes in (second != UNASKED, second == given)
+    )
+    is_known = [Share(n_for_it[k], n_votes[k]).low >= LEAST_KNOWN for k in range(n_classes)]
+    most = np.where(is_known, np.inf, np.round(wrong_by_chance))
+    rows = np.flatnonzero(changed)
+    rows = rows[np.lexsort((-confidence[rows], given[rows]))]
+    label = given[rows]
+    # How many rows of the class are surer.
+    place = np.arange(len(rows)) - np.searchsorted(label, label)
     spared = np.zeros(len(given), dtype=bool)
-    for k in np.flatnonzero(~is_known):
-        rows = np.flatnonzero(changed & (given == k))
-        rows = rows[np.argsort(-confidence[rows], kind="stable")]
-        spared[rows[round(wrong_by_chance[k]) :]] = True
+    spared[rows[place >= most[label]]] = True
     return spared
 
 

@@ -37,8 +37,22 @@ def test_a_class_that_the_second_opinion_does_not_know_loses_none_where_no_label
     spared = spare(labels, model, confidence, second)
     assert np.array_equal(spared, (true == RARE) & (model != RARE))
     assert spared.sum() == 10
-    labels, _, model, confidence, second = make(0, known=0.8)
+    labels, _, model, confidence, second = make(0, known=1.0)
     assert not spare(labels, model, confidence, second).any()
+
+
+@pytest.mark.parametrize(
+    ("n_votes", "n_for_it", "is_known"),
+    [(2, 1, False), (3, 3, False), (4, 4, True), (10, 7, False), (12, 10, True)],
+)
+def test_few_votes_do_not_make_a_class_known(n_votes, n_for_it, is_known):
+    labels, true, model, confidence, second = make(0)
+    rare = np.flatnonzero(true == RARE)
+    model[rare], second[rare] = 0, 0
+    model[rare[:n_votes]] = RARE
+    second[rare[:n_for_it]] = RARE
+    spared = spare(labels, model, confidence, second)
+    assert np.array_equal(np.flatnonzero(spared), [] if is_known else rare[n_votes:])
 
 
 def test_it_may_lose_as_many_as_sure_rows_of_other_classes_have_its_label_the_surest_first():
