@@ -193,6 +193,20 @@ def test_rows_are_not_dropped_where_hardly_a_sure_row_has_another_label():
     assert gate.closed == {"drop": "own_mistakes"}
 
 
+@pytest.mark.parametrize("relabelled", [NONE, Sides(100, 0, 0)])
+def test_so_are_they_without_a_second_opinion_from_rarer_ones_on(relabelled):
+    for found, reason in ((noise(0.15, error=0.04), "own_mistakes"), (noise(0.15, error=0.06), None)):
+        asked = {"self_tests": evidence(second=False), "noise": noise(1.0), "noise_dropped": found}
+        gate = judge(SURE * 20, relabelled, Sides(400, 0, 0), **asked)
+        assert (gate.relabel, gate.drop) == (None, reason)
+        assert gate.changed_share == (relabelled.n_rows + 400 * (reason is None or gate.is_closed)) / 2_000
+        sentence = describe_gate(gate)
+        assert (sentence is not None) == bool(reason)
+        assert reason is None or "most of the 400 rows to drop are its own mistakes" in sentence
+    # Where no test was asked for nothing is known.
+    assert judge(SURE * 20, relabelled, Sides(400, 0, 0), noise_dropped=noise(0.0)).drop is None
+
+
 def test_what_is_closed_and_what_is_partly_open_are_both_said():
     gate = judge(
         SURE * 20,
