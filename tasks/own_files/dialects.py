@@ -121,7 +121,22 @@ def _has_quotes(path: Path, separator: str) -> bool:
             cells = line.rstrip(b"\r\n").split(separator.encode())
             widths.add(len(cells))
             is_open |= any(cell.startswith(mark) and cell.count(mark) % 2 for cell in cells)
-    return not (is_open and len(widths) == 1)
+    return not (is_open and len(widths) == 1) or _are_quoted(path, separator, widths.pop())
+
+
+def _are_quoted(path: Path, separator: str, width: int) -> bool:
+    """Whether all rows have this width with quotes around cells, and no such cell looks like rows swallowed.
+
+    A cell in which a program put quotes holds a separator or a line break; swallowed rows hold both.
+    """
+    with open_bytes(path) as stream, io.TextIOWrapper(stream, encoding="utf-8", newline="") as text:
+        try:
+            for row in islice(csv.reader(text, delimiter=separator, strict=True), _QUOTED_LINES):
+                if row and (len(row) != width or any(separator in cell and "\n" in cell for cell in row)):
+                    return False
+        except csv.Error:
+            return False
+    return True
 
 
 def _check_quotes(path: Path, separator: str) -> None:

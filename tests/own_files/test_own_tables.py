@@ -91,6 +91,24 @@ def test_quotation_marks_in_text_between_tabs_swallow_no_rows(tmp_path: Path) ->
     assert list(texts_of(read_own_table(path).column("text", "text"))) == texts
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        # Each line has as many cells as the heading, with quotes around cells and without.
+        (['"\t"\t"a', 'b"\t"\t"'], [["\t", "a\nb", "\t"]]),
+        (['"x\ty"\t"p', 'q"\t"r\ts"'], [["x\ty", "p\nq", "r\ts"]]),
+        (['"a text\tx\ty', 'that ends"\tx\ty'], [['"a text', "x", "y"], ['that ends"', "x", "y"]]),
+    ],
+)
+def test_quotes_between_tabs_that_can_be_read_in_two_ways(
+    tmp_path: Path, lines: list[str], expected: list[list[str]]
+) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("\n".join(["name\tnote\tlabel", *lines]) + "\n")
+    table = read_own_table(path).table
+    assert [list(row.values()) for row in table.to_pylist()] == expected
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1), min_size=1, max_size=8))
 def test_quotes_written_by_a_program_are_taken_off(tmp_path: Path, texts: list[str]) -> None:
