@@ -109,7 +109,10 @@ filters.addEventListener("change", (event) => {
   filtered();
 });
 filters.addEventListener("submit", (event) => event.preventDefault());
-filters.addEventListener("reset", () => setTimeout(filtered));
+filters.addEventListener("reset", () => {
+  document.activeElement.blur();
+  setTimeout(filtered);
+});
 addEventListener("beforeunload", (event) => { if (waiting) event.preventDefault(); });
 
 async function start() {

@@ -144,7 +144,8 @@ function move(place, extend = false) {
   const { item } = rows[current];
   item.tabIndex = 0;
   item.classList.add("current");
-  item.focus({ preventScroll: true });
+  // Who types into a filter goes on there: rows that come meanwhile take no key.
+  if (!filters.contains(document.activeElement)) item.focus({ preventScroll: true });
   item.scrollIntoView({ block: "nearest" });
   enlarge();
   showOne();

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from benchmarks.review import review_page, write_suspects
 from tasks.decisions.log import PATH, Decision, append_decisions, read_decisions
@@ -224,6 +224,29 @@ def test_filters_choose_rows_and_stay_in_the_address(tab: Tab) -> None:
     tab.page.fill("[name=importance_high]", "10")
     tab.press("Tab")
     expect(tab.page.locator("#counts")).to_contain_text("of 100;")
+
+
+def test_rows_that_come_while_a_person_types_into_the_next_filter_take_no_key(tab: Tab) -> None:
+    held: list[Route] = []
+    tab.page.route("**/api/rows?*", lambda route: route.continue_() if held else held.append(route))
+    tab.page.fill("[name=prob_low]", "80")
+    tab.press("Tab")
+    tab.page.keyboard.type("9")
+    expect(tab.page.locator("#rows[aria-busy=true]")).to_be_attached()
+    while not held:
+        tab.page.wait_for_timeout(10)
+    held[0].continue_()
+    tab.settle()
+    tab.page.keyboard.type("5")
+    expect(tab.page.locator("[name=prob_high]")).to_have_value("95")
+    expect(tab.page.locator("[name=prob_high]")).to_be_focused()
+    tab.press("Enter")
+    tab.settle()
+    assert tab.lines() == []
+    # The filters are left: keys decide again.
+    decided = tab.ids()[0]
+    tab.press("d")
+    tab.expect_saved((decided, "drop"))
 
 
 def test_pages_turn_by_keys_and_at_the_last_row(tab: Tab) -> None:
