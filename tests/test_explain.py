@@ -125,9 +125,11 @@ def test_the_command_asks_the_classifiers_and_prints_one_story(
     assert np.argmax(list(life["classifiers"]["true"].values())) == int(life["true_label"])
     assert main(["explain", str(example_id), "--no-classifiers"]) == 0
     said = capsys.readouterr().out
+    metrics = json.loads((finished_run / "metrics" / "label_issues.json").read_text())
     for part in (
         f"yes, 1st of {life['issue']['n_issues']} suspects (by auto)",
         "rule the noise model at sharpness",
+        f"It flags {metrics['n_issues']:,} of {metrics['n_rows']:,} rows",
         "error_prob",
         "did not learn from this row",
         "self_confidence",

@@ -126,7 +126,11 @@ def test_the_table_has_its_schema_facts_and_every_training_row(params, tmp_path)
     right = found.error_model.label_right_prob(labels, probs)
     assert column_array(issues, "error_prob") == pytest.approx(1 - right, abs=1e-6)
     assert issues.schema.metadata[b"filter_by"] == b"auto"
-    assert issues.schema.metadata[b"rule"].decode() == read_metrics(tmp_path)["rule"] == found.rules["auto"]
+    metrics = read_metrics(tmp_path)
+    assert issues.schema.metadata[b"rule"].decode() == metrics["rule"] == found.rules["auto"]
+    n_issues = column_array(issues, "is_issue").sum()
+    assert metrics["n_issues"] == n_issues > 0
+    assert f"It flags {n_issues:,} of {len(ids):,} rows" in metrics["rule"]
     for name, score in SCORES.items():
         assert np.array_equal(column_array(issues, name), score(labels, probs))
     flags = find_label_issues(labels, probs).flags

@@ -300,6 +300,7 @@ def test_without_truth_and_test_split_the_page_estimates_and_says_so(tmp_path: P
     assert f"<b>{interval}</b>" in page
     assert f"an estimate: about {found['n_errors_estimated']:,}" in page
     assert found["rule"] in unescape(page)
+    assert f"It flags {found['n_issues']:,} of {found['n_rows']:,} rows" in found["rule"]
     assert "<br>true" not in page
     part = section(page, 'id="budget"', 'id="scores"')
     assert "This is an estimate" in part

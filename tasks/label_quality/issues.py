@@ -106,7 +106,8 @@ class IssueRows:
         n_off_diagonal: the same by the raw joint: rows confidently predicted as another class.
         skipped_classes: by filter name, the classes with too few rows for it.
         noise_matrices: by filter name, (K, K) P(given | true), [given, true], where a filter estimates it.
-        rules: by filter name, which rule it took and why, where a filter chooses one by the data.
+        rules: by filter name, which rule it took and why, where a filter chooses one by the data, and how
+            many rows it flags.
         error_model: what gives each row's probability that its label is wrong, if it was asked for.
     """
 
@@ -259,7 +260,12 @@ def find_issues(
         n_off_diagonal=n_off_diagonal,
         skipped_classes={name: small if loaded[name].skips_small_classes else () for name in names},
         noise_matrices={n: s.noise_matrix for n, s in judging.items() if s.noise_matrix is not None},
-        rules={n: s.rule for n, s in judging.items() if s.rule is not None},
+        # What a filter knows of its own flags is before the veto, and may be of a sample.
+        rules={
+            n: f"{s.rule}. It flags {len(flagged[n].rows):,} of {rows.n_rows:,} rows"
+            for n, s in judging.items()
+            if s.rule is not None
+        },
         error_model=error_model,
     )
 

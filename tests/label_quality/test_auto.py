@@ -231,6 +231,9 @@ def test_wrong_labels_that_the_classifier_took_over_are_flagged_although_likelie
     f1 = detection_quality(world.is_noisy, found.flags["auto"])["f1"]
     assert f1 > detection_quality(world.is_noisy, highest)["f1"] + 0.05
     assert "it flags too few" in found.rules["auto"]
+    # The rule tells how many are flagged in the end, not how many the sharpness flags by itself.
+    assert f"It flags {found.flags['auto'].sum():,} of {n:,} rows" in found.rules["auto"]
+    assert f"{highest.sum():,}" not in found.rules["auto"]
 
 
 def test_labels_that_are_any_class_are_wrong_by_chance_however_many_mistakes_there_are():

@@ -199,10 +199,12 @@ def choose_cut(
 
 
 def explain(fits: NoiseFits, found: OtherLabels, sharpness: float, below: float = _HALF) -> str:
-    """Which sharpness was taken, and why."""
-    n_flagged = int(fits.n_flagged[SHARPNESS.index(sharpness)])
-    by_chance = f"chance made wrong (about {found.n_by_chance:,.0f})"
-    by_people = f"sharpness {SHARPNESS[-1]:g} does ({int(fits.n_flagged[-1]):,})"
+    """Which sharpness was taken, and why.
+
+    How many rows the fits flag stands nowhere in it: those predicted as given are left alone afterwards.
+    """
+    by_chance = f"chance made wrong (about {found.n_by_chance:,.0f} of {fits.n_rows:,} fitted rows)"
+    by_people = f"sharpness {SHARPNESS[-1]:g} does"
     chance = found.luck + (1 - found.luck) * found.chance
     looks = "as where labels are wrong by chance" if chance > 0.5 else "as where people err"
     if 0 < chance < 1:
@@ -217,9 +219,8 @@ def explain(fits: NoiseFits, found: OtherLabels, sharpness: float, below: float 
     next_class = "" if found.likeness is None else f", the next class {found.likeness:.2f} beyond luck"
     return (
         f"the noise model at sharpness {sharpness:g}, the lowest from the likeliest "
-        f"({fits.likeliest.sharpness:g}) on that flags ({n_flagged:,} of {fits.n_rows:,} fitted rows, "
-        f"counted before those predicted as given are left alone) {enough}: labels differ from the "
-        f"predicted class in {found.surest:.1%} of the surest quarter of rows, in {found.sure:.1%} of the "
-        f"surest three quarters and in {found.anywhere:.1%} of all"
+        f"({fits.likeliest.sharpness:g}) on that flags {enough}: labels differ from the predicted class in "
+        f"{found.surest:.1%} of the surest quarter of rows, in {found.sure:.1%} of the surest three quarters "
+        f"and in {found.anywhere:.1%} of all"
         f"{next_class}, {looks}"
     )
