@@ -26,7 +26,7 @@ from tasks.own_files.encoding import encode_columns
 from tasks.own_files.json_tables import LISTS, read_objects
 from tasks.own_files.label_studio import are_tasks, read_tasks
 from tasks.own_files.names import listed, shown
-from tasks.own_files.own_tables import OwnTable, is_table, read_own_table, table_files
+from tasks.own_files.own_tables import OwnTable, is_aside, is_table, read_own_table, table_files
 from tasks.own_files.picture_folders import PictureFile, find_pictures, match_files
 from tasks.own_files.pictures import SUFFIXES, Header, is_encoded, read_headers, usual_size
 
@@ -63,7 +63,8 @@ def make_plan(path: Path, asked: Asked) -> Plan:
 
 def _plan_folder(path: Path, asked: Asked) -> Plan:
     pictures = find_pictures(path)
-    tables = [file for file in sorted(path.iterdir()) if file.is_file() and is_table(file)]
+    files = [file for file in sorted(path.iterdir()) if file.is_file() and is_table(file)]
+    tables = [file for file in files if not is_aside(file)]
     tables += sorted(path.glob("*.xml")) if pictures else []
     exports = [file for file in tables if _is_label_studio(file)]
     if pictures:

@@ -16,6 +16,7 @@ from tasks.own_files.columns import open_file, readable
 from tasks.own_files.ids import ID_COLUMNS, Ids, read_ids
 from tasks.own_files.json_tables import LINES, LISTS, read_objects, table_of
 from tasks.own_files.names import listed, shown
+from tasks.small_files import parse_json, read_small
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".arrow", ".feather", *LINES, *LISTS)
 SPLIT_WORDS: Mapping[str, str] = {
@@ -25,8 +26,9 @@ SPLIT_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("unlabeled", "unlabelled", "unsupervised"), "unlabeled"),
 }
 """What people call splits, in files, folders and columns."""
-# What Hugging Face's datasets writes beside its tables, and what it keeps there of earlier work.
-_NO_TABLES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+# What Hugging Face's datasets writes beside its tables: an object each, never rows.
+_RECORDS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+# What it keeps there of earlier work, beside such a record.
 _CACHED = re.compile(r"cache-.*\.arrow")
 _SHOWN_COLUMNS = 20
 
@@ -113,17 +115,43 @@ def split_in_path(path: str) -> str | None:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file has the suffix of a table, and is not what a library keeps beside tables."""
+    """Whether a file has the suffix of a table."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def is_aside(path: Path) -> bool:
+    """Whether a file in a folder of tables is what a library keeps beside them.
+
+    That is a hidden file, a record of Hugging Face's datasets, or Arrow that it keeps of earlier work beside
+    such a record. A table of a person's own may have any of these names but the hidden ones.
+    """
     name = path.name.lower()
-    is_aside = name.startswith((".", "_")) or name in _NO_TABLES or _CACHED.fullmatch(name)
-    return name.endswith(SUFFIXES) and not is_aside
+    if _CACHED.fullmatch(name):
+        return any(_is_record(path.with_name(record)) for record in _RECORDS)
+    return name.startswith((".", "_")) or (name in _RECORDS and _is_record(path))
+
+
+def _is_record(path: Path) -> bool:
+    """Whether a file is there that holds no rows: neither a list in JSON nor an object a line."""
+    try:
+        content = read_small(path)
+    except OSError:
+        # Reading it as a table says what is wrong with it.
+        return False
+    with suppress(ValueError):
+        return not isinstance(parse_json(content), list)
+    lines = content.strip().splitlines()
+    with suppress(ValueError):
+        return not (len(lines) > 1 and isinstance(parse_json(lines[0]), dict))
+    return True
 
 
 def table_files(path: Path) -> list[Path]:
     """The files of a table: `path` itself, or all tables in the folder `path`, those of folders in it too."""
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file() and is_table(file))
+    found = (file for file in path.rglob("*") if file.is_file() and is_table(file))
+    return sorted(file for file in found if not is_aside(file))
 
 
 def read_own_table(path: Path) -> OwnTable:

@@ -163,6 +163,26 @@ def test_what_datasets_saves_to_disk_is_read_with_its_splits(tmp_path: Path) -> 
     assert own.parts[-1] == ("train/data-00001-of-00002.arrow", 1)
 
 
+def test_a_persons_own_tables_may_be_called_as_records_of_datasets_are(tmp_path: Path) -> None:
+    rows = [{"n": number} for number in range(3)]
+    (tmp_path / "state.json").write_text(json.dumps(rows))
+    (tmp_path / "dataset_info.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_form(tmp_path, "cache-of-mine", "arrow", {"n": [7, 8]})
+    own = read_own_table(tmp_path)
+    assert dict(own.parts) == {"cache-of-mine.arrow": 2, "dataset_info.json": 3, "state.json": 3}
+
+
+@pytest.mark.parametrize("record", ["state.json", "dataset_info.json"])
+@pytest.mark.parametrize("content", ['{"_fingerprint": "1a"}', '{\n "_fingerprint": "1', ""])
+def test_records_of_datasets_are_left_aside_also_where_they_are_damaged(
+    tmp_path: Path, record: str, content: str
+) -> None:
+    (tmp_path / record).write_text(content)
+    for name in ("cache-1a2b3c", "data-00000-of-00001"):
+        write_form(tmp_path, name, "arrow", {"n": [1]})
+    assert read_own_table(tmp_path).parts == (("data-00000-of-00001.arrow", 1),)
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["arrow", "feather"]), st.data())
 def test_damaged_arrow_is_refused_or_read(tmp_path: Path, form: str, data: st.DataObject) -> None:
