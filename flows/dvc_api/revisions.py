@@ -88,9 +88,14 @@ class Revision:
         found = self._ask(lambda: self._files.glob(self._place(pattern)))
         return sorted(name.removeprefix(self._place("")) for name in found)
 
-    def tracked(self, path: str) -> dict[str, str]:
-        """The MD5 of a file that git keeps, as "", or of each in a folder, by path there; empty of others."""
-        info = self._info(path) or {}
+    def tracked(self, path: str) -> dict[str, str] | None:
+        """The MD5 of a file that git keeps, as "", or of each in a folder, by path there; empty of others.
+
+        None where the version has neither a file nor a folder of this name, and knows of none that DVC keeps.
+        """
+        info = self._info(path)
+        if info is None:
+            return None
         found = {path: info}
         if info.get("type") == "directory":
             place = self._place(path)
@@ -102,10 +107,6 @@ class Revision:
             with self._reading(name), self._files.open(self._place(name), mode="rb") as file:
                 digests[name.removeprefix(path).removeprefix("/")] = _md5(file)
         return digests
-
-    def is_there(self, path: str) -> bool:
-        """Whether the version has a file or a folder of this name, or knows of one that DVC keeps."""
-        return self._info(path) is not None
 
     def is_kept(self, path: str) -> bool:
         """Whether git would keep a file of this name, by the work tree's .gitignore."""

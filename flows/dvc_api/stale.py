@@ -60,9 +60,9 @@ def changed_since(revision: Revision, stages: Mapping[str, Entry]) -> Iterator[s
 def _changed(revision: Revision, dep: Entry) -> str | None:
     """The path of what a stage read and git keeps, if the version has other bytes there, or none."""
     path = str(dep["path"])
-    if not revision.is_there(path):
-        return f"{path} (gone)" if revision.is_kept(path) else None
     files = revision.tracked(path)
+    if files is None:
+        return f"{path} (gone)" if revision.is_kept(path) else None
     if not files:
         return None
     known, there = len(files), dep.get("nfiles", 1)
