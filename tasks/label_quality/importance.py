@@ -13,6 +13,10 @@ the other classes too: h under the given class minus the smallest h under any.
 G_c is a sum, so one pass over batches builds it (`ClassMoments`), parts of a data set merge, rows are
 appended and removed; a second pass scores. Memory is O(K D^2), never O(N D). All computation is in float64.
 
+Where a row has many more features than there are rows, those of one space lie in a plane of few dimensions.
+X^T = Q R gives it axes, z = Q^T x. Products of rows, and so tr(G_c) and h, are the same for [z, 1] as for
+[x, 1], if rho keeps its D: the work falls from O(K D^3) to O(n^2 D + K n^3).
+
 Sums of floats depend on the order and the size of what is added, here by about 1e-15 of tr(G_c) a step:
 equal batches give equal bits, other batches almost equal ones. Who needs equal bits feeds `block_rows` rows
 at a time in one order, and holds NumPy's matrix products to one thread.
@@ -39,6 +43,8 @@ _RIDGE = 1e-6
 _SENSITIVITY = 32.0
 # 16 MiB of float64: enough rows for the matrix products to run at full speed.
 _BLOCK_VALUES = 2**21
+# Features for each row of a space from which on its rows are turned into fewer dimensions.
+_LEAST_FEATURES_A_ROW = 2
 # Rows that one thread scores at a time.
 _PIECE_ROWS = 1024
 
@@ -66,19 +72,24 @@ class Whitening:
         return Whitening(self.factors[first:last], self.n_rows[first:last])
 
 
-def whiten(moments: ClassMoments, each: Each = map) -> Whitening:
-    """Factor the inverse of each class's second moments."""
+def whiten(moments: ClassMoments, each: Each = map, n_features: int | None = None) -> Whitening:
+    """Factor the inverse of each class's second moments.
+
+    `n_features` is what a row had before it was turned into fewer dimensions; None where it was not.
+    """
     factors = np.zeros_like(moments.gram)
     there = np.flatnonzero(moments.n_rows)
-    for k, factor in zip(there, each(_inverse_root, (moments.gram[k] for k in there)), strict=True):
+    width = (moments.n_features if n_features is None else n_features) + 1
+    inverse_root = partial(_inverse_root, width=width)
+    for k, factor in zip(there, each(inverse_root, (moments.gram[k] for k in there)), strict=True):
         factors[k] = factor
     return Whitening(factors, moments.n_rows.copy())
 
 
-def _inverse_root(gram: Floats) -> Floats:
-    """(D, D) F with F^T F = (gram + rho I)^-1."""
+def _inverse_root(gram: Floats, width: int) -> Floats:
+    """F of the shape of `gram` with F^T F = (gram + rho I)^-1, rho = 1e-6 tr(gram) / width."""
     identity = np.eye(len(gram))
-    ridge = _RIDGE * np.trace(gram) / len(gram)
+    ridge = _RIDGE * np.trace(gram) / width
     try:
         return np.asarray(np.linalg.inv(np.linalg.cholesky(gram + ridge * identity)))
     except np.linalg.LinAlgError:
@@ -183,6 +194,79 @@ def score_stream(
     Raises:
         ValueError: see `ClassMoments.add`; rows are counted within their block.
     """
+    counts = _rows_of_spaces(read, n_rows, n_spaces, n_features)
+    if counts is None:
+        return _score_spaces(read, n_rows, n_classes, n_spaces, n_features, contrast, memory_bytes, each)
+    importance, compared = np.zeros(n_rows), np.zeros(n_rows) if contrast else None
+    for space in np.flatnonzero(counts):
+        turned, places = _turn(read, int(space), int(counts[space]), n_classes, n_features)
+        n = len(places)
+
+        def read_turned(block: Block = turned) -> list[Block]:
+            return [block]
+
+        found, lowest = _score_spaces(
+            read_turned, n, n_classes, 1, n, contrast, memory_bytes, each, n_before=n_features
+        )
+        importance[places] = found
+        if compared is not None and lowest is not None:
+            compared[places] = lowest
+    return importance, compared
+
+
+def _rows_of_spaces(
+    read: Callable[[], Iterable[Block]], n_rows: int, n_spaces: int, n_features: int
+) -> Ints | None:
+    """The rows of each space, where all have so few that turning them pays; else None.
+
+    The rows of such a space and what turns them take less memory than the moments of one class.
+    """
+    if _LEAST_FEATURES_A_ROW * n_rows > n_spaces * n_features:
+        return None
+    counts = np.zeros(n_spaces, dtype=np.int64)
+    for block in read():
+        counts += np.bincount(block.space, minlength=n_spaces)
+    return counts if _LEAST_FEATURES_A_ROW * counts.max(initial=0) <= n_features else None
+
+
+def _turn(
+    read: Callable[[], Iterable[Block]], space: int, n_rows: int, n_classes: int, n_features: int
+) -> tuple[Block, Ints]:
+    """The n rows of a space as rows of n numbers with the same products, and their places among all rows.
+
+    Raises:
+        ValueError: see `check_rows`.
+    """
+    rows, labels = np.empty((n_rows, n_features)), np.empty(n_rows, dtype=np.int64)
+    places = np.empty(n_rows, dtype=np.int64)
+    start = filled = 0
+    for block in read():
+        check_rows(block.features, block.labels, n_classes, n_features)
+        members = np.flatnonzero(block.space == space)
+        part = slice(filled, filled + len(members))
+        rows[part], labels[part], places[part] = (
+            block.features[members],
+            block.labels[members],
+            start + members,
+        )
+        start, filled = start + len(block.labels), part.stop
+    # Not R^T, which is the same: there rows that are equal would differ in the last bits.
+    axes, _ = np.linalg.qr(rows.T)
+    return Block(rows @ axes, labels, np.zeros(n_rows, dtype=np.int64)), places
+
+
+def _score_spaces(
+    read: Callable[[], Iterable[Block]],
+    n_rows: int,
+    n_classes: int,
+    n_spaces: int,
+    n_features: int,
+    contrast: bool,
+    memory_bytes: int,
+    each: Each,
+    n_before: int | None = None,
+) -> tuple[Floats, Floats | None]:
+    """As `score_stream`, of rows as they are; `n_before` is the `n_features` of `whiten`."""
     # A cell is a class in a space. Moments and factors take a matrix each.
     n_cells, cell_bytes = n_spaces * n_classes, 2 * 8 * (n_features + 1) ** 2
     at_once = min(max(memory_bytes // cell_bytes, 1), n_cells)
@@ -193,7 +277,7 @@ def score_stream(
         for block in read():
             cell, inside = _cells_of(block, n_classes, cells)
             moments.add(block.features[inside], cell[inside], each=each)
-        whitening = whiten(moments, each)
+        whitening = whiten(moments, each, n_before)
         del moments
         start = 0
         for block in read():

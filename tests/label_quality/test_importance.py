@@ -368,3 +368,46 @@ def test_no_more_moments_and_factors_are_held_than_memory_was_given_for() -> Non
         tracemalloc.stop()
     # What is beside them, the block's copies, is the same.
     assert peaks[0] - peaks[1] > 0.9 * 40 * cell_bytes
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(4, 30), st.integers(1, 3))
+def test_few_rows_of_many_features_score_as_the_definition_has_it(seed, n, n_spaces) -> None:
+    rng = np.random.default_rng(seed)
+    rank, n_features = int(rng.integers(1, n + 1)), 80
+    features = rng.normal(size=(n, rank)) @ rng.normal(size=(rank, n_features)) + rng.normal()
+    labels, space = rng.integers(N_CLASSES, size=n), rng.integers(n_spaces, size=n)
+    blocks = [Block(features[part], labels[part], space[part]) for part in (slice(0, 5), slice(5, None))]
+    found = score_stream(
+        lambda: blocks, n, N_CLASSES, n_spaces, n_features, contrast=True, memory_bytes=2**30
+    )
+    for each in range(n_spaces):
+        members = space == each
+        if members.any():
+            part = features[members], labels[members]
+            expected = score(moments_of(*part), *part)
+            assert found[0][members] == pytest.approx(expected[0], rel=1e-6)
+            assert found[1][members] == pytest.approx(expected[1], rel=1e-5, abs=1e-6)
+
+
+def test_few_rows_of_many_features_make_no_matrix_of_all_features() -> None:
+    rng = np.random.default_rng(0)
+    n_features = 2_000
+    features = rng.normal(size=(60, n_features)).astype(np.float32)
+    block = Block(features, np.arange(60) % N_CLASSES, np.arange(60) // 30)
+    tracemalloc.start()
+    importance, contrast = score_stream(
+        lambda: [block], 60, N_CLASSES, 2, n_features, contrast=True, memory_bytes=2**20
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * n_features**2 / 4
+    assert np.isfinite(importance).all()
+    assert contrast is not None
+
+
+def test_a_feature_that_is_no_number_is_refused_in_few_rows_of_many_features_too() -> None:
+    features = np.zeros((4, 50))
+    features[2, 7] = np.nan
+    block = Block(features, np.array([0, 1, 0, 1]), np.zeros(4, dtype=np.int64))
+    with pytest.raises(ValueError, match="nan in row 2, column 7"):
+        score_stream(lambda: [block], 4, N_CLASSES, 1, 50, contrast=True, memory_bytes=2**30)
