@@ -8,6 +8,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from tasks import ArtifactError
 from tasks.decisions.log import PATH, digest_of, read_whole
 from tasks.export.folders import write_folder
 from tasks.export.label_studio import write_tasks
-from tasks.export.rows import ACTION, COLUMNS, collect_rows, drop_of, require_results
+from tasks.export.rows import ACTION, COLUMNS, Written, collect_rows, drop_of, require_results
 from tasks.export.tables import write_list, write_list_of, write_own_table, write_parquet_set
 from tasks.params import Params, load_params
 from tasks.tables.catalog import EXAMPLES
 
-_FORMS: dict[str, Callable[[Params, Path, pa.Table, Path, bool], str]] = {
+_FORMS: dict[str, Callable[[Params, Path, pa.Table, Path, bool], Written]] = {
     "folder": write_folder,
     "table": write_own_table,
     "label_studio": write_tasks,
@@ -48,15 +49,21 @@ def export(workspace: Path, arguments: Sequence[str]) -> None:
     require_results(workspace)
     params = load_params(workspace / "params.yaml")
     rows, _ = collect_rows(workspace)
-    said = write_export(params, workspace, rows, chosen.out, chosen.copy)
-    counts = {each["values"]: each["counts"] for each in rows.column(ACTION).value_counts().to_pylist()}
-    print(f"export: {chosen.out}: {said}")
-    print(f"export: {', '.join(f'{n:,} {action}' for action, n in sorted(counts.items()))}")
+    written = write_export(params, workspace, rows, chosen.out, chosen.copy)
+    print(f"export: {chosen.out}: {written.said}")
+    print(f"export: {count_actions(written.rows, written.rows.num_rows - rows.num_rows)}")
     _say_stale(workspace)
 
 
-def write_export(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> str:
-    """Write `rows` (see `collect_rows`) to the folder `out`, whole or not at all; says what was written.
+def count_actions(rows: pa.Table, n_left_out: int) -> str:
+    """How many rows each action is of; the rows that were left out are among those that are not judged."""
+    counts = Counter(rows.column(ACTION).to_pylist())
+    said = ", ".join(f"{n:,} {action}" for action, n in sorted(counts.items()))
+    return said + (f" ({n_left_out:,} left out, as nothing can be learned from them)" if n_left_out else "")
+
+
+def write_export(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> Written:
+    """Write `rows` (see `collect_rows`) to the folder `out`, whole or not at all.
 
     Raises:
         ArtifactError: `out` is there, or cannot be written.
@@ -72,15 +79,16 @@ def write_export(params: Params, workspace: Path, rows: pa.Table, out: Path, cop
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as made:
             folder = Path(made) / "out"
             folder.mkdir()
-            said = write(params, workspace, rows, folder, copy)
+            written = write(params, workspace, rows, folder, copy)
             dropped = drop_of(rows)
             if dropped.num_rows:
                 write_list_of(dropped, folder / "dropped.csv")
-                said += f"; dropped.csv says why {dropped.num_rows:,} are dropped"
+                why = f"dropped.csv says why {dropped.num_rows:,} are dropped"
+                written = Written(written.rows, f"{written.said}; {why}")
             folder.rename(out)
     except (OSError, shutil.Error) as error:
         raise ArtifactError(f"{out}: it cannot be written ({error}). Nothing was left there.") from error
-    return said
+    return written
 
 
 def _say_stale(workspace: Path) -> None:

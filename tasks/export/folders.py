@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tasks import plugins
 from tasks.datasets._own import are_unreadable, place_of
-from tasks.export.rows import ACTION, DECIDED_BY, ERROR_PROB, LABEL, SUGGESTED
+from tasks.export.rows import ACTION, DECIDED_BY, ERROR_PROB, LABEL, SUGGESTED, Written
 from tasks.export.tables import extend_file, in_order, write_list_of
 from tasks.own_files.own_tables import texts_of
 from tasks.own_files.picture_folders import find_pictures, match_files
@@ -18,7 +18,7 @@ from tasks.params import Params
 _MOVES = ("file", "to", "given_label", LABEL, ACTION, SUGGESTED, ERROR_PROB, DECIDED_BY)
 
 
-def write_folder(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> str:
+def write_folder(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> Written:
     """Write `moves.csv`, the files whose class changed; `labels.csv`, all files; with `copy` also `pictures`.
 
     A folder whose labels came as a table gets that table again, with columns added, in place of `labels.csv`.
@@ -58,7 +58,7 @@ def write_folder(params: Params, workspace: Path, rows: pa.Table, out: Path, cop
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(folder / source, target)
         said += f"; pictures, {len(kept):,} files in folders of their classes"
-    return said
+    return Written(rows, said)
 
 
 def new_paths(rows: pa.Table, *, is_nested: bool) -> list[str | None]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tasks import DatasetError, plugins
 from tasks.datasets._own import place_of
-from tasks.export.rows import COLUMNS, ERROR_PROB, LABEL, SUGGESTED
+from tasks.export.rows import COLUMNS, ERROR_PROB, LABEL, SUGGESTED, Written
 from tasks.export.tables import in_order, write_list_of
 from tasks.own_files.json_tables import read_objects
 from tasks.own_files.label_studio import read_tasks
@@ -25,7 +25,7 @@ GIVEN = "relabel_given_label"
 """Among the data of each task: its given label, null where it has none."""
 
 
-def write_tasks(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> str:  # noqa: ARG001
+def write_tasks(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> Written:  # noqa: ARG001
     """Write `tasks.json`, to be imported into Label Studio, and `labels.csv`.
 
     The annotations of the tasks are left out: those that come back are then new, and `import-decisions` takes
@@ -46,7 +46,7 @@ def write_tasks(params: Params, workspace: Path, rows: pa.Table, out: Path, copy
         json.dumps(answers, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
     )
     write_list_of(rows.drop_columns(["split", "why"]), out / "labels.csv")
-    return f"tasks.json, {len(tasks):,} tasks, the most suspect first; labels.csv"
+    return Written(rows, f"tasks.json, {len(tasks):,} tasks, the most suspect first; labels.csv")
 
 
 def find_question(objects: Sequence[Mapping[str, Any]], control: str | None, where: str) -> tuple[str, str]:

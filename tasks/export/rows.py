@@ -1,6 +1,7 @@
 """What became of every row of the data set, under the names that its owner knows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,19 @@ LABEL, ACTION, SUGGESTED, ERROR_PROB, DECIDED_BY = COLUMNS = (
 """The columns that an export adds to those of the owner."""
 NOT_JUDGED = "not judged"
 _NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an export wrote.
+
+    Attributes:
+        rows: all rows of the owner, as `collect_rows` has them, and those that were left out.
+        said: which files hold them.
+    """
+
+    rows: pa.Table
+    said: str
 
 
 def collect_rows(workspace: Path) -> tuple[pa.Table, DatasetFacts]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tasks import DatasetError, plugins
 from tasks.datasets._own import Found, place_of
-from tasks.export.rows import ACTION, COLUMNS, LABEL, NOT_JUDGED, SUGGESTED
+from tasks.export.rows import ACTION, COLUMNS, LABEL, NOT_JUDGED, SUGGESTED, Written
 from tasks.own_files.columns import is_arrow_file, open_file, read_arrow, readable
 from tasks.own_files.json_tables import LINES, LISTS, read_objects
 from tasks.own_files.own_tables import OwnTable, read_own_table, table_files
@@ -22,10 +22,10 @@ from tasks.params import Params
 _DIGITS = 6
 
 
-def write_list(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> str:  # noqa: ARG001
+def write_list(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> Written:  # noqa: ARG001
     """Write `labels.csv`: a row for each key."""
     write_list_of(rows.drop_columns(["split", "why"]), out / "labels.csv")
-    return f"labels.csv, {rows.num_rows:,} rows by their keys"
+    return Written(rows, f"labels.csv, {rows.num_rows:,} rows by their keys")
 
 
 def write_list_of(rows: pa.Table, path: Path) -> None:
@@ -35,7 +35,7 @@ def write_list_of(rows: pa.Table, path: Path) -> None:
     )
 
 
-def write_own_table(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> str:  # noqa: ARG001
+def write_own_table(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> Written:  # noqa: ARG001
     """Write the owner's table, file by file, each with all its columns and those of `COLUMNS`."""
     options = params.options("datasets", "table")
     place = place_of(workspace / "inputs" / "examples", options)  # type: ignore[arg-type]
@@ -49,17 +49,19 @@ def write_own_table(params: Params, workspace: Path, rows: pa.Table, out: Path, 
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         extend_file(file, own, start, added.slice(start, n), str(options.label), out / name)  # type: ignore[attr-defined]
         start += n
-    return f"{', '.join(name for name, _ in own.parts)}, {start:,} rows with {', '.join(COLUMNS)}"
+    files = ", ".join(name for name, _ in own.parts)
+    return Written(added, f"{files}, {start:,} rows with {', '.join(COLUMNS)}")
 
 
-def write_parquet_set(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> str:  # noqa: ARG001
+def write_parquet_set(params: Params, workspace: Path, rows: pa.Table, out: Path, copy: bool) -> Written:  # noqa: ARG001
     """Write the own examples of the data set `parquet`, with columns added."""
     path = workspace / "inputs" / "examples" / "examples.parquet"
     with readable(path, "Parquet file"), pq.ParquetFile(path) as file:
         table = file.read()
     keys = [str(key) for key in table.column("example_id").to_pylist()]
-    pq.write_table(_with_columns(table, _by_keys(rows, keys, str(path)), "given_label", {}), out / path.name)
-    return f"{path.name}, {table.num_rows:,} rows with {', '.join(COLUMNS)}"
+    added = _by_keys(rows, keys, str(path))
+    pq.write_table(_with_columns(table, added, "given_label", {}), out / path.name)
+    return Written(added, f"{path.name}, {table.num_rows:,} rows with {', '.join(COLUMNS)}")
 
 
 def in_order(rows: pa.Table, found: Found, are_left_out: Callable[[Sequence[int]], bool]) -> pa.Table:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tasks import DatasetError
 from tasks.download import download
-from tasks.export import write_export
+from tasks.export import count_actions, write_export
 from tasks.export.rows import ACTION, COLUMNS, LABEL, NOT_JUDGED
 from tasks.intake.command import init
 from tasks.params import load_params
@@ -115,7 +115,10 @@ def test_a_row_without_content_is_named_left_out_and_given_back(
         }
     ).set_column(2, LABEL, pa.array(names))
     out = workspace / "out"
-    write_export(load_params(workspace / "params.yaml"), workspace, rows, out, False)
+    rows = rows.set_column(rows.column_names.index(ACTION), ACTION, pa.array(["kept"] * len(names)))
+    written = write_export(load_params(workspace / "params.yaml"), workspace, rows, out, False).rows
+    assert written.num_rows == len(names) + 1
+    assert count_actions(written, 1).startswith(f"{len(names)} kept, 1 {NOT_JUDGED} (1 left out")
     if (out / "labels.csv").exists():
         with (out / "labels.csv").open(newline="", encoding="utf-8-sig") as file:
             sniffed = csv.DictReader(file, delimiter=";" if form is broken_scans else ",")
