@@ -24,10 +24,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks import DatasetError
+from tasks.datasets._own import MOST_LEFT_OUT
 from tasks.own_files.columns import readable
 from tasks.own_files.ids import check_same_rows
 from tasks.own_files.labels import GIVEN, TRUE, UNKNOWN, Labels, read_labels
-from tasks.own_files.names import check_class_names, listed, nfc, read_class_names
+from tasks.own_files.names import check_class_names, listed, nfc, read_class_names, shown
 from tasks.own_files.own_examples import OwnExamples, open_examples
 from tasks.own_files.vectors import EMBEDDINGS, NO_FOLD, PROBABILITIES, Vectors, open_vectors
 from tasks.prediction_quality import Counts, labels_to_meet, write_quality
@@ -217,6 +218,8 @@ def write_tables(workspace: Path, brought: Brought) -> int:
             for values, counted in counts.values():
                 counted.add(values[part], columns["pred_probs"])
             done = part.stop
+        for sentence in contents.describe_blank(done):
+            print(f"data: {sentence}")
         found = {name: counted for name, (_, counted) in counts.items()}
         write_quality(workspace, found, labels, truth, brought.names)
     return done
@@ -245,6 +248,7 @@ class Contents:
 
     def __init__(self, brought: Brought) -> None:
         self._examples, given = brought.examples, brought.given
+        self._blank: dict[str, str] = {}
         if self._examples is not None:
             self._places = self._examples.places_of(given)[_order(given, given.n_rows)]
 
@@ -264,7 +268,24 @@ class Contents:
                 append({**some, "text": [""] * (part.stop - start)})
             else:
                 places = self._places[first + start : first + part.stop]
-                append({**some, self._examples.kind: self._examples.read(places)})
+                content, reasons = self._examples.read(places)
+                append({**some, self._examples.kind: content})
+                self._blank.update({str(some["key"][place]): why for place, why in reasons.items()})
+
+    def describe_blank(self, n_rows: int) -> list[str]:
+        """A sentence that counts the rows whose picture is blank, and names the first.
+
+        Raises:
+            DatasetError: they are more than one in ten.
+        """
+        if self._examples is None or not self._blank:
+            return []
+        key, why = next(iter(self._blank.items()))
+        n = len(self._blank)
+        said = f"{n:,} of {n_rows:,} pictures cannot be read, the first that of {shown(key)} ({why})"
+        if n > MOST_LEFT_OUT * n_rows:
+            raise DatasetError(f"{self._examples.path}: {said}. Mend them, or leave the pictures away.")
+        return [f"{said}. Pages show white there; their probabilities and labels count."]
 
 
 def rows_by_id(brought: Brought, folder: Path) -> Iterator[dict[str, Any]]:

@@ -102,7 +102,9 @@ def _describe_examples(brought: Brought) -> str:
     if examples is None:
         return "Pages name the rows and show nothing of them; --examples brings texts, pictures or numbers."
     kinds = {"text": "the texts", "image": "the pictures", "features": "the numbers"}
-    return f"Pages show {kinds[examples.kind]} of {examples.path.name}."
+    n = examples.n_unreadable
+    blank = f" {n:,} of {examples.n_rows:,} cannot be read: pages show white in their place." if n else ""
+    return f"Pages show {kinds[examples.kind]} of {examples.path.name}.{blank}"
 
 
 def start(workspace: Path, brought: Brought, asked: Asked) -> list[str]:

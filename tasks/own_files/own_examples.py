@@ -4,7 +4,7 @@ A table with a text, a picture or numbers for each row, or a folder of pictures.
 in memory, pictures decoded where they are asked for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks import DatasetError
-from tasks.datasets._own import inside
+from tasks.datasets._own import MOST_LEFT_OUT, inside
 from tasks.intake.columns import LABELS, TRUTHS, find_text
 from tasks.own_files.columns import is_text
 from tasks.own_files.encoding import encode_columns
@@ -26,7 +26,8 @@ from tasks.own_files.picture_folders import find_pictures, match_files
 from tasks.own_files.pictures import (
     SUFFIXES,
     Picture,
-    decode_pictures,
+    UnreadableError,
+    decode_or_blank,
     is_encoded,
     read_headers,
     shape_of,
@@ -51,7 +52,8 @@ class OwnExamples:
         ids: what the rows are called; None where they go by their order.
         files: of a folder, the paths in it, by which its pictures are called.
         source: what is to be brought along: a file, or a folder with the files in it.
-        read: the content of some rows, by their places.
+        read: the content of some rows, by their places, and why that of some is blank, by place among them.
+        n_unreadable: pictures that do not even say their size.
     """
 
     path: Path
@@ -62,7 +64,8 @@ class OwnExamples:
     ids: Ids | None
     files: tuple[str, ...] | None
     source: tuple[Path, tuple[str, ...]]
-    read: Callable[[Places], Any]
+    read: Callable[[Places], tuple[Any, Mapping[int, str]]]
+    n_unreadable: int = 0
 
     def places_of(self, labels: Labels) -> Places:
         """(M,) where the rows of a file of labels are, in its order; there may be more rows here.
@@ -141,7 +144,7 @@ def open_examples(
             raise DatasetError(f"{path}: expected text in the column {text}, found {column.type}.")
         texts = column.cast(pa.large_string()).fill_null("").combine_chunks()
         return OwnExamples(
-            path, "text", (), (), n, ids, None, source, lambda at: texts.take(pa.array(at)).to_pylist()
+            path, "text", (), (), n, ids, None, source, lambda at: (texts.take(pa.array(at)).to_pylist(), {})
         )
     if not others:
         raise DatasetError(
@@ -151,7 +154,7 @@ def open_examples(
     encoded = encode_columns(own.table, others, np.ones(n, dtype=bool), own.decimal, str(path))
     shape = encoded.values.shape[1:]
     return OwnExamples(
-        path, "features", shape, encoded.names, n, ids, None, source, lambda at: encoded.values[at]
+        path, "features", shape, encoded.names, n, ids, None, source, lambda at: (encoded.values[at], {})
     )
 
 
@@ -163,13 +166,20 @@ def _of_pictures(
     source: tuple[Path, tuple[str, ...]],
     image_size: int | None,
 ) -> OwnExamples:
-    headers = read_headers(pictures)
+    n_unreadable = 0
+    try:
+        headers = read_headers(pictures)
+    except UnreadableError as error:
+        n_unreadable = len(error.reasons)
+        if n_unreadable > MOST_LEFT_OUT * len(pictures):
+            raise
+        headers = read_headers([each for row, each in enumerate(pictures) if row not in error.reasons])
     shape = shape_of(headers, image_size or usual_size(headers), str(path))
 
-    def read(places: Places) -> npt.NDArray[np.uint8]:
-        return decode_pictures([pictures[place] for place in places], shape)
+    def read(places: Places) -> tuple[npt.NDArray[np.uint8], Mapping[int, str]]:
+        return decode_or_blank([pictures[place] for place in places], shape)
 
-    return OwnExamples(path, "image", shape, (), len(pictures), ids, files, source, read)
+    return OwnExamples(path, "image", shape, (), len(pictures), ids, files, source, read, n_unreadable)
 
 
 def _folder(own: OwnTable) -> Path:
@@ -193,10 +203,10 @@ def _picture_column(own: OwnTable) -> str | None:
 
 
 def _pictures(own: OwnTable, name: str) -> list[Picture]:
-    """The picture of each row.
+    """The picture of each row; without bytes where a row has none.
 
     Raises:
-        DatasetError: a row has none, or one outside the folder of the table.
+        DatasetError: a row has one outside the folder of the table, or that is not there.
     """
     folder = _folder(own)
     pictures = []
@@ -208,7 +218,7 @@ def _pictures(own: OwnTable, name: str) -> list[Picture]:
         elif isinstance(content, str) and content.strip():
             pictures.append(Picture(content, inside(folder, content.strip().replace("\\", "/"), where)))
         else:
-            raise DatasetError(f"{where}: expected a picture, found none.")
+            pictures.append(Picture(where, b""))
     return pictures
 
 

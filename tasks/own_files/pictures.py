@@ -144,6 +144,23 @@ def decode_pictures(
     return values
 
 
+def decode_or_blank(
+    pictures: Sequence[Picture], shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.uint8], Mapping[int, str]]:
+    """As `decode_pictures`, white in place of those that cannot be decoded; why not, by their places.
+
+    Raises:
+        DatasetError: a file cannot be opened.
+    """
+    try:
+        return decode_pictures(pictures, shape), {}
+    except UnreadableError as error:
+        values = np.full((len(pictures), *shape), 255, dtype=np.uint8)
+        kept = [place for place in range(len(pictures)) if place not in error.reasons]
+        values[kept] = decode_pictures([pictures[place] for place in kept], shape)
+        return values, error.reasons
+
+
 def _in_parallel(
     pictures: Sequence[Picture],
     work: Callable[[Picture], _Result],

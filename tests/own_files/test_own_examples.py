@@ -1,5 +1,6 @@
 """Examples beside probabilities of one's own: what pages show of the rows, joined by what they are called."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,51 @@ def test_examples_that_do_not_fit_are_refused_in_a_sentence(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+    assert not EXAMPLES.at(Path()).exists()
+
+
+Damage = Callable[[bytes], bytes]
+# Nothing is left, the header alone, or all but some of the pixels: then it says its size and has its end.
+DAMAGE: list[Damage] = [
+    lambda _: b"",
+    lambda content: content[:20],
+    lambda content: content[:45] + b"\xff" * 12 + content[57:],
+]
+
+
+@pytest.mark.parametrize("from_table", [False, True])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_picture_that_cannot_be_read_is_white_and_its_row_counts(
+    damage: Damage, from_table: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(Path("pictures"))
+    path = Path("pictures") / KEYS[3]
+    path.write_bytes(damage(path.read_bytes()))
+    if from_table:
+        pd.DataFrame({"file": KEYS}).to_csv("pictures/table.csv", index=False)
+    table = bring("pictures/table.csv" if from_table else "pictures")
+    found = by_key(table, "image")
+    assert (found[KEYS[3]] == 255).all()
+    others = [key for key in KEYS if key != KEYS[3]]
+    assert all(np.array_equal(found[key], PIXELS[KEYS.index(key)]) for key in others)
+    assert set(by_key(table, "given_label")) == set(KEYS)
+    said = capsys.readouterr().out
+    assert f"1 of {N} pictures cannot be read" in said
+    assert KEYS[3] in said
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_many_pictures_that_cannot_be_read_are_refused(
+    damage: Damage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(Path("pictures"))
+    for key in KEYS[: N // 10 + 1]:
+        path = Path("pictures") / key
+        path.write_bytes(damage(path.read_bytes()))
+    bring("pictures", n_errors=1)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(N // 10 + 1) in error
     assert not EXAMPLES.at(Path()).exists()
 
 
