@@ -216,6 +216,18 @@ def test_the_worst_confused_classes_show_the_most_and_the_least_important_rows(f
         assert f">importance of the rows given {facts.class_names[predicted]}</text>" in part
 
 
+def test_importance_that_rounding_alone_tells_apart_has_no_chart(workspace_copy: Path) -> None:
+    path = workspace_copy / "data" / "label_issues.parquet"
+    issues = read_table(path, LABEL_ISSUES)
+    close = pa.array(1792 - 1e-4 * np.random.default_rng(0).random(len(issues)))
+    column = issues.schema.get_field_index("importance")
+    write_table(path, issues.set_column(column, issues.schema.field(column), close), LABEL_ISSUES)
+    report(load_params(workspace_copy / "params.yaml"), workspace_copy)
+    part = section(read_page(workspace_copy), "Worst-confused classes", 'id="noise"')
+    assert "data:image" in part
+    assert "<svg" not in part
+
+
 def test_without_importance_the_confused_classes_are_named_all_the_same(workspace_copy: Path) -> None:
     params = load_params(workspace_copy / "params.yaml")
     without = params.model_copy(update={"prune": params.prune.model_copy(update={"importance": "none"})})

@@ -48,7 +48,14 @@ def axis(label: str, low: float, high: float, shown: str = ",.6g", most_ticks: i
     step = next(factor * magnitude for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     values = tuple(number * step for number in range(first, last + 1))
-    return Axis(label, values[0], values[-1], values, shown)
+    return Axis(label, values[0], values[-1], values, _telling_apart(values, shown))
+
+
+def _telling_apart(values: Sequence[float], shown: str) -> str:
+    """`shown`, or general numbers with as many digits as it takes, so that no two values read the same."""
+    digits = range(7, 18)
+    formats = (shown, *(f",.{n}g" for n in digits))
+    return next(each for each in formats if len({format(value, each) for value in values}) == len(values))
 
 
 def log_axis(label: str, low: float, high: float) -> Axis:

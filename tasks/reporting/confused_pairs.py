@@ -11,6 +11,10 @@ from tasks.reporting.figures import ScoreHistogram, score_histogram
 from tasks.tables.facts import read_facts
 from tasks.tables.schemas import column_array
 
+# Where importance differs by less than this share of itself, its chart would show rounding. So it is where a
+# class has fewer rows than features: each row then points in a direction of its own.
+_SAME = 1e-5
+
 # What the page shows of the worst-confused classes: so many pairs, and rows at each end of importance.
 _PAIRS = 3
 _SAMPLES = 6
@@ -21,7 +25,8 @@ class Confused:
     """A worst-confused pair of classes, and rows given the class predicted.
 
     `most` and `least` are positions of its most and least important rows; `spread` is the histogram of the
-    importance of all of them, None where that was not measured or is shown with an earlier pair.
+    importance of all of them, None where that was not measured, is almost the same for all, or is shown with
+    an earlier pair.
     """
 
     label: str
@@ -63,7 +68,8 @@ def confused_pairs(
         others = members[~np.isin(members, shown)]
         most, least = most_and_least_important(importance, others, _SAMPLES)
         label = f"importance of the rows given {names[pair.predicted]}"
-        spread = score_histogram(label, importance[members], is_issue[members]) if len(members) else None
+        is_spread = len(members) and np.ptp(importance[members]) > _SAME * importance[members].max()
+        spread = score_histogram(label, importance[members], is_issue[members]) if is_spread else None
         classes = names[pair.label], names[pair.predicted]
         found.append(Confused(*classes, pair.n_rows, pair.share, most, least, spread))
     return found

@@ -33,6 +33,17 @@ def test_an_axis_holds_its_values_between_a_few_round_ticks(one: float, other: f
     assert 0 <= found.share(low) <= found.share(high) <= 1
 
 
+@given(numbers, st.floats(0, 1e-3))
+def test_no_two_values_on_an_axis_read_the_same(low: float, width: float) -> None:
+    found = axis("x", low, low + width)
+    assert len({format(value, found.shown) for value in found.values}) == len(found.values)
+
+
+def test_digits_come_only_where_they_tell_apart() -> None:
+    assert axis("x", 1791.998, 1792.001).shown == ",.7g"
+    assert axis("x", 1700, 1800).shown == ",.6g"
+
+
 @given(st.floats(1e-9, 1e9), st.floats(1, 1e9))
 def test_a_logarithmic_axis_has_powers_of_ten(low: float, factor: float) -> None:
     found = log_axis("x", low, low * factor)
