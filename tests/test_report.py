@@ -84,6 +84,18 @@ def test_the_page_shows_the_figures_of_the_metrics(finished_run: Path) -> None:
             assert figure in section(page, 'id="worth"', "Reliability on the test rows")
 
 
+def test_the_column_of_the_true_labels_is_there_where_a_model_learned_from_them(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    assert "true labels (bound)</th>" in section(read_page(finished_run), 'id="worth"', "Reliability on")
+    report(write_run(tmp_path, KINDS["features"], ("a", "b", "c"), known=False), tmp_path)
+    part = section(read_page(tmp_path), 'id="worth"', "Reliability of")
+    assert "given labels (before)</th>" in part
+    assert "true labels (bound)" not in part
+    head, line = part.split("</thead>")[0], part.split("<tbody>")[1].split("</tr>")[0]
+    assert head.count("<th>") == line.count("<td>") == 4
+
+
 def test_one_gallery_has_each_suspect_once_and_says_which_suggestions_are_sure(finished_run: Path) -> None:
     page = read_page(finished_run)
     issues = read_table(finished_run / "data" / "label_issues.parquet", LABEL_ISSUES).to_pandas()
