@@ -11,6 +11,7 @@ from PIL import Image
 
 from tasks import ArtifactError
 from tasks.page import picture_uri, read_contents
+from tasks.page.profiles import Profile
 from tasks.tables.catalog import EXAMPLES
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.io import make_table, write_table
@@ -86,3 +87,13 @@ def test_an_example_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_contents(tmp_path / "examples.parquet", np.array([0, 5]))
     with pytest.raises(ArtifactError, match=r"is missing.*dvc repro download"):
         read_contents(tmp_path / "none.parquet", np.array([0]))
+
+
+def test_named_numbers_stand_a_line_each_beside_the_mean_of_the_class_that_the_first_line_names() -> None:
+    profile = Profile(
+        ("age", "weight", "height"), ("cat", "dog"), np.array([[3, 4, 20.0], [5, 30, 60]]), np.ones(3)
+    )
+    lines = profile.describe(np.array([4, 4.5, 58], dtype=np.float32), 1).splitlines()
+    assert "dog" in lines[0]
+    assert lines[1:] == ["weight: 4.5 (30)", "height: 58 (60)", "age: 4 (5)"]
+    assert profile.describe(np.array([4, 4.5, 58], dtype=np.float32), None).splitlines()[0] == "age: 4"
