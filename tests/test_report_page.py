@@ -10,6 +10,7 @@ import pytest
 from hand_made import write_run
 from playwright.sync_api import Browser, Page, expect
 
+from tasks.page import picture_uri
 from tasks.report import report
 from tasks.tables.catalog import LABEL_ISSUES
 from tasks.tables.io import read_table
@@ -156,6 +157,21 @@ def test_a_table_sorts_by_numbers_and_by_words(page: Page) -> None:
     table.locator("th").first.locator("button").click()
     assert names.all_inner_texts() == sorted(names.all_inner_texts(), reverse=True)
     assert head.get_attribute("aria-sort") is None
+
+
+def test_names_stand_left_and_numbers_right(page: Page) -> None:
+    cells = page.locator("#pairs + .scroll tbody tr").first.locator("td")
+    sides = [cell.evaluate("cell => getComputedStyle(cell).textAlign") for cell in cells.all()[:3]]
+    assert sides == ["left", "left", "right"]
+
+
+def test_small_pictures_show_their_pixels_and_photographs_do_not(page: Page) -> None:
+    rendering = "picture => getComputedStyle(picture).imageRendering"
+    assert page.locator("#gallery img").first.evaluate(rendering) == "pixelated"
+    photo = picture_uri(np.zeros((200, 200, 3), dtype=np.uint8))
+    place = page.locator("dialog > div")
+    place.evaluate("(place, uri) => { place.innerHTML = `<img src='${uri}'>`; }", photo)
+    assert place.locator("img").evaluate(rendering) == "auto"
 
 
 def test_a_phone_shows_the_whole_width(page: Page) -> None:
