@@ -29,12 +29,15 @@ function card(data) {
 // What the model says of a row; nothing while that is to be hidden, until the row is decided.
 const told = (data) => data.state.told;
 
+// A name that may break after each underscore, as its card may be narrow.
+const breakable = (name) => name.split(/(?<=_)/).flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part]));
+
 // The given label stands left and plain, the suggested one right and in colour.
 function labels(data) {
   return element(
     "div", "labels",
-    element("span", "given", element("small", "", "given "), element("b", "", data.given)),
-    element("span", "suggested", element("small", "", "suggested "), element("b", "", data.suggested)),
+    element("span", "given", element("small", "", "given "), element("b", "", ...breakable(data.given))),
+    element("span", "suggested", element("small", "", "suggested "), element("b", "", ...breakable(data.suggested))),
   );
 }
 

@@ -51,3 +51,38 @@ def test_each_card_has_bars_of_the_top_classes_once_they_may_be_seen(
             assert card.locator(".bars .suggested span").first.inner_text() == suggested
             assert card.locator(".bars .given span").first.inner_text() == given
         page.close()
+
+
+def test_a_long_name_breaks_after_an_underscore_and_the_suggestion_stands_right(
+    browser: Browser, tmp_path: Path
+) -> None:
+    write_suspects(tmp_path, 100)
+    write_params(tmp_path)
+    with review_page(tmp_path) as (url, _):
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.goto(url)
+        card = page.locator("#rows li").first
+        expect(card).to_be_visible()
+        long = {"given": "garbage_truck", "suggested": "english_springer_spaniel"}
+        card.locator(".labels").evaluate("(place, data) => place.replaceWith(labels(data))", long)
+        places = card.evaluate(
+            """card => [...card.querySelectorAll(".labels b")].map((name) => {
+              const range = document.createRange();
+              return [...name.childNodes].filter((part) => part.nodeType === 3).map((part) => {
+                range.selectNodeContents(part);
+                return [part.data, range.getClientRects().length];
+              });
+            })"""
+        )
+        assert places == [
+            [["garbage_", 1], ["truck", 1]],
+            [["english_", 1], ["springer_", 1], ["spaniel", 1]],
+        ]
+        card.locator(".labels").evaluate(
+            "(place, data) => place.replaceWith(labels(data))",
+            {"given": "garbage_truck", "suggested": "tench"},
+        )
+        right = "name => name.getBoundingClientRect().right"
+        inside = card.locator(".labels").evaluate(right)
+        assert card.locator(".suggested").evaluate(right) == pytest.approx(inside, abs=1)
+        page.close()
