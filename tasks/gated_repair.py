@@ -76,7 +76,7 @@ class Held:
     Attributes:
         repair: what is left.
         contested: (N,) the second opinion takes the given label's side.
-        spared: (N,) it hardly knows their class (`class_losses.find_spared`).
+        spared: (N,) their class is hardly known (`class_losses.find_spared`).
     """
 
     repair: Repair
@@ -93,10 +93,9 @@ def hold_back(made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[
     """
     relabelled = made.source == "pseudo"
     refused = made.is_changed & np.where(relabelled, "relabel" in gate.closed, "drop" in gate.closed)
-    nothing = np.zeros(len(refused), dtype=bool)
-    if second is None:
-        return Held(take_back(made, refused, evidence.labels), nothing, nothing)
-    contested = made.is_changed & ~refused & (second == evidence.labels)
+    contested = np.zeros(len(refused), dtype=bool)
+    if second is not None:
+        contested = made.is_changed & ~refused & (second == evidence.labels)
     if gate.least_confidence:
         refused |= relabelled & ~are_surest(made, evidence, second, gate.least_confidence)
     spared = find_spared(

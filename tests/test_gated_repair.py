@@ -2,9 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from tasks.gated_repair import count_views, hold_back, judge
 from tasks.label_quality.gate import beyond_chance
+from tasks.label_quality.issues import find_label_issues
 from tasks.repair import Evidence, relabel_issues
 
 N_CLASSES, N = 5, 20_000
@@ -153,3 +157,39 @@ def test_a_class_that_neither_view_knows_does_not_lose_its_right_labels():
     assert not held.spared[~(evidence.labels == N_CLASSES - 1)].any()
     assert not held.repair.is_changed[held.spared].any()
     assert np.array_equal(held.repair.label[held.spared], evidence.labels[held.spared])
+
+
+def test_without_a_second_opinion_a_rare_class_whose_labels_are_right_keeps_them():
+    rng = np.random.default_rng(0)
+    features, digit = load_digits(return_X_y=True)
+    eights = np.flatnonzero(digit == 8)
+    rows = np.setdiff1d(np.arange(len(digit)), eights[15:])
+    features, true = features[rows] / 16, digit[rows]
+    is_rare = true == 8
+    others = np.setdiff1d(np.arange(10), [8])
+    is_drawn = ~is_rare & (rng.random(len(true)) < 0.1)
+    labels = np.where(is_drawn, rng.choice(others, len(true)), true).astype(np.int64)
+    pred_probs = cross_val_predict(
+        LogisticRegression(C=0.1),
+        features,
+        labels,
+        cv=StratifiedKFold(3, shuffle=True, random_state=0),
+        method="predict_proba",
+    )
+    flags = find_label_issues(labels, pred_probs, filters=("auto",)).flags["auto"]
+    evidence = replace(
+        make(0.0, 0.0)[0],
+        ids=np.arange(len(labels)),
+        labels=labels,
+        is_issue=flags,
+        suggested=pred_probs.argmax(axis=1),
+        suggested_prob=pred_probs.max(axis=1),
+        n_classes=10,
+    )
+    made, gate, left, _ = repair(evidence, None, {**TESTED, "second_opinion": None})
+    assert not gate.closed
+    assert made.is_changed[is_rare].sum() >= 8  # of 15
+    assert not left.is_changed[is_rare].any()
+    # Of the other classes all is done that the gate lets through.
+    assert np.array_equal(left.is_changed[~is_rare], made.is_changed[~is_rare])
+    assert left.is_changed[labels != true].mean() > 0.9

@@ -1,11 +1,15 @@
-"""How many labels each class may lose, where the second opinion hardly knows it, and how many it does lose.
+"""How many labels each class may lose that is hardly known, and how many it does lose.
 
 A class with few rows in a fold hardly ever wins a vote of neighbours. So it has the second opinion against
 itself, whatever its labels are, and the classifier learned little of it. What is left is how often labels
 are wrong by chance: among the surest rows of the other classes so many have this label, and of all rows so
 many more. No more than these are changed, the surest first.
 
-Whether the second opinion knows a class is taken at the lower end of a 95 % interval: few votes prove little.
+Without a second opinion the classifier has to know the class by itself: most rows that are given it are
+predicted as it. Of a class whose labels are mostly wrong they are not, so that few of its wrong labels are
+changed too: what it may lose is the same.
+
+Whether a class is known is taken at the lower end of a 95 % interval: few votes prove little.
 """
 
 from collections.abc import Sequence
@@ -19,7 +23,7 @@ from tasks.label_quality.self_tests.neighbours_vote import UNASKED
 
 LEAST_KNOWN = 0.5
 """Of the rows whose label is the classifier's class a second opinion that knows a class says so of this share
-at least (the lower end of its interval)."""
+at least (the lower end of its interval); of all rows that are given it, the classifier, where it is alone."""
 MOST_LOST = 0.5
 """A class that loses a larger share of its labels is named."""
 
@@ -29,31 +33,33 @@ def find_spared(
     given: npt.NDArray[np.int64],
     model: npt.NDArray[np.int64],
     confidence: npt.NDArray[np.floating],
-    second: npt.NDArray[np.integer],
+    second: npt.NDArray[np.integer] | None,
     is_issue: npt.NDArray[np.bool_],
     n_classes: int,
 ) -> npt.NDArray[np.bool_]:
-    """(N,) the rows to be changed whose class the second opinion hardly knows, and may not lose so many.
+    """(N,) the rows to be changed whose class is hardly known, and may not lose so many.
 
     Args:
         changed: (N,) which rows are to get another label, or to be dropped.
         given: (N,) given class indices.
         model: (N,) the most probable classes out of fold.
         confidence: (N,) their probabilities.
-        second: (N,) the second opinion, `UNASKED` where there is none.
+        second: (N,) the second opinion, `UNASKED` where there is none; None: no row has one.
         is_issue: (N,) the rows of which more may have been asked than of others.
         n_classes: K.
     """
-    weight = weigh_asked(second, is_issue)
     is_trusted = model == given
-    surest = find_surest(second == model, confidence, weight)
+    if second is None:
+        agrees = votes = np.ones(len(given), dtype=bool)
+        weight, for_it = agrees.astype(np.float64), is_trusted
+    else:
+        agrees, votes = second == model, is_trusted & (second != UNASKED)
+        weight, for_it = weigh_asked(second, is_issue), is_trusted & (second == given)
+    surest = find_surest(agrees, confidence, weight)
     others = surest & ~is_trusted
     of_all = len(given) / max(weight[surest].sum(), 1)
     wrong_by_chance = np.bincount(given[others], weight[others], n_classes) * of_all
-    n_votes, n_for_it = (
-        np.bincount(given[is_trusted & votes], minlength=n_classes).tolist()
-        for votes in (second != UNASKED, second == given)
-    )
+    n_votes, n_for_it = (np.bincount(given[rows], minlength=n_classes).tolist() for rows in (votes, for_it))
     is_known = [Share(n_for_it[k], n_votes[k]).low >= LEAST_KNOWN for k in range(n_classes)]
     most = np.where(is_known, np.inf, np.round(wrong_by_chance))
     rows = np.flatnonzero(changed)
@@ -104,7 +110,7 @@ def describe_losses(losses: Sequence[dict[str, str | int]], most: int = 5) -> li
     for found in losses[:most]:
         lost = f"class {found['class']} loses {found['n_lost']:,} of {found['n_given']:,} labels"
         left = (
-            f"; {found['n_spared']:,} more are left to you, as the second opinion hardly knows the class"
+            f"; {found['n_spared']:,} more are left to you, as the class is hardly known"
             if found["n_spared"]
             else ""
         )

@@ -28,8 +28,8 @@ them (`tasks.held_out_proof`).
 Without a second opinion planted errors must rank far above other rows, the classes must be as common in the
 probabilities as in the labels, and half as many rows may be changed. That is less sure: a classifier that is
 half trained passes it. Rows are dropped only where other labels are not too rare among the surest rows
-(`NO_NOISE_ALONE`). A dropped row is lost for training, while one that stays is ranked for people: so in doubt
-it stays.
+(`NO_NOISE_ALONE`), and a class that the classifier hardly knows may lose few. A dropped row is lost for
+training, while one that stays is ranked for people: so in doubt it stays.
 
 `LEAST_AGREEMENT` comes before all of this. It lies between what was measured of runs that harm and of runs
 that help: 600 photographs with 60 wrong labels, of which a network learned little, have 0.08 to 0.11;

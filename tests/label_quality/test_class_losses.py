@@ -65,6 +65,21 @@ def test_it_may_lose_as_many_as_sure_rows_of_other_classes_have_its_label_the_su
     assert (changed & right).sum() < 5
 
 
+def test_where_the_classifier_is_alone_it_has_to_know_the_class_by_itself():
+    labels, true, model, confidence, _ = make(0)
+    unknown = (true == RARE) & (model != RARE)
+    assert np.array_equal(spare(labels, model, confidence, None), unknown)
+    # It is sure of it on most rows: then what it says of the others is taken.
+    model = np.where(np.arange(N) < 15, labels, model)
+    assert not spare(labels, model, confidence, None).any()
+    # Labels that chance made wrong are taken back all the same, the surest first.
+    labels, true, model, confidence, _ = make(200)
+    spared = spare(labels, model, confidence, None)
+    changed = (model != labels) & ~spared
+    assert changed.sum() == pytest.approx(200, abs=60)
+    assert (changed & (labels == true)).sum() < 5
+
+
 def test_who_was_not_asked_is_counted_by_those_who_were():
     labels, _, model, confidence, second = make(200)
     whole = spare(labels, model, confidence, second)
@@ -83,7 +98,7 @@ def test_classes_that_lose_most_of_their_labels_are_named():
         {"class": "x", "n_given": 3, "n_lost": 2, "n_spared": 0},
     ]
     first, second = describe_losses(found)
-    assert first.startswith("class y loses 1 of 3 labels; 2 more are left to you")
+    assert first.startswith("class y loses 1 of 3 labels; 2 more are left to you, as")
     assert second.startswith("class x loses 2 of 3 labels (")
     assert describe_losses(found, most=1)[1:] == ["more such classes: 1 (metrics/training_set.json)"]
     assert describe_losses([]) == []
@@ -93,11 +108,14 @@ def test_classes_that_lose_most_of_their_labels_are_named():
 def test_only_rows_to_be_changed_are_spared_in_any_order_of_rows(seed, n_rows):
     rng = np.random.default_rng(seed)
     labels, model = rng.integers(3, size=(2, n_rows))
-    second = rng.integers(-1, 3, size=n_rows)
+    second = rng.integers(-1, 3, size=n_rows) if seed % 2 else None
     changed, is_issue = rng.random((2, n_rows)) < 0.5
     confidence = rng.permutation(n_rows) / n_rows
     found = find_spared(changed, labels, model, confidence, second, is_issue, 3)
     assert not (found & ~changed).any()
     order = rng.permutation(n_rows)
-    columns = (each[order] for each in (changed, labels, model, confidence, second, is_issue))
+    columns = (
+        None if each is None else each[order]
+        for each in (changed, labels, model, confidence, second, is_issue)
+    )
     assert np.array_equal(find_spared(*columns, 3), found[order])
