@@ -10,7 +10,7 @@ from pathlib import Path
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.clean_labels import clean_labels
-from flows.dvc_api.graph import matching, plan
+from flows.dvc_api.graph import matching, plan, stage_graph
 from flows.dvc_api.record import check_record
 from flows.dvc_api.remotes import check_remote
 from flows.dvc_api.single_stage import mend_locks
@@ -66,7 +66,11 @@ def _run(chosen: argparse.Namespace) -> int:
     # Faults of the workspace or the options are reported before Prefect starts.
     check(chosen.engine, chosen.address)
     mend_locks(root)
-    graph, fresh = plan(root, chosen.until)
+    asked = chosen.force or chosen.overrides or chosen.if_new_data
+    # The run asks what is fresh. If no server answers, it would start one first. That takes far longer than
+    # to find nothing to do, so what is fresh is then asked here, too.
+    starts_server = not asked and not server_answers()
+    graph, fresh = plan(root, chosen.until) if starts_server else (stage_graph(root, chosen.until), set())
     for name in chosen.force:
         matching(graph, name)
     if chosen.pull:
@@ -76,9 +80,7 @@ def _run(chosen: argparse.Namespace) -> int:
         from flows.dvc_api.revisions import open_revisions
 
         open_revisions(root, [chosen.compare])
-    asked = chosen.force or chosen.overrides or chosen.if_new_data
-    # If no server answers, the run would start one. That takes far longer than to find nothing to do.
-    if fresh.issuperset(graph) and not asked and not server_answers():
+    if starts_server and fresh.issuperset(graph):
         print(UP_TO_DATE)
         return 0
     # Prefect tells its server every 30 s that the run lives. The end of the run would wait 1 s for that.
