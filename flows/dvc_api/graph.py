@@ -83,10 +83,19 @@ def matching(graph: Collection[str], name: str) -> list[str]:
 def is_fresh(root: Path, name: str) -> bool:
     """Whether DVC would leave the stage alone, given that what is upstream of it is done."""
     with open_repository(root) as repo:
-        stages = while_locked(
-            repo, lambda: [each for each in repo.index.stages if stage_name(each) == name], list
-        )
+        stages = while_locked(repo, lambda: _find(repo, name), list)
         return bool(stages) and not any(_changed(repo, stage) for stage in stages)
+
+
+def _find(repo: Repository, name: str) -> list[Stage]:
+    """The stages of that name. One of the root is read alone, as the index would resolve all stages."""
+    from dvc.stage.exceptions import StageFileDoesNotExistError, StageNotFound
+
+    path = Path(repo.root_dir) / (name if name.endswith(".dvc") else "dvc.yaml")
+    try:
+        return [repo.stage.load_one(str(path), None if name.endswith(".dvc") else name)]
+    except (StageFileDoesNotExistError, StageNotFound):
+        return [each for each in repo.index.stages if stage_name(each) == name]
 
 
 def _changed(repo: Repository, stage: Stage) -> bool:
