@@ -20,7 +20,11 @@ from flows import run_once, serve
 TUTORIALS = ROOT / "docs" / "tutorials"
 # What a test can afford: the models that pages show by their figures take minutes.
 CHEAP = {
-    "photos": {"train_fold.model": "nearest_mean", "prune.importance": "none"},
+    "photos": {
+        "train_fold.model": "nearest_mean",
+        "prune.importance": "none",
+        "datasets.folder.image_size": 32,  # each stage reads them
+    },
     "texts": {},
     "tables": {"train_fold.model": "nearest_mean"},
     "unlabeled": {"train_fold.model": "nearest_mean"},
