@@ -21,6 +21,7 @@ from tasks.intake.columns import (
     n_repeats,
     nearest_file,
 )
+from tasks.intake.earlier_export import columns_of_export
 from tasks.own_files.columns import load_array
 from tasks.own_files.encoding import encode_columns
 from tasks.own_files.json_tables import LISTS, read_objects
@@ -223,6 +224,8 @@ def _plan_table(own: OwnTable, asked: Asked) -> Plan:
         said_of_id = (f"The column {chosen['id']} names no rows: {repeats:,} of them repeat another's name.",)
         drop.append(str(chosen["id"]))
         chosen["id"] = None
+    exported = columns_of_export(own, [name for name in (*taken, chosen["id"]) if name])
+    drop += [name for name in exported if name not in drop]
     chosen["drop"] = drop
     others = module.content_columns(own, module.Options(**chosen))
     images = [name for name in others if is_encoded(own.table.column(name).type)]
@@ -239,6 +242,8 @@ def _plan_table(own: OwnTable, asked: Asked) -> Plan:
         found, headers = read_readable(found, pictures, read_headers)
         chosen["image_size"] = asked.image_size or usual_size(headers)
     said = _said_of_columns(own, chosen, found, others)
+    if exported:
+        said += (f"Left out, as an earlier export wrote or read them: {listed(exported, _SHOWN_COLUMNS)}.",)
     files = (
         tuple(str(file.relative_to(own.path)) for file in table_files(own.path)) if own.path.is_dir() else ()
     )

@@ -211,6 +211,37 @@ def test_the_index_of_a_pandas_table_names_the_rows(workspace: Path, given: Path
     assert found.facts.feature_names == ("n",)
 
 
+@pytest.mark.parametrize("label", ["label", "relabel_label"])
+def test_what_an_earlier_export_wrote_is_no_content(workspace: Path, given: Path, label: str, capsys) -> None:
+    frame = pd.DataFrame({"n": np.arange(40) ** 2, "site": list("abcd") * 10, "label": ["x", "y"] * 20})
+    frame["relabel_label"] = ["y", *frame.label[1:-1], None]
+    frame["relabel_action"] = ["relabelled", *["trusted"] * 38, "dropped"]
+    frame["suggested"], frame["error_prob"], frame["decided_by"] = "x", np.linspace(0, 1, 40), None
+    frame.to_csv(given / "t.csv", index=False)
+    init(workspace, [str(given / "t.csv"), "--label", label])
+    found = read_brought(workspace)
+    assert found.facts.feature_names == ("n", *(f"site = {name}" for name in "abcd"))
+    said = next(line for line in capsys.readouterr().out.splitlines() if "export" in line)
+    assert all(name in said for name in ("relabel_action", "suggested", "error_prob", "decided_by"))
+    assert ("label" if label == "relabel_label" else "relabel_label") in said
+
+
+def test_columns_of_the_owner_that_are_called_as_those_of_an_export_are_content(
+    workspace: Path, given: Path
+) -> None:
+    frame = pd.DataFrame(
+        {"suggested": np.arange(20) ** 2, "error_prob": np.arange(20) * 7 % 11, "label": ["x", "y"] * 10}
+    )
+    frame.to_csv(given / "t.csv", index=False)
+    init(workspace, [str(given / "t.csv")])
+    assert read_brought(workspace).facts.feature_names == ("suggested", "error_prob")
+    frame["relabel_label"], frame["relabel_action"] = frame.label, "trusted"
+    frame["relabel_suggested"], frame["relabel_error_prob"], frame["decided_by"] = "x", 0.5, "me"
+    frame.to_csv(given / "u.csv", index=False)
+    init(workspace, [str(given / "u.csv")])
+    assert read_brought(workspace).facts.feature_names == ("suggested", "error_prob")
+
+
 def test_a_label_that_is_called_the_truth_is_not_measured_against_itself(
     workspace: Path, given: Path
 ) -> None:
