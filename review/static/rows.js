@@ -123,7 +123,7 @@ function mark(item, state, pending = false) {
   const place = item.querySelector(".state");
   place.replaceChildren();
   if (state.decision) {
-    const badge = element("span", `badge ${state.decision}${pending ? " waiting" : ""}`, words(state));
+    const badge = element("span", `badge ${state.decision}${pending ? " waiting" : ""}`, ...breakable(words(state)));
     place.append(badge);
     if (state.reviewer !== facts.reviewer) place.append(element("span", "said", ` by ${state.reviewer}`));
     item.dataset.decision = state.decision;
