@@ -33,7 +33,7 @@ class Profile:
     def describe(self, value: npt.NDArray[np.float32], label: int | None) -> str:
         """The numbers of a row (d,) that differ most from those of its class, a line each.
 
-        The first line says what the brackets hold. Without a class the first numbers are told.
+        The first says what the brackets hold. Without a class the first numbers are told.
         """
         if label is None or not np.isfinite(self.mean[label]).all():
             order = np.arange(min(_SHOWN, len(value)))
@@ -42,8 +42,11 @@ class Profile:
             usual = self.mean[label]
             distance = np.abs(value - usual) / np.where(self.deviation > 0, self.deviation, 1)
             order = np.argsort(-distance, kind="stable")[:_SHOWN]
-            lines = [f"In brackets: the mean of {self.class_names[label]}"]
-            lines += [f"{self.names[k]}: {value[k]:.4g} ({usual[k]:.4g})" for k in order]
+            named = (f"mean of {self.class_names[label]}: ", *[""] * (len(order) - 1))
+            lines = [
+                f"{self.names[k]}: {value[k]:.4g} ({of}{usual[k]:.4g})"
+                for k, of in zip(order, named, strict=True)
+            ]
         more = len(value) - len(order)
         return "\n".join([*lines, f"and {more:,} more"] if more else lines)
 
