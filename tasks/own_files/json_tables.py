@@ -10,7 +10,7 @@ import pyarrow as pa
 from tasks import DatasetError
 from tasks.own_files.columns import check_file, readable
 from tasks.own_files.dialects import open_bytes
-from tasks.own_files.names import shown
+from tasks.own_files.names import listed, shown
 
 LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 LISTS = (".json", ".json.gz")
@@ -55,16 +55,30 @@ def _parse(text: str, path: Path, line: int) -> Any:
         raise DatasetError(f"{path}: expected JSON, found it too deeply nested.") from error
 
 
-def table_of(objects: list[dict[str, Any]]) -> pa.Table:
+def table_of(objects: list[dict[str, Any]], path: Path) -> pa.Table:
     """The objects as a table: a column for each name, null where an object lacks it.
 
-    Columns of one type have it; those of several are text.
+    Columns of one type have it; those of several are text. NaN, which Python writes, is null.
+
+    Raises:
+        DatasetError: the only object holds columns, or lists of rows.
     """
     names = list(dict.fromkeys(name for each in objects for name in each))
+    # pandas' `to_json` writes so where it is not told otherwise; as one row it would say nothing.
+    if (
+        len(objects) == 1
+        and objects[0]
+        and all(isinstance(each, dict | list) for each in objects[0].values())
+    ):
+        raise DatasetError(
+            f"{path}: expected a list of rows, or a row a line, found one object of {listed(names)}. "
+            "Of pandas, write it with to_json(orient='records')."
+        )
     return pa.table({name: _column([each.get(name) for each in objects]) for name in names})
 
 
 def _column(values: list[object]) -> pa.Array:
+    values = [None if value != value else value for value in values]
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float} or (len(kinds) == 1 and not kinds & {dict, list}):
         try:

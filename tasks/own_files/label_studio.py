@@ -98,7 +98,8 @@ def _choices(task: Mapping[str, Any]) -> list[tuple[int, str, list[str]]]:
         for result in annotation.get("result") or []:
             value = result.get("value", {}) if isinstance(result, Mapping) else {}
             if isinstance(value, Mapping) and isinstance(value.get("choices"), list):
-                found.append((place, str(result.get("from_name", "")), list(map(str, value["choices"]))))
+                choices = [str(choice) for choice in value["choices"] if choice is not None]
+                found.append((place, str(result.get("from_name", "")), choices))
     return found
 
 

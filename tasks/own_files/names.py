@@ -9,6 +9,8 @@ from tasks import DatasetError
 _SHOWN_NAMES = 5
 _SHOWN_CHARACTERS = 80
 _LARGEST_LIST = 2**24
+# What programs write where there is nothing. A class may be called so, too.
+_WORDS_FOR_NOTHING = frozenset(("none", "nan", "null", "na", "n/a", "<na>", "nat"))
 
 
 def nfc(text: str) -> str:
@@ -36,13 +38,21 @@ def check_class_names(names: Sequence[str], where: str) -> list[str]:
         places[name] = place
     alike: dict[str, list[str]] = {}
     for name in places:
-        alike.setdefault("".join(name.casefold().split()), []).append(name)
-    return [
-        f"{where}: the classes {listed(group)} differ only by upper case or spaces. If they are one class, "
-        "give them one name."
+        seen = "".join(letter for letter in name.casefold() if unicodedata.category(letter) != "Cf")
+        alike.setdefault("".join(seen.split()), []).append(name)
+    warnings = [
+        f"{where}: the classes {listed(group)} differ only by upper case, spaces or letters that cannot be "
+        "seen. If they are one class, give them one name."
         for group in alike.values()
         if len(group) > 1
     ]
+    nothing = [name for name in places if name.casefold() in _WORDS_FOR_NOTHING]
+    if nothing:
+        warnings.append(
+            f"{where}: {listed(nothing)} is taken for the name of a class. If it says that a row has no "
+            "label, leave the label empty."
+        )
+    return warnings
 
 
 def read_class_names(chosen: str) -> tuple[str, ...]:

@@ -187,7 +187,7 @@ def read_own_table(path: Path) -> OwnTable:
 def _read(path: Path) -> tuple[pa.Table, str, Ids | None]:
     """The columns of a file, what stands before fractions, and the index of a pandas table."""
     if path.name.lower().endswith((*LINES, *LISTS)):
-        return table_of(read_objects(path)), ".", None
+        return table_of(read_objects(path), path), ".", None
     file = open_file(path)
     with readable(path, file.form):
         portions = list(file.portions(file.names, as_text=True))

@@ -19,6 +19,7 @@ from tasks import RelabelError
 from tasks.download import examples_table
 from tasks.intake import archives
 from tasks.intake.command import init
+from tasks.own_files.label_studio import read_tasks
 from tasks.params import load_params
 
 
@@ -149,6 +150,16 @@ def test_of_several_annotations_the_newest_counts(
     labels = [found.facts.class_names[k] if k >= 0 else None for k in found.given_label]
     assert labels == [*names[:7], None, *names[8:]]
     assert found.split[7] == "unlabeled"
+
+
+def test_a_choice_of_label_studio_that_is_null_is_no_label(tmp_path: Path) -> None:
+    def task(number: int, choice: str | None) -> dict[str, object]:
+        result = {"from_name": "kind", "type": "choices", "value": {"choices": [choice]}}
+        return {"id": number, "data": {"text": "words"}, "annotations": [{"result": [result]}]}
+
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([task(0, "cat"), task(1, None)]))
+    assert [each.label for each in read_tasks(path, None)] == ["cat", None]
 
 
 def test_pictures_of_label_studio_lie_beside_its_export(workspace: Path, given: Path) -> None:

@@ -34,6 +34,19 @@ def test_names_that_are_hardly_different_are_a_warning() -> None:
     assert "dog" not in warning
 
 
+def test_names_that_people_see_no_difference_in_are_a_warning() -> None:
+    (warning,) = check_class_names(["cat", "cat\u200b", "dog"], "x")
+    assert "cat" in warning
+    assert "dog" not in warning
+
+
+@pytest.mark.parametrize("word", ["None", "nan", "NULL", "NA", "<NA>"])
+def test_names_that_may_say_that_there_is_no_label_are_a_warning(word: str) -> None:
+    (warning,) = check_class_names(["cat", word], "x")
+    assert word in warning
+    assert "cat" not in warning
+
+
 def test_a_list_of_names_is_read_in_nfc_without_blanks_and_mark(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
     path.write_text(f"{DECOMPOSED} \r\n\nBiene\n", encoding="utf-8-sig")

@@ -172,6 +172,18 @@ def test_a_persons_own_tables_may_be_called_as_records_of_datasets_are(tmp_path:
     assert dict(own.parts) == {"cache-of-mine.arrow": 2, "dataset_info.json": 3, "state.json": 3}
 
 
+def test_nan_in_json_is_no_value(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text('[{"a": "x", "b": 1.5}, {"a": NaN, "b": NaN}]')
+    assert read_own_table(tmp_path / "t.json").table.to_pydict() == {"a": ["x", None], "b": [1.5, None]}
+
+
+@pytest.mark.parametrize("orient", ["columns", "split", "index"])
+def test_json_that_is_one_object_of_columns_is_refused(tmp_path: Path, orient: str) -> None:
+    pd.DataFrame({"text": ["x", "y"], "label": ["a", "b"]}).to_json(tmp_path / "t.json", orient=orient)
+    with pytest.raises(DatasetError, match="records"):
+        read_own_table(tmp_path / "t.json")
+
+
 @pytest.mark.parametrize("record", ["state.json", "dataset_info.json"])
 @pytest.mark.parametrize("content", ['{"_fingerprint": "1a"}', '{\n "_fingerprint": "1', ""])
 def test_records_of_datasets_are_left_aside_also_where_they_are_damaged(
