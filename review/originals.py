@@ -7,7 +7,7 @@ from tasks import RelabelError
 from tasks.params import load_params
 
 # What browsers show by themselves; other files are converted.
-_SHOWN = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif"}
+_SHOWN = {".jpg": "jpeg", ".jpeg": "jpeg", ".jfif": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif"}
 # Converted pictures are no larger than this; others are as they are.
 _LONGEST_SIDE = 4096
 _MOST_BYTES = 2**26

@@ -21,7 +21,7 @@ from tasks.datasets._own import (
     read_splits,
 )
 from tasks.own_files.own_tables import OwnTable, read_own_table, texts_of
-from tasks.own_files.picture_folders import PictureFile, find_pictures, match_files, read_cvat
+from tasks.own_files.picture_folders import PictureFile, check_classes, find_pictures, match_files, read_cvat
 from tasks.own_files.pictures import Picture
 
 GIVES = ("image",)
@@ -68,6 +68,7 @@ def find(folder: Path, options: Options) -> Found:
     if options.labels:
         own = label_table(inside(folder, options.labels, "labels"))
         return _by_table(folder, pictures, own, options)
+    check_classes(folder, pictures)
     label = pa.chunked_array([pa.array([picture.label for picture in pictures], pa.string())])
     names, (given, _) = find_labels([label, None], options.class_names, (), [str(folder)] * 2)
     return check_found(

@@ -43,6 +43,27 @@ def find_pictures(folder: Path) -> list[PictureFile]:
     return [_picture(path, are_splits) for path in paths]
 
 
+def check_classes(folder: Path, pictures: Sequence[PictureFile]) -> None:
+    """Check that no folder that is taken for a class is one of a split: called so, with folders alone in it.
+
+    A class may be called `train`, too; then its pictures lie in it.
+
+    Raises:
+        DatasetError: a folder of a split lies beside others; names them.
+    """
+    classes = {picture.label for picture in pictures if picture.split is None and picture.label}
+    with_pictures = {
+        path.parts[0] for picture in pictures if len((path := PurePosixPath(picture.path)).parts) == 2
+    }
+    splits = sorted(name for name in classes - with_pictures if name.lower() in SPLIT_WORDS)
+    if splits:
+        raise DatasetError(
+            f"{folder}: expected folders of splits alone ({', '.join(sorted(SPLIT_WORDS))}), or of classes "
+            f"alone, found {listed(splits)}, which has folders in it, beside "
+            f"{listed(sorted(classes - set(splits))) or 'nothing'}. Rename or move what is no split."
+        )
+
+
 def _pictures_below(folder: Path) -> Iterable[PurePosixPath]:
     for at, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
@@ -66,6 +87,11 @@ def _picture(path: PurePosixPath, are_splits: bool) -> PictureFile:
     split = SPLIT_WORDS[folders[0].lower()] if are_splits and folders else None
     classes = folders[1:] if are_splits else folders
     return PictureFile(str(path), split, classes[0] if classes else None)
+
+
+def linked_folders(folder: Path) -> list[str]:
+    """The folders in a folder that are links, which `find_pictures` does not follow."""
+    return sorted(path.name for path in folder.iterdir() if path.is_symlink() and path.is_dir())
 
 
 def match_files(names: Sequence[str | None], pictures: Sequence[PictureFile], where: str) -> list[int]:

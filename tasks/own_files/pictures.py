@@ -20,7 +20,9 @@ from rich.progress import Progress
 from tasks import DatasetError
 from tasks.own_files.names import shown
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"))
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+)
 LEAST_SIDE = 8
 MOST_OWN_SIDE = 64
 """Pictures that all have one size, of sides no longer than this, keep it."""

@@ -81,6 +81,40 @@ def test_folders_for_splits_hold_the_classes(
     assert "1 pictures lie in no folder of a class" in capsys.readouterr().out
 
 
+def test_a_folder_of_a_split_beside_one_that_is_none_is_refused(workspace: Path, given: Path) -> None:
+    """Else `train` and `extra` would be the classes."""
+    for place in ("train/cat", "train/dog", "extra"):
+        for row in range(3):
+            save(given / "pets" / place / f"{row}.png", np.zeros((12, 12), dtype=np.uint8))
+    with pytest.raises(RelabelError, match=r"found train, .* beside extra"):
+        init(workspace, [str(given / "pets")])
+
+
+def test_a_class_may_be_called_as_a_split(workspace: Path, given: Path) -> None:
+    for place in ("train", "bus"):
+        for row in range(3):
+            save(given / "traffic" / place / f"{row}.png", np.zeros((12, 12), dtype=np.uint8))
+    init(workspace, [str(given / "traffic")])
+    assert read_brought(workspace).facts.class_names == ("bus", "train")
+
+
+def test_links_to_folders_are_named_and_other_endings_of_jpeg_are_read(
+    workspace: Path, given: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", "elsewhere/c"):
+        for row in range(3):
+            save(given / "pets" / name / f"{row}.jpg", np.zeros((12, 12), dtype=np.uint8))
+    (given / "pets" / "a" / "0.jpg").rename(given / "pets" / "a" / "0.jfif")
+    (given / "pets" / "elsewhere").rename(given / "elsewhere")
+    (given / "pets" / "c").symlink_to(given / "elsewhere" / "c")
+    init(workspace, [str(given / "pets")])
+    assert "Links to folders are not followed: c." in capsys.readouterr().out
+    assert sorted(read_brought(workspace).key) == [
+        *("a/0.jfif", "a/1.jpg", "a/2.jpg"),
+        *("b/0.jpg", "b/1.jpg", "b/2.jpg"),
+    ]
+
+
 def test_pictures_of_differing_sizes_and_kinds_come_to_one_shape(workspace: Path, given: Path) -> None:
     rng = np.random.default_rng(0)
     for row, (suffix, shape) in enumerate(
