@@ -255,30 +255,68 @@ def being_written(path: Path) -> Iterator[None]:
         writer.join()
 
 
-def test_new_data_alone_starts_a_run_that_asks_for_it(done: Door, tmp_path: Path) -> None:
-    source, copy = tmp_path / "labels.csv", done.folder / "inputs" / "labels" / "labels.csv"
-    assert "No new data in inputs/: nothing to do." in done.flow("--if-new-data")
+# A stage that takes no time: it says that it ran, as all of the pipeline do. Its bytes never change.
+QUICK = """import os, sys
+from pathlib import Path
+
+with Path(os.environ.get("RELABEL_STAGE_RECORD", os.devnull)).open("a") as record:
+    record.write('{"failure": null}\\n')
+Path(sys.argv[1]).write_text("done")
+"""
+
+
+@pytest.fixture
+def quick(environment: dict[str, str], tmp_path: Path) -> Door:
+    """A workspace that is up to date, with what new data needs: the stage that reads them, and another."""
+    folder = tmp_path / "workspace"
+    make_workspace(folder, SETTINGS, source=ROOT)
+    (folder / "quick.py").write_text(QUICK)
+    yaml = YAML(typ="safe")
+    shipped = yaml.load((folder / "dvc.yaml").read_text())["stages"]
+    stages = {
+        "inject_noise": {
+            "cmd": "python quick.py noisy",
+            "deps": [dep for dep in shipped["inject_noise"]["deps"] if dep.startswith("inputs/")],
+            "outs": ["noisy"],
+        },
+        "count": {
+            "cmd": "python quick.py counted",
+            "deps": ["noisy"],
+            "params": ["report.top_issues"],
+            "outs": ["counted"],
+        },
+    }
+    with (folder / "dvc.yaml").open("w") as file:
+        yaml.dump({"stages": stages}, file)
+    door = Door(folder, environment)
+    door.dvc("repro")
+    return door
+
+
+def test_new_data_alone_starts_a_run_that_asks_for_it(quick: Door, tmp_path: Path) -> None:
+    source, copy = tmp_path / "labels.csv", quick.folder / "inputs" / "labels" / "labels.csv"
+    assert "No new data in inputs/: nothing to do." in quick.flow("--if-new-data")
     source.write_text("example_id,given_label\n0,0\n")
     # Inputs under DVC are stages of the graph too, named after their file.
-    done.dvc("import-url", str(source), "inputs/labels/labels.csv")
+    quick.dvc("import-url", str(source), "inputs/labels/labels.csv")
     with being_written(copy):
-        log = done.flow("--if-new-data")
+        log = quick.flow("--if-new-data")
     assert "inputs/labels: still being written; the next run looks again." in log
     os.utime(copy, (0, 0))
-    assert outcomes(done.flow("--if-new-data"), "Completed") == {"inject_noise"}
+    assert outcomes(quick.flow("--if-new-data"), "Completed") == {"inject_noise"}
     # Half-edited parameters wait for data, or for a person.
-    set_params(done.folder / "params.yaml", {"report.top_issues": 9})
-    assert "No new data in inputs/: nothing to do." in done.flow("--if-new-data")
+    set_params(quick.folder / "params.yaml", {"report.top_issues": 9})
+    assert "No new data in inputs/: nothing to do." in quick.flow("--if-new-data")
     source.write_text("example_id,given_label\n0,0\n1,1\n")
-    assert "still being written" in done.flow("--if-new-data")
+    assert "still being written" in quick.flow("--if-new-data")
     assert copy.read_text() == source.read_text()
     os.utime(copy, (0, 0))
     # Killed after the one stage that reads the data, the run is taken up again.
-    done.flow("--until", "inject_noise")
-    begun(done.folder).touch()
-    assert outcomes(done.flow("--if-new-data"), "Completed") == {"report"}
-    assert "No new data in inputs/: nothing to do." in done.flow("--if-new-data")
-    assert "up to date" in done.dvc("status")
+    quick.flow("--until", "inject_noise")
+    begun(quick.folder).touch()
+    assert outcomes(quick.flow("--if-new-data"), "Completed") == {"count"}
+    assert "No new data in inputs/: nothing to do." in quick.flow("--if-new-data")
+    assert "up to date" in quick.dvc("status")
 
 
 def test_an_input_that_is_one_file_is_waited_for_too(tmp_path: Path) -> None:
