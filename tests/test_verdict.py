@@ -11,6 +11,7 @@ from flows.comparison.measures import measure
 from flows.comparison.metric_names import in_words
 from flows.comparison.result import RowChanges, Truth
 from flows.comparison.verdict import judge
+from flows.comparison.views import _classes
 from flows.dvc_api.record import run_name
 from flows.dvc_api.revisions import last_version, open_revisions
 
@@ -118,11 +119,31 @@ def test_nothing_changed_other_data_and_no_rows() -> None:
         ("label_issues: n_issues", "labels flagged"),
         ("training_set: actions.dropped", "rows dropped"),
         ("health: classes.cats & dogs.label_quality", "class cats & dogs: label quality"),
+        ("report: audit.n_drawn_wrong", "wrong labels among these"),
+        ("report: audit.wrong_left_high", "share of wrong labels left, high end"),
+        ("training_set: decisions.accept", "decisions: the suggested label is right"),
+        ("training_set: decisions.n_rows", "decisions: n rows"),
         ("self_tests: planted.uniform.found.share", "self tests: planted uniform found share"),
     ],
 )
 def test_metrics_have_names_in_words(name: str, words: str) -> None:
     assert in_words(name) == words
+
+
+def test_versions_that_flag_the_same_labels_are_said_to() -> None:
+    moved = {"newly flagged": (), "no longer flagged": (), "trained on another label": (1, 2)}
+    found = judge("v1", "strict", changes(None, changes=moved), (), None)
+    assert "the same labels are flagged, 2 rows are trained on another label" in found.said
+
+
+@pytest.mark.parametrize(
+    ("n", "words"), [(1, "1 class without a change is"), (2, "2 classes without a change are")]
+)
+def test_classes_without_a_change_are_counted(n: int, words: str) -> None:
+    counts = {"cat": {"newly flagged": 3}} | {f"other {k}": {"newly flagged": 0} for k in range(n)}
+    table = _classes(changes(classes=counts))
+    assert table is not None
+    assert words in table.caption
 
 
 def keep_experiment(folder: Path, name: str, time: int, base: str = "HEAD") -> None:

@@ -10,6 +10,13 @@ _MEASURES = {
     "log_loss": "log loss",
     "expected_calibration_error": "calibration error",
 }
+_DECISIONS = {
+    "keep": "the given label is right",
+    "accept": "the suggested label is right",
+    "choose": "another label is right",
+    "drop": "not to be trained on",
+    "unsure": "not sure",
+}
 _NAMES = {
     "label_issues: n_rows": "rows judged",
     "label_issues: n_issues": "labels flagged",
@@ -37,6 +44,13 @@ _NAMES = {
     "report: gain_high": "worth of the repair, high end",
     "report: gap": "what true labels would be worth",
     "report: gap_recovered": "share of that which the repair gives",
+    "report: audit.n_flags_decided": "flagged labels that people decided",
+    "report: audit.flags_precision": "wrong labels among these, share",
+    "report: audit.n_drawn": "unflagged labels drawn at random and decided",
+    "report: audit.n_drawn_wrong": "wrong labels among these",
+    "report: audit.n_left": "unflagged labels that nobody decided",
+    "report: audit.wrong_left_low": "share of wrong labels left, low end",
+    "report: audit.wrong_left_high": "share of wrong labels left, high end",
 }
 _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (
@@ -53,6 +67,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = 
     ),
     (re.compile(r"retrain_(given|cleaned|true): n_test_rows"), lambda of: f"test rows of {_TRAINED[of[1]]}"),
     (re.compile(r"training_set: actions\.(\w+)"), lambda of: f"rows {of[1]}"),
+    (
+        re.compile(r"training_set: decisions\.(\w+)"),
+        lambda of: f"decisions: {_DECISIONS.get(of[1], _plain(of[1]))}",
+    ),
     (re.compile(r"health: noise_matrix_l1_error\.(\w+)"), lambda of: f"error of the noise matrix by {of[1]}"),
     (re.compile(r"health: classes\.(.+)\.(\w+)"), lambda of: f"class {of[1]}: {_plain(of[2])}"),
     (

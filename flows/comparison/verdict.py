@@ -72,6 +72,8 @@ def _by_labels(base: str, rows: RowChanges | None) -> tuple[Word | None, str]:
             f"{counts[kind]:,} {'label is' if counts[kind] == 1 else 'labels are'} {kind}"
             for kind in ("newly flagged", "no longer flagged")
         ]
+        if not (counts["newly flagged"] or counts["no longer flagged"]):
+            parts = ["the same labels are flagged"]
         other = counts.get("trained on another label", 0)
         parts += (
             [f"{other:,} {'row is' if other == 1 else 'rows are'} trained on another label"] if other else []

@@ -266,7 +266,11 @@ def _classes(rows: RowChanges) -> Table | None:
     lines = [(Cell(name), *(Cell(f"{changed[name][kind]:,}") for kind in kinds)) for name in order]
     left = len(rows.classes) - len(order)
     which = "with fewer changes" if len(changed) > MOST_CLASSES else "without a change"
-    caption = f"{left} classes {which} are left out." if left else ""
+    caption = (
+        f"{left} {'class' if left == 1 else 'classes'} {which} {'is' if left == 1 else 'are'} left out."
+        if left
+        else ""
+    )
     return Table("By given class", ("class", *kinds), tuple(lines), caption)
 
 
