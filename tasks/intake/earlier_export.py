@@ -2,9 +2,13 @@
 
 import re
 from collections.abc import Collection
+from functools import partial
+
+import pyarrow as pa
 
 from tasks.export.rows import ACTION, COLUMNS, LABEL
 from tasks.own_files.own_tables import OwnTable, texts_of
+from tasks.own_files.pictures import is_encoded
 from tasks.repair import TRUSTED
 
 _AGAIN = r"(_new)*"
@@ -24,11 +28,17 @@ def columns_of_export(own: OwnTable, taken: Collection[str]) -> list[str]:
         actions, labels = texts_of(own.table.column(ACTION)), texts_of(own.table.column(LABEL))
         trusted = [row for row, action in enumerate(actions) if action == TRUSTED]
         others = [name for name in own.names if name not in {*found, *taken}] if trusted else []
-        for name in others:
+        for name in filter(partial(_may_be_labels, own), others):
             values = texts_of(own.table.column(name))
             if all(values[row] == labels[row] for row in trusted):
                 found.append(name)
     return [name for name in found if name not in taken]
+
+
+def _may_be_labels(own: OwnTable, name: str) -> bool:
+    kind = own.table.column(name).type
+    # Bytes need not be text.
+    return not pa.types.is_nested(kind) and not is_encoded(kind) and kind != pa.binary_view()
 
 
 def _is_added(name: str, added: str, names: Collection[str]) -> bool:
