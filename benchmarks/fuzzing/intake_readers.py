@@ -215,8 +215,11 @@ def _lines_plainly(path: Path) -> Rows:
 def _tasks_plainly(path: Path) -> Rows:
     rows = []
     for number, task in enumerate(json.loads(path.read_bytes().decode("utf-8-sig"))):
-        annotations = task.get("annotations") or []
-        choices = [each["value"]["choices"] for one in annotations for each in one["result"]]
+        found = task.get("annotations")
+        annotations = found if isinstance(found, list) else []
+        # What holds no choices answers another question, or none.
+        values = [each.get("value", {}) for one in annotations for each in one["result"]]
+        choices = [value["choices"] for value in values if "choices" in value]
         label = choices[0][0] if choices and choices[0] else None
         rows.append(_row(str(task.get("id", number)), label, _given(task["data"]["text"])))
     return _checked(rows)

@@ -15,7 +15,7 @@ from tasks.datasets._own import place_of
 from tasks.export.rows import COLUMNS, ERROR_PROB, LABEL, SUGGESTED, Written
 from tasks.export.tables import in_order, write_list_of
 from tasks.own_files.json_tables import read_objects
-from tasks.own_files.label_studio import read_tasks
+from tasks.own_files.label_studio import choice_results, read_tasks
 from tasks.params import Params
 
 KEY = "relabel_key"
@@ -56,11 +56,10 @@ def find_question(objects: Sequence[Mapping[str, Any]], control: str | None, whe
         DatasetError: no annotation has choices.
     """
     for task in objects:
-        for annotation in task.get("annotations") or task.get("completions") or []:
-            for result in annotation.get("result") or []:
-                name = str(result.get("from_name", ""))
-                if "choices" in result.get("value", {}) and control in (None, name):
-                    return name, str(result.get("to_name", ""))
+        for _, result in choice_results(task):
+            name = str(result.get("from_name", ""))
+            if control in (None, name):
+                return name, str(result.get("to_name", ""))
     raise DatasetError(f"{where}: expected an annotation with choices, found none.")
 
 

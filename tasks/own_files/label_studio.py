@@ -3,7 +3,7 @@
 https://labelstud.io/guide/task_format
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -85,22 +85,35 @@ def file_names(value: str) -> list[str]:
 
 
 def _annotations(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = task.get("annotations") or task.get("completions") or []
-    kept = [each for each in found if isinstance(each, Mapping) and not each.get("was_cancelled")]
+    found = task.get("annotations") or task.get("completions")
+    kept = [each for each in _items(found) if isinstance(each, Mapping) and not each.get("was_cancelled")]
     # Times are in ISO 8601 and UTC: their order is that of the text.
     return sorted(kept, key=lambda each: str(each.get("updated_at") or each.get("created_at") or ""))
 
 
+def _items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def choice_results(task: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The results of a task that hold choices, and the places of their annotations, the oldest first."""
+    for place, annotation in enumerate(_annotations(task)):
+        for result in _items(annotation.get("result")):
+            value = result.get("value") if isinstance(result, Mapping) else None
+            if isinstance(value, Mapping) and isinstance(value.get("choices"), list):
+                yield place, result
+
+
 def _choices(task: Mapping[str, Any]) -> list[tuple[int, str, list[str]]]:
     """The choices of a task: the place of the annotation, what was asked, and what was chosen."""
-    found = []
-    for place, annotation in enumerate(_annotations(task)):
-        for result in annotation.get("result") or []:
-            value = result.get("value", {}) if isinstance(result, Mapping) else {}
-            if isinstance(value, Mapping) and isinstance(value.get("choices"), list):
-                choices = [str(choice) for choice in value["choices"] if choice is not None]
-                found.append((place, str(result.get("from_name", "")), choices))
-    return found
+    return [
+        (
+            place,
+            str(result.get("from_name", "")),
+            [str(choice) for choice in result["value"]["choices"] if choice is not None],
+        )
+        for place, result in choice_results(task)
+    ]
 
 
 def _task(task: Mapping[str, Any], row: int, control: str | None, path: Path) -> Task:

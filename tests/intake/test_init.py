@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import own_forms
@@ -168,6 +169,23 @@ def test_a_hub_table_keeps_indices_names_and_splits(workspace: Path, given: Path
     assert [found.facts.class_names[k] for k in found.given_label] == [names[row] for row in order]
     np.testing.assert_array_equal(found.content.values(), pixels[order])
     assert set(found.split) == {"train", "test"}
+
+
+@pytest.mark.parametrize(
+    "odd", [5, "NaN", {"result": []}, [5], [{"result": 5}], [{"result": [{"value": 5}]}]]
+)
+def test_what_is_no_list_of_annotations_answers_nothing(workspace: Path, given: Path, odd: object) -> None:
+    def task(number: int, name: str) -> dict[str, Any]:
+        result = {"from_name": "kind", "to_name": "text", "type": "choices", "value": {"choices": [name]}}
+        return {"id": number, "data": {"text": f"words {number}"}, "annotations": [{"result": [result]}]}
+
+    tasks = [task(row, "ab"[row % 2]) for row in range(12)]
+    tasks[7]["annotations"] = odd
+    (given / "tasks.json").write_text(json.dumps(tasks))
+    init(workspace, [str(given / "tasks.json")])
+    brought = read_brought(workspace)
+    assert brought.given_label is not None
+    assert [key for key, label in zip(brought.key, brought.given_label, strict=True) if label < 0] == ["7"]
 
 
 def test_of_several_annotations_the_newest_counts(
