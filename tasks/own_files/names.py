@@ -79,8 +79,9 @@ def read_class_names(chosen: str) -> tuple[str, ...]:
 
 
 def listed(names: Sequence[str], n_shown: int = _SHOWN_NAMES) -> str:
-    """The first names, for a sentence."""
-    return f"{', '.join(map(shown, names[:n_shown]))}{', ...' if len(names) > n_shown else ''}"
+    """The first names, for a sentence, and how many there are beside them."""
+    more = len(names) - n_shown
+    return ", ".join(map(shown, names[:n_shown])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def shown(value: object, most: int = _SHOWN_CHARACTERS) -> str:
