@@ -1,6 +1,8 @@
 """What readers of a person's own data share: which rows there are, before their content is read."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -119,6 +121,13 @@ def as_examples(
     return Examples(
         facts, found.key, found.split, found.given, found.true, content, found.group, found.said_left_out
     )
+
+
+def _are_several(name: str) -> bool:
+    """Whether the name of a class is a list of several in JSON, as readers write a cell that holds one."""
+    with suppress(ValueError, RecursionError):
+        return name.startswith("[") and len(json.loads(name)) > 1
+    return False
 
 
 def leave_out(found: Found, reasons: Mapping[int, str], error: DatasetError) -> Found:
@@ -247,6 +256,11 @@ def find_labels(
             raise DatasetError(
                 f"{where[0]}: expected at most {MOST_CLASSES:,} classes, found {len(names):,}: these "
                 "are no classes."
+            )
+        if several := [name for name in names if _are_several(name)]:
+            raise DatasetError(
+                f"{where[0]}: expected one label for each row, found several at once: {listed(several)}. "
+                "Relabel has no rows of several classes."
             )
         index = pa.array(names, pa.string())
         found = [

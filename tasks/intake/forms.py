@@ -28,7 +28,7 @@ from tasks.own_files.json_tables import LISTS, read_objects
 from tasks.own_files.label_studio import are_tasks, read_tasks
 from tasks.own_files.names import listed, shown
 from tasks.own_files.own_tables import OwnTable, is_aside, is_table, read_own_table, table_files
-from tasks.own_files.picture_folders import PictureFile, find_pictures, linked_folders, match_files
+from tasks.own_files.picture_folders import PictureFile, find_pictures, match_files, say_not_read
 from tasks.own_files.pictures import SUFFIXES, Header, is_encoded, read_headers, usual_size
 
 FOLDER, TABLE, LABEL_STUDIO, ARRAYS = "folder", "table", "label_studio", "arrays"
@@ -130,8 +130,7 @@ def _plan_class_folders(path: Path, pictures: list[PictureFile], tables: list[Pa
     if n_loose:
         said.append(f"{n_loose:,} pictures lie in no folder of a class: they have no label.")
     said += [f"{table.name} is not read; its labels count with --labels {table.name}." for table in tables]
-    if links := linked_folders(path):
-        said.append(f"Links to folders are not followed: {listed(links)}.")
+    said += say_not_read(path)
     files = tuple(picture.path for picture in pictures)
     return Plan(FOLDER, chosen, found, path, files, tuple(said), tuple(headers))
 

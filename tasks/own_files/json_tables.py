@@ -58,7 +58,8 @@ def _parse(text: str, path: Path, line: int) -> Any:
 def table_of(objects: list[dict[str, Any]], path: Path) -> pa.Table:
     """The objects as a table: a column for each name, null where an object lacks it.
 
-    Columns of one type have it; those of several are text. NaN, which Python writes, is null.
+    Columns of one type have it; those of several are text. NaN, which Python writes, is null. Lists of one
+    value, as programs with several labels a row write them, are that value; empty ones are null.
 
     Raises:
         DatasetError: the only object holds columns, or lists of rows.
@@ -79,6 +80,8 @@ def table_of(objects: list[dict[str, Any]], path: Path) -> pa.Table:
 
 def _column(values: list[object]) -> pa.Array:
     values = [None if value != value else value for value in values]
+    if all(value is None or (isinstance(value, list) and len(value) < 2) for value in values):
+        values = [value[0] if isinstance(value, list) and value else None for value in values]
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float} or (len(kinds) == 1 and not kinds & {dict, list}):
         try:

@@ -31,11 +31,12 @@ class Task:
 
 
 def are_tasks(objects: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether objects are tasks of Label Studio."""
-    return bool(objects) and all(
-        isinstance(each.get("data"), Mapping) and ("annotations" in each or "completions" in each)
-        for each in objects
-    )
+    """Whether most of the objects are tasks of Label Studio."""
+    return 2 * sum(map(_is_task, objects)) > len(objects)
+
+
+def _is_task(found: Mapping[str, Any]) -> bool:
+    return isinstance(found.get("data"), Mapping) and ("annotations" in found or "completions" in found)
 
 
 def read_tasks(path: Path, control: str | None) -> list[Task]:
@@ -51,6 +52,12 @@ def read_tasks(path: Path, control: str | None) -> list[Task]:
     if not are_tasks(objects):
         raise DatasetError(
             f"{path}: expected tasks as Label Studio exports them (JSON), found other objects."
+        )
+    odd = next((row for row, each in enumerate(objects) if not _is_task(each)), None)
+    if odd is not None:
+        raise DatasetError(
+            f"{path}: expected a task of Label Studio with `data` and `annotations` in every place, found "
+            f"{listed(list(objects[odd])) or 'nothing'} in place {odd} (counted from 0). Mend or remove it."
         )
     controls = sorted({name for each in objects for _, name, _ in _choices(each)})
     if control is None and not controls:

@@ -215,9 +215,12 @@ def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
         # Whatever else it is, that library did not write it.
         features: Mapping[str, Any] = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
         return {
-            column: tuple(map(str, feature["names"]))
+            column: tuple(feature["names"])
             for column, feature in features.items()
-            if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel" and feature.get("names")
+            if isinstance(feature, Mapping)
+            and feature.get("_type") == "ClassLabel"
+            and feature.get("names")
+            and all(isinstance(name, str) for name in feature["names"])
         }
     return {}
 

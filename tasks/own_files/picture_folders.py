@@ -2,9 +2,10 @@
 
 import os
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import pyarrow as pa
 
@@ -17,6 +18,24 @@ from tasks.own_files.pictures import SUFFIXES
 FILE, LABEL = "file", "label"
 """The columns of what `read_cvat` gives."""
 _MOST_XML_BYTES = 2**29
+# What cameras and programs write that Pillow does not decode by itself.
+_OTHER_PICTURES = frozenset(
+    (
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jxl",
+        ".jp2",
+        ".svg",
+        ".psd",
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".raw",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +48,8 @@ class PictureFile:
 
 
 def find_pictures(folder: Path) -> list[PictureFile]:
-    """The pictures in a folder, in order of their paths; names that begin with a dot are left aside.
+    """The pictures in a folder, in order of their paths; names that begin with a dot are left aside, and
+    links that lead to nothing.
 
     Where the first folders are all called as splits are (train, val, test), they are splits, and the classes
     are the folders in them; else the first folders are the classes. Links to folders are not followed.
@@ -37,7 +57,7 @@ def find_pictures(folder: Path) -> list[PictureFile]:
     Raises:
         DatasetError: the name of a file is not in UTF-8.
     """
-    paths = sorted(_pictures_below(folder))
+    paths = sorted(path for path in _files_below(folder) if _is_picture(path) and (folder / path).exists())
     tops = {path.parts[0] for path in paths if len(path.parts) > 1}
     are_splits = bool(tops) and all(top.lower() in SPLIT_WORDS for top in tops)
     return [_picture(path, are_splits) for path in paths]
@@ -64,13 +84,19 @@ def check_classes(folder: Path, pictures: Sequence[PictureFile]) -> None:
         )
 
 
-def _pictures_below(folder: Path) -> Iterable[PurePosixPath]:
+def _files_below(folder: Path) -> Iterable[PurePosixPath]:
     for at, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         for name in files:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                _check_name(Path(at) / name)
-                yield PurePosixPath((Path(at) / name).relative_to(folder).as_posix())
+            if not name.startswith("."):
+                path = Path(at) / name
+                if _is_picture(path):
+                    _check_name(path)
+                yield PurePosixPath(path.relative_to(folder).as_posix())
+
+
+def _is_picture(path: PurePath) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _check_name(path: Path) -> None:
@@ -89,9 +115,19 @@ def _picture(path: PurePosixPath, are_splits: bool) -> PictureFile:
     return PictureFile(str(path), split, classes[0] if classes else None)
 
 
-def linked_folders(folder: Path) -> list[str]:
-    """The folders in a folder that are links, which `find_pictures` does not follow."""
-    return sorted(path.name for path in folder.iterdir() if path.is_symlink() and path.is_dir())
+def say_not_read(folder: Path) -> list[str]:
+    """Sentences about what `find_pictures` does not read: linked folders, lost links, other pictures."""
+    linked = sorted(path.name for path in folder.iterdir() if path.is_symlink() and path.is_dir())
+    files = sorted(_files_below(folder))
+    lost = [str(path) for path in files if _is_picture(path) and not (folder / path).exists()]
+    others = Counter(path.suffix.lower() for path in files if path.suffix.lower() in _OTHER_PICTURES)
+    said = [f"Links to folders are not followed: {listed(linked)}."] if linked else []
+    if lost:
+        said.append(f"{len(lost):,} of the files are links that lead to nothing: {listed(lost)}.")
+    if others:
+        counts = listed([f"{n:,} {suffix}" for suffix, n in sorted(others.items())])
+        said.append(f"Files that are not read: {counts}. Save them as JPEG or PNG if they count.")
+    return said
 
 
 def match_files(names: Sequence[str | None], pictures: Sequence[PictureFile], where: str) -> list[int]:

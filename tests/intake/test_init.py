@@ -16,7 +16,7 @@ import pytest
 from own_forms import read_brought
 from PIL import Image
 
-from tasks import RelabelError
+from tasks import DatasetError, RelabelError
 from tasks.download import examples_table
 from tasks.intake import archives
 from tasks.intake.command import init
@@ -99,7 +99,7 @@ def test_a_class_may_be_called_as_a_split(workspace: Path, given: Path) -> None:
     assert read_brought(workspace).facts.class_names == ("bus", "train")
 
 
-def test_links_to_folders_are_named_and_other_endings_of_jpeg_are_read(
+def test_what_is_not_read_of_a_folder_is_named_and_other_endings_of_jpeg_are_read(
     workspace: Path, given: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a", "b", "elsewhere/c"):
@@ -108,8 +108,13 @@ def test_links_to_folders_are_named_and_other_endings_of_jpeg_are_read(
     (given / "pets" / "a" / "0.jpg").rename(given / "pets" / "a" / "0.jfif")
     (given / "pets" / "elsewhere").rename(given / "elsewhere")
     (given / "pets" / "c").symlink_to(given / "elsewhere" / "c")
+    (given / "pets" / "b" / "lost.png").symlink_to(given / "gone.png")
+    (given / "pets" / "a" / "phone.HEIC").write_bytes(b"x")
     init(workspace, [str(given / "pets")])
-    assert "Links to folders are not followed: c." in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Links to folders are not followed: c." in said
+    assert "1 of the files are links that lead to nothing: b/lost.png." in said
+    assert "Files that are not read: 1 .heic." in said
     assert sorted(read_brought(workspace).key) == [
         *("a/0.jfif", "a/1.jpg", "a/2.jpg"),
         *("b/0.jpg", "b/1.jpg", "b/2.jpg"),
@@ -212,6 +217,30 @@ def test_a_choice_of_label_studio_that_is_null_is_no_label(tmp_path: Path) -> No
     path = tmp_path / "export.json"
     path.write_text(json.dumps([task(0, "cat"), task(1, None)]))
     assert [each.label for each in read_tasks(path, None)] == ["cat", None]
+
+
+def test_an_odd_task_among_others_is_named(tmp_path: Path) -> None:
+    tasks = [{"id": row, "data": {"text": "words"}, "annotations": []} for row in range(4)]
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([*tasks, {"id": 4, "annotations": []}]))
+    with pytest.raises(DatasetError, match=r"found id, annotations in place 4"):
+        read_tasks(path, None)
+
+
+def test_a_list_of_one_label_is_that_label_and_several_at_once_are_refused(
+    workspace: Path, given: Path
+) -> None:
+    rows = [{"text": f"some words {row}", "label": [["ant", "bee"][row % 2]]} for row in range(20)]
+    rows[3]["label"] = []
+    (given / "rows.json").write_text(json.dumps(rows))
+    init(workspace, [str(given / "rows.json")])
+    found = read_brought(workspace)
+    assert found.facts.class_names == ("ant", "bee")
+    assert list(found.given_label[:4]) == [0, 1, 0, -1]
+    rows[5]["label"] = ["ant", "bee"]
+    (given / "several.json").write_text(json.dumps(rows))
+    with pytest.raises(DatasetError, match=r'found several at once: \["ant", "bee"\]\.'):
+        init(workspace, [str(given / "several.json")])
 
 
 def test_pictures_of_label_studio_lie_beside_its_export(workspace: Path, given: Path) -> None:

@@ -50,10 +50,10 @@ def test_json_lines_and_lists(tmp_path: Path, name: str) -> None:
 
 def test_json_of_several_types_is_text_and_absent_is_null(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    path.write_text('{"a": 1, "b": [1, 2]}\n{"a": "x"}\n{"c": true, "a": 99999999999999999999}\n')
+    path.write_text('{"a": 1, "b": [1, 2]}\n{"a": "x", "b": ["y"]}\n{"c": true, "a": 99999999999999999999}\n')
     assert read_own_table(path).table.to_pydict() == {
         "a": ["1", "x", "99999999999999999999"],
-        "b": ["[1, 2]", None, None],
+        "b": ["[1, 2]", '["y"]', None],
         "c": [None, None, True],
     }
 
@@ -254,7 +254,13 @@ def test_class_names_are_those_that_hugging_face_wrote(tmp_path: Path) -> None:
     assert read_own_table(tmp_path / "t.parquet").class_names == {"label": ("cat", "dog")}
 
 
-@pytest.mark.parametrize("content", [b"[]", b"{", b'{"info": {"features": {"a": 3}}}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"[]", b"{", b'{"info": {"features": {"a": 3}}}', b"\xff"),
+        b'{"info": {"features": {"a": {"_type": "ClassLabel", "names": [null, "cat"]}}}}',
+    ],
+)
 def test_metadata_that_hugging_face_did_not_write_is_left_aside(tmp_path: Path, content: bytes) -> None:
     schema = pa.schema([("a", pa.int64())]).with_metadata({b"huggingface": content})
     pq.write_table(pa.table({"a": [1]}, schema=schema), tmp_path / "t.parquet")
