@@ -16,20 +16,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks import DatasetError
 from tasks.reading import read_content
+from tasks.reporting.test_maps import COLOURS
 from tasks.tables.catalog import EXAMPLES
 from tasks.tables.facts import read_facts
 from tasks.tables.files import atomic_path
 from tasks.tables.io import read_table
 from tasks.tables.schemas import column_array
 from tasks.training.checkpoints import load_model
+from tasks.training.embedding_map import place_in_plane
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
 _SIDE, _GAP = 330, 20
-_COLOURS = ("#1b6ca8", "#c8553d", "#4f772d", "#7b2d8b", "#b8860b")
-_COLOURS += ("#008080", "#d81e5b", "#555555", "#e08e0b", "#2f4b7c")
 
 
 def draw_classes(n_rows: int, rng: np.random.Generator) -> tuple[Floats, Labels]:
@@ -67,7 +68,7 @@ def qda_panels(n_labels: int = 12, n_unlabeled: int = 400, least: float = 0.99, 
         for k in range(2):
             true = points[classes == k]
             shapes += _ellipses(true.mean(axis=0), np.cov(true.T), "#999", "4 3")
-            shapes += _ellipses(model.means_[k], model.covariance_[k], _COLOURS[k], "none")
+            shapes += _ellipses(model.means_[k], model.covariance_[k], COLOURS[k], "none")
         panels.append(_panel(f"{title}: {len(labels)} labels, AUC {auc:.4f}", shapes))
         probs = model.predict_proba(points[others])
         sure = probs.max(axis=1) >= least
@@ -76,14 +77,11 @@ def qda_panels(n_labels: int = 12, n_unlabeled: int = 400, least: float = 0.99, 
     return panels
 
 
-def tsne_panels(folders: Iterable[tuple[str, Path, str]], n_rows: int, seed: int = 0) -> list[str]:
+def tsne_panels(folders: Iterable[tuple[str, Path, str]], n_rows: int) -> list[str]:
     """A panel for each (title, workspace, checkpoint): embeddings of test rows in two dimensions.
 
     The first `n_rows` test rows are shown; the share of right ones is of all test rows.
     """
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
     panels = []
     for title, folder, checkpoint in folders:
         table = read_table(EXAMPLES.at(folder), EXAMPLES, columns=["split", "true_label"])
@@ -94,9 +92,9 @@ def tsne_panels(folders: Iterable[tuple[str, Path, str]], n_rows: int, seed: int
         wrong = found.pred_probs.argmax(axis=1) != truth
         accuracy = 1 - wrong.mean()
         wrong, truth = wrong[:n_rows], truth[:n_rows]
-        # Sums in another order would give another picture.
-        with threadpool_limits(1):
-            places = TSNE(random_state=seed, init="pca").fit_transform(found.embedding[:n_rows])
+        places = place_in_plane(found.embedding[:n_rows], max_iter=1_000)
+        if places is None:
+            raise DatasetError(f"{folder}: expected embeddings that differ, found none.")
         places = 7 * (places - places.mean(axis=0)) / np.abs(places - places.mean(axis=0)).max() / 2
         shapes = _dots(places, truth, 1.8)
         shapes += [
@@ -128,7 +126,7 @@ def _on_paper(points: Floats) -> Floats:
 
 def _dots(points: Floats, labels: npt.NDArray[Any], radius: float) -> list[str]:
     return [
-        f'<circle cx="{x:.2f}" cy="{y:.2f}" r="{radius}" fill="{_COLOURS[k] if k >= 0 else "#ccc"}"/>'
+        f'<circle cx="{x:.2f}" cy="{y:.2f}" r="{radius}" fill="{COLOURS[k] if k >= 0 else "#ccc"}"/>'
         for (x, y), k in zip(_on_paper(points), labels.tolist(), strict=True)
         if 0 <= x <= _SIDE and 0 <= y <= _SIDE
     ]

@@ -17,7 +17,7 @@ from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.self_tests.words import describe
 from tasks.label_quality.stopping import Outlook, describe_outlook, look_out
 from tasks.page import describe_rows, environment
-from tasks.params import Params
+from tasks.params import Params, uses_unlabeled
 from tasks.reporting.budgets import review_budget
 from tasks.reporting.confused_pairs import confused_pairs
 from tasks.reporting.figures import histograms
@@ -45,6 +45,7 @@ from tasks.reporting.suspects import (
     suspects,
     write_top_issues,
 )
+from tasks.reporting.test_maps import COLOURS, read_maps, write_maps
 from tasks.reporting.worth import (
     before_and_after,
     choose_yardstick,
@@ -126,6 +127,10 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
     measured = {name: measure(workspace, name, yardstick) for name in label_sets}
     runs = {name: found.metrics for name, found in measured.items()}
     write_runs(workspace, measured)
+    maps = read_maps(workspace, label_sets, yardstick)
+    write_maps(
+        plots / "test_maps.svg", maps, {each.labels: runs[each.labels]["test"]["accuracy"] for each in maps}
+    )
 
     gain = summarise_gain(measured)
     wrong_labels = wrong_share(detection, repair["gate"]["is_too_weak"])
@@ -179,6 +184,9 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
             repair=repair,
             health=health,
             runs=runs,
+            maps=maps,
+            colours_of_classes=COLOURS,
+            content_is_used=uses_unlabeled(params.retrain.objective),
             gain=gain,
             worth=before_and_after(repair, runs),
             filters=filters,

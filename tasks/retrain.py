@@ -15,6 +15,7 @@ from tasks.tables.catalog import (
     EXAMPLES,
     GIVEN_LABELS,
     HELD_OUT,
+    PLACE,
     RANDOM_SUBSET,
     SPLIT_ROWS,
     TEST_PROBS,
@@ -24,6 +25,7 @@ from tasks.tables.catalog import (
 from tasks.tables.io import make_table, read_table, write_table
 from tasks.tables.joins import join, locate
 from tasks.tables.schemas import column_array, tensor_rows
+from tasks.training.embedding_map import choose_rows, place_in_plane
 from tasks.training.protocol import Loss, Rows
 from tasks.training.setup import make_model, read_rows
 
@@ -31,6 +33,8 @@ MEASURED = ("test", "valid", HELD_OUT)
 """The splits that are measured; the first that has rows draws the learning curve."""
 # Rows that draw the learning curve each epoch; they choose nothing, and all are predicted at the end.
 _CURVE_ROWS = 2_000
+# The label sets whose embeddings the report shows where there are rows without a label.
+_SHOWN = ("given", "cleaned")
 # Actions of rows whose label is as given and which are trained on.
 _UNTOUCHED = ("trusted", "kept")
 
@@ -40,9 +44,10 @@ Ints = npt.NDArray[np.int64]
 def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
     """Write the checkpoint, data/test_probs/LABELS.parquet and the learning curves of one label set.
 
-    Beside test, validation and held-out rows, those without a label are predicted. Where there are none of
-    these, the table of their probabilities has no rows. Rows without a label lend the training their content,
-    where the objective uses it; so do those of `cleaned` whose label was taken out for that.
+    Beside test, validation and held-out rows, those without a label are predicted; where there are such, the
+    table also says where in a picture measured rows lie. Where there is nothing to predict, the table has no
+    rows. Rows without a label lend the training their content, where the objective uses it; so do those of
+    `cleaned` whose label was taken out for that.
 
     Returns:
         Seconds spent on fitting and predicting, imports and files left out.
@@ -66,7 +71,8 @@ def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
     if uses_unlabeled(section.objective) and unlabeled is None:
         print(f"retrain@{labels}: every row has a label, so {section.objective} learns from these alone")
     rows = Rows(content.take(locate(all_ids, ids, EXAMPLES.path)), *targets)
-    test_ids, test_split, curve = read_test(workspace)
+    test_ids, test_split, measured = read_test(workspace)
+    curve = measured[:_CURVE_ROWS]
     test = content.take(locate(all_ids, test_ids, EXAMPLES.path))
     curve_rows = None
     if len(curve):
@@ -87,15 +93,28 @@ def retrain(params: Params, workspace: Path, labels: LabelSetName) -> float:
         title=f"retrain on {labels} labels",
     )
     model.fit(rows, curve_rows, unlabeled)
-    pred_probs = model.predict(test).pred_probs if len(test) else np.zeros((0, facts.n_classes))
+    found = model.predict(test) if len(test) else None
     training_s = time.monotonic() - started
     model.save(workspace / "models" / f"{section.label_sets[labels].checkpoint}.ckpt")
-    table = make_table(
-        TEST_PROBS, facts, {"example_id": test_ids, "split": test_split, "pred_probs": pred_probs}
-    )
+    pred_probs = found.pred_probs if found else np.zeros((0, facts.n_classes))
+    columns = {"example_id": test_ids, "split": test_split, "pred_probs": pred_probs}
+    if found and labels in _SHOWN and len(measured) and (test_split == UNLABELED).any():
+        columns |= _places(found.embedding, measured)
+    table = make_table(TEST_PROBS, facts, columns)
     path = TEST_PROBS.at(workspace, labels=labels)
     write_table(path, table, TEST_PROBS, {"n_rows": str(len(ids))})
     return training_s
+
+
+def _places(embedding: npt.NDArray[np.float32], measured: npt.NDArray[np.intp]) -> dict[str, pa.Array]:
+    """The columns `PLACE` (M,) from embeddings (M, D), of some `measured` rows; null for all others."""
+    shown = measured[choose_rows(len(measured))]
+    found = place_in_plane(embedding[shown])
+    if found is None:
+        return {}
+    places = np.full((len(embedding), 2), np.nan, dtype=np.float32)
+    places[shown] = found
+    return {name: pa.array(column, from_pandas=True) for name, column in zip(PLACE, places.T, strict=True)}
 
 
 Targets = tuple[Ints, npt.NDArray[np.float32], npt.NDArray[np.float32] | None]
@@ -160,9 +179,9 @@ def read_unlabeled(workspace: Path) -> Ints:
 
 
 def read_test(workspace: Path) -> tuple[Ints, npt.NDArray[np.object_], npt.NDArray[np.intp]]:
-    """(M,) ids and splits of the rows to be predicted; positions of those that draw the learning curve.
+    """(M,) ids and splits of the rows to be predicted; positions of those that are measured.
 
-    The curve takes labelled rows of the first of `MEASURED` that has such.
+    These are the labelled rows of the first of `MEASURED` that has such.
     """
     table = read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS, columns=["split"])
     split = column_array(table, "split")
@@ -172,7 +191,7 @@ def read_test(workspace: Path) -> tuple[Ints, npt.NDArray[np.object_], npt.NDArr
     for name in MEASURED:
         rows = np.flatnonzero(labelled & (split == name))
         if len(rows):
-            return ids, split, rows[:_CURVE_ROWS]
+            return ids, split, rows
     return ids, split, np.zeros(0, dtype=np.intp)
 
 

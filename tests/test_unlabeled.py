@@ -17,7 +17,7 @@ from tasks import DatasetError
 from tasks.params import load_params
 from tasks.pseudo_label import pseudo_label
 from tasks.report import report
-from tasks.retrain import read_training_set
+from tasks.retrain import read_training_set, retrain
 from tasks.tables.catalog import EXAMPLES, TEST_PROBS, TRAINING_SET, UNLABELED_PROBS
 from tasks.tables.io import read_table, write_table
 from tasks.tables.joins import locate
@@ -97,6 +97,41 @@ def test_a_map_of_embeddings_is_the_same_each_time_and_rings_what_is_wrong(run: 
     said = column_array(found, "pred_probs")[is_test][:120].argmax(axis=1)
     rows = locate(column_array(read_table(EXAMPLES.at(run), EXAMPLES), "example_id"), ids)
     assert panel.count('stroke="#000"') == (said != truth[rows]).sum() > 0
+
+
+def test_the_report_shows_where_each_classifier_places_the_measured_rows(run: Path) -> None:
+    page, picture = ((run / path).read_text() for path in ("report/index.html", "plots/test_maps.svg"))
+    section = page[page.index('id="maps"') : page.index('id="pairs"')]
+    truth = read_table(EXAMPLES.at(run), EXAMPLES, columns=["true_label"])
+    for name in ("given", "cleaned"):
+        accuracy = json.loads((run / "metrics" / f"retrain_{name}.json").read_text())["test"]["accuracy"]
+        assert f"{name} labels: accuracy {accuracy:.2%}" in picture
+        found = read_table(TEST_PROBS.at(run, labels=name), TEST_PROBS)
+        placed = found.filter(found.column("tsne_x").is_valid())
+        assert set(column_array(placed, "split")) == {"test"}
+        ids = column_array(placed, "example_id")
+        label = column_array(truth, "true_label")[locate(column_array(truth, "example_id"), ids)]
+        is_wrong = column_array(placed, "pred_probs").argmax(axis=1) != label
+        assert 0 < is_wrong.sum() == pytest.approx(len(placed) * (1 - accuracy))
+        assert f"{is_wrong.sum()} of these {len(placed)} wrong" in section
+        # A dot for each row, and under it a ring where it is wrong.
+        (svg,) = re.findall(rf'<svg [^>]*aria-label="rows as {name} .*?</svg>', section)
+        assert svg.count("h0") == len(placed) + is_wrong.sum()
+        assert svg in picture
+        # Rows of one class lie together: most have their nearest neighbour in their class.
+        places = np.column_stack([column_array(placed, axis) for axis in ("tsne_x", "tsne_y")])
+        distance = np.square(places[:, None] - places[None]).sum(axis=2)
+        np.fill_diagonal(distance, np.inf)
+        assert (label[distance.argmin(axis=1)] == label).mean() > 0.85
+    joined = json.loads((run / "metrics" / "training_set.json").read_text())["unlabeled"]["n_joined"]
+    assert f"also from {joined} rows without a label" in section
+
+
+def test_retraining_again_places_rows_at_the_same_points(run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "copy")
+    retrain(load_params(folder / "params.yaml"), folder, "given")
+    path = TEST_PROBS.at(folder, labels="given")
+    assert path.read_bytes() == TEST_PROBS.at(run, labels="given").read_bytes()
 
 
 def test_propagation_trains_a_student_and_labels_more_rows_than_the_model_is_sure_of(

@@ -14,6 +14,8 @@ HELD_OUT = "held_out"
 """The split of rows that `split_rows` keeps out of training, where the data set has no test split."""
 SOURCES = ("given", "pseudo", "unlabeled", "reviewed")
 """Where a label to train on comes from: the owner, the model, the model without a given label, a person."""
+PLACE = ("tsne_x", "tsne_y")
+"""The columns of a row's place in a picture."""
 FILTER_COLUMNS = plugins.names("filters")
 
 _ID = Column("example_id", pa.int64())
@@ -162,7 +164,13 @@ TEST_PROBS = Artifact(
     "test_probs",
     "retrain",
     "data/test_probs/{labels}.parquet",
-    (_ID, _SPLIT, Column("pred_probs", _VECTOR)),
+    (
+        _ID,
+        _SPLIT,
+        Column("pred_probs", _VECTOR),
+        # Where the embedding lies in a picture, of some of the rows that are measured.
+        *(Column(name, pa.float32(), nullable=True, optional=True) for name in PLACE),
+    ),
     may_be_empty=True,
     allowed={"split": (*SPLITS, HELD_OUT)},
 )
