@@ -211,3 +211,16 @@ def test_on_a_gpu_a_residual_network_is_replayed_too(tmp_path: Path) -> None:
     (first, _), (again, _) = (trained(tmp_path, rows, **settings) for _ in range(2))
     assert all(np.array_equal(value, weights(again)[name]) for name, value in weights(first).items())
     assert accuracy(first, bar_rows(300, seed=3, channels=3)) > 0.9
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_a_gpu_a_teacher_of_averaged_weights_is_replayed_too(tmp_path: Path) -> None:
+    rows, others = bar_rows(40), bar_rows(1280, seed=5).content
+    settings: dict[str, Any] = {"objective": "fixmatch", "accelerator": "gpu", "precision": "auto"}
+    settings |= {"epochs": 4, "batch_size": 64, "objective_options": {"ratio": 4, "decay": 0.9}}
+    models = [build(tmp_path, rows.content, **settings) for _ in range(2)]
+    for model in models:
+        model.fit(rows, None, others)
+    first, again = map(weights, models)
+    assert all(np.array_equal(value, again[name]) for name, value in first.items())
+    assert accuracy(models[0], bar_rows(600, seed=3)) > 0.95
