@@ -9,10 +9,14 @@ import numpy.typing as npt
 from tasks.label_quality.class_losses import find_spared
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.gate import Gate, Sides, beyond_chance, judge_repair
-from tasks.label_quality.noise_evidence import NoiseEvidence, find_noise, weigh_asked
+from tasks.label_quality.noise_evidence import NoiseEvidence, explain_by_chance, find_noise, weigh_asked
 from tasks.label_quality.self_tests.neighbours_vote import UNASKED
-from tasks.repair import DROPPED, Evidence, Repair, take_back
+from tasks.repair import DROPPED, LEAST_ERROR_PROB, Evidence, Repair, take_back
 from tasks.tables.catalog import UNLABELED
+
+LEAST_WRONG = 0.55
+"""A row is dropped whose label is wrong with this probability at least: the mean of what the noise model says
+and of what chance explains. Of rows with a lower one most are right (docs/do_no_harm.md)."""
 
 
 def judge(
@@ -76,11 +80,13 @@ class Held:
     Attributes:
         repair: what is left.
         contested: (N,) the second opinion takes the given label's side.
+        doubtful: (N,) they would be dropped, but may well be right (`find_doubtful`).
         spared: (N,) their class is hardly known (`class_losses.find_spared`).
     """
 
     repair: Repair
     contested: npt.NDArray[np.bool_]
+    doubtful: npt.NDArray[np.bool_]
     spared: npt.NDArray[np.bool_]
 
 
@@ -88,8 +94,9 @@ def hold_back(made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[
     """What the gate leaves of a repair.
 
     The labels of the rows may be changed where their action may be taken, the second opinion (N,) does not
-    take the given label's side, and their class may lose so many. Where only the surest rows may get another
-    label, the second opinion has to confirm it, if it was asked.
+    take the given label's side, and their class may lose so many. Rows to be dropped must be wrong rather
+    than right. Where only the surest rows may get another label, the second opinion has to confirm it, if it
+    was asked.
     """
     relabelled = made.source == "pseudo"
     refused = made.is_changed & np.where(relabelled, "relabel" in gate.closed, "drop" in gate.closed)
@@ -98,8 +105,9 @@ def hold_back(made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[
         contested = made.is_changed & ~refused & (second == evidence.labels)
     if gate.least_confidence:
         refused |= relabelled & ~are_surest(made, evidence, second, gate.least_confidence)
+    doubtful = find_doubtful((made.action == DROPPED) & ~(refused | contested), evidence, second)
     spared = find_spared(
-        made.is_changed & ~(refused | contested),
+        made.is_changed & ~(refused | contested | doubtful),
         evidence.labels,
         evidence.suggested,
         evidence.suggested_prob,
@@ -107,4 +115,26 @@ def hold_back(made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[
         evidence.is_issue,
         evidence.n_classes,
     )
-    return Held(take_back(made, refused | contested | spared, evidence.labels), contested, spared)
+    left = take_back(made, refused | contested | doubtful | spared, evidence.labels)
+    return Held(left, contested, doubtful, spared)
+
+
+def find_doubtful(
+    dropped: npt.NDArray[np.bool_], evidence: Evidence, second: npt.NDArray[np.integer] | None
+) -> npt.NDArray[np.bool_]:
+    """(N,) the rows to be dropped (N,) that may well be right; none where `error_prob` is not known.
+
+    Where a classifier errs on many rows `error_prob` is too high, as it takes its mistakes for wrong labels.
+    So it is averaged with what chance explains of other labels among rows as sure
+    (`noise_evidence.explain_by_chance`), which is too low where people erred. Where the one is sure, it
+    stands.
+    """
+    doubtful = np.zeros(len(dropped), dtype=bool)
+    if evidence.error_prob is None or not dropped.any():
+        return doubtful
+    by_chance = explain_by_chance(
+        dropped, evidence.labels, evidence.suggested, evidence.suggested_prob, second, evidence.is_issue
+    )
+    wrong = evidence.error_prob[dropped]
+    doubtful[dropped] = (wrong < LEAST_ERROR_PROB) & ((wrong + by_chance) / 2 < LEAST_WRONG)
+    return doubtful

@@ -86,14 +86,14 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
     second, self_tests = read_self_tests(workspace)
     gate = judge(made, evidence, section.max_changed_share, second, self_tests)
     sentence = None
-    contested = spared = np.zeros(len(evidence.ids), dtype=bool)
+    contested = doubtful = spared = np.zeros(len(evidence.ids), dtype=bool)
     if section.on_weak_model != "go_on":
         left = hold_back(made, evidence, gate, second).repair
         gate = gate.after_proof(compare_on_held_out(params, workspace, evidence, left, train))
         del left
         sentence = describe_gate(gate)
         held = hold_back(made, evidence, gate, second)
-        made, contested, spared = held.repair, held.contested, held.spared
+        made, contested, doubtful, spared = held.repair, held.contested, held.doubtful, held.spared
         if "join" in gate.closed:
             made = take_none(made, evidence)
         if gate.closed and section.on_weak_model == "stop":
@@ -118,6 +118,7 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
             "least_confidence": gate.least_confidence,
             "on_held_out": vars(gate.on_held_out) if gate.on_held_out else None,
             "n_contested": int(contested.sum()),
+            "n_doubtful": int(doubtful.sum()),
             "class_losses": count_losses(evidence.labels, made.is_changed, spared, facts.class_names),
             "join": {"n_rows": gate.n_joined, "reason": gate.join},
             "is_closed": gate.is_closed and section.on_weak_model != "go_on",
@@ -403,6 +404,10 @@ def _say_done(metrics: dict[str, Any]) -> None:
         print(f"pseudo_label: {metrics['gate']['sentence']}")
     if contested := metrics["gate"]["n_contested"]:
         print(f"pseudo_label: labels kept, as the second opinion takes their side: {contested:,}")
+    if doubtful := metrics["gate"]["n_doubtful"]:
+        print(
+            f"pseudo_label: rows not dropped, as their label may well be right (relabel review): {doubtful:,}"
+        )
     for sentence in describe_losses(metrics["gate"]["class_losses"]):
         print(f"pseudo_label: {sentence}")
     others = metrics.get("unlabeled")

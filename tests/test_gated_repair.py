@@ -193,3 +193,38 @@ def test_without_a_second_opinion_a_rare_class_whose_labels_are_right_keeps_them
     # Of the other classes all is done that the gate lets through.
     assert np.array_equal(left.is_changed[~is_rare], made.is_changed[~is_rare])
     assert left.is_changed[labels != true].mean() > 0.9
+
+
+def test_a_row_is_not_dropped_where_the_classifier_errs_more_often_than_labels_are_wrong():
+    rng = np.random.default_rng(3)
+    true = rng.integers(N_CLASSES, size=N)
+    given = np.where(rng.random(N) < 0.1, (true + 1) % N_CLASSES, true)
+    prob = rng.uniform(0.6, 1, size=N)
+    errs = (prob < 0.75) & (rng.random(N) < 0.4)
+    suggested = np.where(errs, (true + 2) % N_CLASSES, true)
+    evidence = Evidence(
+        ids=np.arange(N),
+        labels=given,
+        is_issue=given != suggested,
+        suggested=suggested,
+        suggested_prob=prob,
+        n_classes=N_CLASSES,
+        pred_probs=lambda rows: np.zeros((len(rows), N_CLASSES)),
+        min_confidence=0.9,
+        otherwise="drop",
+        error_prob=np.full(N, 0.7),
+    )
+    made = relabel_issues(evidence, prob >= 0.9)
+    gate = replace(judge(made, evidence, 0.6, suggested, TESTED), relabel=None, drop=None)
+    held = hold_back(made, evidence, gate, suggested)
+    would, dropped = made.action == "dropped", held.repair.action == "dropped"
+    is_right = given == true
+    assert is_right[would].mean() > 0.4
+    assert is_right[held.doubtful].mean() > 0.7
+    assert is_right[dropped].mean() < 0.1
+    assert np.array_equal(held.doubtful, would & ~dropped)
+    assert np.array_equal(held.repair.label[held.doubtful], given[held.doubtful])
+    # The word of the noise model stands where it is sure, and is all there is where it is not known.
+    for error_prob in (np.full(N, 0.95), np.full(N, np.nan), None):
+        sure = replace(evidence, error_prob=error_prob)
+        assert not hold_back(made, sure, gate, suggested).doubtful.any()

@@ -445,6 +445,7 @@ def test_a_second_opinion_opens_and_closes_each_action(params, tmp_path, monkeyp
     assert labels[2] == (suggested if actions["relabelled"] else GIVEN)[2]
     assert labels[4] == (suggested if side == "suggested" else GIVEN)[4]
     assert metrics["gate"]["n_contested"] == (side == "of one that is relabelled")
+    assert metrics["gate"]["n_doubtful"] == 0
     assert metrics["gate"]["class_losses"] == []
     assert metrics["gate"]["is_closed"] == (side == "given")
     assert (metrics["gate"]["sentence"] is None) == (side in ("suggested", "of one that is relabelled"))

@@ -12,7 +12,7 @@ def test_the_reason_for_which_no_row_joins_is_the_one_that_holds(
     rounds = [{"out_of_fold_accuracy": 0.9, "n_joined": count} for count in (0, n_joined)]
     metrics = {
         "actions": {"trusted": 9},
-        "gate": {"sentence": None, "n_contested": 0, "class_losses": []},
+        "gate": {"sentence": None, "n_contested": 0, "n_doubtful": 0, "class_losses": []},
         "unlabeled": {"n_rows": 7, "n_joined": 0, "is_of_use": False, "rounds": rounds},
         "n_rows_before": 9,
         "n_rows_after": 9,

@@ -30,6 +30,8 @@ _AS_COMMON = 0.9
 _FLAT, _STANDARD_ERRORS = 0.85, 2
 # So many other labels among the surest say how common they are: give or take a fifth.
 _LEAST_OTHER = 20
+# As sure as a row are so many of the rows on either side of it, and at least some.
+_NEAR, _LEAST_NEAR = 0.02, 25
 # Of more rows a sample says enough.
 _MOST_ROWS, _SEED = 200_000, 15
 
@@ -97,6 +99,21 @@ def _end_of_surest(n_rows: npt.NDArray[np.float64], of: npt.NDArray[np.float64])
     return np.minimum(np.searchsorted(n_rows, least), len(n_rows) - 1)
 
 
+def _by_confidence(
+    model: npt.NDArray[np.int64],
+    confidence: npt.NDArray[np.floating],
+    second: npt.NDArray[np.integer] | None,
+    is_issue: npt.NDArray[np.bool_] | None,
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """(M,) the rows, or a sample, on which the second opinion agrees, the surest first; (M,) their weight."""
+    agrees = np.ones(len(model), dtype=bool) if second is None else second == model
+    rows = np.flatnonzero(agrees)
+    if len(rows) > _MOST_ROWS:
+        rows = np.sort(np.random.default_rng(_SEED).choice(rows, _MOST_ROWS, replace=False))
+    rows = rows[np.argsort(-confidence[rows], kind="stable")]
+    return rows, np.ones(len(rows)) if second is None else weigh_asked(second, is_issue)[rows]
+
+
 def find_noise(
     relabelled: npt.NDArray[np.bool_],
     given: npt.NDArray[np.int64],
@@ -116,14 +133,8 @@ def find_noise(
         second: (N,) the second opinion, `UNASKED` where there is none; None: no row has one.
         is_issue: (N,) the rows of which more may have been asked than of others, so that they count less.
     """
-    agrees = np.ones(len(given), dtype=bool) if second is None else second == model
-    rows = np.flatnonzero(agrees)
-    if len(rows) > _MOST_ROWS:
-        rows = np.sort(np.random.default_rng(_SEED).choice(rows, _MOST_ROWS, replace=False))
-    rows = rows[np.argsort(-confidence[rows], kind="stable")]
-    sure = confidence[rows]
-    weight = np.ones(len(rows)) if second is None else weigh_asked(second, is_issue)[rows]
-    is_other = given[rows] != model[rows]
+    rows, weight = _by_confidence(model, confidence, second, is_issue)
+    sure, is_other = confidence[rows], given[rows] != model[rows]
     # A repair may give another class than the classifier's, even where that is the given one.
     is_relabelled = relabelled[rows] & is_other
     if not is_relabelled.any():
@@ -148,3 +159,40 @@ def find_noise(
         float(sure[is_like_surest].min()) if is_like_surest.any() else None,
         is_falling,
     )
+
+
+def explain_by_chance(
+    rows: npt.NDArray[np.bool_],
+    given: npt.NDArray[np.int64],
+    model: npt.NDArray[np.int64],
+    confidence: npt.NDArray[np.floating],
+    second: npt.NDArray[np.integer] | None = None,
+    is_issue: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.float64]:
+    """(M,) of the other labels among rows about as sure as each of the M `rows`, the share wrong by chance.
+
+    Labels that are wrong by chance are as common there as in the surest quarter, a standard error more: few
+    rows prove little. Others are mistakes of the classifier, or of people, in [0, 1].
+
+    Args:
+        rows: (N,) which rows are asked about.
+        given: see `find_noise`, as all others.
+    """
+    order, weight = _by_confidence(model, confidence, second, is_issue)
+    if not len(order):
+        return np.ones(int(rows.sum()))
+    others = weight * (given[order] != model[order])
+    n_rows, n_other = (np.append(0, np.cumsum(each)) for each in (weight, others))
+    sure, n = confidence[order], len(order)
+    last = np.searchsorted(-sure, -sure, side="right")
+    end = last[_end_of_surest(n_rows[1:], n_rows[-1:])[0]]
+    error = np.sqrt(max(float((weight * others)[:end].sum()), float(weight.min()) ** 2))
+    among_surest = (n_other[end] + error) / n_rows[end]
+
+    near = min(max(int(_NEAR * n), _LEAST_NEAR), (n + 1) // 2)
+    place = np.searchsorted(-sure, -confidence[rows])
+    start = np.clip(place - near, 0, n - min(2 * near, n))
+    # Rows as sure as the first and the last of them belong to them, so that their order does not matter.
+    start, stop = np.searchsorted(-sure, -sure[start]), last[np.minimum(start + 2 * near, n) - 1]
+    common = (n_other[stop] - n_other[start]) / (n_rows[stop] - n_rows[start])
+    return np.asarray(among_surest / np.maximum(common, among_surest))

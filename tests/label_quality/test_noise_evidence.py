@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.label_quality.noise_evidence import NO_EVIDENCE, find_noise, find_surest
+from tasks.label_quality.noise_evidence import NO_EVIDENCE, explain_by_chance, find_noise, find_surest
 
 N = 20_000
 RNG = np.random.default_rng(0)
@@ -127,3 +127,48 @@ def test_no_rows_break_it_and_their_order_does_not_matter(seed, n_rows, is_asked
         None if second is None else second[order],
     )
     assert vars(others) == pytest.approx(vars(found))
+
+
+def explain(is_other, second=None, is_issue=None):
+    """(N,) what chance explains, where the classifier's class is another one than the label in these rows."""
+    model = np.where(is_other, (LABELS + 1) % 5, LABELS)
+    every = np.ones(len(LABELS), dtype=bool)
+    return explain_by_chance(every, LABELS, model, CONFIDENCE, second, is_issue)
+
+
+def test_chance_explains_what_is_as_common_among_the_surest_and_no_mistakes_beyond():
+    is_sure = CONFIDENCE >= 0.8
+    assert explain(DRAW < 0.2).min() > 0.85
+    # One in ten by chance, and of the less sure rows three in ten more that are mistakes.
+    found = explain(np.where(is_sure, 0.1, 0.4) > DRAW)
+    low = found[CONFIDENCE < 0.78]
+    assert low.mean() == pytest.approx(0.25, abs=0.05)
+    assert low.max() < 0.35
+    assert found[CONFIDENCE > 0.82].min() > 0.8
+    # Few rows prove little: nothing is other among the surest, and one of them might have been.
+    found = explain(~is_sure & (DRAW < 0.4))
+    assert 0 < found[CONFIDENCE < 0.78].max() < 0.01
+
+
+def test_chance_explains_as_much_of_rows_of_which_more_issues_were_asked():
+    is_other = np.where(CONFIDENCE >= 0.8, 0.1, 0.4) > DRAW
+    model = np.where(is_other, (LABELS + 1) % 5, LABELS)
+    second = np.where(is_other | (np.random.default_rng(2).random(N) < 0.3), model, -1)
+    found, whole = explain(is_other, second, is_other), explain(is_other)
+    assert found[CONFIDENCE < 0.78] == pytest.approx(whole[CONFIDENCE < 0.78], abs=0.08)
+
+
+@given(st.data())
+def test_what_chance_explains_does_not_depend_on_the_order_of_rows(data):
+    n = data.draw(st.integers(1, 80))
+    draw = np.random.default_rng(data.draw(st.integers(0, 9)))
+    given_label, model, second = draw.integers(3, size=n), draw.integers(3, size=n), draw.integers(-1, 3, n)
+    confidence = draw.integers(4, size=n) / 4
+    every, is_issue = np.ones(n, dtype=bool), draw.random(n) < 0.5
+    order = draw.permutation(n)
+    found = explain_by_chance(every, given_label, model, confidence, second, is_issue)
+    other_way = explain_by_chance(
+        every[order], given_label[order], model[order], confidence[order], second[order], is_issue[order]
+    )
+    assert ((found >= 0) & (found <= 1)).all()
+    assert found[order] == pytest.approx(other_way)
