@@ -233,12 +233,16 @@ def judge_relabelling(for_it: Share, noise: NoiseEvidence, agree: bool) -> tuple
     return "second_opinion", 0.0
 
 
-def judge_dropping(for_it: Share, noise: NoiseEvidence, agree: bool) -> Reason | None:
+def judge_dropping(dropped: Sides, noise: NoiseEvidence, agree: bool) -> Reason | None:
     """Why no row may be dropped, None where rows may; see `judge_relabelling`."""
     if noise.high < NO_NOISE:
         return "own_mistakes"
+    for_it = dropped.of_model
     is_clear = for_it.value >= LEAST_SIDE and for_it.low > MOST
-    return None if is_clear or (agree and for_it.low > SOME_SIDE) else "second_opinion"
+    # Of a small table so few rows are to be dropped that no interval is narrow.
+    is_unanimous = not dropped.with_given and dropped.with_model > dropped.n_rows / 2
+    is_enough = is_clear or (agree and (for_it.low > SOME_SIDE or is_unanimous))
+    return None if is_enough else "second_opinion"
 
 
 def judge_repair(
@@ -292,7 +296,7 @@ def judge_repair(
         relabel, least_confidence = judge_relabelling(relabelled.of_model, noise, agree)
         # Hard rows of classes that overlap are no more wrong than those that would be relabelled.
         drop = "classes_overlap" if relabel == "classes_overlap" else None
-        drop = drop or judge_dropping(dropped.of_model, noise_dropped, agree)
+        drop = drop or judge_dropping(dropped, noise_dropped, agree)
     elif is_unsure and not drop and noise_dropped.high < NO_NOISE_ALONE:
         drop = "own_mistakes"
     n_relabelled = relabelled.n_rows if n_surest is None or not least_confidence else n_surest

@@ -97,6 +97,7 @@ def test_an_action_needs_the_second_opinion_on_the_very_rows_that_it_changes(wit
         (74, 26, 0.7, True),  # but of two that agree beyond chance
         (64, 36, 0.7, False),
         (0, 30, 0.9, False),
+        (3, 0, 0.9, False),  # of 40 rows 37 look like neither
     ],
 )
 def test_rows_are_dropped_where_the_second_opinion_is_for_it(with_model, with_given, agree, is_open):
@@ -205,6 +206,21 @@ def test_so_are_they_without_a_second_opinion_from_rarer_ones_on(relabelled):
         assert reason is None or "most of the 400 rows to drop are its own mistakes" in sentence
     # Where no test was asked for nothing is known.
     assert judge(SURE * 20, relabelled, Sides(400, 0, 0), noise_dropped=noise(0.0)).drop is None
+
+
+@pytest.mark.parametrize(
+    ("sides", "agree", "is_open"),
+    [
+        (Sides(1, 1, 0), 0.7, True),
+        (Sides(3, 2, 0), 0.7, True),
+        (Sides(2, 1, 0), 0.7, False),  # one of two is no majority
+        (Sides(3, 2, 1), 0.7, False),
+        (Sides(3, 3, 0), 0.5, False),  # the views agree by chance
+    ],
+)
+def test_of_few_rows_to_drop_all_opinions_have_to_be_for_it(sides, agree, is_open):
+    gate = judge(dropped=sides, self_tests=evidence(), beyond_chance=agree)
+    assert gate.drop == (None if is_open else "second_opinion")
 
 
 def test_what_is_closed_and_what_is_partly_open_are_both_said():
