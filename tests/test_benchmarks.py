@@ -1,8 +1,10 @@
 """What the benchmarks say, and the workspaces that they make."""
 
+import csv
 import json
 import os
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from benchmarks.stopping import Population, is_possible
 from benchmarks.stopping import measure as measure_stopping
 from benchmarks.unlabeled import METHODS, cell_text
 from benchmarks.unlabeled import settings as settings_of_cell
+from benchmarks.unlabeled_table import measure as measure_table
+from benchmarks.unlabeled_table import write_table
 from benchmarks.why_unlabeled import ellipse_of, qda_panels, write_picture
 from benchmarks.workspaces import make_workspace, set_params
 from tasks.label_quality.audit import bound_wrong
@@ -86,6 +90,20 @@ def test_an_ellipse_has_the_deviations_of_its_covariance_as_axes() -> None:
 def test_the_picture_of_ellipses_in_the_manual_is_what_the_code_draws(tmp_path: Path) -> None:
     write_picture(tmp_path / "qda.svg", qda_panels())
     assert (tmp_path / "qda.svg").read_text() == (ROOT / "docs" / "qda.svg").read_text()
+
+
+def test_a_table_with_few_labels_hides_all_others_and_gains_from_rows_without_one(tmp_path: Path) -> None:
+    path = tmp_path / "cancer.csv"
+    write_table(path, 20, draw=0)
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    shown = [row for row in rows if row["split"] != "test" and row["diagnosis"]]
+    assert len(rows) == 569
+    assert Counter(row["diagnosis"] for row in shown) == {"benign": 10, "malignant": 10}
+    assert all(row["diagnosis"] in ("", row["truth"]) for row in rows)
+    found = measure_table(tmp_path / "run", 20, 0, {})
+    assert 0.9 < found.before < found.after < 1
+    assert 0.9 * found.n_joined < found.n_right <= found.n_joined
 
 
 def test_a_run_is_told_by_its_metrics_and_what_needs_the_truth_is_left_out(tmp_path: Path) -> None:
