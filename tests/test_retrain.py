@@ -19,6 +19,13 @@ from tasks.tables.schemas import column_array
 from tasks.training.checkpoints import load_model
 
 
+def test_where_every_row_has_a_label_no_picture_of_embeddings_is_made(finished_run: Path) -> None:
+    found = read_table(TEST_PROBS.at(finished_run, labels="cleaned"), TEST_PROBS)
+    assert found.column_names == ["example_id", "split", "pred_probs"]
+    assert 'id="maps"' not in (finished_run / "report" / "index.html").read_text()
+    assert "path" not in (finished_run / "plots" / "test_maps.svg").read_text()
+
+
 def test_test_probabilities_are_those_of_the_checkpoint(finished_run: Path) -> None:
     model, facts = load_model(finished_run / "models" / "classifier.ckpt")
     assert facts.class_names == tuple(str(k) for k in range(10))

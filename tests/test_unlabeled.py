@@ -127,6 +127,18 @@ def test_the_report_shows_where_each_classifier_places_the_measured_rows(run: Pa
     assert f"also from {joined} rows without a label" in section
 
 
+def test_the_report_says_which_objective_used_the_content_of_rows_without_a_label(
+    run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "copy")
+    write_params(folder, train_fold__model="convnet", retrain__objective="fixmatch")
+    report(load_params(folder / "params.yaml"), folder)
+    page = (folder / "report" / "index.html").read_text()
+    section = page[page.index('id="maps"') : page.index('id="pairs"')]
+    assert "by the objective fixmatch" in section
+    assert "learned from labelled rows alone" not in section
+
+
 def test_retraining_again_places_rows_at_the_same_points(run: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(run, tmp_path / "copy")
     retrain(load_params(folder / "params.yaml"), folder, "given")
