@@ -45,6 +45,8 @@ _PRELOAD = """
 _TORCH = "tasks.training.torch_model"
 _SERVER = "import sys; sys.path[:0] = sys.argv[2:4]; import warm; warm.serve(sys.argv[1], sys.argv[4:])"
 _LIMIT_S = 900
+# What the server has imported, as `_read_code` gives it.
+_code_of_stages: dict[str, bytes] = {}
 # In place of `python`: what it is asked to run is forked from the server, but for servers that a flow starts.
 _PYTHON = """#!{python} -IS
 import os, sys
@@ -158,6 +160,7 @@ def _address(*more: str) -> str:
 def serve(address: str, more: Sequence[str]) -> None:
     """Be the server: import, and fork for each command."""
     _write_locks_fast()
+    _code_of_stages.update(_read_code(ROOT))
     stage_server.serve(address, [*_PRELOAD.split(), *(f"tasks.{stage}" for stage in STAGES), *more], _run)
 
 
@@ -195,10 +198,18 @@ def _write_locks_fast() -> None:
     dvcfile.modify_yaml = modify
 
 
+def _read_code(folder: Path) -> dict[str, bytes]:
+    """The files of the stages of a checkout or workspace, by their path."""
+    paths = (path for path in (folder / "tasks").rglob("*") if "__pycache__" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.is_file()}
+
+
 def _run(words: Sequence[str]) -> int:
     """Run a command, or a stage that one started, in this process, freshly forked."""
-    for name in [name for name in sys.modules if name.split(".")[0] in _OWN]:
-        del sys.modules[name]
+    # A stage of a folder with the code of this checkout, byte for byte, need not import it again.
+    if words[0] == "-m" or _read_code(Path.cwd()) != _code_of_stages:
+        for name in [name for name in sys.modules if name.split(".")[0] in _OWN]:
+            del sys.modules[name]
     sys.path[:3] = [str(Path.cwd())]  # in place of '', the checkout and its tests
     importlib.invalidate_caches()
     if words[0] != "-m":
