@@ -13,9 +13,9 @@ from benchmarks.doors import FLOW
 from benchmarks.killing import processes
 from benchmarks.workspaces import make_workspace
 
-# What a stage that takes long does, without the training: it waits for a file.
+# A stage that takes long, without the training: it waits for a file, and says that it ran, as all do.
 WAITS = """
-import time
+import os, sys, time
 from pathlib import Path
 from tasks.stage_server import end_with_parent
 
@@ -23,6 +23,10 @@ end_with_parent()
 print("waiting", flush=True)
 while not Path("go").exists():
     time.sleep(0.05)
+with Path(os.environ.get("RELABEL_STAGE_RECORD", os.devnull)).open("a") as record:
+    record.write('{"failure": null}\\n')
+for name in sys.argv[1:]:
+    Path(name).write_text("done")
 """
 
 # A model whose training never ends: it tells one epoch after the other.
@@ -108,12 +112,13 @@ class Door:
             time.sleep(0.1)
 
 
-def make_waiting(folder: Path, environment: dict[str, str]) -> Door:
-    """A workspace whose only stage waits for a file `go`, and never is up to date."""
+def make_waiting(folder: Path, environment: dict[str, str], *outs: str) -> Door:
+    """A workspace whose only stage waits for a file `go`; without outputs it never is up to date."""
     make_workspace(folder, SETTINGS, source=ROOT)
     (folder / "wait.py").write_text(WAITS)
     with (folder / "dvc.yaml").open("w") as file:
-        YAML().dump({"stages": {"wait": {"cmd": "python wait.py"}}}, file)
+        stage = {"cmd": " ".join(["python wait.py", *outs]), "params": ["report.top_issues"], "outs": [*outs]}
+        YAML().dump({"stages": {"wait": stage if outs else {"cmd": stage["cmd"]}}}, file)
     return Door(folder, environment)
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from doors import Door, make_waiting, outcomes, wait_for
 from dvc.repo import Repo
@@ -370,20 +371,29 @@ def test_a_stage_that_outruns_its_time_is_ended_with_all_that_it_started(done: D
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_an_ended_flow_leaves_no_process_and_the_next_run_recovers(done: Door, number: int) -> None:
-    before = done.lock()
-    done.add_endless()
-    process = done.start("--set", "train_fold.model=endless", "--until", "train_fold@0")
-    wait_for(process, r"train_fold@0 +epoch \d+/")
+def test_an_ended_flow_leaves_no_process_and_the_next_run_recovers(
+    environment: dict[str, str], tmp_path: Path, number: int
+) -> None:
+    """What a stage of the pipeline leaves, `test_network_runs` says."""
+    door = make_waiting(tmp_path / "workspace", environment, "waited")
+    set_params(door.folder / "params.yaml", {"report.top_issues": 8})
+    (door.folder / "go").touch()
+    assert outcomes(door.flow(), "Completed") == {"wait"}
+    (door.folder / "go").unlink()
+    before = door.lock()
+    process = door.start("--set", "report.top_issues=9")
+    wait_for(process, r"wait +waiting")
+    assert not (door.folder / "waited").exists()
     process.send_signal(number)
     log, _ = process.communicate()
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     assert ("; the next run goes on from here." in log) == (number != signal.SIGKILL)
-    done.assert_no_orphans()
-    log = done.flow("--set", "train_fold.model=nearest_mean", "--until", "train_fold@0")
-    assert outcomes(log, "Restored") == {"features", "train_fold@0"}
+    door.assert_no_orphans()
+    log = door.flow("--set", "report.top_issues=8")
+    assert outcomes(log, "Restored") == {"wait"}
     assert not outcomes(log, "Completed")
-    assert done.lock() == before
+    assert (door.folder / "waited").read_text() == "done"
+    assert door.lock() == before
 
 
 @pytest.mark.parametrize(
@@ -460,21 +470,25 @@ def test_what_a_power_cut_left_in_the_temporary_folder_goes_with_the_next_run(tm
 
 
 def test_a_server_that_dies_stops_no_stage_and_the_run_says_so(
-    done: Door, new_home: Callable[[], Path]
+    environment: dict[str, str], new_home: Callable[[], Path], tmp_path: Path
 ) -> None:
-    set_params(done.folder / "params.yaml", {"report.top_issues": 9})
+    door = make_waiting(tmp_path / "workspace", environment, "waited")
     with prefect_server(home=new_home()) as url:
         # It asks the dead server twice each time, not four times.
         told = {"PREFECT_API_URL": url, "PREFECT_CLIENT_MAX_RETRIES": "1"}
-        flow = Door(done.folder, {**done.environment, **told}).start()
-        wait_for(flow, r"report +Running stage")
-        for process in find("Prefect server", done.folder, url):
+        flow = Door(door.folder, {**environment, **told}).start()
+        wait_for(flow, r"wait +waiting")
+        servers = find("Prefect server", door.folder, url)
+        for process in servers:
             process.kill()
+        psutil.wait_procs(servers)
+        (door.folder / "go").touch()
         log, _ = flow.communicate(timeout=900)
     assert flow.returncode == 1
     assert f"clean_labels: the Prefect server at {url} stopped answering. What is done is kept" in log
-    done.assert_no_orphans()
-    assert "Everything is up to date." in done.flow()
+    door.assert_no_orphans()
+    assert (door.folder / "waited").read_text() == "done"
+    assert "Everything is up to date." in door.flow()
 
 
 def test_both_doors_at_once_lose_nothing(done: Door) -> None:
