@@ -11,7 +11,7 @@ from warm import run_warm
 
 from benchmarks.doors import FLOW
 from benchmarks.killing import processes
-from benchmarks.workspaces import make_workspace
+from benchmarks.workspaces import make_workspace, set_params
 
 # A stage that takes long, without the training: it waits for a file, and says that it ran, as all do.
 WAITS = """
@@ -120,6 +120,22 @@ def make_waiting(folder: Path, environment: dict[str, str], *outs: str) -> Door:
         stage = {"cmd": " ".join(["python wait.py", *outs]), "params": ["report.top_issues"], "outs": [*outs]}
         YAML().dump({"stages": {"wait": stage if outs else {"cmd": stage["cmd"]}}}, file)
     return Door(folder, environment)
+
+
+def make_waited(folder: Path, environment: dict[str, str]) -> Door:
+    """A workspace of one stage that ran; with another `report.top_issues` than 8 it waits for `go` again.
+
+    All of it is in git's last commit.
+    """
+    door = make_waiting(folder, environment, "waited")
+    set_params(folder / "params.yaml", {"report.top_issues": 8})
+    (folder / "go").touch()
+    door.dvc("repro")
+    (folder / "go").unlink()
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (["add", "--all"], ["commit", "--quiet", "--no-gpg-sign", "-m", "Ran"]):
+        subprocess.run(["git", *author, *command], cwd=folder, check=True)
+    return door
 
 
 def outcomes(log: str, outcome: str) -> set[str]:

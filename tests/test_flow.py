@@ -19,10 +19,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from doors import Door, make_waiting, outcomes, wait_for
+from doors import Door, make_waited, make_waiting, outcomes, wait_for
 from dvc.repo import Repo
 from ruamel.yaml import YAML
-from small_runs import DVC, ROOT, SETTINGS
+from small_runs import ROOT, SETTINGS
+from warm import with_forked_stages, with_warm_programs
 
 from benchmarks.doors import prefect_server
 from benchmarks.killing import find
@@ -54,8 +55,8 @@ def cold(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     """A new workspace in which the flow ran, and what it printed."""
     folder = tmp_path_factory.mktemp("flow") / "workspace"
     make_workspace(folder, SETTINGS, source=ROOT)
-    door = Door(folder, environment)
-    # All others are forked, as are their stages: this one starts each process for itself.
+    # All others are forked: this flow and its DVCs are processes that start for themselves.
+    door = Door(folder, with_forked_stages(environment))
     process = door.start("--workers", "2")
     log, _ = process.communicate(timeout=900)
     assert process.returncode == 0, log
@@ -375,11 +376,7 @@ def test_an_ended_flow_leaves_no_process_and_the_next_run_recovers(
     environment: dict[str, str], tmp_path: Path, number: int
 ) -> None:
     """What a stage of the pipeline leaves, `test_network_runs` says."""
-    door = make_waiting(tmp_path / "workspace", environment, "waited")
-    set_params(door.folder / "params.yaml", {"report.top_issues": 8})
-    (door.folder / "go").touch()
-    assert outcomes(door.flow(), "Completed") == {"wait"}
-    (door.folder / "go").unlink()
+    door = make_waited(tmp_path / "workspace", environment)
     before = door.lock()
     process = door.start("--set", "report.top_issues=9")
     wait_for(process, r"wait +waiting")
@@ -493,8 +490,9 @@ def test_a_server_that_dies_stops_no_stage_and_the_run_says_so(
 
 def test_both_doors_at_once_lose_nothing(done: Door) -> None:
     set_params(done.folder / "params.yaml", {"pseudo_label.min_confidence": 0.9})
-    flow = done.start()
-    repro = done.start("repro", command=DVC)
+    warm = Door(done.folder, with_warm_programs(done.environment))
+    flow = warm.start(command=["python", "-m", "flows.clean_labels"])
+    repro = warm.start(command=["python", "-m", "dvc", "repro"])
     log, _ = flow.communicate(timeout=900)
     assert flow.returncode == 0, log
     said, _ = repro.communicate(timeout=900)
