@@ -9,6 +9,7 @@ import functools
 import importlib
 import io
 import os
+import pickle
 import runpy
 import signal
 import socket
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tasks import stage_server
-from tasks.params import STAGES
+from tasks.params import STAGES, load_params
 
 ROOT = Path(__file__).parents[1]
 # The modules of a checkout, which a fork imports from its folder.
@@ -161,15 +162,17 @@ def serve(address: str, more: Sequence[str]) -> None:
     """Be the server: import, and fork for each command."""
     _write_locks_fast()
     _code_of_stages.update(_read_code(ROOT))
+    load_params(ROOT / "params.yaml")  # imports the plug-ins
     stage_server.serve(address, [*_PRELOAD.split(), *(f"tasks.{stage}" for stage in STAGES), *more], _run)
 
 
 def _write_locks_fast() -> None:
-    """Let DVC read and write dvc.lock, thousands of lines, by libyaml: in a third of the time.
+    """Let DVC write dvc.lock, thousands of lines, by libyaml, and parse a text and write a stage's part once.
 
     The test of a cold flow holds its bytes against those of DVC itself.
     """
     from dvc import dvcfile
+    from dvc.utils import strictyaml
     from dvc.utils.serialize import _common, _yaml
     from ruamel.yaml import YAML
     from ruamel.yaml.representer import SafeRepresenter
@@ -185,17 +188,35 @@ def _write_locks_fast() -> None:
     yaml.Representer = AsDvc
     as_it_is = dvcfile.modify_yaml
 
-    def write(data: Any, file: TextIO) -> None:
+    @functools.cache
+    def text_of(pickled: bytes) -> str:
         text = io.StringIO()
-        yaml.dump(data, text)
-        file.write(text.getvalue().replace(": \n", ":\n"))  # so DVC writes a null
+        yaml.dump(pickle.loads(pickled), text)
+        return text.getvalue().replace(": \n", ":\n")  # so DVC writes a null
+
+    def write(data: Any, file: TextIO) -> None:
+        begin = {**data, "stages": {}}
+        parts = [text_of(pickle.dumps({"stages": {name: each}})) for name, each in data["stages"].items()]
+        assert list(begin)[-1] == "stages"
+        file.write(text_of(pickle.dumps(begin)).replace("stages: {}\n", "stages:\n"))
+        file.writelines(part.removeprefix("stages:\n") for part in parts)
+
+    parse, parsed = _yaml.parse_yaml, {}
+
+    def parse_once(text: str, path: str, typ: str = "safe") -> Any:
+        if typ != "safe":
+            return parse(text, path, typ)
+        if text not in parsed:
+            parsed[text] = pickle.dumps(parse(text, path))
+        return pickle.loads(parsed[text])
 
     def modify(path: str, fs: Any = None) -> AbstractContextManager[Any]:
         if not path.endswith(".lock"):
             return as_it_is(path, fs=fs)
-        return _common._modify_data(path, _yaml.parse_yaml, write, fs=fs)
+        return _common._modify_data(path, parse_once, write, fs=fs)
 
     dvcfile.modify_yaml = modify
+    _yaml.parse_yaml = strictyaml.parse_yaml = parse_once
 
 
 def _read_code(folder: Path) -> dict[str, bytes]:
