@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 MOST_ROWS = 2_000
-"""So many rows take 5 to 10 seconds of processor time."""
+"""So many rows take 4 to 10 seconds of processor time."""
 _PERPLEXITY = 30.0
 _SEED = 0
 
