@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.gpu import N_FOLDS, Trainer
+from tasks import plugins
 from tasks.contents import Examples, Fetch
 from tasks.datasets import imagenette
 from tasks.label_quality.issues import find_label_issues
@@ -26,6 +27,8 @@ from tasks.training.protocol import Rows
 
 LEVELS, SMOOTHINGS, CURVE = (25, 50), (0.0, 0.1), (5, 20, 80)
 SIDE = 64
+SHIFT = 0.25
+"""So much of its side a training picture moves at most; chosen as docs/results.md says."""
 SURE = 0.8
 
 Ints = npt.NDArray[np.int64]
@@ -113,10 +116,16 @@ def measure(params: Params, n_rows: int | None, epochs: tuple[int, ...], folder:
 
 def main() -> int:
     numbers = [int(each) for each in sys.argv[1:]]
-    n_epochs, batch_size, n_rows = (*numbers, *(20, 256, None)[len(numbers) :])
+    n_epochs, batch_size, n_rows = (*numbers, *(20, 32, None)[len(numbers) :])
     params = load_params(Path("params.yaml"))
     recipe = {"model": "resnet18", "epochs": n_epochs, "batch_size": batch_size}
-    params = params.model_copy(update={"train_fold": params.train_fold.model_copy(update=recipe)})
+    options = plugins.load("models", "resnet18").Options(shift=SHIFT)
+    params = params.model_copy(
+        update={
+            "train_fold": params.train_fold.model_copy(update=recipe),
+            "models": {**params.models, "resnet18": options},
+        }
+    )
     with tempfile.TemporaryDirectory() as folder:
         lines = measure(params, n_rows, CURVE if n_rows is None else (1,), Path(folder))
     table = Table(title=f"Imagenette, {SIDE} pixels, ResNet-18 from random weights, batches of {batch_size}")
