@@ -27,10 +27,10 @@ from prefect.types.entrypoint import EntrypointType
 from prefect.types.names import WITHOUT_BANNED_CHARACTERS
 
 from flows import FlowError
-from flows.clean_labels import clean_labels
 from flows.dvc_api.graph import stage_graph
 from flows.dvc_api.record import check_record
 from flows.dvc_api.revisions import open_revisions
+from flows.flow import clean_labels
 from flows.new_data import RunsOf, due_times, looking
 from flows.one_at_a_time import only_flow
 from flows.prefect_server import need_server, server_answers, silence_prefect

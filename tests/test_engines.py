@@ -16,11 +16,11 @@ from doors import Door, outcomes, wait_for
 from small_runs import ROOT
 
 from flows import FlowError
+from flows.clean_labels import main
 from flows.engines import bridge, worker
 from flows.engines.bridge import recover
 from flows.engines.clusters import check
 from flows.engines.order import LEASE_S, Order, installed_versions
-from flows.run_once import main
 from tasks.stage_server import run_remotely
 
 

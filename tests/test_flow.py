@@ -29,6 +29,7 @@ from benchmarks.doors import prefect_server
 from benchmarks.killing import find
 from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError
+from flows.clean_labels import main
 from flows.dvc_api.graph import is_fresh, plan, stage_graph
 from flows.dvc_api.inputs import begun, written_within
 from flows.dvc_api.lock_file import lock_order, order_lock
@@ -36,7 +37,6 @@ from flows.dvc_api.overrides import override_params
 from flows.dvc_api.single_stage import StageError, run_stage
 from flows.one_at_a_time import only_flow
 from flows.prefect_page import Page
-from flows.run_once import main
 from flows.runner import StageRunner, needs_torch
 from flows.terminal_progress import RunProgress
 from tasks import RelabelError

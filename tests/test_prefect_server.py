@@ -11,8 +11,8 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows import FlowError
+from flows.clean_labels import describe_failure
 from flows.prefect_server import open_server
-from flows.run_once import describe_failure
 
 
 @pytest.fixture(autouse=True)

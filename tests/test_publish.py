@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from doors import Door
 
-from flows import run_once
+from flows import clean_labels
 from flows.compare import main
 from flows.dvc_api.revisions import Revision
 from flows.publish import show_changes
@@ -47,7 +47,7 @@ def test_a_run_that_changed_something_publishes_what(
     git(done, "add", "dvc.lock", "metrics")
     git(done, "commit", "--quiet", "--no-gpg-sign", "-m", "Ran")
     monkeypatch.chdir(done.folder)
-    assert run_once.main(["--compare", "nothing-such"]) == 1
+    assert clean_labels.main(["--compare", "nothing-such"]) == 1
     assert "clean_labels: nothing-such: expected a git revision" in capsys.readouterr().err
     before = published(prefect)
     # What is kept as the last version is what was there before the run, not what the run keeps.

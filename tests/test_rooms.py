@@ -3,7 +3,6 @@
 import ast
 import importlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ import pytest
 import tasks
 
 ROOT = Path(__file__).parents[1]
-# What runs modules is no part of them: `python -m flows.clean_labels` hands over to its command line.
-IS_PROGRAM = "__name__ == '__main__'"
 
 
 def modules() -> dict[str, Path]:
@@ -24,18 +21,10 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes, but for those of a program at the end of a module."""
-    for node in ast.iter_child_nodes(tree):
-        if not (isinstance(node, ast.If) and ast.unparse(node.test) == IS_PROGRAM):
-            yield node
-            yield from nodes(node)
-
-
 def imported(path: Path, known: dict[str, Path]) -> set[str]:
     """The own modules that a file imports, at its top or within a function."""
     found = set()
-    for node in nodes(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

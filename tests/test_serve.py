@@ -23,9 +23,10 @@ from small_runs import ENVIRONMENT, ROOT, SETTINGS
 
 from benchmarks.killing import processes
 from benchmarks.workspaces import make_workspace, set_params
-from flows import FlowError, run_once
-from flows.clean_labels import clean_labels
+from flows import FlowError
+from flows.clean_labels import main as run_once
 from flows.dvc_api.record import experiments, read_committed, save_version
+from flows.flow import clean_labels
 from flows.one_at_a_time import only_flow
 from flows.serve import main, parse_schedule, take_over
 from tasks.decisions.log import PATH, Decision, append_decisions
@@ -312,7 +313,7 @@ def test_runs_of_five_parallel_folds_by_two_flows_lock_no_database(
     fold = {"cmd": "echo > fold_${item.fold}", "outs": ["fold_${item.fold}"]}
     stages = {"fold": {"matrix": {"fold": [0, 1, 2, 3, 4]}, **fold}}
     # Two flows at a time, each with its five tasks at a time.
-    code = f"from flows.run_once import main\nfor _ in range({n_runs}): assert main(['--workers', '5']) == 0"
+    code = f"from flows.clean_labels import main\nfor _ in range({n_runs}): assert not main(['--workers=5'])"
     running = []
     for folder in folders:
         make_workspace(folder, SETTINGS, source=ROOT)
@@ -367,7 +368,7 @@ def test_versions_are_sent_with_their_data(
     for name in ("user.name", "user.email"):
         git(door.folder, "config", name, "test@localhost")
     monkeypatch.chdir(door.folder)
-    assert run_once.main(["--record", "commit", "--push"]) == 1
+    assert run_once(["--record", "commit", "--push"]) == 1
     assert "clean_labels: --push: expected a git remote `origin`, found none." in capsys.readouterr().err
     git(tmp_path, "init", "--quiet", "--bare", "origin.git")
     git(door.folder, "remote", "add", "origin", str(tmp_path / "origin.git"))

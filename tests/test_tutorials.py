@@ -15,7 +15,7 @@ from small_runs import ENVIRONMENT, ROOT
 from warm import with_warm_programs
 
 from benchmarks.workspaces import set_params
-from flows import run_once, serve
+from flows import clean_labels, serve
 
 TUTORIALS = ROOT / "docs" / "tutorials"
 # What a test can afford: the models that pages show by their figures take minutes.
@@ -152,7 +152,7 @@ def test_each_command_of_a_tutorial_runs(
             elif step.command.startswith("relabel serve"):
                 check_options(serve, "_run", words[1:], monkeypatch)
             elif step.command.startswith("relabel flow --if-new-data"):
-                check_options(run_once, "_run_and_show", words[1:], monkeypatch)
+                check_options(clean_labels, "_run_and_show", words[1:], monkeypatch)
                 run("relabel run && git commit --quiet --all --message night", here, typist)
             else:
                 said = run(step.command, here, typist)

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 _OWN = ("benchmarks", "flows", "review", "tasks")
 # What sets the variables of Prefect goes first.
 _PRELOAD = """
-    flows.run_once flows.sweep tasks.command_line PIL.GifImagePlugin PIL.JpegImagePlugin
+    flows.clean_labels flows.sweep tasks.command_line PIL.GifImagePlugin PIL.JpegImagePlugin
     PIL.PngImagePlugin anyio._backends._asyncio dulwich.porcelain dvc.cachemgr dvc.cli.parser
     dvc.data_cloud dvc.parsing dvc.repo.experiments.executor.local dvc.repo.experiments.queue.celery
     dvc.repo.experiments.show dvc.repo.graph dvc.repo.index dvc.repo.plots dvc.repo.reproduce
