@@ -32,7 +32,12 @@ def make(rate, mistakes, seed=0):
     suggested = np.where(errs, (true + 2) % N_CLASSES, true)
     second = np.where(rng.random(N) < 0.95, true, rng.integers(N_CLASSES, size=N))
     second = np.where(errs & (rng.random(N) < 0.5), suggested, second)
-    evidence = Evidence(
+    return doubt(given, suggested, prob, min_confidence=0.7), second, true
+
+
+def doubt(given, suggested, prob, **others):
+    """Evidence against every given label (N,) that the classifier does not suggest."""
+    return Evidence(
         ids=np.arange(N),
         labels=given,
         is_issue=given != suggested,
@@ -40,10 +45,9 @@ def make(rate, mistakes, seed=0):
         suggested_prob=prob,
         n_classes=N_CLASSES,
         pred_probs=lambda rows: np.zeros((len(rows), N_CLASSES)),
-        min_confidence=0.7,
         otherwise="drop",
+        **others,
     )
-    return evidence, second, true
 
 
 def repair(evidence, second, self_tests=TESTED):
@@ -202,18 +206,7 @@ def test_a_row_is_not_dropped_where_the_classifier_errs_more_often_than_labels_a
     prob = rng.uniform(0.6, 1, size=N)
     errs = (prob < 0.75) & (rng.random(N) < 0.4)
     suggested = np.where(errs, (true + 2) % N_CLASSES, true)
-    evidence = Evidence(
-        ids=np.arange(N),
-        labels=given,
-        is_issue=given != suggested,
-        suggested=suggested,
-        suggested_prob=prob,
-        n_classes=N_CLASSES,
-        pred_probs=lambda rows: np.zeros((len(rows), N_CLASSES)),
-        min_confidence=0.9,
-        otherwise="drop",
-        error_prob=np.full(N, 0.7),
-    )
+    evidence = doubt(given, suggested, prob, min_confidence=0.9, error_prob=np.full(N, 0.7))
     made = relabel_issues(evidence, prob >= 0.9)
     gate = replace(judge(made, evidence, 0.6, suggested, TESTED), relabel=None, drop=None)
     held = hold_back(made, evidence, gate, suggested)
