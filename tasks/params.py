@@ -217,6 +217,8 @@ class Audit(Section):
 class PseudoLabel(Section):
     """What is done with each label issue, by which method.
 
+    A suggestion is taken that is at least `min_confidence` probable; 1 takes none, also where a model says
+    exactly 1.
     A model that agrees with the given labels little more than chance does, or that would change more than
     `max_changed_share` of the rows, changes no label; `on_weak_model` says what happens then. Where there are
     rows without a label, up to `rounds` rounds of students prove out of fold whether labels for them help.

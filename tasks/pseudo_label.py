@@ -4,7 +4,6 @@ Memory follows the rows, some 200 bytes each, not the probabilities: of those, a
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from tasks.held_out_proof import compare_on_held_out
 from tasks.label_quality.class_losses import count_losses, describe_losses
 from tasks.label_quality.gate_words import describe_gate
 from tasks.params import Params, PseudoLabel
-from tasks.repair import Evidence, Repair, Train, Unlabeled, label_unlabeled
+from tasks.repair import Evidence, Repair, Train, Unlabeled, label_unlabeled, least_taken
 from tasks.students import Round, best_of, is_of_use, make_train, teach, unlabeled_of
 from tasks.tables.catalog import (
     EXAMPLES,
@@ -219,7 +218,8 @@ def read_evidence(workspace: Path, section: PseudoLabel) -> tuple[Evidence, Data
         suggested_prob=column_array(issues, "suggested_prob"),
         n_classes=facts.n_classes,
         pred_probs=pred_probs,
-        min_confidence=math.inf if section.min_confidence == "audited" else section.min_confidence,
+        # Verdicts choose the cut later: until then no suggestion is taken.
+        min_confidence=least_taken(1.0 if section.min_confidence == "audited" else section.min_confidence),
         otherwise=section.otherwise,
         error_prob=issues.column("error_prob").to_numpy(),
         unlabeled=read_unlabeled(workspace),

@@ -5,6 +5,7 @@ reads probabilities through `evidence`, and trains students through `train`, whi
 nothing to train on, as beside probabilities of one's own.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -63,7 +64,7 @@ class Evidence:
         n_classes: K.
         pred_probs: their out-of-fold probabilities.
         min_confidence: the least probability of a suggestion that is taken without asking, in [0, 1];
-            infinite where none is.
+            infinite where none is (`least_taken`).
         otherwise: what becomes of the other issues.
         error_prob: (N,) the probability that the label is wrong, in [0, 1], NaN where it is not known; None
             where it is of no row.
@@ -93,6 +94,18 @@ class Evidence:
             probs = self.pred_probs(rows[start : start + step]).astype(np.float64)
             found[start : start + step] = probs / probs.sum(axis=1, keepdims=True)
         return found
+
+
+def least_taken(min_confidence: float) -> float:
+    """The least probability of a class that is taken: a cut of 1 takes none, so it is infinite there.
+
+    Models that are sure say exactly 1, where a probability near it was rounded. Who asks for a certainty
+    that no model has wants no label from it.
+
+    Args:
+        min_confidence: in [0, 1].
+    """
+    return math.inf if min_confidence == 1 else min_confidence
 
 
 class Train(Protocol):

@@ -158,6 +158,15 @@ def test_a_row_is_relabelled_at_the_threshold_itself(params, tmp_path):
     assert metrics["actions"]["relabelled"] == 3
 
 
+def test_a_cut_of_one_relabels_nothing_though_a_model_says_exactly_one(params, tmp_path):
+    sure = PRED_PROBS_ROWS.round()
+    assert (sure.max(axis=1) == 1).all()
+    write_inputs(tmp_path, pred_probs=sure)
+    for cut, n_relabelled in ((0.9999, 3), (1.0, 0)):
+        section = choose(params, min_confidence=cut, otherwise="keep", on_weak_model="go_on")
+        assert run(section, tmp_path)[1]["actions"]["relabelled"] == n_relabelled
+
+
 def test_soft_labels_come_portion_by_portion_as_they_would_at_once(params, tmp_path, monkeypatch):
     write_inputs(tmp_path)
     section = choose(params, min_confidence=1.0, otherwise="soft")

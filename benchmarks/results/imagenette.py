@@ -27,7 +27,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "relabelled": {"pseudo_label.min_confidence": 0.0},
     "soft": {"pseudo_label.min_confidence": 1.0, "pseudo_label.otherwise": "soft"},
 }
-"""What is done with the issues; the default first. Up to rounding, no suggestion is sure."""
+"""What is done with the issues; the default first. A cut of 1 takes no suggestion."""
 
 
 def measure() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from tasks.label_quality.sure_rows import choose_sure, even_limits, expected_counts
-from tasks.repair import Evidence, Repair, Train, label_unlabeled, relabel_issues
+from tasks.repair import Evidence, Repair, Train, label_unlabeled, least_taken, relabel_issues
 from tasks.sections import Fraction, Section
 
 # An issue is relabelled by the probability of its suggestion alone: verdicts may choose the cut.
@@ -18,7 +18,7 @@ TAKES_A_CUT = True
 
 
 class Options(Section):
-    """Which rows without a label join: those whose class is at least `min_confidence` probable.
+    """Which rows without a label join: those whose class is at least `min_confidence` probable; 1: none.
 
     At most the share `share` of them joins. With `class_balance`, no class gets more of them than its share
     among the labelled rows lets expect, and where few rows of a class are sure, none gets many more
@@ -37,12 +37,10 @@ def repair(evidence: Evidence, options: Options, train: Train | None, rng: np.ra
     if rows is None:
         return made
     n_rows, n_classes = len(rows.ids), evidence.n_classes
-    limits = np.full(n_classes, n_rows)
+    limits, least = np.full(n_classes, n_rows), least_taken(options.min_confidence)
     if options.class_balance:
-        sure = rows.suggested[rows.suggested_prob >= options.min_confidence]
+        sure = rows.suggested[rows.suggested_prob >= least]
         limits = expected_counts(evidence.labels, n_rows, n_classes, options.share)
         limits = even_limits(limits, np.bincount(sure, minlength=n_classes))
-    chosen = choose_sure(
-        rows.suggested, rows.suggested_prob, options.min_confidence, limits, int(n_rows * options.share)
-    )
+    chosen = choose_sure(rows.suggested, rows.suggested_prob, least, limits, int(n_rows * options.share))
     return replace(made, unlabeled=label_unlabeled(rows, n_classes, chosen))

@@ -54,6 +54,12 @@ def with_unlabeled(pred_probs, **options):
 UNSURE, SURE = [0.4, 0.3, 0.3], [0.95, 0.03, 0.02]
 
 
+def test_with_a_cut_of_one_no_row_joins_though_a_model_says_exactly_one():
+    certain = [[0.0, 1.0, 0.0]] * 3
+    assert set(with_unlabeled(certain, class_balance=False).action) == {"pseudo_labelled"}
+    assert set(with_unlabeled(certain, class_balance=False, min_confidence=1.0).action) == {"unlabeled"}
+
+
 def test_unlabelled_rows_join_where_the_model_is_sure():
     found = with_unlabeled([UNSURE, SURE, [0.0, 1.0, 0.0], [0.0, 0.06, 0.94], [0.0, 0.0, 1.0]])
     joined = "pseudo_labelled"
