@@ -25,16 +25,16 @@ from tasks.label_quality.confident_joint import (
     round_keeping_sum,
 )
 
-N_CASES = 600
+MANY = pytest.param(range(150, 600), marks=pytest.mark.endurance, id="many")
 
 
-@pytest.fixture(scope="module")
-def cases(draw_label_case):
+@pytest.fixture(scope="module", params=[pytest.param(range(150), id="some"), MANY])
+def cases(request, draw_label_case):
     """Cases that cleanlab accepts, as float64: at least two classes among the labels."""
-    drawn = [draw_label_case(seed) for seed in range(N_CASES)]
+    drawn = [draw_label_case(seed) for seed in request.param]
     accepted = [(labels, probs.astype(np.float64)) for labels, probs in drawn if len(np.unique(labels)) > 1]
-    print(f"{len(accepted)} cases compared with cleanlab, {N_CASES - len(accepted)} it refuses")
-    assert len(accepted) > 0.9 * N_CASES
+    print(f"{len(accepted)} cases compared with cleanlab, {len(drawn) - len(accepted)} it refuses")
+    assert len(accepted) > 0.9 * len(drawn)
     return accepted
 
 

@@ -14,15 +14,15 @@ from tasks.label_quality.health import (
 )
 from tasks.label_quality.issues import find_label_issues
 
-N_CASES = 200
+MANY = pytest.param(range(50, 200), marks=pytest.mark.endurance, id="many")
 
 
-@pytest.fixture(scope="module")
-def cases(draw_label_case):
-    drawn = [draw_label_case(seed) for seed in range(N_CASES)]
+@pytest.fixture(scope="module", params=[pytest.param(range(50), id="some"), MANY])
+def cases(request, draw_label_case):
+    drawn = [draw_label_case(seed) for seed in request.param]
     accepted = [(labels, probs.astype(np.float64)) for labels, probs in drawn if len(np.unique(labels)) > 1]
     print(f"{len(accepted)} cases compared with cleanlab.dataset")
-    assert len(accepted) > 0.9 * N_CASES
+    assert len(accepted) > 0.9 * len(drawn)
     return accepted
 
 
