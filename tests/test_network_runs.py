@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from doors import Door, outcomes, wait_for
-from small_runs import DVC, NETWORK, ROOT
+from small_runs import NETWORK, ROOT
+from warm import run_warm, with_warm_programs
 
 from benchmarks.killing import find
 from benchmarks.workspaces import make_workspace
@@ -40,12 +41,21 @@ pytestmark = pytest.mark.slow
 FEW = NETWORK | {"retrain.label_sets": {"cleaned": {"table": "training_set", "checkpoint": "classifier"}}}
 
 
+class TorchDoor(Door):
+    """A door whose stages are forked from a process that imported torch."""
+
+    def run(self, *words: str, status: int = 0) -> str:
+        found, log, _ = run_warm(words, self.folder, self.environment, with_torch=True)
+        assert found == status, log
+        return log
+
+
 @pytest.fixture(scope="module")
 def network(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Door:
     """A workspace in which `dvc repro` trained a network. Leave it as it is."""
     folder = tmp_path_factory.mktemp("network") / "workspace"
     make_workspace(folder, FEW, source=ROOT)
-    door = Door(folder, environment)
+    door = TorchDoor(folder, environment)
     door.dvc("repro")
     return door
 
@@ -54,17 +64,7 @@ def network(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
 def copied(network: Door, tmp_path: Path) -> Door:
     """A copy of it, to be changed."""
     folder = Path(shutil.copytree(network.folder, tmp_path / "workspace", symlinks=True))
-    return Door(folder, network.environment)
-
-
-def test_parallel_trainings_of_the_flow_give_the_bytes_of_dvc_repro(network: Door, tmp_path: Path) -> None:
-    make_workspace(tmp_path / "flow", FEW, source=ROOT)
-    door = Door(tmp_path / "flow", network.environment)
-    log = door.flow("--workers", "2")
-    assert {"train_fold@0", "train_fold@1", "retrain@cleaned"} <= outcomes(log, "Completed")
-    assert len(re.findall(r"fold \d: epoch \d/4", log)) >= 8
-    assert door.lock() == network.lock()
-    door.assert_no_orphans()
+    return TorchDoor(folder, network.environment)
 
 
 def test_labels_were_found_and_repaired(network: Door) -> None:
@@ -110,9 +110,9 @@ def test_training_signals_are_of_the_rows_that_the_model_learned_from(network: D
 def test_the_same_seed_gives_the_same_bytes_in_a_process_that_did_other_things(copied: Door) -> None:
     path = FOLD_PRED_PROBS.at(copied.folder, fold=1)
     curves = copied.folder / "plots" / "train_fold" / "fold_1"
-    before = path.read_bytes(), {file.name: file.read_bytes() for file in curves.rglob("*.*")}
+    before = path.read_bytes(), {file: file.read_bytes() for file in curves.rglob("*.*")}
     train_fold(load_params(copied.folder / "params.yaml"), copied.folder, fold=1)
-    assert before == (path.read_bytes(), {file.name: file.read_bytes() for file in curves.rglob("*.*")})
+    assert before == (path.read_bytes(), {file: file.read_bytes() for file in curves.rglob("*.*")})
 
 
 def test_test_probabilities_are_those_of_the_checkpoint(network: Door) -> None:
@@ -127,18 +127,23 @@ def test_test_probabilities_are_those_of_the_checkpoint(network: Door) -> None:
 def test_a_run_of_dvc_killed_in_training_recovers_to_the_same_bytes(copied: Door) -> None:
     fold = FOLD_PRED_PROBS.at(copied.folder, fold=0)
     before = fold.read_bytes(), copied.lock()
-    process = copied.start("repro", "--force", "--single-item", "train_fold@0", command=DVC)
+    warm = Door(copied.folder, with_warm_programs(copied.environment, with_torch=True))
+    repro = ["python", "-m", "dvc", "repro"]
+    process = warm.start("--force", "--single-item", "train_fold@0", command=repro)
     wait_for(process, "fold 0: epoch 1/")
-    # The whole group: DVC and the stage that it started.
+    # With it, all that it started.
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    copied.assert_no_orphans()
     assert not fold.exists()
     copied.dvc("repro")
     assert (fold.read_bytes(), copied.lock()) == before
     assert not list(copied.folder.rglob("*.tmp"))
 
 
-def test_a_killed_flow_leaves_no_stage_server_and_the_next_run_recovers(copied: Door) -> None:
+def test_a_killed_flow_leaves_no_stage_server_and_the_next_run_gives_the_bytes_of_dvc_repro(
+    copied: Door,
+) -> None:
     before = copied.lock()
     process = copied.start("--set", "train_fold.epochs=400", "--until", "train_fold@0")
     wait_for(process, r"epoch \d+/400")
@@ -146,7 +151,10 @@ def test_a_killed_flow_leaves_no_stage_server_and_the_next_run_recovers(copied: 
     process.kill()
     process.communicate()
     copied.assert_no_orphans()
-    log = copied.flow("--set", "train_fold.epochs=4", "--until", "train_fold@0")
-    assert outcomes(log, "Restored") == {"train_fold@0"}
-    assert not outcomes(log, "Completed")
+    # Both folds are trained again, side by side.
+    forced = ["--force", "train_fold", "--until", "aggregate", "--workers", "2"]
+    log = copied.flow("--set", "train_fold.epochs=4", *forced)
+    assert outcomes(log, "Completed") == {"train_fold@0", "train_fold@1"}
+    assert len(re.findall(r"fold \d: epoch \d/4", log)) == 8
     assert copied.lock() == before
+    copied.assert_no_orphans()

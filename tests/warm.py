@@ -11,6 +11,7 @@ import io
 import os
 import pickle
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -44,7 +45,7 @@ _PRELOAD = """
     sklearn.model_selection voluptuous.humanize xml.etree.ElementTree
 """
 _TORCH = "tasks.training.torch_model"
-_SERVER = "import sys; sys.path[:0] = sys.argv[2:4]; import warm; warm.serve(sys.argv[1], sys.argv[4:])"
+_SERVER = "import sys; sys.path[:0] = sys.argv[2:4]; import warm; warm.serve(sys.argv[1])"
 _LIMIT_S = 900
 # What the server has imported, as `_read_code` gives it.
 _code_of_stages: dict[str, bytes] = {}
@@ -112,9 +113,9 @@ def with_forked_stages(environment: Mapping[str, str], with_torch: bool = False)
     return {**environment, "RELABEL_STAGE_SERVER": _address(*[_TORCH] * with_torch)}
 
 
-def with_warm_programs(environment: Mapping[str, str]) -> dict[str, str]:
+def with_warm_programs(environment: Mapping[str, str], with_torch: bool = False) -> dict[str, str]:
     """An environment in which all that is typed is forked: `relabel`, `dvc` and `python -m`."""
-    told = with_forked_stages(environment)
+    told = with_forked_stages(environment, with_torch)
     return {**told, "PATH": f"{_programs(told)}{os.pathsep}{told['PATH']}"}
 
 
@@ -124,16 +125,24 @@ def _programs(environment: Mapping[str, str]) -> Path:
 
 @functools.cache
 def _address(*more: str) -> str:
-    """The socket of this worker's server that imports `more` too; it ends with the worker."""
+    """The socket of this worker's server, or of a fork of it that imports `more` too; both end with it."""
     place = tempfile.TemporaryDirectory()
     address = str(Path(place.name) / "warm")
-    server = subprocess.Popen(
-        [sys.executable, "-c", _SERVER, address, str(ROOT), str(Path(__file__).parent), *more],
-        cwd=place.name,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-    )
+    if more:
+        fork = socket.socket(socket.AF_UNIX)
+        fork.connect(_address())
+        request = stage_server.Request(["fork", address, *more], place.name, dict(os.environ))
+        stage_server.send_request(fork, request, (2, 2))
+        stop, failed = fork.close, lambda: select.select([fork], [], [], 0)[0]
+    else:
+        server = subprocess.Popen(
+            [sys.executable, "-c", _SERVER, address, str(ROOT), str(Path(__file__).parent)],
+            cwd=place.name,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        stop, failed = server.communicate, server.poll
 
     programs = Path(place.name) / "programs"
     programs.mkdir()
@@ -148,22 +157,22 @@ def _address(*more: str) -> str:
         path.chmod(0o755)
 
     def end() -> None:
-        server.communicate()
+        stop()
         place.cleanup()
 
     atexit.register(end)
     while not Path(address).exists():
-        assert server.poll() is None
+        assert not failed()
         time.sleep(0.02)
     return address
 
 
-def serve(address: str, more: Sequence[str]) -> None:
+def serve(address: str) -> None:
     """Be the server: import, and fork for each command."""
     _write_locks_fast()
     _code_of_stages.update(_read_code(ROOT))
     load_params(ROOT / "params.yaml")  # imports the plug-ins
-    stage_server.serve(address, [*_PRELOAD.split(), *(f"tasks.{stage}" for stage in STAGES), *more], _run)
+    stage_server.serve(address, [*_PRELOAD.split(), *(f"tasks.{stage}" for stage in STAGES)], _run)
 
 
 def _write_locks_fast() -> None:
@@ -226,7 +235,9 @@ def _read_code(folder: Path) -> dict[str, bytes]:
 
 
 def _run(words: Sequence[str]) -> int:
-    """Run a command, or a stage that one started, in this process, freshly forked."""
+    """Run a command, or a stage that one started, in this process, freshly forked; or serve with more."""
+    if words[0] == "fork":
+        stage_server.serve(words[1], words[2:], _run)
     # A stage of a folder with the code of this checkout, byte for byte, need not import it again.
     if words[0] == "-m" or _read_code(Path.cwd()) != _code_of_stages:
         for name in [name for name in sys.modules if name.split(".")[0] in _OWN]:
