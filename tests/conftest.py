@@ -15,6 +15,7 @@ from typing import Any
 import hypothesis
 import numpy as np
 import numpy.typing as npt
+import psutil
 import pytest
 from doors import Door
 from playwright.sync_api import Browser, sync_playwright
@@ -36,6 +37,16 @@ threadpool_limits(1)
 # A run in the background inherits SIGINT ignored and would hand that on to what the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+# In memory, where there is enough, nobody waits for a disk. Workers are told where by whoever starts them.
+_MEMORY, _ENOUGH_BYTES = Path("/dev/shm"), 2**32
+if (
+    "PYTEST_DEBUG_TEMPROOT" not in os.environ
+    and os.access(_MEMORY, os.W_OK)
+    and not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC
+    and min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available // 2) > _ENOUGH_BYTES
+):
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_MEMORY)
 
 # Packages of the checkout, and what tests share.
 _OWN = ("benchmarks", "flows", "review", "tasks", "small_runs", "small_trainings", "warm")
