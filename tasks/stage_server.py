@@ -197,9 +197,12 @@ def _kill(children: set[int]) -> None:
 
 
 def _main() -> None:
-    from tasks import command_line
-    from tasks.params import STAGES
+    from tasks import RelabelError, command_line
+    from tasks.params import STAGES, load_params
 
+    # The plug-ins that are chosen here are imported then. What is wrong with the file a stage says.
+    with contextlib.suppress(RelabelError):
+        load_params(Path("params.yaml"))
     # The last two are what a training stage imports late: Lightning's world, and DVCLive's view of DVC.
     stages = [f"tasks.{stage}" for stage in STAGES]
     serve(sys.argv[1], [*stages, "tasks.training.torch_model", "dvc.repo"], command_line.main)
