@@ -1,8 +1,9 @@
-"""`python -m benchmarks.gpu [RUNS]`: trainings of MNIST in one process, on a GPU if there is one.
+"""`python -m benchmarks.gpu [RUNS] [EPOCHS ...]`: trains MNIST in one process, on a GPU if there is one.
 
 The eight trainings of the default run: five folds of 60,000 rows of which 10 % have a wrong label, and three
 retrainings. `fit` is timed without import, and after a training of an epoch, which loads and compiles what a
-GPU needs. The folds are trained RUNS times (2): weights and probabilities must be equal to the bit.
+GPU needs. The folds are trained RUNS times (2): weights and probabilities must be equal to the bit. Each
+number in EPOCHS gets a table; without one, there is a table for the epochs of params.yaml.
 """
 
 import os
@@ -86,12 +87,10 @@ class Trainer:
         return model, probs, fit_s
 
 
-def measure(folder: Path, n_runs: int) -> tuple[list[list[str]], bool]:
+def measure(params: Params, examples: Examples, n_runs: int, folder: Path) -> tuple[list[list[str]], bool]:
     """The lines of the table, and whether all is as it should be."""
     import torch
 
-    params = load_params(Path("params.yaml"))
-    examples = read_mnist(params)
     assert examples.true_label is not None
     truth = examples.true_label.astype(np.int64)
     train, test = np.flatnonzero(examples.split == "train"), np.flatnonzero(examples.split == "test")
@@ -138,22 +137,29 @@ def measure(folder: Path, n_runs: int) -> tuple[list[list[str]], bool]:
 
 
 def main() -> int:
-    n_runs = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    n_runs, *epochs = [int(each) for each in sys.argv[1:]] or [2]
     import torch
 
     import tasks.training.torch_model  # noqa: F401  # before anything is timed
 
     on_gpu = torch.cuda.is_available()
     where = torch.cuda.get_device_name() if on_gpu else f"{os.cpu_count()} cores"
-    with tempfile.TemporaryDirectory() as folder:
-        lines, is_good = measure(Path(folder), n_runs)
-    table = Table(title=f"MNIST, {where}, torch {torch.__version__}")
-    for column in ("training", "fit, s", "accuracy", f"equal bits, n = {n_runs}"):
-        table.add_column(column, justify="left" if column == "training" else "right")
-    for line in lines:
-        table.add_row(*line)
-    Console(width=110).print(table)
-    return 0 if is_good else 1
+    params = load_params(Path("params.yaml"))
+    examples = read_mnist(params)
+    all_good = True
+    for n_epochs in epochs or [params.train_fold.epochs]:
+        train_fold = params.train_fold.model_copy(update={"epochs": n_epochs})
+        with tempfile.TemporaryDirectory() as folder:
+            changed = params.model_copy(update={"train_fold": train_fold})
+            lines, is_good = measure(changed, examples, n_runs, Path(folder))
+        all_good &= is_good
+        table = Table(title=f"MNIST, {n_epochs} epochs, {where}, torch {torch.__version__}")
+        for column in ("training", "fit, s", "accuracy", f"equal bits, n = {n_runs}"):
+            table.add_column(column, justify="left" if column == "training" else "right")
+        for line in lines:
+            table.add_row(*line)
+        Console(width=110).print(table)
+    return 0 if all_good else 1
 
 
 if __name__ == "__main__":
