@@ -32,11 +32,11 @@ def source_hashes(root: Path) -> dict[str, str | None]:
         stages = pipeline_stages(repo)
         outs = [Path(out.def_path) for stage in stages for out in stage.outs]
         params = {id(param) for stage in stages for param in stage.params}
-        for dep in (dep for stage in stages for dep in stage.deps if id(dep) not in params):
-            path = Path(dep.def_path)
-            made = any(path == out or path in out.parents or out in path.parents for out in outs)
-            if not made and dep.def_path not in found:
-                found[dep.def_path] = str(dep.get_hash()) if dep.exists else None
+        deps = {dep.def_path: dep for stage in stages for dep in stage.deps if id(dep) not in params}
+        for name, dep in deps.items():
+            path = Path(name)
+            if not any(path == out or path in out.parents or out in path.parents for out in outs):
+                found[name] = str(dep.get_hash()) if dep.exists else None
     return found
 
 
