@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ from flows.comparison.parameters import flatten
 from flows.comparison.printing import markdown, print_tables
 from flows.comparison.result import Comparison
 from flows.comparison.row_changes import MOST_CHANGED
-from flows.comparison.versions import compare_versions
+from flows.comparison.versions import compare, compare_versions
 from flows.comparison.views import number
-from flows.dvc_api.revisions import RevisionError, open_revisions
+from flows.dvc_api.revisions import WORKSPACE, Revision, RevisionError, open_revisions
 from flows.dvc_api.stale import folder_digest
 from tasks import RelabelError
 from tasks.label_quality.changes import OUTCOMES
@@ -143,9 +143,25 @@ def columns(folder: Path, name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def compared(versions: Path) -> Callable[..., Comparison]:
+def opened(versions: Path) -> Callable[[str], Revision]:
+    """Opens a kept version once for all tests: it takes DVC most of a second, and nobody changes it."""
+    return functools.cache(lambda name: open_revisions(versions, [name])[0])
+
+
+@pytest.fixture
+def open_once(opened: Callable[[str], Revision], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparisons in `versions` and its copies open the workspace alone."""
+
+    def open_each(root: Path, names: Sequence[str]) -> list[Revision]:
+        return [open_revisions(root, [name])[0] if name == WORKSPACE else opened(name) for name in names]
+
+    monkeypatch.setattr("flows.comparison.versions.open_revisions", open_each)
+
+
+@pytest.fixture(scope="module")
+def compared(opened: Callable[[str], Revision]) -> Callable[..., Comparison]:
     """Compares versions; each comparison is made once."""
-    return functools.cache(lambda *names: compare_versions(versions, names))
+    return functools.cache(lambda *names: compare([opened(name) for name in names]))
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +306,7 @@ def test_the_most_changed_rows_say_what_either_version_says(
         assert {row.old.suggested, row.new.suggested, row.old.given} <= set(row.probs)
 
 
+@pytest.mark.usefixtures("open_once")
 def test_parameters_and_metrics_are_those_of_dvc(versions: Path) -> None:
     found = compare_versions(versions, ["v1", "strict"], with_rows=False)
     diff = json.loads(dvc(versions, "params", "diff", "--json", "v1", "strict"))
@@ -323,12 +340,13 @@ def test_comparing_touches_nothing(versions: Path, tmp_path: Path, run: Run) -> 
     status = git(versions, "status", "--porcelain=v2", "--branch")
     before = snapshot(versions)
     page = tmp_path / "page.html"
-    run(versions, "v1", "strict", "moved", "workspace", "--html", str(page))
+    run(versions, "v1", "strict", "workspace", "--html", str(page))
     assert snapshot(versions) == before
     assert git(versions, "status", "--porcelain=v2", "--branch") == status
     assert dvc(versions, "status").strip().endswith("up to date.")
 
 
+@pytest.mark.usefixtures("open_once")
 def test_three_versions_stand_in_one_table_with_the_best_marked(versions: Path, run: Run) -> None:
     out, _ = run(versions, "v1", "strict", "moved")
     (line,) = re.findall(r"F1 of the flags +(.*)", out)
@@ -347,6 +365,7 @@ def test_three_versions_stand_in_one_table_with_the_best_marked(versions: Path, 
     assert "* best" in out
 
 
+@pytest.mark.usefixtures("open_once")
 def test_json_has_every_changed_row_and_is_the_same_each_time(
     versions: Path, compared: Callable[..., Comparison], run: Run
 ) -> None:
@@ -406,28 +425,34 @@ def _replace(value: Any, **changes: Any) -> Any:
     return replace(value, **changes)
 
 
-def test_artifacts_come_from_the_remote_where_the_cache_lacks_them(
-    copy: Path, compared: Callable[..., Comparison], tmp_path: Path, run: Run
-) -> None:
-    expected = f"{compared('v1', 'strict').json()}\n"
-    settings(copy, f"[core]\n    remote = store\n['remote \"store\"']\n    url = {tmp_path / 'store'}\n")
-    dvc(copy, "push", "--quiet")
-    strict = open_revisions(copy, ["strict"])[0]
-    digest = strict.digest(ISSUES) or ""
-    cached = copy / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
-    # The experiment was made before there was a remote, and its .dvc/config names none.
-    stored = tmp_path / "store" / "files" / "md5" / digest[:2] / digest[2:]
-    stored.parent.mkdir(exist_ok=True)
+def test_artifacts_come_from_the_remote_where_the_cache_lacks_them(tiny: Path, run: Run) -> None:
+    ids, probs = np.arange(30), np.tile([0.6, 0.4], (30, 1))
+    keep_tables(tiny, "v1", judged(ids, probs))
+    keep_tables(tiny, "v2", judged(ids, probs, [3, 4]))
+    # As an experiment that was made before there was a remote: its .dvc/config names none.
+    start, made = (git(tiny, "rev-parse", name).strip() for name in ("v1", "v2"))
+    git(tiny, "reset", "--quiet", "--hard", "v1")
+    git(tiny, "tag", "--delete", "v2")
+    git(tiny, "update-ref", f"refs/exps/{start[:2]}/{start[2:]}/strict", made)
+    expected, _ = run(tiny, "v1", "strict", "--json")
+    assert json.loads(expected)["rows"][0]["changes"]["newly flagged"] == [3, 4]
+    store = tiny.parent / "store"
+    settings(tiny, f"[core]\n    remote = store\n['remote \"store\"']\n    url = {store}\n")
+    digest = open_revisions(tiny, ["strict"])[0].digest(ISSUES) or ""
+    cached = tiny / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+    stored = store / "files" / "md5" / digest[:2] / digest[2:]
+    stored.parent.mkdir(parents=True)
     cached.replace(stored)
-    assert run(copy, "v1", "strict", "--json")[0] == expected
+    assert run(tiny, "v1", "strict", "--json")[0] == expected
+    cached.unlink(missing_ok=True)
     stored.unlink()
-    out, err = run(copy, "v1", "strict", "--json", status=1)
+    out, err = run(tiny, "v1", "strict", "--json", status=1)
     assert out == ""
     assert err == (
         f"compare: strict: {ISSUES} is neither in DVC's cache nor in its remote: `dvc exp pull GIT_REMOTE "
         "strict` brings it where it was pushed; --no-rows compares without it.\n"
     )
-    assert "confident_learning" in run(copy, "v1", "strict", "--no-rows")[0]
+    run(tiny, "v1", "strict", "--no-rows")
 
 
 def test_a_remote_that_does_not_answer_is_one_sentence(copy: Path, run: Run) -> None:
@@ -439,6 +464,7 @@ def test_a_remote_that_does_not_answer_is_one_sentence(copy: Path, run: Run) -> 
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("open_once")
 @pytest.mark.parametrize(
     ("names", "said"),
     [
@@ -754,6 +780,7 @@ def test_parameters_of_the_first_edition_go_by_their_names_of_today(tiny: Path, 
         assert name not in out
 
 
+@pytest.mark.usefixtures("open_once")
 def test_a_version_without_results_is_said_and_the_rest_compared(versions: Path, run: Run) -> None:
     out, _ = run(versions, "v1", "start", "strict")
     assert "start has no dvc.lock: no stage ran in that version" in out
@@ -767,31 +794,26 @@ def test_a_version_without_results_is_said_and_the_rest_compared(versions: Path,
     assert line.split().count("\N{EN DASH}") == 1
 
 
-def old_layout(folder: Path, name: str, without: list[str]) -> None:
-    """Rewrite a table as a version long ago might have: columns missing, one more there, wider numbers."""
-    path = folder / "data" / f"{name}.parquet"
-    table = pq.read_table(path)
-    table = table.drop_columns([column for column in table.column_names if column in without])
+def old_layout(table: pa.Table, without: list[str]) -> pa.Table:
+    """A table as a version long ago might have it: columns missing, one more there, wider numbers."""
     place = table.schema.get_field_index("given_label")
     table = table.set_column(place, "given_label", table.column(place).cast("int64"))
-    table = table.append_column("of_old", table.column("given_label"))
-    path.unlink()
-    pq.write_table(table.take(list(range(table.num_rows))[::-1]), path)
+    table = table.append_column("of_old", table.column("given_label")).drop_columns(without)
+    return table.take(list(range(table.num_rows))[::-1])
 
 
-def test_an_older_layout_is_no_fault_unless_a_column_is_needed(
-    copy: Path, compared: Callable[..., Comparison], run: Run
-) -> None:
-    expected = json.loads(compared("v1", "strict").json())["rows"][0]
-    old_layout(copy, "label_issues", ["importance", "contrast", "both", "noise_posterior"])
-    dvc(copy, "commit", "--quiet", "--force")
-    keep(copy, "older")
-    (rows,) = json.loads(run(copy, "older", "strict", "--json")[0])["rows"]
-    assert rows == json.loads(json.dumps(expected).replace('"v1"', '"older"'))
-    old_layout(copy, "label_issues", ["suggested_label"])
-    dvc(copy, "commit", "--quiet", "--force")
-    keep(copy, "oldest")
-    _, err = run(copy, "strict", "oldest", status=1)
+def test_an_older_layout_is_no_fault_unless_a_column_is_needed(tiny: Path, run: Run) -> None:
+    ids, probs = np.arange(60) * 2, np.random.default_rng(0).dirichlet([1, 1], 60)
+    first = judged(ids, probs, [4, 6])
+    first[ISSUES] = first[ISSUES].append_column("both", first[ISSUES].column("is_issue"))
+    keep_tables(tiny, "v1", first)
+    keep_tables(tiny, "v2", judged(ids, probs[::-1], [6, 8]))
+    keep_tables(tiny, "older", first | {ISSUES: old_layout(first[ISSUES], ["both"])})
+    keep_tables(tiny, "oldest", first | {ISSUES: old_layout(first[ISSUES], ["suggested_label"])})
+    expected, found = (json.loads(run(tiny, name, "v2", "--json")[0])["rows"][0] for name in ("v1", "older"))
+    assert found == json.loads(json.dumps(expected).replace('"v1"', '"older"'))
+    assert found["changes"]["newly flagged"] == [8]
+    _, err = run(tiny, "v2", "oldest", status=1)
     assert err.startswith(
         f"compare: oldest: {ISSUES}: column `suggested_label` (int16) was expected, found only example_id, "
     )
@@ -799,6 +821,7 @@ def test_an_older_layout_is_no_fault_unless_a_column_is_needed(
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("open_once")
 def test_other_data_are_not_compared_row_by_row(copy: Path, run: Run) -> None:
     path = copy / ISSUES
     table = pq.read_table(path)
@@ -836,6 +859,7 @@ def test_other_data_are_not_compared_row_by_row(copy: Path, run: Run) -> None:
     )
 
 
+@pytest.mark.usefixtures("open_once")
 def test_rows_that_one_version_lacks_are_left_out(copy: Path) -> None:
     path = copy / ISSUES
     table = pq.read_table(path)
@@ -894,6 +918,7 @@ def test_versions_of_texts_are_made_and_compared(tmp_path: Path, run: Run) -> No
     assert all("contents" not in note for note in found["notes"])
 
 
+@pytest.mark.usefixtures("open_once")
 def test_results_of_other_parameters_are_said_to_be(copy: Path, run: Run) -> None:
     set_params(copy / "params.yaml", {"prune.filter_by": "both"})
     out, _ = run(copy, "v1", "workspace", "--no-rows")
@@ -907,6 +932,7 @@ def test_results_of_other_parameters_are_said_to_be(copy: Path, run: Run) -> Non
     assert "strict: retrain@cleaned, report ran on older results than those of the stages before" in out
 
 
+@pytest.mark.usefixtures("open_once")
 def test_probabilities_that_one_version_lacks_leave_the_given_label(copy: Path) -> None:
     """As after import-probs, when dvc.lock knows nothing of the probabilities."""
     text = (copy / "dvc.lock").read_text()
@@ -1114,6 +1140,7 @@ def test_nothing_heavy_is_imported() -> None:
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.usefixtures("open_once")
 def test_the_page_works_in_a_browser_and_asks_nobody(
     versions: Path, compared: Callable[..., Comparison], tmp_path: Path, run: Run, browser: Browser
 ) -> None:
