@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from page_here import review_here
 from playwright.sync_api import Browser, Locator, Page, expect
 from small_runs import write_params
 
-from benchmarks.review import review_page, write_suspects
+from benchmarks.review import write_suspects
 
 
 def height(page: Page, place: int) -> float:
@@ -28,7 +29,7 @@ def test_each_card_has_bars_of_the_top_classes_once_they_may_be_seen(
 ) -> None:
     write_suspects(tmp_path, 300, n_classes=12)
     write_params(tmp_path)  # asks for rows drawn at random, as the default
-    with review_page(tmp_path) as (url, _):
+    with review_here(tmp_path) as url:
         page = browser.new_page()
         page.goto(url)
         cards = page.locator("#rows li")
@@ -67,7 +68,7 @@ def test_a_long_name_breaks_after_an_underscore_and_the_suggestion_stands_right(
 ) -> None:
     write_suspects(tmp_path, 100)
     write_params(tmp_path)
-    with review_page(tmp_path) as (url, _):
+    with review_here(tmp_path) as url:
         page = browser.new_page(viewport={"width": 390, "height": 800})
         page.goto(url)
         card = page.locator("#rows li").first

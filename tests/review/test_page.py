@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from page_here import review_here
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from benchmarks.review import review_page, write_suspects
@@ -68,7 +69,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
     """The address of a page over 1,000 pictures of 12 classes, 100 of them suspects, and its workspace."""
     folder = tmp_path_factory.mktemp("review")
     write_suspects(folder, 1_000, n_classes=12, test_share=0.2)
-    with review_page(folder) as (url, _):
+    with review_here(folder) as url:
         yield url, folder
 
 
@@ -353,7 +354,7 @@ def test_issues_computed_anew_are_shown_and_a_decision_on_the_old_ones_is_not_ta
     browser: Browser, tmp_path: Path
 ) -> None:
     write_suspects(tmp_path, 300, content="features", n_classes=3)
-    with review_page(tmp_path) as (url, _):
+    with review_here(tmp_path) as url:
         tab = Tab(browser, url, tmp_path)
         expect(tab.rows).to_have_count(30)
         write_suspects(tmp_path, 100, content="features", n_classes=3)
@@ -396,7 +397,7 @@ def test_a_phone_has_no_sideways_scroll_and_the_dark_has_dark_paper(
 
 def test_texts_are_text_and_ten_classes_have_a_digit_each(browser: Browser, tmp_path: Path) -> None:
     write_suspects(tmp_path, 100, content="text", n_classes=10)
-    with review_page(tmp_path) as (url, _):
+    with review_here(tmp_path) as url:
         tab = Tab(browser, url, tmp_path)
         expect(tab.rows.first.locator(".text")).to_contain_text("<b>Text</b> of row 90: it's")
         tab.press("c", "7")
@@ -408,7 +409,7 @@ def test_texts_are_text_and_ten_classes_have_a_digit_each(browser: Browser, tmp_
 
 def test_z_shows_the_picture_with_the_frame_in_its_own_size(browser: Browser, tmp_path: Path) -> None:
     write_suspects(tmp_path, 30, n_classes=3, side=200)
-    with review_page(tmp_path) as (url, _):
+    with review_here(tmp_path) as url:
         tab = Tab(browser, url, tmp_path)
         width = "(image) => image.naturalWidth"
         assert tab.rows.first.locator("img").evaluate(width) == 128
@@ -428,7 +429,7 @@ def test_z_shows_the_picture_with_the_frame_in_its_own_size(browser: Browser, tm
 
 def test_o_shows_one_row_large_with_what_is_known_of_it(browser: Browser, tmp_path: Path) -> None:
     write_suspects(tmp_path, 300, n_classes=3, side=200)
-    with review_page(tmp_path) as (url, _):
+    with review_here(tmp_path) as url:
         tab = Tab(browser, url, tmp_path)
         one = tab.page.locator("#one")
         expect(one).to_be_hidden()
@@ -451,7 +452,7 @@ def test_o_shows_one_row_large_with_what_is_known_of_it(browser: Browser, tmp_pa
 
 def test_a_digit_chooses_its_class_at_once_and_one_too_high_is_said(browser: Browser, tmp_path: Path) -> None:
     write_suspects(tmp_path, 100, n_classes=10)
-    with review_page(tmp_path) as (url, _):
+    with review_here(tmp_path) as url:
         tab = Tab(browser, url, tmp_path)
         first = tab.ids()[0]
         tab.press("7")
@@ -459,7 +460,7 @@ def test_a_digit_chooses_its_class_at_once_and_one_too_high_is_said(browser: Bro
         tab.page.close()
     write_suspects(tmp_path, 100, n_classes=3)
     (tmp_path / PATH).unlink()
-    with review_page(tmp_path) as (url, _):
+    with review_here(tmp_path) as url:
         tab = Tab(browser, url, tmp_path)
         tab.press("7")
         expect(tab.page.locator("#message")).to_contain_text("no class 7")
@@ -491,7 +492,7 @@ def test_rows_are_searched_by_name_and_sorted(tab: Tab) -> None:
 
 def test_one_of_a_thousand_classes_is_found_by_its_name(browser: Browser, tmp_path: Path) -> None:
     write_suspects(tmp_path, 3_000, content="text", n_classes=1_000)
-    with review_page(tmp_path) as (url, _):
+    with review_here(tmp_path) as url:
         tab = Tab(browser, url, tmp_path)
         first = tab.ids()[0]
         tab.press("7")  # no digit is a class among so many
@@ -527,7 +528,7 @@ def test_what_the_page_says_moves_no_row(tab: Tab) -> None:
 def test_ids_beyond_the_numbers_of_a_browser_are_decided_and_shown(browser: Browser, tmp_path: Path) -> None:
     # Keys that are texts have ids of 63 bits.
     write_suspects(tmp_path, 100, n_classes=3, side=200, first_id=2**62 + 1)
-    with review_page(tmp_path) as (url, _):
+    with review_here(tmp_path) as url:
         tab = Tab(browser, url, tmp_path)
         first = tab.ids()[0]
         assert first == 2**62 + 1 + 900

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from page_here import review_here
 from small_runs import ROOT
 
-from benchmarks.review import review_page, write_suspects
+from benchmarks.review import write_suspects
 from review.__main__ import main
 from review.queue import is_blind, is_queue, mix, queue_of, reasons_of
 from review.server import Decide, Page, Review
@@ -197,7 +198,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
     params = (ROOT / "params.yaml").read_text()
     assert "share: 0.1 " in params
     (folder / "params.yaml").write_text(params.replace("share: 0.1 ", f"share: {SHARE} "))
-    with review_page(folder) as (url, _):
+    with review_here(folder) as url:
         yield url, folder
 
 

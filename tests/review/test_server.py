@@ -14,9 +14,10 @@ from urllib.parse import urlencode, urlsplit
 import numpy as np
 import pytest
 from fastapi import Request
+from page_here import review_here
 from small_runs import ROOT
 
-from benchmarks.review import review_page, write_suspects
+from benchmarks.review import write_suspects
 from review.__main__ import main
 from review.alike import nearest_trusted
 from review.guard import refusal_of
@@ -30,7 +31,7 @@ from tasks.tables.io import make_table, write_table
 @contextmanager
 def serve(folder: Path, n_rows: int = 300, **choices: Any) -> Iterator["Client"]:
     write_suspects(folder, n_rows, **{"content": "features", "n_classes": 3, **choices})
-    with review_page(folder) as (url, _):
+    with review_here(folder) as url:
         yield Client(url)
 
 
@@ -236,7 +237,7 @@ def test_rows_without_contents_are_shown_all_the_same(tmp_path: Path) -> None:
     write_suspects(tmp_path, 300)
     examples = tmp_path / "data" / "examples.parquet"
     examples.rename(tmp_path / "away")
-    with review_page(tmp_path) as (url, _):
+    with review_here(tmp_path) as url:
         client = Client(url)
         before = client.rows()
         assert "only probabilities" in before["rows"][0]["text"]
