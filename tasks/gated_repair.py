@@ -80,14 +80,14 @@ class Held:
     Attributes:
         repair: what is left.
         contested: (N,) the second opinion takes the given label's side.
-        doubtful: (N,) they would be dropped, but may well be right (`find_doubtful`).
-        spared: (N,) their class is hardly known (`class_losses.find_spared`).
+        spared: (N,) others, as their class is hardly known (`class_losses.find_spared`).
+        doubtful: (N,) others that would be dropped, but may well be right (`find_doubtful`).
     """
 
     repair: Repair
     contested: npt.NDArray[np.bool_]
-    doubtful: npt.NDArray[np.bool_]
     spared: npt.NDArray[np.bool_]
+    doubtful: npt.NDArray[np.bool_]
 
 
 def hold_back(made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[np.integer] | None) -> Held:
@@ -105,9 +105,10 @@ def hold_back(made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[
         contested = made.is_changed & ~refused & (second == evidence.labels)
     if gate.least_confidence:
         refused |= relabelled & ~are_surest(made, evidence, second, gate.least_confidence)
-    doubtful = find_doubtful((made.action == DROPPED) & ~(refused | contested), evidence, second)
+    changed = made.is_changed & ~(refused | contested)
+    # A row that may well be right takes its place in what its class may lose: no less sure row takes it.
     spared = find_spared(
-        made.is_changed & ~(refused | contested | doubtful),
+        changed,
         evidence.labels,
         evidence.suggested,
         evidence.suggested_prob,
@@ -115,8 +116,9 @@ def hold_back(made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[
         evidence.is_issue,
         evidence.n_classes,
     )
+    doubtful = find_doubtful((made.action == DROPPED) & changed & ~spared, evidence, second)
     left = take_back(made, refused | contested | doubtful | spared, evidence.labels)
-    return Held(left, contested, doubtful, spared)
+    return Held(left, contested, spared, doubtful)
 
 
 def find_doubtful(

@@ -140,7 +140,8 @@ def test_of_classes_that_overlap_no_label_is_changed_however_many_rows_there_are
     assert np.array_equal(left.label, labels)
 
 
-def test_a_class_that_neither_view_knows_does_not_lose_its_right_labels():
+def make_unknown_class():
+    """As `make`: half of the rows of the last class are missed (N,), and no second opinion is for it."""
     evidence, second, true = make(0.1, 0.01)
     last = true == N_CLASSES - 1
     is_missed = last & (np.arange(N) % 2 == 0)
@@ -149,8 +150,12 @@ def test_a_class_that_neither_view_knows_does_not_lose_its_right_labels():
     evidence = replace(
         evidence, suggested=suggested, suggested_prob=prob, is_issue=suggested != evidence.labels
     )
-    second = np.where(last, 0, second)
-    made = relabel_issues(evidence, prob >= evidence.min_confidence)
+    return evidence, np.where(last, 0, second), true, is_missed
+
+
+def test_a_class_that_neither_view_knows_does_not_lose_its_right_labels():
+    evidence, second, true, is_missed = make_unknown_class()
+    made = relabel_issues(evidence, evidence.suggested_prob >= evidence.min_confidence)
     gate = replace(judge(made, evidence, 0.9, second, TESTED), relabel=None, drop=None)
     held = hold_back(made, evidence, gate, second)
     right = is_missed & (evidence.labels == true)
@@ -161,6 +166,19 @@ def test_a_class_that_neither_view_knows_does_not_lose_its_right_labels():
     assert not held.spared[~(evidence.labels == N_CLASSES - 1)].any()
     assert not held.repair.is_changed[held.spared].any()
     assert np.array_equal(held.repair.label[held.spared], evidence.labels[held.spared])
+
+
+def test_no_less_sure_row_takes_the_place_of_one_that_may_well_be_right_in_what_its_class_may_lose():
+    evidence, second, _, is_missed = make_unknown_class()
+    made = relabel_issues(evidence, evidence.suggested_prob >= 0.95)
+    gate = replace(judge(made, evidence, 0.9, second, TESTED), relabel=None, drop=None, least_confidence=0.0)
+    held = hold_back(made, evidence, gate, second)
+    assert held.spared[is_missed].any()
+    error_prob = np.where(held.repair.action == "dropped", np.arange(N) % 4 / 3, 0.95)
+    doubted = hold_back(made, replace(evidence, error_prob=error_prob), gate, second)
+    assert (doubted.doubtful & is_missed).sum() > 20
+    assert np.array_equal(doubted.spared, held.spared)
+    assert np.array_equal(doubted.repair.is_changed, held.repair.is_changed & ~doubted.doubtful)
 
 
 def test_without_a_second_opinion_a_rare_class_whose_labels_are_right_keeps_them():
