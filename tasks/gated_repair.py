@@ -11,7 +11,7 @@ from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.gate import Gate, Sides, beyond_chance, judge_repair
 from tasks.label_quality.noise_evidence import NoiseEvidence, explain_by_chance, find_noise, weigh_asked
 from tasks.label_quality.self_tests.neighbours_vote import UNASKED
-from tasks.repair import DROPPED, LEAST_ERROR_PROB, Evidence, Repair, take_back
+from tasks.repair import DROPPED, LEAST_ERROR_PROB, Evidence, Repair, leave_out, take_back
 from tasks.tables.catalog import UNLABELED
 
 LEAST_WRONG = 0.55
@@ -47,6 +47,7 @@ def judge(
         noise_beside(dropped),
         0.0 if second is None else beyond_chance(count_views(evidence, second)),
         int((relabelled & are_surest(made, evidence, second, noise.least_confidence or 0.0)).sum()),
+        may_drop=evidence.otherwise == "drop",
     )
 
 
@@ -99,7 +100,10 @@ def hold_back(made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[
     was asked.
     """
     relabelled = made.source == "pseudo"
-    refused = made.is_changed & np.where(relabelled, "relabel" in gate.closed, "drop" in gate.closed)
+    may_not = "relabel" in gate.closed and not gate.drops_instead
+    refused = made.is_changed & np.where(relabelled, may_not, "drop" in gate.closed)
+    if gate.drops_instead:
+        made = leave_out(made, relabelled, evidence.labels)
     contested = np.zeros(len(refused), dtype=bool)
     if second is not None:
         contested = made.is_changed & ~refused & (second == evidence.labels)

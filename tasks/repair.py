@@ -182,6 +182,17 @@ def take_back(made: Repair, rows: npt.NDArray[np.bool_], labels: npt.NDArray[np.
     )
 
 
+def leave_out(made: Repair, rows: npt.NDArray[np.bool_], labels: npt.NDArray[np.integer]) -> Repair:
+    """The same without `rows` (N,), which are dropped with their given `labels` (N,)."""
+    return made.with_hard(
+        rows,
+        label=np.where(rows, labels, made.label).astype(np.int64),
+        weight=np.where(rows, 0, made.weight).astype(np.float32),
+        action=np.where(rows, DROPPED, made.action),
+        source=np.where(rows, "given", made.source),
+    )
+
+
 def leave_as_given(labels: npt.NDArray[np.int64], is_issue: npt.NDArray[np.bool_], n_classes: int) -> Repair:
     """Every row with its given label (N,): nothing is cleaned."""
     n = len(labels)

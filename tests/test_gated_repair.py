@@ -140,6 +140,26 @@ def test_of_classes_that_overlap_no_label_is_changed_however_many_rows_there_are
     assert np.array_equal(left.label, labels)
 
 
+@pytest.mark.parametrize("otherwise", ["drop", "keep"])
+def test_few_rows_are_dropped_that_few_opinions_are_too_few_to_relabel(otherwise):
+    rng = np.random.default_rng(0)
+    true, prob = rng.integers(N_CLASSES, size=N), rng.uniform(0.6, 1, size=N)
+    rows = np.flatnonzero(prob > 0.75)[:6]
+    given = true.copy()
+    given[rows] = (given[rows] + 1) % N_CLASSES
+    evidence = doubt(given, true, prob, min_confidence=0.7)
+    second = true.copy()
+    second[rows[0]] = given[rows[0]]
+    made, gate, left, contested = repair(replace(evidence, otherwise=otherwise), second)
+    assert made.is_changed.nonzero()[0].tolist() == rows.tolist()
+    assert gate.relabel == "second_opinion"
+    assert contested.nonzero()[0].tolist() == ([rows[0]] if otherwise == "drop" else [])
+    assert (~left.is_kept).nonzero()[0].tolist() == (rows[1:].tolist() if otherwise == "drop" else [])
+    assert np.array_equal(left.label, given)
+    assert set(left.source) == {"given"}
+    assert set(left.action[rows[1:]]) == {"dropped" if otherwise == "drop" else "kept"}
+
+
 def make_unknown_class():
     """As `make`: half of the rows of the last class are missed (N,), and no second opinion is for it."""
     evidence, second, true = make(0.1, 0.01)

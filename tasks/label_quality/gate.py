@@ -20,7 +20,9 @@ suggestion the second opinion confirms. Where other labels become ever fewer, th
 that there is no such confidence, none is relabelled, and none dropped. However many opinions are for it, they
 do not stand for noise: two views of classes that overlap agree, and are wrong together. In any case the rows
 whose given label it confirms are left as they are, and a class that it hardly knows may lose few
-(`class_losses`). Shares are taken at the lower end of their 95 % interval: few rows prove little.
+(`class_losses`). Shares are taken at the lower end of their 95 % interval: few rows prove little. Where all
+else is for relabelling, and the sides alone are too few to prove it, the rows are dropped instead
+(`are_too_few`): a row that is dropped gets no wrong label.
 
 Where there are held-out rows, and no network has to be trained for it, the repair that is left is tried on
 them (`tasks.held_out_proof`).
@@ -154,6 +156,7 @@ class Gate:
         least_confidence: only rows of which the classifier is so sure, and whose label the second opinion
             confirms if it was asked, may get another label; 0 where all may.
         self_tests: what it went by (`self_tests.run.SelfTests.entries`); empty where there were none.
+        drops_instead: whether the rows that may not get another label are dropped.
         on_held_out: how much more of the held-out rows a classifier of the repaired labels predicts as given
             than one of the given labels; None where that was not tried.
     """
@@ -173,6 +176,7 @@ class Gate:
     beyond_chance: float
     least_confidence: float
     self_tests: dict[str, Any]
+    drops_instead: bool = False
     on_held_out: Difference | None = None
 
     def after_proof(self, on_held_out: Difference | None) -> Self:
@@ -180,7 +184,11 @@ class Gate:
         is_worse = on_held_out is not None and on_held_out.high < 0
         reason: Reason | None = "worse_on_held_out" if is_worse else None
         return replace(
-            self, on_held_out=on_held_out, relabel=self.relabel or reason, drop=self.drop or reason
+            self,
+            on_held_out=on_held_out,
+            relabel=self.relabel or reason,
+            drop=self.drop or reason,
+            drops_instead=self.drops_instead and not is_worse,
         )
 
     @property
@@ -208,7 +216,7 @@ class Gate:
     def is_closed(self) -> bool:
         """Whether nothing may be changed of what would be."""
         wanted = [reason for n_rows, reason in self._actions.values() if n_rows]
-        return bool(wanted) and all(wanted)
+        return bool(wanted) and all(wanted) and not self.drops_instead
 
     @property
     def _actions(self) -> dict[str, tuple[int, Reason | None]]:
@@ -231,6 +239,18 @@ def judge_relabelling(for_it: Share, noise: NoiseEvidence, agree: bool) -> tuple
             return None, noise.least_confidence
         return "classes_overlap", 0.0
     return "second_opinion", 0.0
+
+
+def are_too_few(relabelled: Sides, noise: NoiseEvidence, agree: bool) -> bool:
+    """Whether all is for relabelling, but the sides are too few to prove it; see `judge_relabelling`."""
+    return (
+        relabelled.of_model.low <= MOST
+        and relabelled.of_model.value >= LEAST_SIDE
+        and relabelled.with_model > relabelled.n_rows / 2
+        and noise.high >= SOME_NOISE
+        and not noise.is_falling
+        and agree
+    )
 
 
 def judge_dropping(dropped: Sides, noise: NoiseEvidence, agree: bool) -> Reason | None:
@@ -256,6 +276,7 @@ def judge_repair(
     noise_dropped: NoiseEvidence = NO_EVIDENCE,
     beyond_chance: float = 0.0,
     n_surest: int | None = None,
+    may_drop: bool = True,
 ) -> Gate:
     """Judge a repair of N rows.
 
@@ -270,6 +291,7 @@ def judge_repair(
         noise_dropped: the same, beside the rows to drop.
         beyond_chance: of classifier and second opinion.
         n_surest: rows that get another label where only the surest do; None: all of them.
+        may_drop: whether rows that do not get another label may be dropped instead.
     """
     agreement = chance_corrected_agreement(confusion)
     is_unsure = bool(self_tests) and not self_tests["second_opinion"]
@@ -299,8 +321,9 @@ def judge_repair(
         drop = drop or judge_dropping(dropped, noise_dropped, agree)
     elif is_unsure and not drop and noise_dropped.high < NO_NOISE_ALONE:
         drop = "own_mistakes"
+    drops_instead = may_drop and relabel == "second_opinion" and are_too_few(relabelled, noise, agree)
     n_relabelled = relabelled.n_rows if n_surest is None or not least_confidence else n_surest
-    n_changed = (0 if relabel else n_relabelled) + (0 if drop else dropped.n_rows)
+    n_changed = (0 if relabel and not drops_instead else n_relabelled) + (0 if drop else dropped.n_rows)
     would_change = n_changed or relabelled.n_rows + dropped.n_rows
     n_rows = int(confusion.sum())
     changed_share = would_change / max(n_rows, 1)
@@ -324,4 +347,5 @@ def judge_repair(
         beyond_chance,
         least_confidence,
         self_tests,
+        drops_instead and not is_too_much,
     )

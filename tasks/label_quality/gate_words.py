@@ -29,6 +29,8 @@ def describe_gate(gate: Gate) -> str | None:
         head = "No label is changed" if gate.is_closed else _LEFT[next(iter(closed))]
         reasons = dict.fromkeys(closed.values())
         said.append(f"{head}: {'; and '.join(_why(gate, reason) for reason in reasons)}.")
+        if gate.drops_instead:
+            said.append("So few opinions are for it that these rows are dropped instead.")
         if not gate.is_closed and list(closed) == ["drop"]:
             advice = [_KEPT]
     if gate.least_confidence and not gate.relabel:

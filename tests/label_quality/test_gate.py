@@ -107,6 +107,36 @@ def test_rows_are_dropped_where_the_second_opinion_is_for_it(with_model, with_gi
 
 
 @pytest.mark.parametrize(
+    ("sides", "found", "agree", "is_dropped"),
+    [
+        (Sides(2, 2, 0), noise(0, error=1), 0.9, True),
+        (Sides(6, 5, 1), noise(0.9, error=0.6), 0.9, True),
+        (Sides(6, 3, 1), noise(1), 0.9, False),  # half of the rows look like neither
+        (Sides(6, 4, 2), noise(1), 0.9, False),  # fewer than 3 of 4
+        (Sides(2, 2, 0), noise(1), 0.6, False),  # of two that hardly agree beyond chance
+        (Sides(2, 2, 0), noise(0.3, error=0.1), 0.9, False),  # most may be the classifier's mistakes
+        (Sides(2, 2, 0), NoiseEvidence(1.0, 1.0, 0.97, is_falling=True), 0.9, False),
+        (Sides(2, 0, 0), noise(1), 0.9, False),
+    ],
+)
+def test_rows_of_which_few_opinions_are_all_that_is_missing_are_dropped_not_relabelled(
+    sides, found, agree, is_dropped
+):
+    gate = judge(relabelled=sides, self_tests=evidence(), noise=found, beyond_chance=agree)
+    assert gate.relabel == "second_opinion"
+    assert gate.drops_instead == is_dropped
+    assert gate.is_closed != is_dropped
+    assert gate.changed_share == sides.n_rows / 100
+    assert ("dropped instead" in describe_gate(gate)) == is_dropped
+    assert gate.after_proof(Difference(0.0, -0.1, 0.1)).drops_instead == is_dropped
+    assert gate.after_proof(Difference(-0.1, -0.2, -0.01)).is_closed
+    if is_dropped:
+        for others in ({"may_drop": False}, {"limit": 0.01}):
+            gate = judge(relabelled=sides, self_tests=evidence(), noise=found, beyond_chance=agree, **others)
+            assert gate.is_closed
+
+
+@pytest.mark.parametrize(
     ("self_tests", "n_changed", "reason", "says"),
     [
         (evidence(second=False), 30, None, None),
