@@ -50,6 +50,9 @@ def change_params(text: str, settings: Settings, where: Path) -> str:
         if not sections or sections[0] not in plugins.KINDS:
             _inside(section, last, name, where)
         section[last] = _in_place_of(section.get(last), value)
+        if value == [] and isinstance(section, CommentedMap) and last in section.ca.items:
+            # Lines that stood between a name and its list would come before the empty one.
+            section.ca.items[last] = [*section.ca.items[last][:3], None]
     # DVC wants to see the options of each chosen plug-in, if there are none.
     for name in parse_params(_dump(yaml, params), where).unlisted():
         kind, plug_in = name.split(".")

@@ -52,6 +52,15 @@ def test_a_list_that_is_shortened_and_lengthened_again_is_as_before() -> None:
     assert change_params(short, {"train_fold.folds": [0, 1, 2, 3, 4]}, Path("params.yaml")) == TEXT
 
 
+@pytest.mark.parametrize(
+    "name", ["datasets.table.drop", "datasets.folder.class_names", "datasets.table.class_names"]
+)
+def test_a_list_that_is_filled_and_emptied_again_is_as_before(name: str) -> None:
+    filled = change_params(TEXT, {name: ["a", "b"]}, Path("params.yaml"))
+    assert filled != TEXT
+    assert change_params(filled, {name: []}, Path("params.yaml")) == TEXT
+
+
 def test_a_name_that_is_not_there_is_said_with_the_nearest() -> None:
     with pytest.raises(ParamsError, match="did you mean `epochs`"):
         change_params(TEXT, {"train_fold.epoch": 3}, Path("params.yaml"))
