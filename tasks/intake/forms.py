@@ -25,7 +25,7 @@ from tasks.intake.earlier_export import columns_of_export
 from tasks.own_files.columns import load_array
 from tasks.own_files.encoding import encode_columns
 from tasks.own_files.json_tables import LISTS, read_objects
-from tasks.own_files.label_studio import are_tasks, read_tasks
+from tasks.own_files.label_studio import are_tasks, file_names, read_tasks
 from tasks.own_files.names import listed, shown
 from tasks.own_files.own_tables import OwnTable, is_aside, is_table, read_own_table, table_files
 from tasks.own_files.picture_folders import PictureFile, find_pictures, match_files, say_not_read
@@ -57,7 +57,7 @@ def make_plan(path: Path, asked: Asked) -> Plan:
     if _is_label_studio(path):
         return _plan_label_studio(path, asked)
     own = read_own_table(path)
-    if _names_pictures(own):
+    if asked.text is None and _file_column(own, None, find_pictures(path.parent)):
         return _plan_labelled_pictures(path.parent, path, asked, whole=False)
     return _plan_table(own, asked)
 
@@ -139,29 +139,47 @@ def _has_splits(pictures: list[PictureFile]) -> bool:
     return any(picture.split for picture in pictures)
 
 
-def _names_pictures(own: OwnTable) -> bool:
-    """Whether a column of a table holds paths of pictures that are there."""
-    return _file_column(own, None, None) is not None
-
-
-def _file_column(own: OwnTable, asked: str | None, known: set[str] | None) -> str | None:
-    """The column that names pictures: by their suffix, and by the files that are there."""
-    if asked:
-        own.column(asked, "id")
-        return asked
+def _picture_columns(own: OwnTable) -> dict[str, str]:
+    """The columns whose values all are names of pictures, by paths or URLs, each with its first value."""
+    found = {}
     for name in own.names:
         column = own.table.column(name)
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             continue
-        first = column.drop_null().slice(0, 100).to_pylist()
-        places = [Path(value.strip().replace("\\", "/")) for value in first]
-        if places and all(place.suffix.lower() in SUFFIXES for place in places):
-            if known is not None:
-                if places[0].name in known:
-                    return name
-            elif (own.path.parent / places[0]).is_file():
-                return name
-    return None
+        first = [value.strip().replace("\\", "/") for value in column.drop_null().slice(0, 100).to_pylist()]
+        if first and all(
+            any(Path(each).suffix.lower() in SUFFIXES for each in file_names(value)) for value in first
+        ):
+            found[name] = first[0]
+    return found
+
+
+def _file_column(own: OwnTable, asked: str | None, pictures: Sequence[PictureFile]) -> str | None:
+    """The column that names pictures: by their suffix, and by the files that are there."""
+    if asked:
+        own.column(asked, "id")
+        return asked
+    columns = _picture_columns(own)
+    known = {Path(picture.path).name for picture in pictures} if columns else set()
+    return next((name for name, first in columns.items() if known & set(file_names(first))), None)
+
+
+def _check_no_lost_pictures(own: OwnTable, asked: Asked, text: str | None) -> None:
+    """Refuse a table whose content seems to be pictures that are not there: their names teach nothing.
+
+    Raises:
+        DatasetError: a column names pictures, and there is no other text to learn from.
+    """
+    certain = (asked.text, asked.id, *asked.drop)
+    columns = {name: first for name, first in _picture_columns(own).items() if name not in certain}
+    if asked.text is None and columns and (text is None or text in columns):
+        name, first = next(iter(columns.items()))
+        folder = own.path if own.path.is_dir() else own.path.parent
+        raise DatasetError(
+            f"{own.path}: expected the pictures that the column {shown(name)} names in {folder} or a folder "
+            f"in it, found no {shown(file_names(first)[-1])}. Put the table beside them. If the column is no "
+            f"content: --drop {shown(name)}; if its words are: --text {shown(name)}."
+        )
 
 
 def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool) -> Plan:
@@ -169,7 +187,7 @@ def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool
     module = plugins.load("datasets", FOLDER)
     own = module.label_table(table)
     pictures = find_pictures(folder)
-    file = _file_column(own, asked.id, {Path(picture.path).name for picture in pictures})
+    file = _file_column(own, asked.id, pictures)
     file = file or ("file" if table.suffix.lower() == ".xml" else None)
     if file is None:
         raise DatasetError(
@@ -237,6 +255,7 @@ def _plan_table(own: OwnTable, asked: Asked) -> Plan:
         chosen["image"] = images[0]
     else:
         chosen["text"] = find_text(own, asked.text, others)
+        _check_no_lost_pictures(own, asked, chosen["text"])
     found = module.find(own, module.Options(**chosen))
     if images and not asked.text:
         pictures = module.pictures_of(own, module.Options(**chosen), found.key)

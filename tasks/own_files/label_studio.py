@@ -79,16 +79,20 @@ def read_tasks(path: Path, control: str | None) -> list[Task]:
 
 
 def file_names(value: str) -> list[str]:
-    """What the file of a task may be called, the likeliest first: its path, its name, the name before upload.
+    """What a file may be called that a path or a URL names, the likeliest first.
 
-    A task names it by a URL; those of Label Studio's own server end in `local-files/?d=PATH` or in
-    `upload/PROJECT/HEX-NAME`.
+    That is as it stands, its name, and of a URL the path, the name, and the name before upload. Label
+    Studio's own server has URLs that end in `local-files/?d=PATH` or in `upload/PROJECT/HEX-NAME`.
     """
-    parts = urlsplit(value)
+    whole = [value, PurePosixPath(value).name]
+    try:
+        parts = urlsplit(value)
+    except ValueError:  # brackets that hold no address
+        return whole
     path = PurePosixPath(unquote(parse_qs(parts.query).get("d", [parts.path])[0]))
     prefix, _, rest = path.name.partition("-")
     is_upload = len(prefix) == 8 and all(digit in "0123456789abcdef" for digit in prefix) and rest
-    return [str(path).lstrip("/"), path.name, *([rest] if is_upload else [])]
+    return [*whole, str(path).lstrip("/"), path.name, *([rest] if is_upload else [])]
 
 
 def _annotations(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:

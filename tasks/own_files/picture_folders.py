@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tasks import DatasetError
 from tasks.own_files.columns import readable
+from tasks.own_files.label_studio import file_names
 from tasks.own_files.names import listed, shown
 from tasks.own_files.own_tables import SPLIT_WORDS
 from tasks.own_files.pictures import SUFFIXES
@@ -131,7 +132,7 @@ def say_not_read(folder: Path) -> list[str]:
 
 
 def match_files(names: Sequence[str | None], pictures: Sequence[PictureFile], where: str) -> list[int]:
-    """The place among the pictures of each file that a table names, by its path or by its name alone.
+    """The place among the pictures of each file that a table names, by its path, its name alone, or a URL.
 
     Raises:
         DatasetError: a name is missing, is of no picture or of several, or stands twice; names the row.
@@ -145,7 +146,8 @@ def match_files(names: Sequence[str | None], pictures: Sequence[PictureFile], wh
     seen: dict[int, int] = {}
     for row, name in enumerate(names):
         path = (name or "").replace("\\", "/").removeprefix("./")
-        found = [by_path[path]] if path in by_path else by_name.get(PurePosixPath(path).name, [])
+        ways = ([by_path[each]] if each in by_path else by_name.get(each, []) for each in file_names(path))
+        found = next((places for places in ways if places), [])
         if len(found) > 1:
             raise DatasetError(
                 f"{where}: expected the path of one picture in row {row}, found {shown(name)}, which may be "

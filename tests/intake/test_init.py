@@ -266,6 +266,50 @@ def test_pictures_of_label_studio_lie_beside_its_export(workspace: Path, given: 
     np.testing.assert_array_equal(found.content.values(), pixels[:20])
 
 
+PLACES = (
+    "/data/upload/3/0a1b2c3d-scan%20{row}.png",
+    "/data/local-files/?d=upload/scan%20{row}.png",
+    "https://pictures.example/{row}/scan%20{row}.png?size=large",
+    "/home/anna/other machine/scan {row}.png",
+    "C:\\pictures\\scan {row}.png",
+)
+
+
+def picture_table(given: Path, place: str) -> Path:
+    """A table as Label Studio exports it, which names pictures and says how long each took."""
+    rows = "".join(
+        f'{row},"{place.format(row=row)}",{name},{row / 7}\n' for row, name in enumerate("xy" * 10)
+    )
+    table = given / "export.csv"
+    table.write_text("annotation_id,image,choice,lead_time\n" + rows)
+    return table
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_table_may_name_its_pictures_by_urls_and_paths_of_elsewhere(
+    workspace: Path, given: Path, place: str
+) -> None:
+    pixels = own_forms.digits()[0]
+    for row in range(20):
+        save(given / "upload" / f"scan {row}.png", pixels[row])
+    init(workspace, [str(picture_table(given, place)), "--label", "choice"])
+    found = read_brought(workspace)
+    assert found.facts.content == "image"
+    assert {key: found.facts.class_names[k] for key, k in zip(found.key, found.given_label, strict=True)} == {
+        f"upload/scan {row}.png": name for row, name in enumerate("xy" * 10)
+    }
+
+
+@pytest.mark.parametrize("place", [*PLACES, "https://[no address/scan {row}.png"])
+def test_names_of_pictures_that_are_not_there_are_no_texts(workspace: Path, given: Path, place: str) -> None:
+    table = picture_table(given, place)
+    with pytest.raises(DatasetError, match=r"image names.*--drop image.*--text image"):
+        init(workspace, [str(table), "--label", "choice"])
+    for said, content in ((["--drop", "image"], "features"), (["--text", "image"], "text")):
+        init(workspace, [str(table), "--label", "choice", *said])
+        assert read_brought(workspace).facts.content == content
+
+
 def test_columns_of_truth_and_split_are_used(workspace: Path, given: Path) -> None:
     rows = "".join(
         f"r{k},{'xy'[k % 2]},{'xy'[k % 3 > 0]},{k % 5},{['train', 'Test'][k % 4 == 0]}\n" for k in range(40)
