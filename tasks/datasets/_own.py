@@ -94,7 +94,27 @@ class Found:
     @property
     def warnings(self) -> list[str]:
         """What the owner should know of the classes, and of rows that are left out."""
-        return [*check_class_names(self.class_names, self.where), *self.said_left_out]
+        return [
+            *check_class_names(self.class_names, self.where),
+            *self._said_not_learned,
+            *self.said_left_out,
+        ]
+
+    @property
+    def _said_not_learned(self) -> list[str]:
+        """A sentence that names the classes of rows to measure on of which there is no row to learn from."""
+        n_learned, n_measured = (
+            np.bincount(
+                self.labels[np.isin(self.split, splits) & (self.labels != UNKNOWN)],
+                minlength=len(self.class_names),
+            )
+            for splits in (("train",), ("valid", "test"))
+        )
+        places = np.flatnonzero((n_learned == 0) & (n_measured > 0))
+        return [
+            f"{self.where}: no training row is of the class {listed([self.class_names[k] for k in places])}. "
+            f"No model predicts what it never learned: {n_measured[places].sum():,} rows count as errors."
+        ][: len(places)]
 
     @property
     def said_left_out(self) -> list[str]:

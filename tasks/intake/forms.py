@@ -84,6 +84,7 @@ def _plan_folder(path: Path, asked: Asked) -> Plan:
         raise DatasetError(
             f"{path}: expected a folder for each class, or one table with the labels of the pictures, found "
             f"{len(pictures):,} pictures without classes and {found}. Name the table: --labels FILE."
+            + _also_not_read(path)
         )
     if list(path.glob("*.npy")):
         return _plan_arrays(path, None, asked)
@@ -93,8 +94,13 @@ def _plan_folder(path: Path, asked: Asked) -> Plan:
         return _plan_table(read_own_table(path), asked)
     raise DatasetError(
         f"{path}: expected pictures ({', '.join(sorted(SUFFIXES))}), tables (.csv, .tsv, .parquet, .arrow, "
-        f".jsonl, .json) or .npy arrays in this folder, found none."
+        f".jsonl, .json) or .npy arrays in this folder, found none." + _also_not_read(path)
     )
+
+
+def _also_not_read(folder: Path) -> str:
+    """What may be what its owner means, for the end of a sentence."""
+    return "".join(f" {said}" for said in say_not_read(folder))
 
 
 def _file_in(folder: Path, name: str, option: str) -> Path:

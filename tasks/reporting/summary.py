@@ -32,7 +32,7 @@ def print_summary(
         share = detection["n_errors"] / detection["n_rows"]
         table.add_row("wrong labels", f"{detection['n_errors']:,} ({share:.1%}), known")
     elif repair["gate"]["is_too_weak"] or detection["n_errors_estimated"] is None:
-        table.add_row("wrong labels", "cannot be estimated: the classifier is too weak")
+        table.add_row("wrong labels", "cannot be estimated: the classifier or the second opinion is too weak")
     else:
         low, high = detection["n_errors_low"], detection["n_errors_high"]
         table.add_row("wrong labels", f"about {low:,} to {high:,}, estimated")

@@ -121,6 +121,35 @@ def test_what_is_not_read_of_a_folder_is_named_and_other_endings_of_jpeg_are_rea
     ]
 
 
+@pytest.mark.parametrize(
+    ("leave", "says"),
+    [
+        (lambda pets, other: (pets / "cat").symlink_to(other), "Links to folders are not followed: cat."),
+        (lambda pets, _: (pets / "phone.heic").write_bytes(b"x"), "Files that are not read: 1 .heic."),
+    ],
+)
+def test_a_folder_without_pictures_says_what_of_it_is_not_read(
+    workspace: Path, given: Path, leave: Callable[[Path, Path], object], says: str
+) -> None:
+    save(given / "other" / "0.png", np.zeros((12, 12), dtype=np.uint8))
+    (given / "pets").mkdir()
+    leave(given / "pets", given / "other")
+    with pytest.raises(DatasetError, match=re.escape(says)):
+        init(workspace, [str(given / "pets")])
+
+
+def test_a_class_that_has_no_training_row_is_a_warning(
+    workspace: Path, given: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{row},{'xy'[row % 2]},train" for row in range(20)] + ["1,y,test", "2,z,test", "3,z,unlabeled"]
+    (given / "t.csv").write_text("\n".join(["n,label,split", *rows]))
+    init(workspace, [str(given / "t.csv")])
+    warned = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Warning")]
+    assert len(warned) == 1
+    assert "class z." in warned[0]
+    assert "1 rows count as errors" in warned[0]
+
+
 def test_pictures_of_differing_sizes_and_kinds_come_to_one_shape(workspace: Path, given: Path) -> None:
     rng = np.random.default_rng(0)
     for row, (suffix, shape) in enumerate(

@@ -21,7 +21,7 @@ def describe(entries: dict[str, Any]) -> Iterator[str]:
     elif not views["is_known"]:
         yield (
             f"A second opinion agrees with the classifier on {views['agrees_with_model']['share']:.0%} of "
-            "rows. How many labels are right cannot be estimated: the classifier is too weak."
+            "rows. How many labels are right cannot be estimated: one of the two is too weak."
         )
     else:
         right = views["right_labels"]
