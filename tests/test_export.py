@@ -190,6 +190,18 @@ def test_files_go_where_their_label_says_and_none_over_another() -> None:
     assert new_paths(flat, is_nested=False) == ["dog/1.jpg", "dog/a/1.jpg", "cat/2.jpg", None, "dog/4.jpg"]
 
 
+@pytest.mark.parametrize("label", ["../../elsewhere", "/etc/elsewhere", "..", ".", ".hidden", "a/b", "a\0b"])
+@pytest.mark.parametrize("is_nested", [True, False])
+def test_a_label_that_is_a_path_leads_nowhere_else(label: str, is_nested: bool) -> None:
+    rows = pa.table({"key": ["cat/1.jpg"], "given_label": ["cat"], LABEL: [label]})
+    [path] = new_paths(rows, is_nested=is_nested)
+    assert path is not None
+    assert "\0" not in path
+    folder, *others = Path(path).parts
+    assert not folder.startswith((".", "/"))
+    assert others == (["1.jpg"] if is_nested else ["cat", "1.jpg"])
+
+
 def test_added_columns_never_have_the_name_of_the_owners() -> None:
     assert list(new_names(["text"]).values()) == list(COLUMNS)
     taken = ["suggested", "relabel_suggested", "relabel_label"]

@@ -78,13 +78,13 @@ def new_paths(rows: pa.Table, *, is_nested: bool) -> list[str | None]:
             found.append(None)
             continue
         if not is_nested:
-            new = PurePosixPath(label) / key
+            new = PurePosixPath(_folder_of(label)) / key
         elif label == given:
             found.append(str(key))
             continue
         else:
             parts = list(key.parts)
-            parts[parts.index(given) if given in parts[:-1] else 0] = label
+            parts[parts.index(given) if given in parts[:-1] else 0] = _folder_of(label)
             new = PurePosixPath(*parts)
         if str(new) in taken:
             new = new.with_name(f"{new.stem} ({given}){new.suffix}")
@@ -93,3 +93,12 @@ def new_paths(rows: pa.Table, *, is_nested: bool) -> list[str | None]:
         taken.add(str(new))
         found.append(str(new))
     return found
+
+
+def _folder_of(label: str) -> str:
+    """The folder of a class: one visible name, whatever the class is called.
+
+    A label of a table may be a path. What would lead elsewhere, or hide the folder, stands as in a URL.
+    """
+    name = label.replace("/", "%2F").replace("\0", "%00")
+    return f"%2E{name[1:]}" if name.startswith(".") else name
