@@ -88,7 +88,9 @@ def compare_views(given: Ints, model: Ints, second: Ints, n_classes: int) -> Agr
         estimate, low, high = confirmed.value, confirmed.low, confirmed.high
     else:
         half = _Z * float(part.std()) / np.sqrt(n)
-        estimate, low, high = by_moments, max(by_moments - half, 0.0), min(by_moments + half, 1.0)
+        # Where all views agree the method sees no spread; rows that were counted still leave some.
+        low = max(min(by_moments - half, confirmed.low), 0.0)
+        estimate, high = by_moments, min(by_moments + half, 1.0)
     return Agreement(
         with_given,
         second_with_given,
