@@ -1,6 +1,7 @@
 """What readers of a person's own data share: which rows there are, before their content is read."""
 
 import json
+from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -144,9 +145,10 @@ def as_examples(
 
 
 def _are_several(name: str) -> bool:
-    """Whether the name of a class is a list of several in JSON, as readers write a cell that holds one."""
-    with suppress(ValueError, RecursionError):
-        return name.startswith("[") and len(json.loads(name)) > 1
+    """Whether the name of a class is a list of several, as JSON and Python write a cell that holds one."""
+    for parse in (json.loads, literal_eval) if name.startswith("[") else ():
+        with suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            return len(parse(name)) > 1
     return False
 
 

@@ -22,12 +22,12 @@ from tasks.intake.columns import (
     nearest_file,
 )
 from tasks.intake.earlier_export import columns_of_export
-from tasks.own_files.columns import load_array
+from tasks.own_files.columns import is_text, load_array
 from tasks.own_files.encoding import encode_columns
 from tasks.own_files.json_tables import LISTS, read_objects
 from tasks.own_files.label_studio import are_tasks, file_names, read_tasks
 from tasks.own_files.names import listed, shown
-from tasks.own_files.own_tables import OwnTable, is_aside, is_table, read_own_table, table_files
+from tasks.own_files.own_tables import OwnTable, is_aside, is_table, read_own_table, table_files, texts_of
 from tasks.own_files.picture_folders import PictureFile, find_pictures, match_files, say_not_read
 from tasks.own_files.pictures import SUFFIXES, Header, is_encoded, read_headers, usual_size
 
@@ -170,6 +170,18 @@ def _file_column(own: OwnTable, asked: str | None, pictures: Sequence[PictureFil
     return next((name for name, first in columns.items() if known & set(file_names(first))), None)
 
 
+def _stem_column(own: OwnTable, pictures: Sequence[PictureFile]) -> str | None:
+    """The column that names pictures without their suffix, a row each."""
+    stems = {Path(picture.path).stem for picture in pictures}
+    for name in own.names:
+        column = own.table.column(name).slice(0, 100)
+        if is_text(column.type) or pa.types.is_integer(column.type):
+            first = texts_of(column)
+            if len(set(first)) == len(first) and stems.issuperset(first):
+                return name
+    return None
+
+
 def _check_no_lost_pictures(own: OwnTable, asked: Asked, text: str | None) -> None:
     """Refuse a table whose content seems to be pictures that are not there: their names teach nothing.
 
@@ -193,7 +205,7 @@ def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool
     module = plugins.load("datasets", FOLDER)
     own = module.label_table(table)
     pictures = find_pictures(folder)
-    file = _file_column(own, asked.id, pictures)
+    file = _file_column(own, asked.id, pictures) or _stem_column(own, pictures)
     file = file or ("file" if table.suffix.lower() == ".xml" else None)
     if file is None:
         raise DatasetError(

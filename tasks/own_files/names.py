@@ -1,7 +1,7 @@
 """Names of classes, and how values of a person's file are shown in a sentence."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from tasks import DatasetError
@@ -11,6 +11,8 @@ _SHOWN_CHARACTERS = 80
 _LARGEST_LIST = 2**24
 # What programs write where there is nothing. A class may be called so, too.
 _WORDS_FOR_NOTHING = frozenset(("none", "nan", "null", "na", "n/a", "<na>", "nat"))
+# What people put between several labels of a row.
+_MARKS = (",", ";", "|")
 
 
 def nfc(text: str) -> str:
@@ -52,7 +54,19 @@ def check_class_names(names: Sequence[str], where: str) -> list[str]:
             f"{where}: {listed(nothing)} is taken for the name of a class. If it says that a row has no "
             "label, leave the label empty."
         )
+    several = [name for name in places if any(_joins(name, mark, places) for mark in _MARKS)]
+    if several:
+        warnings.append(
+            f"{where}: {listed(several)} is taken for one class, and each of its parts is a class too. If it "
+            "says that a row is of several, choose one: Relabel has no rows of several classes."
+        )
     return warnings
+
+
+def _joins(name: str, mark: str, known: Container[str]) -> bool:
+    """Whether a name is several known ones with a mark between them."""
+    parts = name.split(mark)
+    return len(parts) > 1 and all(part.strip() in known for part in parts)
 
 
 def read_class_names(chosen: str) -> tuple[str, ...]:

@@ -132,22 +132,26 @@ def say_not_read(folder: Path) -> list[str]:
 
 
 def match_files(names: Sequence[str | None], pictures: Sequence[PictureFile], where: str) -> list[int]:
-    """The place among the pictures of each file that a table names, by its path, its name alone, or a URL.
+    """The place among the pictures of each file that a table names, by its path, its name, or a URL.
+
+    A name may lack its suffix, too.
 
     Raises:
         DatasetError: a name is missing, is of no picture or of several, or stands twice; names the row.
     """
     by_path = {picture.path: place for place, picture in enumerate(pictures)}
     by_name: dict[str, list[int]] = {}
+    by_stem: dict[str, list[int]] = {}
     for place, picture in enumerate(pictures):
         by_name.setdefault(PurePosixPath(picture.path).name, []).append(place)
+        by_stem.setdefault(PurePosixPath(picture.path).stem, []).append(place)
     places: list[int] = []
     lacking: list[str] = []
     seen: dict[int, int] = {}
     for row, name in enumerate(names):
         path = (name or "").replace("\\", "/").removeprefix("./")
         ways = ([by_path[each]] if each in by_path else by_name.get(each, []) for each in file_names(path))
-        found = next((places for places in ways if places), [])
+        found = next((places for places in ways if places), by_stem.get(PurePosixPath(path).name, []))
         if len(found) > 1:
             raise DatasetError(
                 f"{where}: expected the path of one picture in row {row}, found {shown(name)}, which may be "

@@ -270,6 +270,12 @@ def test_a_list_of_one_label_is_that_label_and_several_at_once_are_refused(
     (given / "several.json").write_text(json.dumps(rows))
     with pytest.raises(DatasetError, match=r'found several at once: \["ant", "bee"\]\.'):
         init(workspace, [str(given / "several.json")])
+    # Python's own spelling, as pandas writes a column of lists to CSV.
+    cells = ["['ant', 'bee']" if row == 5 else "['ant']" for row in range(20)]
+    lines = [f'some words {row},"{cell}"' for row, cell in enumerate(cells)]
+    (given / "several.csv").write_text("\n".join(["text,label", *lines]))
+    with pytest.raises(DatasetError, match=r"found several at once: \['ant', 'bee'\]\."):
+        init(workspace, [str(given / "several.csv")])
 
 
 def test_pictures_of_label_studio_lie_beside_its_export(workspace: Path, given: Path) -> None:
@@ -327,6 +333,20 @@ def test_a_table_may_name_its_pictures_by_urls_and_paths_of_elsewhere(
     assert {key: found.facts.class_names[k] for key, k in zip(found.key, found.given_label, strict=True)} == {
         f"upload/scan {row}.png": name for row, name in enumerate("xy" * 10)
     }
+
+
+def test_names_of_pictures_may_lack_their_suffix(workspace: Path, given: Path) -> None:
+    pixels = own_forms.digits()[0]
+    for row in range(20):
+        save(given / "pets" / "images" / f"{row:03d}.png", pixels[row])
+    save(given / "pets" / "images" / "004.png.jpg", pixels[0])
+    rows = "".join(f"{name},{row:03d}\n" for row, name in reversed(list(enumerate("xy" * 10))))
+    (given / "pets" / "labels.csv").write_text("breed,id\n" + rows)
+    init(workspace, [str(given / "pets"), "--label", "breed"])
+    found = read_brought(workspace)
+    told = dict(zip(found.key, found.given_label, strict=True))
+    assert told.pop("images/004.png.jpg") == -1
+    assert told == {f"images/{row:03d}.png": row % 2 for row in range(20)}
 
 
 @pytest.mark.parametrize("place", [*PLACES, "https://[no address/scan {row}.png"])

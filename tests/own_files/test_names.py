@@ -47,6 +47,13 @@ def test_names_that_may_say_that_there_is_no_label_are_a_warning(word: str) -> N
     assert "cat" not in warning
 
 
+@pytest.mark.parametrize("joined", ["cat,dog", "dog; cat", "cat|dog|cat"])
+def test_names_that_are_several_others_are_a_warning(joined: str) -> None:
+    (warning,) = check_class_names(["cat", "dog", joined, "cat, sleeping"], "x")
+    assert joined in warning
+    assert "sleeping" not in warning
+
+
 def test_a_list_of_names_is_read_in_nfc_without_blanks_and_mark(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
     path.write_text(f"{DECOMPOSED} \r\n\nBiene\n", encoding="utf-8-sig")
