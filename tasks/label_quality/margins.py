@@ -28,14 +28,18 @@ def own_and_others(
     own = pred_probs[rows, labels].astype(np.float64)
     others = pred_probs.copy()
     others[rows, labels] = -np.inf
-    if others.shape[1] <= 64:
-        # Few classes: column by column, since a reduction along a short axis is all overhead.
-        highest = others[:, 0].copy()
-        for k in range(1, others.shape[1]):
-            np.maximum(highest, others[:, k], out=highest)
-    else:
-        highest = others.max(axis=1)
-    return own, highest.astype(np.float64)
+    return own, _highest(others)
+
+
+def _highest(probs: npt.NDArray[np.floating]) -> Floats:
+    """(N,) the highest of each row (N, K)."""
+    if probs.shape[1] > 64:
+        return np.asarray(probs.max(axis=1), dtype=np.float64)
+    # Few classes: column by column, since a reduction along a short axis is all overhead.
+    highest = probs[:, 0].copy()
+    for k in range(1, probs.shape[1]):
+        np.maximum(highest, probs[:, k], out=highest)
+    return highest.astype(np.float64)
 
 
 def certain_of_given(labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> Flags:
@@ -46,11 +50,12 @@ def certain_of_given(labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np
     >>> certain_of_given(np.array([0, 1, 1]), np.array([[0.75, 0.25], [0.75, 0.25], [0.5, 0.5]])).tolist()
     [True, False, True]
     """
-    own, others = own_and_others(labels, pred_probs)
-    raised = own + 1e-6
-    certain = raised > others
+    raised = pred_probs[np.arange(len(labels)), labels].astype(np.float64) + 1e-6
+    # Where the given class itself is the highest, it is raised above it: the others need not be told apart.
+    highest = _highest(pred_probs)
+    certain = raised > highest
     # At a tie the lower class wins.
-    tied = np.flatnonzero(raised == others)
+    tied = np.flatnonzero(raised == highest)
     if len(tied):
         probs = pred_probs[tied].astype(np.float64)
         probs[np.arange(len(tied)), labels[tied]] += 1e-6
