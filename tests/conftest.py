@@ -5,7 +5,6 @@ import importlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,6 +20,7 @@ from doors import Door
 from playwright.sync_api import Browser, sync_playwright
 from small_runs import ENVIRONMENT, ROOT, SETTINGS, dvc, run_pipeline, write_params
 from threadpoolctl import threadpool_limits
+from warm import run_warm
 
 from benchmarks.doors import prefect_server
 from benchmarks.workspaces import make_workspace
@@ -203,9 +203,9 @@ def new_home(
     """Makes a home of Prefect; to make its database takes longer than to start a server, so one is copied."""
     with shared("prefect") as first:
         if not first.exists():
-            command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
-            told = {**ENVIRONMENT, "PREFECT_HOME": str(first)}
-            subprocess.run(command, env=told, check=True, capture_output=True)
+            command = ["prefect", "server", "database", "upgrade", "--yes"]
+            status, said, _ = run_warm(command, ROOT, {**ENVIRONMENT, "PREFECT_HOME": str(first)})
+            assert status == 0, said
     return lambda: Path(shutil.copytree(first, tmp_path_factory.mktemp("prefect") / "home"))
 
 

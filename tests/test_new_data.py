@@ -125,12 +125,12 @@ def test_a_schedule_for_new_data_makes_no_run_until_there_is_some(counted: Door)
                 return [str(run.state_name) for run in runs if found and run.deployment_id == found[0].id]
 
             wait_until(lambda: [each for each in client.read_deployments() if each.name == "looks"], served)
-            time.sleep(5)
+            time.sleep(3)
             assert states() == []
             add_labels(counted.folder, "labels.csv")
             wait_until(lambda: states() == ["Completed"], served)
             assert "labels.csv" in (counted.folder / "listed").read_text()
-            time.sleep(3)
+            time.sleep(2)
             assert states() == ["Completed"]
     finally:
         served.send_signal(signal.SIGINT)

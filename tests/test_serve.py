@@ -47,6 +47,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Pending, Running, Submitting
 
 SERVE = [sys.executable, "-m", "flows.serve"]
+# What works for a run whose stage waits.
+WAITING = {"dvc", "wait.py"}
 
 
 def test_cron_and_interval_carry_their_time_zone() -> None:
@@ -206,7 +208,7 @@ def until(condition: Callable[[], Any], process: subprocess.Popen[str], within_s
 
 
 @pytest.mark.slow
-def test_due_runs_start_by_themselves_one_at_a_time_and_leave_an_experiment(
+def test_due_runs_start_by_themselves_one_at_a_time_leave_an_experiment_and_can_be_cancelled(
     environment: dict[str, str], prefect: SyncPrefectClient, tmp_path: Path
 ) -> None:
     door = make_waited(tmp_path / "workspace", environment)
@@ -216,16 +218,33 @@ def test_due_runs_start_by_themselves_one_at_a_time_and_leave_an_experiment(
     def count(state: str) -> int:
         return sum(run.state_name == state for run in runs_of(prefect, "often"))
 
+    def at_work() -> list[UUID]:
+        return [run.id for run in runs_of(prefect, "often") if run.state_name == "Running"]
+
     try:
         # What falls due while a run is at work is cancelled.
         until(lambda: count("Running") == 1 and count("Cancelled"), served)
+        (first,) = at_work()
         (door.folder / "go").touch()
         # `dvc exp list` would fail in the moment in which the run saves its own.
         (name,) = until(lambda: experiments(door.folder), served)
         # The next run finds everything up to date and leaves no version.
-        n_completed = count("Completed")
-        until(lambda: count("Completed") > n_completed + 1, served)
+        until(lambda: prefect.read_flow_run(first).state_name == "Completed", served)
+        until(lambda: at_work() or count("Completed") > 1, served)
+        deployment = named(prefect, "often")
+        prefect.pause_deployment(deployment.id)
+        until(lambda: not at_work() and count("Completed") > 1, served)
         assert list(experiments(door.folder)) == [name]
+        (door.folder / "go").unlink()
+        set_params(door.folder / "params.yaml", {"report.top_issues": 7})
+        # If one that fell due before the pause is at work, this one is cancelled at once.
+        prefect.create_flow_run_from_deployment(deployment.id)
+        until(lambda: working(door.folder, WAITING) == WAITING and at_work(), served)
+        (last,) = at_work()
+        # What the page's button does.
+        prefect.set_flow_run_state(last, State(type=StateType.CANCELLING, name="Cancelling"))
+        until(lambda: prefect.read_flow_run(last).state_name == "Cancelled", served)
+        until(lambda: not working(door.folder, WAITING), served)
     finally:
         served.send_signal(signal.SIGINT)
         served.communicate(timeout=60)
@@ -233,13 +252,17 @@ def test_due_runs_start_by_themselves_one_at_a_time_and_leave_an_experiment(
     assert "report.top_issues" in shown
     assert name in shown
     door.assert_no_orphans()
+    assert list(experiments(door.folder)) == [name]
+    assert not outcomes(door.flow("--set", "report.top_issues=9"), "Completed")
     # No two ran at once.
     ran = [run for run in runs_of(prefect, "often") if run.state_name == "Completed"]
     assert all(one.end_time <= two.start_time for one, two in itertools.pairwise(ran))
 
 
+@pytest.mark.endurance
 @pytest.mark.slow
 def test_a_run_cancelled_on_the_page_leaves_no_process(done: Door, prefect: SyncPrefectClient) -> None:
+    """While a stage of the pipeline trains."""
     done.add_endless()
     done.choose_model("endless")
     served = done.start("--every", "1h", "--name", "long", command=SERVE)
@@ -278,22 +301,15 @@ def test_a_worker_runs_what_prefect_yaml_deploys(
     assert (door.folder / "prefect.yaml").read_bytes() == (ROOT / "prefect.yaml").read_bytes()
     set_params(door.folder / "params.yaml", {"report.top_issues": 9})
     (door.folder / "go").touch()
-    command = [sys.executable, "-m", "prefect"]
-    for arguments in (
-        ["work-pool", "create", "local", "--type", "process"],
-        ["--no-prompt", "deploy", "--name", "nightly"],
-        ["worker", "start", "--pool", "local", "--run-once"],
-    ):
-        if arguments[0] == "worker":
-            # The run of a worker that was killed, whose lease has run out since.
-            deployment = named(prefect, "nightly")
-            left = fall_due(prefect, deployment.id, Pending(), Running())
-            limit = deployment.global_concurrency_limit.name
-            prefect.update_global_concurrency_limit(limit, GlobalConcurrencyLimitUpdate(active_slots=0))
-            prefect.create_flow_run_from_deployment(deployment.id)
-        step = door.start(*arguments, command=command)
-        log, _ = step.communicate(timeout=900)
-        assert step.returncode == 0, log
+    door.run("prefect", "work-pool", "create", "local", "--type", "process")
+    door.run("prefect", "--no-prompt", "deploy", "--name", "nightly")
+    # The run of a worker that was killed, whose lease has run out since.
+    deployment = named(prefect, "nightly")
+    left = fall_due(prefect, deployment.id, Pending(), Running())
+    limit = deployment.global_concurrency_limit.name
+    prefect.update_global_concurrency_limit(limit, GlobalConcurrencyLimitUpdate(active_slots=0))
+    prefect.create_flow_run_from_deployment(deployment.id)
+    door.run("prefect", "worker", "start", "--pool", "local", "--run-once")
     dead, run = runs_of(prefect, "nightly")
     assert (dead.id, dead.state_name) == (left.id, "Crashed")
     assert run.state is not None

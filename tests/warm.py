@@ -252,8 +252,9 @@ def _run(words: Sequence[str]) -> int:
     if words[1].startswith("flows"):
         # It sets what Prefect reads.
         importlib.import_module("flows")
-        importlib.import_module("prefect.context").refresh_global_settings_context()
         sys.executable = str(_programs(os.environ) / "python")
+    if words[1].startswith(("flows", "prefect")):
+        importlib.import_module("prefect.context").refresh_global_settings_context()
     sys.argv = list(words[1:])
     try:
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
