@@ -38,8 +38,9 @@ test: $(DEV) ## ruff, mypy and pytest
 	mypy
 	pytest
 
-test-endurance: $(DEV) ## the tests that kill processes and clusters in the middle of their work (some minutes)
+test-endurance: $(DEV) ## tests that kill processes and clusters in the middle of their work, and all random cases (minutes)
 	pytest -m endurance
+	ALL_EXAMPLES=1 pytest -m hypothesis
 
 check: $(DEV) ## one quick look before a commit: ruff, mypy and the tests that take no training
 	ruff check .

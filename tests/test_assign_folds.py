@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import some_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
@@ -88,7 +89,7 @@ def test_single_rows_lie_where_scikit_learn_puts_them(counts, n_folds: int, seed
         assert np.flatnonzero(folds == fold).tolist() == held_out.tolist()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=some_of(300), deadline=None)
 @given(case=labelled_groups(), n_folds=st.integers(2, 5))
 def test_a_group_lies_in_one_fold_and_every_model_learns_from_every_class(case, n_folds: int) -> None:
     labels, groups = case
@@ -110,7 +111,7 @@ def test_a_group_lies_in_one_fold_and_every_model_learns_from_every_class(case, 
         assert (folds == fold).any()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=some_of(100), deadline=None)
 @given(case=labelled_groups())
 def test_a_group_counts_for_the_class_of_most_of_its_rows(case) -> None:
     labels, groups = case

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples import some_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -353,7 +354,7 @@ def put(workspace: Path, ids: Any, labels: Any, name: str = "labels.csv") -> Non
         pq.write_table(pa.table({"given_label": labels, "example_id": ids}), path)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=some_of(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     labels=st.lists(st.integers(0, 2), min_size=40, max_size=40),
     order=st.permutations(range(40)),

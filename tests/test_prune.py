@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+from examples import some_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -249,7 +250,7 @@ def test_without_the_truth_there_is_no_precision(params, tmp_path):
     assert pacsv.read_csv(tmp_path / "plots" / "filters.csv").column_names == ["filter", "n_issues"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=some_of(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups=st.lists(st.integers(0, 25), min_size=90, max_size=90), kind=st.sampled_from([0, 1, 3]))
 def test_a_label_contradicts_where_a_training_copy_has_another(params, tmp_path, groups, kind):
     _, labels, *_ = write_inputs(tmp_path)
@@ -537,7 +538,7 @@ def test_row_groups_and_threads_change_no_byte(params, tmp_path, monkeypatch):
     assert all(content == files["whole"] for content in files.values())
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=some_of(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.tuples(st.sampled_from([1, 7, 40, 80]), st.sampled_from([1, 13, 90])),
     batch_entries=st.sampled_from([1, 20, 2**20]),

@@ -294,7 +294,7 @@ def test_any_content_makes_a_sound_page(kind: str, tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("n_classes", [2, 21, 300])
+@pytest.mark.parametrize("n_classes", [2, 21, pytest.param(300, marks=pytest.mark.endurance)])
 def test_any_number_of_classes_makes_a_sound_page(n_classes: int, tmp_path: Path) -> None:
     names = tuple(f"class {k}" for k in range(n_classes))
     report(write_run(tmp_path, ["a text"] * max(3 * n_classes, 60), names), tmp_path)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from examples import some_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import poisson_binom
@@ -93,7 +94,7 @@ def test_for_one_sharpness_the_interval_is_that_of_independent_rows():
     assert found.estimate == round((1 - right[0]).sum())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=some_of(50), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 200), max_size=4))
 def test_counts_do_not_depend_on_how_rows_are_cut(seed, cuts):
     right = np.random.default_rng(seed).random((4, 200))

@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from examples import some_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import percentileofscore
@@ -88,7 +89,7 @@ def test_the_leverages_of_a_class_are_in_0_to_1_and_sum_to_its_dimensions(rows):
 
 
 @given(st.data())
-@settings(max_examples=60)
+@settings(max_examples=some_of(60))
 def test_batches_merging_and_removing_give_what_one_pass_gives(rows, data):
     features, labels = rows
     whole = moments_of(features, labels)

@@ -21,19 +21,25 @@ REFERENCE = {
     "confidence_weighted_entropy": rank.get_confidence_weighted_entropy_for_each_label,
 }
 
+SEEDS = [
+    pytest.param(range(75), id="some"),
+    pytest.param(range(75, 300), id="many", marks=pytest.mark.endurance),
+]
 
+
+@pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize("name", REFERENCE)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 2e-5)])
-def test_scores_equal_cleanlabs(name, dtype, tolerance, draw_label_case):
+def test_scores_equal_cleanlabs(name, dtype, tolerance, seeds, draw_label_case):
     compared = 0
-    for seed in range(300):
+    for seed in seeds:
         labels, probs = draw_label_case(seed)
         probs = probs.astype(dtype)
         found = SCORES[name](labels, probs)
         assert found.dtype == np.float64
         assert found == pytest.approx(REFERENCE[name](labels, probs), rel=tolerance, abs=tolerance), seed
         compared += 1
-    assert compared == 300
+    assert compared == len(seeds)
 
 
 def test_scores_of_a_hand_made_row():
@@ -88,9 +94,10 @@ def test_issues_are_ranked_by_score_then_order(scores):
     ]
 
 
+@pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize("name", ["self_confidence", "normalized_margin"])
-def test_adjusted_scores_equal_cleanlabs(name, draw_label_case):
-    for seed in range(300):
+def test_adjusted_scores_equal_cleanlabs(name, seeds, draw_label_case):
+    for seed in seeds:
         labels, probs = draw_label_case(seed)
         probs = probs.astype(np.float64)
         found = ranking_score(name, confident_thresholds(labels, probs))(labels, probs)

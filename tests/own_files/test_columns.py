@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples import some_of
 from forms import CSV_FORMS, write_form
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ CELL = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_s
     [",", ";", "\t", '"', "a\nb", "a\r\nb", "0,5", "1.5", "NA", "sep=;"]
 )
 TABLE = st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=8)
-PER_EXAMPLE = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PER_EXAMPLE = settings(max_examples=some_of(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def read(path: Path, names: list[str], as_text: bool = True) -> list[list]:

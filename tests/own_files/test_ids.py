@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples import some_of
 from forms import CSV_FORMS, write_form
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -33,7 +34,7 @@ KEYS = st.one_of(
     ),
     st.lists(st.uuids().map(str), min_size=1, max_size=9, unique=True),
 )
-PER_EXAMPLE = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PER_EXAMPLE = settings(max_examples=some_of(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def ids_of(path: Path) -> Ids:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from examples import some_of
 from forms import CSV_FORMS, FORMS, write_form
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ NAME = st.one_of(
 CASE = st.lists(NAME, min_size=1, max_size=12, unique=True).flatmap(
     lambda names: st.tuples(st.just(names), st.lists(st.integers(0, len(names) - 1), min_size=1, max_size=20))
 )
-PER_EXAMPLE = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PER_EXAMPLE = settings(max_examples=some_of(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 ANIMALS = ["ant", "bee", "cat"]
 
 

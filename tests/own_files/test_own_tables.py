@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples import some_of
 from forms import CSV_FORMS, write_form
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -109,7 +110,7 @@ def test_quotes_between_tabs_that_can_be_read_in_two_ways(
     assert [list(row.values()) for row in table.to_pylist()] == expected
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=some_of(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1), min_size=1, max_size=8))
 def test_quotes_written_by_a_program_are_taken_off(tmp_path: Path, texts: list[str]) -> None:
     text = io.StringIO(newline="")
@@ -195,7 +196,7 @@ def test_records_of_datasets_are_left_aside_also_where_they_are_damaged(
     assert read_own_table(tmp_path).parts == (("data-00000-of-00001.arrow", 1),)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=some_of(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["arrow", "feather"]), st.data())
 def test_damaged_arrow_is_refused_or_read(tmp_path: Path, form: str, data: st.DataObject) -> None:
     path = write_form(tmp_path, "t", form, ROWS)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import some_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -93,7 +94,7 @@ def test_one_picture_in_colour_makes_all_of_three_channels() -> None:
     np.testing.assert_array_equal(found[1], COLOUR)
 
 
-@settings(max_examples=25)
+@settings(max_examples=some_of(25))
 @given(st.integers(8, 90), st.integers(8, 90), st.integers(8, 70))
 def test_any_size_comes_to_one_and_the_middle_stays(height: int, width: int, size: int) -> None:
     # Left of the middle black, right of it white.

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples import some_of
 from forms import CSV_FORMS, write_form
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from tasks.tables.keys import example_ids_of
 
 NAMES = ("ant", "bee", "cat")
 FORMS = ("npy", "lists", "lists of arrow", "tensor", "parquet", "feather", *CSV_FORMS)
-PER_EXAMPLE = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PER_EXAMPLE = settings(max_examples=some_of(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(

@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+from examples import some_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
@@ -145,7 +146,7 @@ def test_features_alone_make_no_duplicates():
     assert not linked(pictures, np.ones((40, 4), dtype=np.float32))
 
 
-@settings(max_examples=25)
+@settings(max_examples=some_of(25))
 @given(
     st.integers(1, 7),
     st.sampled_from([(40, 50, 3), (40, 50, 1), (40, 50), (20, 50, 3), (9, 11), (5, 3)]),

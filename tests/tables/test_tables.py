@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples import some_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -43,7 +44,7 @@ ARTIFACTS = (
 )
 # Files are written anew for every drawn table, so one folder serves all of them.
 one_folder = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=some_of(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
