@@ -1,6 +1,7 @@
 """A person's own probabilities: the pipeline that begins with them, in place of dvc.yaml."""
 
 import json
+import re
 import shlex
 import subprocess
 import tempfile
@@ -8,11 +9,14 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from tasks import DatasetError
 from tasks.import_probs import Brought, open_all, parse
 from tasks.intake.asked import Asked
 from tasks.intake.bring import bring_files
-from tasks.own_files.columns import open_file
+from tasks.intake.columns import LABELS
+from tasks.own_files.columns import load_array, open_file
 from tasks.own_files.labels import GIVEN
 from tasks.own_files.names import shown
 from tasks.own_files.vectors import PROBABILITIES, open_vectors
@@ -21,29 +25,53 @@ from tasks.tables.files import write_text
 _EXAMPLES = "inputs/examples"
 _SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".csv.gz", ".parquet", ".pq", ".arrow", ".feather")
 _LOOKED_AT = 1000
+_CALLED_SO = re.compile(r"(?<![a-z])(prob(a|s|abilit(y|ies))?|logits?|softmax)(?![a-z])", re.IGNORECASE)
+_NEARLY = 0.05
+"""Two digits of each of ten probabilities may be so far from a sum of 1."""
 
 
-def are_probabilities(path: Path) -> bool:
-    """Whether each of the first rows of a file is a list of probabilities, whose sum is 1."""
-    if not path.is_file() or not path.name.lower().endswith(_SUFFIXES):
-        return False
+def find_fault(path: Path) -> DatasetError | None:
+    """Why the first rows of a file are no probabilities, whose sum is 1; None where they are."""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            vectors = open_vectors(path, PROBABILITIES)
-            return next(vectors.in_order(_LOOKED_AT, Path(folder)), None) is not None
-    except DatasetError:
+            next(open_vectors(path, PROBABILITIES).in_order(_LOOKED_AT, Path(folder)), None)
+    except DatasetError as error:
+        return error
+    return None
+
+
+def are_meant(path: Path, asked: Asked) -> bool:
+    """Whether a file that holds no probabilities is there for some: then what is wrong with them is said.
+
+    It is called so, or its rows nearly sum to 1, as rounded ones do. A table with `--labels` can be nothing
+    else: other tables hold their labels themselves.
+    """
+    is_array = path.suffix.lower() in (".npy", ".npz")
+    if _CALLED_SO.search(path.name) or (asked.labels and not is_array):
+        return True
+    if path.suffix.lower() != ".npy":
         return False
+    rows = load_array(path, most_dimensions=4)[:_LOOKED_AT]
+    if rows.ndim != 2 or rows.dtype.kind != "f" or rows.shape[1] < PROBABILITIES.least or not len(rows):
+        return False
+    return bool((rows >= 0).all() and (abs(rows.sum(axis=1, dtype=np.float64) - 1) <= _NEARLY).all())
 
 
 def open_probabilities(path: Path, asked: Asked) -> Brought | None:
     """The probabilities with their labels, all checked; None where a file holds something else.
 
     Raises:
-        DatasetError: the labels are missing, or do not fit.
+        DatasetError: the labels are missing or do not fit, or what was to be probabilities is none.
     """
     # Examples belong beside probabilities alone: then what is wrong with these is said.
-    if not asked.examples and not are_probabilities(path):
-        return None
+    if not asked.examples:
+        if not path.is_file() or not path.name.lower().endswith(_SUFFIXES):
+            return None
+        fault = find_fault(path)
+        if fault and not are_meant(path, asked):
+            return None
+        if fault:
+            raise fault
     own_labels = path.suffix.lower() != ".npy" and (asked.label or GIVEN) in open_file(path).names
     labels = Path(asked.labels) if asked.labels else path if own_labels else None
     if labels is None:
@@ -51,6 +79,13 @@ def open_probabilities(path: Path, asked: Asked) -> Brought | None:
             f"{path}: expected labels for these probabilities, found none. Name their file: --labels FILE."
         )
     return open_all(parse(_arguments(path, labels, _options(labels, asked))))
+
+
+def _usual_label(labels: Path) -> str | None:
+    """The column of given labels where it is not called `given_label`, and one alone has a usual name."""
+    names = open_file(labels).names
+    found = [name for name in names if name.casefold() in LABELS]
+    return found[0] if len(found) == 1 and GIVEN not in names else None
 
 
 def _options(labels: Path, asked: Asked) -> dict[str, str]:
@@ -62,7 +97,7 @@ def _options(labels: Path, asked: Asked) -> dict[str, str]:
         truth = {"--true-labels": str(labels), "--truth": asked.truth}
     options = {
         "--class-names": ",".join(asked.class_names),
-        "--label": asked.label,
+        "--label": asked.label or _usual_label(labels),
         **truth,
         "--examples": asked.examples,
         "--text": asked.text,

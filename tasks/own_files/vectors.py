@@ -327,5 +327,5 @@ def _check_probabilities(pred_probs: Array, first_row: int, path: Path, columns:
     if len(wrong):
         raise DatasetError(
             f"{path}: expected the probabilities of each row to sum to 1 (within {SUM_TOLERANCE:g}), found "
-            f"{sums[0]:g} in row {first_row + wrong[0]}."
+            f"{sums[0]:g} in row {first_row + wrong[0]}. If they were rounded, divide each row by its sum."
         )

@@ -5,6 +5,7 @@ import json
 import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from small_runs import ROOT
 
 from tasks import RelabelError
 from tasks.command_line import main
+from tasks.intake.asked import Asked
 from tasks.intake.command import init
-from tasks.intake.probabilities import are_probabilities
+from tasks.intake.probabilities import are_meant, find_fault
 from tasks.tables.catalog import EXAMPLES
 from tasks.tables.io import read_table
 from tasks.tables.schemas import column_array
@@ -96,7 +98,43 @@ def test_other_numbers_are_no_probabilities(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("text,label\na,b\n")
     (tmp_path / "d.csv").write_text("a,b,label\n1,2,3\n")
     for name in ("a.npy", "b.npy", "c.csv", "d.csv"):
-        assert not are_probabilities(tmp_path / name), name
+        assert find_fault(tmp_path / name) is not None, name
+        assert not are_meant(tmp_path / name, Asked()), name
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "says"),
+    [
+        ("probs.npy", lambda probs: np.log(probs), "softmax"),
+        ("pred_probs.npy", lambda probs: 100 * probs, "softmax"),
+        ("model-logits.npy", lambda probs: 10 * probs, "softmax"),
+        ("probs.npy", lambda probs: probs[:, 0], "K >= 2"),
+        ("probs.npy", lambda probs: np.where(probs > 0.5, np.nan, probs), "finite"),
+        ("p.npy", lambda probs: np.round(probs * 0.97, 2), "divide each row by its sum"),
+    ],
+)
+def test_what_was_to_be_probabilities_is_not_learned_from(
+    workspace: Path, tmp_path: Path, name: str, spoil: Callable[[np.ndarray], np.ndarray], says: str
+) -> None:
+    probs, labels = write(tmp_path)
+    np.save(tmp_path / name, spoil(np.load(probs)))
+    with pytest.raises(RelabelError, match=says):
+        init(workspace, [str(tmp_path / name), "--labels", str(labels)])
+
+
+def test_a_table_with_labels_elsewhere_is_one_of_probabilities(workspace: Path, tmp_path: Path) -> None:
+    """Ids that repeat are a fault of the probabilities, not of a table of features."""
+    _, labels = write(tmp_path)
+    (tmp_path / "p.csv").write_text("id,x,y\n" + "a,.5,.5\n" * 60)
+    with pytest.raises(RelabelError, match="its own id"):
+        init(workspace, [str(tmp_path / "p.csv"), "--labels", str(labels)])
+
+
+def test_the_column_of_labels_may_have_another_usual_name(workspace: Path, tmp_path: Path) -> None:
+    probs, labels = write(tmp_path)
+    labels.write_text(labels.read_text().replace("given_label", "Label"))
+    init(workspace, [str(probs), "--labels", str(labels)])
+    assert "--label Label" in variables(workspace)[-1]
 
 
 def test_examples_and_truth_are_brought_and_named_in_the_pipeline(
