@@ -318,10 +318,11 @@ def _check_probabilities(pred_probs: Array, first_row: int, path: Path, columns:
     low, high = -_RANGE_TOLERANCE, 1 + _RANGE_TOLERANCE
     if len(pred_probs) and not (pred_probs.min() >= low and pred_probs.max() <= high):
         row, column = np.argwhere(~((pred_probs >= low) & (pred_probs <= high)))[0]
+        found = pred_probs[row, column]
         raise DatasetError(
-            f"{path}: expected finite probabilities in [0, 1], found {pred_probs[row, column]} in row "
-            f"{first_row + row}, column {shown(columns[column]) if columns else column}; logits need a "
-            "softmax first."
+            f"{path}: expected finite probabilities in [0, 1], found {found} in row {first_row + row}, "
+            f"column {shown(columns[column]) if columns else column}"
+            + ("." if np.isnan(found) else "; logits need a softmax first, percentages a division by 100.")
         )
     wrong, sums = rows_off_1(pred_probs)
     if len(wrong):
