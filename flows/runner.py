@@ -15,6 +15,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from flows import FlowError
+from flows.dvc_api.dvc_by_server import PRELOAD
 from flows.dvc_api.graph import is_fresh
 from flows.dvc_api.single_stage import end_process_group, run_stage
 from flows.engines.bridge import Engine
@@ -112,7 +113,10 @@ class StageRunner:
                 root,
                 name,
                 ["--force"] if name in self.forced else [],
-                {"RELABEL_STAGE_SERVER": server},
+                {
+                    "RELABEL_STAGE_SERVER": server,
+                    "RELABEL_DVC_SERVER": str(self.socket) if self._server else "",
+                },
                 self._listener(label),
                 self._register,
                 self.timeout_s,
@@ -162,7 +166,7 @@ class StageRunner:
         with self._lock:
             if self._server is None and not self._ended:
                 self._server = subprocess.Popen(
-                    [sys.executable, "-m", "tasks.stage_server", str(self.socket)],
+                    [sys.executable, "-m", "tasks.stage_server", str(self.socket), *PRELOAD],
                     cwd=self.root,
                     stdin=subprocess.PIPE,
                     start_new_session=True,

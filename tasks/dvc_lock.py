@@ -152,7 +152,7 @@ def _dvc_in(root: Path) -> list[int]:
     for process in psutil.process_iter():
         try:
             words = process.cmdline()
-            is_dvc = any(word == "dvc" or word.endswith(("/dvc", "/dvc/__main__.py")) for word in words[:3])
+            is_dvc = any(word == "dvc" or word.endswith(("/dvc", "/dvc/__main__.py")) for word in words[:4])
             if is_dvc and Path(process.cwd()).is_relative_to(root.resolve()):
                 found.append(process.pid)
         except (psutil.Error, OSError):

@@ -196,8 +196,17 @@ def _kill(children: set[int]) -> None:
                 end(child, signal.SIGKILL)
 
 
+def _run(arguments: Sequence[str]) -> int:
+    """Run a stage, or `main` of a module that the program which started the server named: `-m MODULE ...`."""
+    from tasks import command_line
+
+    if arguments[:1] == ["-m"]:
+        return int(importlib.import_module(arguments[1]).main(arguments[2:]))
+    return command_line.main(arguments)
+
+
 def _main() -> None:
-    from tasks import RelabelError, command_line
+    from tasks import RelabelError
     from tasks.params import STAGES, load_params
 
     # The plug-ins that are chosen here are imported then. What is wrong with the file a stage says.
@@ -205,7 +214,7 @@ def _main() -> None:
         load_params(Path("params.yaml"))
     # The last two are what a training stage imports late: Lightning's world, and DVCLive's view of DVC.
     stages = [f"tasks.{stage}" for stage in STAGES]
-    serve(sys.argv[1], [*stages, "tasks.training.torch_model", "dvc.repo"], command_line.main)
+    serve(sys.argv[1], [*stages, *sys.argv[2:], "tasks.training.torch_model", "dvc.repo"], _run)
 
 
 if __name__ == "__main__":

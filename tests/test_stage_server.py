@@ -35,6 +35,14 @@ def run(arguments):
 
 serve(sys.argv[1], ["json"], run)
 """
+# A server that runs DVC, and no stage.
+DVC_SERVER = """
+import sys
+from flows.dvc_api.dvc_by_server import PRELOAD
+from tasks.stage_server import _run, serve
+
+serve(sys.argv[1], PRELOAD, _run)
+"""
 ROOT = Path(__file__).parents[1]
 
 
@@ -52,11 +60,11 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+@pytest.fixture(params=[SERVER])
+def server(tmp_path: Path, request) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     address = tmp_path / "socket"
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(address)],
+        [sys.executable, "-c", request.param, str(address)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -150,9 +158,38 @@ def test_without_a_server_the_stage_runs_here(tmp_path: Path) -> None:
     assert "params.yaml" in err
 
 
-def test_asking_a_server_imports_nothing_heavy() -> None:
+def ask_dvc(address: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.dvc_api.dvc_by_server", "dvc", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RELABEL_DVC_SERVER": str(address)},
+        stdin=subprocess.PIPE,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("server", [DVC_SERVER], indirect=True)
+def test_dvc_by_a_server_says_and_writes_what_dvc_does(server, tmp_path: Path) -> None:
+    said, folders = [], [tmp_path / "by_server", tmp_path / "itself"]
+    for folder, address in zip(folders, (server[0], tmp_path / "nothing"), strict=True):
+        folder.mkdir()
+        subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], cwd=folder, check=True)
+        stages = {"a": {"cmd": "echo made > a", "outs": ["a"]}, "b": {"cmd": "exit 7"}}
+        (folder / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+        done = [ask_dvc(address, folder, "repro", "--single-item", name) for name in ("a", "b", "a")]
+        said.append([(each.returncode, each.stdout, each.stderr) for each in done])
+    assert said[0] == said[1]
+    assert [status for status, _, _ in said[0]] == [0, 255, 0]
+    assert "failed to reproduce 'b'" in said[0][1][2]
+    by_server, itself = ((folder / "dvc.lock").read_bytes() for folder in folders)
+    assert by_server == itself
+
+
+@pytest.mark.parametrize("module", ["tasks.__main__", "flows.dvc_api.dvc_by_server"])
+def test_asking_a_server_imports_nothing_heavy(module: str) -> None:
     code = (
-        "import sys, tasks.__main__; heavy = {'numpy', 'pyarrow', 'pydantic', 'torch', 'tasks.params'}; "
+        f"import sys, {module}; heavy = {{'numpy', 'pyarrow', 'pydantic', 'torch', 'tasks.params', 'dvc'}}; "
         "import json; print(json.dumps(sorted(heavy & set(sys.modules))))"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -69,7 +69,7 @@ def run_stage(
         root: of the DVC repository.
         name: the stage.
         options: more arguments of `dvc repro`: `--force`, or further stages, upstream first.
-        environment: variables for the stage.
+        environment: variables for the stage; a stage server that RELABEL_DVC_SERVER names runs DVC, too.
         say: takes each line that DVC and the stage print.
         register: takes the process, leader of a process group of its own, as soon as it runs.
         timeout_s: after so many seconds the stage is ended, its children too.
@@ -161,8 +161,10 @@ def _repro(
     record.unlink(missing_ok=True)
     lines: list[str] = []
     timed_out = threading.Event()
+    by_server = ["flows.dvc_api.dvc_by_server"] if environment.get("RELABEL_DVC_SERVER") else []
+    repro = [*by_server, "dvc", "--wait-for-lock", "repro", "--single-item", name, *options]
     with subprocess.Popen(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name, *options],
+        [sys.executable, "-m", *repro],
         cwd=root,
         # dvc.yaml says `python`: the one that runs this, in an activated environment or not.
         env={
