@@ -134,5 +134,17 @@ def fitted(folder: Path, rows: Rows | None = None, **settings: Any) -> Model:
     return model
 
 
+def one_pass(model: Any, content: Images) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """(N, K) logits and (N, D) embeddings of the pictures as they are, by the classifier of a torch model."""
+    import torch
+
+    from tasks.training.tensors import to_tensor
+
+    with torch.no_grad():
+        features = model._classifier.eval().features(to_tensor(content))
+        logits = model._classifier.head(features.flatten(1))
+    return logits.numpy(), (features.flatten(2).mean(dim=2) if features.ndim > 2 else features).numpy()
+
+
 def accuracy(model: Model, rows: Rows) -> float:
     return float(np.mean(model.predict(rows.content).pred_probs.argmax(axis=1) == rows.label))

@@ -41,7 +41,8 @@ class Options(Section):
 
     In the first epochs the head alone is trained; every `epochs_per_group` epochs one more group joins, from
     the last layers to the first. A group that no epoch is left for stays as it was. Training pictures move by
-    up to `shift` of their shorter side, and are mirrored at random where `flip`.
+    up to `shift` of their shorter side, and are mirrored at random where `flip`; the probabilities are then
+    the mean of those of a picture and of its mirror image.
     """
 
     max_lr: Annotated[float, Field(gt=0, le=10)] = 0.003
@@ -70,7 +71,7 @@ def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
 
 def _recipe(facts: DatasetFacts, options: Options, *, pretrained: bool) -> "Recipe":
     from tasks.training.loop import Recipe
-    from tasks.training.networks import shift_and_flip
+    from tasks.training.networks import mirrored_views, shift_and_flip
     from tasks.training.unfreezing import GradualUnfreezing, adamw_by_group
 
     check_pictures(facts.shape, "efficientnet_lite0_tuned", _LEAST_SIDE)
@@ -86,6 +87,7 @@ def _recipe(facts: DatasetFacts, options: Options, *, pretrained: bool) -> "Reci
             weight_decay=options.weight_decay,
         ),
         change=partial(shift_and_flip, reach=reach, flip=options.flip) if reach or options.flip else None,
+        views=mirrored_views if options.flip else None,
         statistics=(
             np.full(n_channels, _MEAN, dtype=np.float32),
             np.full(n_channels, _DEVIATION, dtype=np.float32),

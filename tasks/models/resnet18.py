@@ -35,7 +35,8 @@ _MEAN, _DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 class Options(Section):
     """`max_lr` is the peak of the one-cycle schedule of AdamW; norms and biases have no weight decay.
 
-    A training picture moves by up to `shift` of its shorter side, and is mirrored at random where `flip`.
+    A training picture moves by up to `shift` of its shorter side, and is mirrored at random where `flip`; the
+    probabilities are then the mean of those of a picture and of its mirror image.
     `weights` are where training starts: `random`, `imagenet` (torchvision's, fetched once from its hub) or
     the path of a file of torchvision's weights.
     """
@@ -64,7 +65,7 @@ def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
 
 def _recipe(facts: DatasetFacts, options: Options, state: Mapping[str, Any] | None) -> "Recipe":
     from tasks.training.loop import Recipe
-    from tasks.training.networks import adamw, shift_and_flip
+    from tasks.training.networks import adamw, mirrored_views, shift_and_flip
 
     is_pretrained = options.weights != "random"
     n_channels = facts.shape[2] if len(facts.shape) == 3 else 1
@@ -81,6 +82,7 @@ def _recipe(facts: DatasetFacts, options: Options, state: Mapping[str, Any] | No
         network=partial(_network, is_pretrained=is_pretrained, state=state),
         optimizers=partial(adamw, max_lr=options.max_lr, weight_decay=options.weight_decay),
         change=partial(shift_and_flip, reach=reach, flip=options.flip) if reach or options.flip else None,
+        views=mirrored_views if options.flip else None,
         statistics=(mean, deviation) if is_pretrained else None,
         replayable=True,
     )

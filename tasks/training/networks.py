@@ -161,6 +161,11 @@ def shift_and_flip(images: Tensor, generator: torch.Generator, reach: int, *, fl
     return torch.where(chosen[:, None, None, None], images.flip(3), images)
 
 
+def mirrored_views(images: Tensor) -> Iterator[Tensor]:
+    """The images (N, C, H, W), each mirrored from left to right."""
+    yield images.flip(3)
+
+
 def generalized_cross_entropy(logits: Tensor, soft_label: Tensor, q: float) -> Tensor:
     """(N,) the loss sum_k s_k (1 - p_k^q) / q, between cross-entropy (q to 0) and absolute error (q = 1).
 

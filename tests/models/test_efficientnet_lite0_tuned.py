@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_trainings import bar_rows, build, facts_of, fitted, lite_weights
+from scipy.special import softmax
+from small_trainings import bar_rows, build, facts_of, fitted, lite_weights, one_pass
 
 from tasks import DatasetError, plugins
 from tasks.contents import Images
@@ -70,6 +71,12 @@ def test_a_checkpoint_needs_no_published_weights(tmp_path: Path, monkeypatch) ->
     found, again = model.predict(rows.content), load_model(tmp_path / "a.ckpt")[0].predict(rows.content)
     np.testing.assert_array_equal(again.pred_probs, found.pred_probs)
     assert found.embedding.shape == (8, 1280)
+    # It is of the pictures; the probabilities are of them and of their mirror images.
+    mirrored = Images(np.ascontiguousarray(rows.content.held[:, :, ::-1]))
+    (here, embedding), (there, _) = (one_pass(model, each) for each in (rows.content, mirrored))
+    both = (softmax(here, axis=1) + softmax(there, axis=1)) / 2
+    np.testing.assert_allclose(found.pred_probs, both, atol=1e-5)
+    np.testing.assert_allclose(found.embedding, embedding, atol=1e-4)
 
 
 def test_pictures_that_it_cannot_take_are_refused(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_trainings import accuracy, bar_rows, build, fitted
+from scipy.special import softmax
+from small_trainings import accuracy, bar_rows, build, fitted, one_pass
 
 from tasks import DatasetError, plugins
 from tasks.contents import Images
@@ -47,6 +48,32 @@ def test_it_learns_and_its_checkpoint_predicts_the_same(tmp_path: Path) -> None:
     model.save(tmp_path / "a.ckpt")
     again = load_model(tmp_path / "a.ckpt")[0].predict(rows.content)
     np.testing.assert_array_equal(again.pred_probs, found.pred_probs)
+
+
+def test_it_predicts_the_mean_of_the_probabilities_of_a_picture_and_its_mirror_image(tmp_path: Path) -> None:
+    rows = bar_rows(24, channels=3)
+    model = fitted(tmp_path, rows, name="resnet18", epochs=2, batch_size=8)
+    mirrored = Images(np.ascontiguousarray(rows.content.held[:, :, ::-1]))
+    (here, embedding), (there, of_mirrored) = (one_pass(model, each) for each in (rows.content, mirrored))
+    both = (softmax(here, axis=1) + softmax(there, axis=1)) / 2
+    # A mean of logits would give something else.
+    assert np.abs(both - softmax((here + there) / 2, axis=1)).max() > 1e-3
+    model.save(tmp_path / "a.ckpt")
+    for each in (model, load_model(tmp_path / "a.ckpt")[0]):
+        found = each.predict(rows.content)
+        np.testing.assert_allclose(found.pred_probs, both, atol=1e-5)
+        np.testing.assert_allclose(found.embedding, embedding, atol=1e-4)
+        np.testing.assert_allclose(each.predict(mirrored).pred_probs, found.pred_probs, atol=1e-5)
+    assert np.abs(embedding - of_mirrored).max() > 1e-2
+
+
+def test_it_predicts_the_picture_alone_where_training_mirrors_none(tmp_path: Path) -> None:
+    rows = bar_rows(8)
+    model = fitted(tmp_path, rows, name="resnet18", epochs=1, batch_size=8, options={"flip": False})
+    logits, _ = one_pass(model, rows.content)
+    np.testing.assert_allclose(model.predict(rows.content).pred_probs, softmax(logits, axis=1), atol=1e-5)
+    mirrored = Images(np.ascontiguousarray(rows.content.held[:, :, ::-1]))
+    assert not np.array_equal(model.predict(mirrored).pred_probs, model.predict(rows.content).pred_probs)
 
 
 @pytest.fixture(scope="module")
