@@ -45,7 +45,7 @@ def make_repository(folder: Path) -> Path:
     """A DVC repository without a version, to be filled by hand."""
     (folder / ".dvc").mkdir(parents=True)
     (folder / ".dvc" / "config").touch()
-    (folder / ".dvc" / ".gitignore").write_text("/tmp\n/cache\n")
+    (folder / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
     git(folder, "init", "--quiet")
     return folder
 
