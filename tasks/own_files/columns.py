@@ -141,6 +141,9 @@ def open_file(path: Path) -> OwnFile:
             _check_rows(path, n_rows)
             check_texts(path)
         headings = tuple(schema.names)
+        # A damaged length makes one. Arrow then finds no column by its name.
+        if any("\0" in heading for heading in headings):
+            raise pa.ArrowInvalid("the name of a column holds a zero byte")
     names = [heading.strip() for heading in headings]
     if len(set(names)) != len(names):
         repeated = next(name for name in names if names.count(name) > 1)

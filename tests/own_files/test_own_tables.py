@@ -211,6 +211,13 @@ def test_damaged_arrow_is_refused_or_read(tmp_path: Path, form: str, data: st.Da
         assert read_own_table(path).table.num_rows
 
 
+@pytest.mark.parametrize("form", ["parquet", "arrow", "feather"])
+def test_a_name_with_a_zero_byte_is_refused(tmp_path: Path, form: str) -> None:
+    path = write_form(tmp_path, "t", form, {"text\0": ["a"], "n": [1.5]})
+    with pytest.raises(DatasetError, match="zero byte"):
+        read_own_table(path)
+
+
 def test_arrow_that_unpacks_to_far_more_than_its_size_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
