@@ -75,8 +75,8 @@ def test_an_experiment_elsewhere_has_the_inputs_that_are_named(tmp_path: Path) -
         word for name in ("pred_probs.npy", "labels.csv") for word in ("--copy-paths", f"inputs/probs/{name}")
     ]
     change = ["-S", "prune.frac_noise=0.5"]
-    said = dvc(folder, "exp", "run", "--temp", *copied, "--name", "apart", *change)
+    said = dvc(folder, "exp", "run", "--temp", *copied, "--name", "apart", *change, "prune")
     assert "Ran experiment(s): apart" in said
-    assert "Queued" in dvc(folder, "exp", "run", "--queue", *copied, "--name", "queued", *change)
+    assert "Queued" in dvc(folder, "exp", "run", "--queue", *copied, "--name", "queued", *change, "prune")
     dvc(folder, "exp", "run", "--run-all")
     assert {"apart", "queued"} <= set(dvc(folder, "exp", "list", "--name-only").split())

@@ -52,8 +52,8 @@ def test_a_run_that_changed_something_publishes_what(
     before = published(prefect)
     # What is kept as the last version is what was there before the run, not what the run keeps.
     kept = ["--record", "experiment", "--compare", "last"]
-    log = done.flow("--set", "prune.filter_by=both", "--until", "pseudo_label", *kept)
-    assert "2 of " in log
+    log = done.flow("--set", "prune.filter_by=both", "--until", "prune", *kept)
+    assert "1 of " in log
     assert "Kept as experiment relabel-" in log
     assert "workspace against HEAD: " in log
     (artifact,) = [artifact for artifact in published(prefect) if artifact not in before]
@@ -61,7 +61,7 @@ def test_a_run_that_changed_something_publishes_what(
     assert "| prune.filter_by | auto | both |" in str(artifact.data)
     assert "**Labels against HEAD**" in str(artifact.data)
     # A run that changes nothing publishes nothing.
-    done.flow("--until", "pseudo_label", *kept)
+    done.flow("--until", "prune", *kept)
     assert len(published(prefect)) == len(before) + 1
 
     # The same from the command line, where the tables are printed too.

@@ -31,6 +31,8 @@ CHEAP = {
 }
 # Walks that go on in the same folders.
 WALKS = [("photos",), ("texts",), ("probabilities",), ("unlabeled",), ("tables", "nightly", "team")]
+# The test of README runs photographs, too: `make test` walks this page until there.
+UNTIL_THE_RUN = ("photos",)
 _RUN = "relabel run"
 # That a run takes decisions in is tried on the other pages, and on README.
 _REVIEWED_ELSEWHERE = ("photos", "texts", "tables")
@@ -124,9 +126,16 @@ def check_options(module: ModuleType, runs: str, words: list[str], monkeypatch: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pages", WALKS, ids="-".join)
+@pytest.mark.parametrize(
+    ("pages", "to_the_end"),
+    [
+        *(pytest.param(walk, walk != UNTIL_THE_RUN, id="-".join(walk)) for walk in WALKS),
+        pytest.param(UNTIL_THE_RUN, True, id="photos to the end", marks=pytest.mark.endurance),
+    ],
+)
 def test_each_command_of_a_tutorial_runs(
     pages: tuple[str, ...],
+    to_the_end: bool,
     typist: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -138,6 +147,8 @@ def test_each_command_of_a_tutorial_runs(
         here, has_run = clone, False
         for step in steps_of(page):
             name, *words = shlex.split(step.command)
+            if step.command == _RUN and not to_the_end:
+                break
             is_review = step.command.startswith("relabel review")
             if name == "source" or (
                 page in _REVIEWED_ELSEWHERE and has_run and (is_review or step.command == _RUN)
@@ -164,7 +175,7 @@ def test_each_command_of_a_tutorial_runs(
                 (into,) = re.findall(r"--into (\S+)", step.command)
                 if page in CHEAP:
                     set_params(here / into / "params.yaml", {**CHEAP[page], "train_fold.folds": [0, 1]})
-        assert has_run or page in ("nightly", "team")
+        assert has_run == to_the_end or page in ("nightly", "team")
 
 
 def test_every_tutorial_is_walked() -> None:
