@@ -72,7 +72,7 @@ for kind in plugins.KINDS:
         plugins.load(kind, name)
         plugins.read_options(kind, name)
     print(kind, len(plugins.names(kind)) > 0)
-print(*{"torch", "sklearn", "pandas"} & sys.modules.keys())
+print(*{"torch", "pytorch_lightning", "sklearn", "pandas"} & sys.modules.keys())
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr == ""

@@ -33,17 +33,6 @@ def test_a_model_says_what_it_takes_and_has_options_with_defaults(name: str) -> 
         plugins.read_options("models", name, {"nonsense": 1})
 
 
-def test_no_plug_in_imports_torch_before_it_is_used() -> None:
-    code = (
-        "import sys; from tasks import plugins\n"
-        "[plugins.read_options(kind, name, None) for kind in ('models', 'objectives')"
-        " for name in plugins.names(kind)]\n"
-        "print([name for name in ('torch', 'pytorch_lightning', 'sklearn', 'pandas') if name in sys.modules])"
-    )
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
-
-
 def test_models_without_torch_train_and_predict_without_it() -> None:
     names = [name for name in MODELS if not plugins.load("models", name).USES_TORCH]
     assert {"boosting", "logistic", "nearest_mean"} <= set(names)
