@@ -96,6 +96,12 @@ def _by_keys(rows: pa.Table, keys: Sequence[str], where: str) -> pa.Table:
             f"{where}: expected the rows that the pipeline has read, found {place.null_count:,} others, the "
             f"first {lacking}. Run `dvc repro` again."
         )
+    if len(keys) < rows.num_rows:
+        gone = sorted(set(rows.column("key").to_pylist()) - set(keys))
+        raise DatasetError(
+            f"{where}: expected the rows that the pipeline has read, found {len(gone):,} of them gone, the "
+            f"first {gone[0]}. Run `dvc repro` again."
+        )
     return rows.take(place)
 
 

@@ -146,6 +146,20 @@ def test_a_row_that_came_after_the_run_is_not_called_left_out(
         write_export(load_params(workspace / "params.yaml"), workspace, rows, workspace / "out", False)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_that_went_after_the_run_is_named(
+    workspace: Path, given: Path, form: Callable[[Path], tuple[Path, str]]
+) -> None:
+    path, _ = form(given)
+    init(workspace, [str(path)])
+    download(load_params(workspace / "params.yaml"), workspace)
+    examples = read_brought(workspace)
+    rows = pa.table({"key": [*examples.key, "went"], "split": [*examples.split, "train"]})
+    with pytest.raises(DatasetError, match=r"1 of them gone, the first went\."):
+        write_export(load_params(workspace / "params.yaml"), workspace, rows, workspace / "out", False)
+    assert not (workspace / "out").exists()
+
+
 def test_many_rows_without_content_are_refused(workspace: Path, given: Path) -> None:
     folder = own_forms.class_folders(given)
     files = sorted(folder.rglob("*.png"))
