@@ -365,6 +365,7 @@ def load_array(path: Path, most_dimensions: int = 2) -> npt.NDArray[Any]:
         raise DatasetError(
             f"{path}: expected a .npy file of numbers or texts, without pickled objects "
             f"({shown(' '.join(str(error).split()), 200)})."
+            + (" Save texts as np.array(values, dtype=str)." if "objects" in str(error) else "")
         ) from error
     except (OSError, EOFError, MemoryError) as error:
         with readable(path, "npy file"):

@@ -354,5 +354,8 @@ def pixels_of(values: npt.NDArray[Any], where: str) -> npt.NDArray[np.uint8]:
     """
     check_channels(values.shape[1:], where)
     if values.min() < 0 or values.max() > 255 or not np.array_equal(values, np.rint(values)):
-        raise DatasetError(f"{where}: expected whole pixel values 0..255.")
+        raise DatasetError(
+            f"{where}: expected whole pixel values 0..255, found values from {values.min():g} to "
+            f"{values.max():g}. Save them as np.uint8; values from 0 to 1 need np.rint(255 * values) first."
+        )
     return values.astype(np.uint8)

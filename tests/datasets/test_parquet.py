@@ -17,6 +17,7 @@ from tasks import DatasetError
 from tasks.contents import Examples
 from tasks.datasets import parquet
 from tasks.own_files import columns
+from tasks.own_files.pictures import pixels_of
 from tasks.tables.catalog import SPLITS
 from tasks.tables.io import tensor_column
 
@@ -224,6 +225,14 @@ def test_a_tensor_column_with_a_null_row_is_refused(tmp_path: Path) -> None:
 )
 def test_images_that_are_not_bytes_of_two_dimensions_are_refused(tmp_path: Path, images, says: str) -> None:
     assert says in refused(write(tmp_path, **good(features=None, image=images)))
+
+
+@pytest.mark.parametrize(
+    ("values", "found"), [([0.25, 0.5], "from 0.25 to 0.5"), ([-1.0, 1.0], "from -1 to 1")]
+)
+def test_pixels_on_another_scale_are_refused_with_what_was_found(values: list[float], found: str) -> None:
+    with pytest.raises(DatasetError, match=found):
+        pixels_of(np.resize(values, (2, 8, 8)), "x.npy")
 
 
 def test_images_of_whole_floats_are_taken(tmp_path: Path) -> None:

@@ -176,6 +176,11 @@ def test_headers_of_npy_that_are_none_are_one_sentence(tmp_path: Path, header: s
     assert "array" in (sentence := refusal(path, ("values",))) or "npy file" in sentence
 
 
+def test_texts_as_objects_say_how_to_save_them(tmp_path: Path) -> None:
+    np.save(tmp_path / "t.npy", np.array(["ant", "bee"], dtype=object), allow_pickle=True)
+    assert "dtype=str" in refusal(tmp_path / "t.npy")
+
+
 def test_a_zip_of_arrays_is_not_unpacked(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "t", a=np.zeros(10))
     (tmp_path / "t.npz").rename(tmp_path / "t.npy")
