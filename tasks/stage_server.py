@@ -97,29 +97,40 @@ def end_with_parent() -> None:
         threading.Thread(target=watch_stdin, daemon=True).start()
 
 
-def serve(address: str, preload: Sequence[str], run: Callable[[Sequence[str]], int]) -> NoReturn:
+def serve(
+    address: str, preload: Sequence[str], run: Callable[[Sequence[str]], int], later: Sequence[str] = ()
+) -> NoReturn:
     """Import `preload`, then fork a process that calls `run` for each caller, until stdin ends.
 
     The socket appears at `address` when the imports are done; until then callers run their stages themselves.
+    Then a fork of the server imports what is to be imported `later`, and takes the address over.
     """
     for name in preload:
         importlib.import_module(name)
     # What was imported is shared by all children; the collector would touch and so copy it.
     gc.freeze()
+    # It ends with its stdin. Its first server ends one that still imports by SIGTERM.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A child that ends writes to a pipe, so that the loop sees it at once.
-    ended, wake = os.pipe()
-    os.set_blocking(wake, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     children: set[int] = set()
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as ready:
         # Bound under another name first, so that a socket that is seen also answers.
-        listener.bind(f"{address}.new")
+        new = Path(f"{address}.{os.getpid()}")
+        listener.bind(str(new))
         # What is asked of it runs as this user.
-        Path(f"{address}.new").chmod(0o600)
+        new.chmod(0o600)
         listener.listen(64)
-        Path(f"{address}.new").rename(address)
+        new.rename(address)
+        successor = os.fork() if later else None
+        if successor == 0:
+            listener.close()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            serve(address, later, run)
+        # A child that ends writes to a pipe, so that the loop sees it at once.
+        ended, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         ready.register(listener, selectors.EVENT_READ)
         ready.register(0, selectors.EVENT_READ)
         ready.register(ended, selectors.EVENT_READ)
@@ -141,6 +152,10 @@ def serve(address: str, preload: Sequence[str], run: Callable[[Sequence[str]], i
                     connection.close()
                 else:
                     _kill(children)
+                    if successor:
+                        # One that serves ends by itself, with what it forked.
+                        os.kill(successor, signal.SIGTERM)
+                        os.waitpid(successor, 0)
                     Path(address).unlink(missing_ok=True)
                     # Tearing down all that was imported takes time and, for some of it, prints complaints.
                     os._exit(0)
@@ -153,6 +168,7 @@ def _become_stage(connection: socket.socket, run: Callable[[Sequence[str]], int]
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         request, streams = receive_request(connection)
         for number, handed in enumerate(streams, start=1):
@@ -212,9 +228,14 @@ def _main() -> None:
     # The plug-ins that are chosen here are imported then. What is wrong with the file a stage says.
     with contextlib.suppress(RelabelError):
         load_params(Path("params.yaml"))
-    # The last two are what a training stage imports late: Lightning's world, and DVCLive's view of DVC.
     stages = [f"tasks.{stage}" for stage in STAGES]
-    serve(sys.argv[1], [*stages, *sys.argv[2:], "tasks.training.torch_model", "dvc.repo"], _run)
+    # What a training stage imports late: Lightning's world, and DVCLive's view of DVC.
+    late = ["tasks.training.torch_model", "dvc.repo"]
+    address, *more = sys.argv[1:]
+    if more:
+        # A flow begins with stages that need none of it: they need not wait for it.
+        serve(address, [*stages, *more], _run, later=late)
+    serve(address, [*stages, *late], _run)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ def run(arguments):
         print("out", os.getcwd(), os.environ["COLOUR"], *arguments)
         print("err", file=sys.stderr)
         return 7
+    if arguments[0] == "server":
+        print(os.getppid())
+        return 0
     if arguments[0] == "raise":
         raise RuntimeError("lost")
     if arguments[0] == "exit":
@@ -33,7 +36,7 @@ def run(arguments):
     Path(arguments[1]).write_text(f"{os.getpid()} {sleeper.pid}")
     time.sleep(600)
 
-serve(sys.argv[1], ["json"], run)
+serve(sys.argv[1], ["json"], run, later=sys.argv[2:])
 """
 # A server that runs DVC, and no stage.
 DVC_SERVER = """
@@ -60,19 +63,30 @@ def is_running(pid: int) -> bool:
         return False
 
 
-@pytest.fixture(params=[SERVER])
-def server(tmp_path: Path, request) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
-    address = tmp_path / "socket"
+def start(place: Path, program: str, *later: str) -> tuple[Path, subprocess.Popen[bytes]]:
+    """A server and its address, once it answers."""
+    address = place / "socket"
     process = subprocess.Popen(
-        [sys.executable, "-c", request.param, str(address)],
+        [sys.executable, "-c", program, str(address), *later],
         cwd=ROOT,
         stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{place}"},
     )
     until(address.exists)
+    return address, process
+
+
+@pytest.fixture(params=["alone", "taken over"])
+def server(tmp_path: Path, request) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    """A server; one of which a fork has imported more and taken the address."""
+    later = ["colorsys"] if request.param == "taken over" else []
+    address, process = start(tmp_path, SERVER, *later)
+    if later:
+        until(lambda: call(address, "server").communicate()[0].strip() not in ("", str(process.pid)))
     yield address, process
-    process.kill()
-    process.communicate()
+    # It may be gone already.
+    process.stdin.close()
+    process.wait(30)
 
 
 def call(address: Path, *arguments: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
@@ -169,10 +183,34 @@ def ask_dvc(address: Path, folder: Path, *words: str) -> subprocess.CompletedPro
     )
 
 
-@pytest.mark.parametrize("server", [DVC_SERVER], indirect=True)
-def test_dvc_by_a_server_says_and_writes_what_dvc_does(server, tmp_path: Path) -> None:
+def test_a_server_answers_while_its_fork_imports_and_ends_with_it(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(
+        f"import os, pathlib, time; pathlib.Path({str(tmp_path)!r}, 'fork').write_text(str(os.getpid())); "
+        "time.sleep(600)"
+    )
+    address, process = start(tmp_path, SERVER, "endless")
+    note = tmp_path / "fork"
+    until(lambda: note.exists() and note.read_text() != "")
+    assert status(call(address, "show")) == 7
+    process.stdin.close()
+    assert process.wait(30) == 0
+    assert not is_running(int(note.read_text()))
+    assert not address.exists()
+
+
+def test_a_server_whose_fork_cannot_import_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise ImportError('of the fork')")
+    address, process = start(tmp_path, SERVER, "broken")
+    until(lambda: not any(map(is_running, (each.pid for each in psutil.Process(process.pid).children()))))
+    assert status(call(address, "show")) == 7
+    process.stdin.close()
+    assert process.wait(30) == 0
+
+
+def test_dvc_by_a_server_says_and_writes_what_dvc_does(tmp_path: Path) -> None:
+    by_server, process = start(tmp_path, DVC_SERVER)
     said, folders = [], [tmp_path / "by_server", tmp_path / "itself"]
-    for folder, address in zip(folders, (server[0], tmp_path / "nothing"), strict=True):
+    for folder, address in zip(folders, (by_server, tmp_path / "nothing"), strict=True):
         folder.mkdir()
         subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], cwd=folder, check=True)
         stages = {"a": {"cmd": "echo made > a", "outs": ["a"]}, "b": {"cmd": "exit 7"}}
@@ -182,8 +220,8 @@ def test_dvc_by_a_server_says_and_writes_what_dvc_does(server, tmp_path: Path) -
     assert said[0] == said[1]
     assert [status for status, _, _ in said[0]] == [0, 255, 0]
     assert "failed to reproduce 'b'" in said[0][1][2]
-    by_server, itself = ((folder / "dvc.lock").read_bytes() for folder in folders)
-    assert by_server == itself
+    assert len({(folder / "dvc.lock").read_bytes() for folder in folders}) == 1
+    process.communicate()
 
 
 @pytest.mark.parametrize("module", ["tasks.__main__", "flows.dvc_api.dvc_by_server"])
