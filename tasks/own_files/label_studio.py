@@ -81,18 +81,19 @@ def read_tasks(path: Path, control: str | None) -> list[Task]:
 def file_names(value: str) -> list[str]:
     """What a file may be called that a path or a URL names, the likeliest first.
 
-    That is as it stands, its name, and of a URL the path, the name, and the name before upload. Label
-    Studio's own server has URLs that end in `local-files/?d=PATH` or in `upload/PROJECT/HEX-NAME`.
+    That is as it stands, of a URL the path, then the name alone, and the name before upload: several files
+    may have one name. Label Studio's own server has URLs that end in `local-files/?d=PATH` or in
+    `upload/PROJECT/HEX-NAME`.
     """
-    whole = [value, PurePosixPath(value).name]
+    name = PurePosixPath(value).name
     try:
         parts = urlsplit(value)
     except ValueError:  # brackets that hold no address
-        return whole
+        return [value, name]
     path = PurePosixPath(unquote(parse_qs(parts.query).get("d", [parts.path])[0]))
     prefix, _, rest = path.name.partition("-")
     is_upload = len(prefix) == 8 and all(digit in "0123456789abcdef" for digit in prefix) and rest
-    return [*whole, str(path).lstrip("/"), path.name, *([rest] if is_upload else [])]
+    return [value, str(path).lstrip("/"), name, path.name, *([rest] if is_upload else [])]
 
 
 def _annotations(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:

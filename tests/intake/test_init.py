@@ -301,6 +301,34 @@ def test_pictures_of_label_studio_lie_beside_its_export(workspace: Path, given: 
     np.testing.assert_array_equal(found.content.values(), pixels[:20])
 
 
+@pytest.mark.parametrize(
+    "place", ["/data/local-files/?d={}/1.png", "/{}/1.png", "https://host.example/{}/1.png"]
+)
+@pytest.mark.parametrize("form", ["export.json", "export.csv"])
+def test_pictures_of_one_name_are_told_apart_by_their_paths(
+    workspace: Path, given: Path, place: str, form: str
+) -> None:
+    folders = [f"{row:02d}" for row in range(20)]
+    for folder, pixels in zip(folders, own_forms.digits()[0][:20], strict=True):
+        save(given / "scans" / folder / "1.png", pixels)
+    named = [place.format(f"scans/{folder}") for folder in folders]
+    if form == "export.csv":
+        rows = [f"{name},{'xy'[row % 2]}" for row, name in enumerate(named)]
+        (given / form).write_text("\n".join(["image,label", *rows]))
+    else:
+        result = {"from_name": "digit", "to_name": "image", "type": "choices"}
+        choices = [{**result, "value": {"choices": ["xy"[row % 2]]}} for row in range(20)]
+        tasks = [
+            {"id": row, "data": {"image": name}, "annotations": [{"result": [choices[row]]}]}
+            for row, name in enumerate(named)
+        ]
+        (given / form).write_text(json.dumps(tasks))
+    init(workspace, [str(given / form)])
+    found = read_brought(workspace)
+    assert [found.facts.class_names[k] for k in found.given_label] == list("xy" * 10)
+    np.testing.assert_array_equal(found.content.values(), own_forms.digits()[0][:20])
+
+
 PLACES = (
     "/data/upload/3/0a1b2c3d-scan%20{row}.png",
     "/data/local-files/?d=upload/scan%20{row}.png",
