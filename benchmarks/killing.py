@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,11 @@ class Place:
                         victim.kill()
                     except psutil.NoSuchProcess:
                         return ""
+                # What was started while they were killed is taken by a power cut, too.
+                while kind == "power cut" and (late := find(kind, folder, url)):
+                    for victim in late:
+                        with suppress(psutil.NoSuchProcess):
+                            victim.kill()
                 # What was killed is over; what lost a stage or its server ends by itself.
                 started.wait(timeout=LIMIT_S)
                 return f"after {time.monotonic() - began:4.1f} s"
