@@ -57,7 +57,8 @@ def make_plan(path: Path, asked: Asked) -> Plan:
     if _is_label_studio(path):
         return _plan_label_studio(path, asked)
     own = read_own_table(path)
-    if asked.text is None and _file_column(own, None, find_pictures(path.parent)):
+    # The folder of a table without such a column may be anything, and of any size.
+    if asked.text is None and _picture_columns(own) and _file_column(own, None, find_pictures(path.parent)):
         return _plan_labelled_pictures(path.parent, path, asked, whole=False)
     return _plan_table(own, asked)
 
@@ -166,7 +167,7 @@ def _file_column(own: OwnTable, asked: str | None, pictures: Sequence[PictureFil
         own.column(asked, "id")
         return asked
     columns = _picture_columns(own)
-    known = {Path(picture.path).name for picture in pictures} if columns else set()
+    known = {Path(picture.path).name for picture in pictures}
     return next((name for name, first in columns.items() if known & set(file_names(first))), None)
 
 
@@ -182,13 +183,19 @@ def _stem_column(own: OwnTable, pictures: Sequence[PictureFile]) -> str | None:
     return None
 
 
-def _check_no_lost_pictures(own: OwnTable, asked: Asked, text: str | None) -> None:
+def _check_no_lost_pictures(own: OwnTable, asked: Asked, text: str | None, taken: Sequence[str]) -> None:
     """Refuse a table whose content seems to be pictures that are not there: their names teach nothing.
+
+    Args:
+        own: the table.
+        asked: what its owner said of it.
+        text: the column of texts that was found, None where there is none.
+        taken: columns that are something else: labels, splits, groups, the truth.
 
     Raises:
         DatasetError: a column names pictures, and there is no other text to learn from.
     """
-    certain = (asked.text, asked.id, *asked.drop)
+    certain = (*taken, asked.id, *asked.drop)
     columns = {name: first for name, first in _picture_columns(own).items() if name not in certain}
     if asked.text is None and columns and (text is None or text in columns):
         name, first = next(iter(columns.items()))
@@ -196,7 +203,8 @@ def _check_no_lost_pictures(own: OwnTable, asked: Asked, text: str | None) -> No
         raise DatasetError(
             f"{own.path}: expected the pictures that the column {shown(name)} names in {folder} or a folder "
             f"in it, found no {shown(file_names(first)[-1])}. Put the table beside them. If the column is no "
-            f"content: --drop {shown(name)}; if its words are: --text {shown(name)}."
+            f"content: --drop {shown(name)}; if it only names the rows: --id {shown(name)}; if its words are "
+            f"the content: --text {shown(name)}."
         )
 
 
@@ -273,7 +281,7 @@ def _plan_table(own: OwnTable, asked: Asked) -> Plan:
         chosen["image"] = images[0]
     else:
         chosen["text"] = find_text(own, asked.text, others)
-        _check_no_lost_pictures(own, asked, chosen["text"])
+        _check_no_lost_pictures(own, asked, chosen["text"], taken)
     found = module.find(own, module.Options(**chosen))
     if images and not asked.text:
         pictures = module.pictures_of(own, module.Options(**chosen), found.key)

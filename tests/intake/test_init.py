@@ -387,6 +387,28 @@ def test_names_of_pictures_that_are_not_there_are_no_texts(workspace: Path, give
         assert read_brought(workspace).facts.content == content
 
 
+@pytest.mark.parametrize("said", [["--id", "id"], ["--drop", "id"]])
+def test_numbers_of_pictures_that_are_elsewhere_are_learned_from(
+    workspace: Path, given: Path, said: list[str]
+) -> None:
+    """The sentence that asks for the pictures names both options; groups may be pictures without a word."""
+    rows = [f"{row}.jpg,whole-{row // 4}.jpg,{row / 7},{'xy'[row % 2]}" for row in range(20)]
+    (given / "t.csv").write_text("\n".join(["id,group,width,label", *rows]))
+    with pytest.raises(DatasetError, match=r"column id names.*--drop id.*--id id"):
+        init(workspace, [str(given / "t.csv")])
+    init(workspace, [str(given / "t.csv"), *said])
+    found = read_brought(workspace)
+    assert found.facts.content == "features"
+    assert "0.jpg" in list(found.key)
+
+
+def test_a_table_of_numbers_is_read_whatever_lies_beside_it(workspace: Path, given: Path) -> None:
+    (given / "t.csv").write_text("\n".join(["n,label", *(f"{row / 7},{'xy'[row % 2]}" for row in range(20))]))
+    Path(os.fsdecode(os.fsencode(given) + b"/\xff.png")).touch()
+    init(workspace, [str(given / "t.csv")])
+    assert read_brought(workspace).facts.content == "features"
+
+
 def test_columns_of_truth_and_split_are_used(workspace: Path, given: Path) -> None:
     rows = "".join(
         f"r{k},{'xy'[k % 2]},{'xy'[k % 3 > 0]},{k % 5},{['train', 'Test'][k % 4 == 0]}\n" for k in range(40)
