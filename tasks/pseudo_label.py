@@ -115,7 +115,7 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
             "noise_dropped": vars(gate.noise_dropped),
             "beyond_chance": gate.beyond_chance,
             "least_confidence": gate.least_confidence,
-            "drops_instead": gate.drops_instead,
+            "drops_instead": gate.drops_instead and section.on_weak_model != "go_on",
             "on_held_out": vars(gate.on_held_out) if gate.on_held_out else None,
             "n_contested": int(contested.sum()),
             "n_doubtful": int(doubtful.sum()),

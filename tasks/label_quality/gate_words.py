@@ -30,7 +30,10 @@ def describe_gate(gate: Gate) -> str | None:
         reasons = dict.fromkeys(closed.values())
         said.append(f"{head}: {'; and '.join(_why(gate, reason) for reason in reasons)}.")
         if gate.drops_instead:
-            said.append("Too few opinions are for it to relabel these rows, so they are dropped instead.")
+            others = "; the other rows to drop keep their label" if "drop" in closed else ""
+            said.append(
+                f"Too few opinions prove the new labels: rows to relabel are dropped instead{others}."
+            )
         if not gate.is_closed and list(closed) == ["drop"]:
             advice = [_KEPT]
     if gate.least_confidence and not gate.relabel:

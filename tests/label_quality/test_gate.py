@@ -131,6 +131,12 @@ def test_rows_of_which_few_opinions_are_all_that_is_missing_are_dropped_not_rela
     assert gate.after_proof(Difference(0.0, -0.1, 0.1)).drops_instead == is_dropped
     assert gate.after_proof(Difference(-0.1, -0.2, -0.01)).is_closed
     if is_dropped:
+        assert "keep their label" not in describe_gate(gate)
+        both = judge(
+            relabelled=sides, dropped=Sides(5, 0, 4), self_tests=evidence(), noise=found, beyond_chance=agree
+        )
+        assert both.drops_instead
+        assert "dropped instead; the other rows to drop keep their label" in describe_gate(both)
         for others in ({"may_drop": False}, {"limit": 0.01}):
             gate = judge(relabelled=sides, self_tests=evidence(), noise=found, beyond_chance=agree, **others)
             assert gate.is_closed
