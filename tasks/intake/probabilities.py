@@ -70,6 +70,10 @@ def open_probabilities(path: Path, asked: Asked) -> Brought | None:
         fault = find_fault(path)
         if fault and not are_meant(path, asked):
             return None
+        if fault and _CALLED_SO.search(path.name) and not asked.labels:
+            raise DatasetError(
+                f"{fault} If it is to hold no probabilities, give the file another name."
+            ) from fault
         if fault:
             raise fault
     own_labels = path.suffix.lower() != ".npy" and (asked.label or GIVEN) in open_file(path).names

@@ -122,6 +122,15 @@ def test_what_was_to_be_probabilities_is_not_learned_from(
         init(workspace, [str(tmp_path / name), "--labels", str(labels)])
 
 
+def test_a_table_of_texts_that_is_called_so_may_have_another_name(workspace: Path, tmp_path: Path) -> None:
+    rows = [f"some words on case {row},{'xy'[row % 2]}" for row in range(20)]
+    named = tmp_path / "loan default prob.csv"
+    named.write_text("\n".join(["text,label", *rows]))
+    with pytest.raises(RelabelError, match="another name"):
+        init(workspace, [str(named)])
+    init(workspace, [str(named.rename(tmp_path / "loans.csv"))])
+
+
 def test_a_table_with_labels_elsewhere_is_one_of_probabilities(workspace: Path, tmp_path: Path) -> None:
     """Ids that repeat are a fault of the probabilities, not of a table of features."""
     _, labels = write(tmp_path)
