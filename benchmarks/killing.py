@@ -177,7 +177,7 @@ class Place:
                             victim.kill()
                 # What was killed is over; what lost a stage or its server ends by itself.
                 started.wait(timeout=LIMIT_S)
-                # A power cut leaves no zombies; init may take seconds to reap them, and DVC takes them for alive.
+                # Init may take seconds to reap them, and DVC takes a zombie for a living process.
                 psutil.wait_procs(victims, timeout=LIMIT_S)
                 return f"after {time.monotonic() - began:4.1f} s"
             if over:
