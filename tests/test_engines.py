@@ -28,24 +28,19 @@ from tasks.stage_server import run_remotely
 def dask_address(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Dask scheduler with a worker, started as the manual says, on loopback."""
     folder = tmp_path_factory.mktemp("dask")
-    told = {**environment, "DASK_TEMPORARY_DIRECTORY": str(folder)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    options = {"cwd": ROOT, "env": {**environment, "DASK_TEMPORARY_DIRECTORY": str(folder)}, **quiet}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     dask = [sys.executable, "-m", "dask"]
     scheduler = [*dask, "scheduler", "--no-dashboard", "--host", address]
-    worker = [*dask, "worker", address, "--no-nanny", "--nthreads", "1", "--no-dashboard"]
-    log = folder / "worker.log"
-    with (folder / "scheduler.log").open("w") as of_scheduler, log.open("w") as of_worker:
-        processes = [
-            subprocess.Popen(command, cwd=ROOT, env=told, stdout=said, stderr=said, start_new_session=True)
-            for command, said in ((scheduler, of_scheduler), (worker, of_worker))
-        ]
-    deadline = time.monotonic() + 120
-    while "Registered to:" not in log.read_text():
-        assert time.monotonic() < deadline
-        assert [process.poll() for process in processes] == [None, None]
-        time.sleep(0.1)
+    worker = [*dask, "worker", address, "--nworkers", "1", "--nthreads", "1", "--no-dashboard"]
+    processes = [
+        subprocess.Popen(command, start_new_session=True, **options) for command in (scheduler, worker)
+    ]
+    wait = f"from distributed import Client; Client({address!r}, timeout=60).wait_for_workers(1, timeout=60)"
+    subprocess.run([sys.executable, "-c", wait], check=True, **options)
     yield address
     for process in reversed(processes):
         process.terminate()
