@@ -1,4 +1,7 @@
-"""The command line of the flow: one run, `python -m flows.clean_labels`."""
+"""The command line of the flow: one run, `python -m flows.clean_labels`.
+
+The flow is in `flows.flow`: Prefect finds it by the name of its module, which must not be `__main__`.
+"""
 
 import argparse
 import atexit

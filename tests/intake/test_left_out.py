@@ -134,30 +134,21 @@ def test_a_row_without_content_is_named_left_out_and_given_back(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_row_that_came_after_the_run_is_not_called_left_out(
+def test_rows_that_came_or_went_since_the_run_are_named_and_nothing_is_written(
     workspace: Path, given: Path, form: Callable[[Path], tuple[Path, str]]
 ) -> None:
     path, _ = form(given)
     init(workspace, [str(path)])
-    download(load_params(workspace / "params.yaml"), workspace)
+    params = load_params(workspace / "params.yaml")
+    download(params, workspace)
     examples = read_brought(workspace)
-    rows = pa.table({"key": pa.array(examples.key[1:], pa.string()), "split": list(examples.split[1:])})
-    with pytest.raises(DatasetError, match="dvc repro"):
-        write_export(load_params(workspace / "params.yaml"), workspace, rows, workspace / "out", False)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_row_that_went_after_the_run_is_named(
-    workspace: Path, given: Path, form: Callable[[Path], tuple[Path, str]]
-) -> None:
-    path, _ = form(given)
-    init(workspace, [str(path)])
-    download(load_params(workspace / "params.yaml"), workspace)
-    examples = read_brought(workspace)
-    rows = pa.table({"key": [*examples.key, "went"], "split": [*examples.split, "train"]})
-    with pytest.raises(DatasetError, match=r"1 of them gone, the first went\."):
-        write_export(load_params(workspace / "params.yaml"), workspace, rows, workspace / "out", False)
-    assert not (workspace / "out").exists()
+    keys, splits = list(examples.key), list(examples.split)
+    came = pa.table({"key": keys[1:], "split": splits[1:]})
+    went = pa.table({"key": [*keys, "went"], "split": [*splits, "train"]})
+    for rows, says in ((came, "dvc repro"), (went, r"1 of them gone, the first went\.")):
+        with pytest.raises(DatasetError, match=says):
+            write_export(params, workspace, rows, workspace / "out", False)
+        assert not (workspace / "out").exists()
 
 
 def test_many_rows_without_content_are_refused(workspace: Path, given: Path) -> None:
