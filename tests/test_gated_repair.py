@@ -141,7 +141,7 @@ def test_of_classes_that_overlap_no_label_is_changed_however_many_rows_there_are
 
 
 @pytest.mark.parametrize("otherwise", ["drop", "keep"])
-def test_few_rows_are_dropped_that_few_opinions_are_too_few_to_relabel(otherwise):
+def test_rows_to_relabel_are_dropped_where_opinions_are_too_few(otherwise):
     rng = np.random.default_rng(0)
     true, prob = rng.integers(N_CLASSES, size=N), rng.uniform(0.6, 1, size=N)
     rows = np.flatnonzero(prob > 0.75)[:6]
