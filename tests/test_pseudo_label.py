@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -475,6 +476,21 @@ def test_a_repair_that_is_worse_on_held_out_rows_changes_nothing(params, tmp_pat
     _, metrics = run(choose(section, on_weak_model="go_on"), tmp_path)
     assert metrics["actions"]["relabelled"] == 2
     assert metrics["gate"]["on_held_out"] is None  # nobody asked
+
+
+def test_rows_dropped_instead_are_relabelled_where_the_gate_is_overruled(params, tmp_path, monkeypatch):
+    def judge(*evidence):
+        return replace(real_judge(*evidence), relabel="second_opinion", drop=None, drops_instead=True)
+
+    real_judge = tasks.pseudo_label.judge
+    monkeypatch.setattr(tasks.pseudo_label, "judge", judge)
+    write_inputs(tmp_path)
+    for on_weak_model, relabelled, dropped in (("rank_only", 0, 3), ("go_on", 2, 1)):
+        section = choose(params, min_confidence=0.7, on_weak_model=on_weak_model)
+        _, metrics = run(section, tmp_path)
+        found = metrics["actions"]
+        assert (found["relabelled"], found["dropped"]) == (relabelled, dropped)
+        assert metrics["gate"]["drops_instead"] == (on_weak_model == "rank_only")
 
 
 # --- inputs ---------------------------------------------------------------------------------------------
