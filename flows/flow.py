@@ -1,8 +1,9 @@
 """The flow: one Prefect task per stage of dvc.yaml, side by side.
 
 DVC owns the cache. Each task asks DVC whether its stage is fresh, and if not runs it by `dvc repro
---single-item`; its state is Cached, Restored (from the run-cache) or Completed. The stages of a run in which
-a model with torch trains share one server (`tasks.stage_server`) that imports torch and Lightning once.
+--single-item`; its state is Cached, Restored (from the run-cache) or Completed. The stages of a run share one
+server (`tasks.stage_server`) that imports once what they need, torch and Lightning only where a model with
+torch trains. A run of a few stages without torch has none.
 """
 
 import multiprocessing
@@ -33,7 +34,7 @@ from flows.remote_tasks import fetch, send, update
 from flows.results import describe_results, say_where_the_report_is
 from flows.run_names import data_set_name, outcome_of, suspect_ids
 from flows.run_result import RunResult
-from flows.runner import StageRunner, check_options, default_workers, needs_torch
+from flows.runner import StageRunner, check_options, default_workers, imports_of
 from flows.scheduler import run_all
 from flows.stranded import only_run
 from flows.terminal_progress import RunProgress
@@ -149,7 +150,7 @@ def _run_stages(
         open_engine(*where, root, places, params.train_fold.threads) as cluster,
         RunProgress(graph) as progress,
         StageRunner(
-            root, {*graph} - stale, forced, timeout_s, progress, page, cluster, needs_torch(stale, params)
+            root, {*graph} - stale, forced, timeout_s, progress, page, cluster, imports_of(stale, params)
         ) as runner,
     ):
         bar.move(0)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from prefect.client.schemas.objects import State
@@ -23,6 +23,11 @@ from flows.prefect_page import Bar, Page
 from flows.terminal_progress import RunProgress, epoch_of
 from tasks import plugins
 from tasks.params import Params
+from tasks.stage_server import OF_SKLEARN, OF_TORCH
+
+_SERVER = (sys.executable, "-m", "tasks.stage_server")
+# A server imports for as long as two stages run.
+_FEWEST = 4
 
 
 def check_options(workers: int | None, timeout_s: float | None) -> None:
@@ -52,6 +57,17 @@ def needs_torch(stages: Collection[str], params: Params) -> bool:
     return trains and bool(plugins.load("models", params.train_fold.model).USES_TORCH)
 
 
+def imports_of(stages: Collection[str], params: Params) -> tuple[str, ...] | None:
+    """What a stage server for these stages imports late; None where there are too few of them for one.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    if needs_torch(stages, params):
+        return OF_TORCH
+    return OF_SKLEARN if len(stages) >= _FEWEST and not os.environ.get("RELABEL_STAGE_SERVER") else None
+
+
 class StageRunner:
     """Runs the stages of one flow run, and ends what still runs when the flow run ends.
 
@@ -63,7 +79,7 @@ class StageRunner:
         progress: what the terminal shows.
         page: what Prefect's page shows.
         engine: where stages of groups run; None for this machine.
-        with_server: whether a stage server pays: the stages run in processes of their own without one.
+        imports: what the stage server imports late; None: no server is started.
     """
 
     def __init__(
@@ -75,7 +91,7 @@ class StageRunner:
         progress: RunProgress,
         page: Page,
         engine: Engine | None = None,
-        with_server: bool = True,
+        imports: tuple[str, ...] | None = None,
     ) -> None:
         self.root = root
         self.fresh = fresh
@@ -84,7 +100,7 @@ class StageRunner:
         self.progress = progress
         self.page = page
         self.engine = engine
-        self.with_server = with_server
+        self.imports = imports
         self.socket = _new_socket(root)
         self._server: subprocess.Popen[bytes] | None = None
         self._running: set[subprocess.Popen[str]] = set()
@@ -106,8 +122,8 @@ class StageRunner:
         try:
             if name in self.fresh or (name not in self.forced and is_fresh(root, name)):
                 return Completed(name="Cached", message=f"{label} is up to date.", data="Cached")
-            if self.engine is None and self.with_server:
-                self._start_server()
+            if self.engine is None and self.imports is not None:
+                self._start_server(self.imports)
             server = self.engine.address(name) if self.engine else self._server_address()
             outcome = run_stage(
                 root,
@@ -160,13 +176,14 @@ class StageRunner:
 
     def _server_address(self) -> str:
         """Where stages run: in the server of this run, in one that who started this run names, or nowhere."""
-        return str(self.socket) if self.with_server else os.environ.get("RELABEL_STAGE_SERVER", "")
+        own = self.imports is not None
+        return str(self.socket) if own else os.environ.get("RELABEL_STAGE_SERVER", "")
 
-    def _start_server(self) -> None:
+    def _start_server(self, imports: Sequence[str]) -> None:
         with self._lock:
             if self._server is None and not self._ended:
                 self._server = subprocess.Popen(
-                    [sys.executable, "-m", "tasks.stage_server", str(self.socket), *PRELOAD],
+                    [*_SERVER, str(self.socket), "--preload", *PRELOAD, "--later", *imports],
                     cwd=self.root,
                     stdin=subprocess.PIPE,
                     start_new_session=True,

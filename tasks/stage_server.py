@@ -6,6 +6,7 @@ its stages when the process that started the server is gone. It takes Unix socke
 `python -m tasks` runs the stage itself.
 """
 
+import argparse
 import contextlib
 import gc
 import importlib
@@ -27,6 +28,10 @@ KILLED = (
     "The process that ran this stage was killed. Most often the kernel does so, for want of memory (`dmesg` "
     "says): close other programs, use a machine with more, or run fewer stages at a time."
 )
+OF_TORCH = ("tasks.training.torch_model", "dvc.repo")
+"""What a stage that trains with torch imports late: Lightning's world, and DVCLive's view of DVC."""
+OF_SKLEARN = ("sklearn.linear_model", "sklearn.model_selection")
+"""What other stages import late."""
 _HEADER = struct.Struct("!I")
 
 
@@ -225,17 +230,15 @@ def _main() -> None:
     from tasks import RelabelError
     from tasks.params import STAGES, load_params
 
+    parser = argparse.ArgumentParser()
+    parser.add_argument("address")
+    parser.add_argument("--preload", nargs="*", default=[])
+    parser.add_argument("--later", nargs="*", default=[])
+    told = parser.parse_args()
     # The plug-ins that are chosen here are imported then. What is wrong with the file a stage says.
     with contextlib.suppress(RelabelError):
         load_params(Path("params.yaml"))
-    stages = [f"tasks.{stage}" for stage in STAGES]
-    # What a training stage imports late: Lightning's world, and DVCLive's view of DVC.
-    late = ["tasks.training.torch_model", "dvc.repo"]
-    address, *more = sys.argv[1:]
-    if more:
-        # A flow begins with stages that need none of it: they need not wait for it.
-        serve(address, [*stages, *more], _run, later=late)
-    serve(address, [*stages, *late], _run)
+    serve(told.address, [*(f"tasks.{stage}" for stage in STAGES), *told.preload], _run, later=told.later)
 
 
 if __name__ == "__main__":

@@ -39,12 +39,12 @@ from flows.dvc_api.repository import stage_name
 from flows.dvc_api.single_stage import StageError, run_stage
 from flows.one_at_a_time import only_flow
 from flows.prefect_page import Page
-from flows.runner import StageRunner, needs_torch
+from flows.runner import StageRunner, imports_of
 from flows.terminal_progress import RunProgress
 from tasks import RelabelError
 from tasks.dvc_lock import LIST
 from tasks.params import load_params
-from tasks.stage_server import KILLED
+from tasks.stage_server import KILLED, OF_SKLEARN, OF_TORCH
 
 from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip  # after flows
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
@@ -83,7 +83,7 @@ def test_a_cold_flow_writes_the_lock_that_dvc_repro_writes(cold: tuple[Door, str
 
 
 @pytest.mark.endurance
-def test_a_cold_flow_of_processes_that_start_for_themselves_writes_it_too(
+def test_a_cold_flow_with_a_stage_server_of_its_own_writes_it_too(
     environment: dict[str, str], reproduced: Path, tmp_path: Path
 ) -> None:
     make_workspace(tmp_path / "workspace", SETTINGS, source=ROOT)
@@ -484,16 +484,6 @@ def test_what_dvc_could_not_do_is_said(tmp_path: Path, reason: str, said: str) -
         run_stage(tmp_path, "a", [], {}, print, lambda process: None)
 
 
-def test_torch_is_needed_where_a_model_that_uses_it_trains() -> None:
-    params = load_params(ROOT / "params.yaml")
-    assert needs_torch(["prune", "retrain@cleaned"], params)
-    assert needs_torch(["train_fold@0"], params)
-    assert not needs_torch(["download", "prune", "report", "inputs/labels/labels.csv.dvc"], params)
-    assert not needs_torch([], params)
-    logistic = params.train_fold.model_copy(update={"model": "logistic"})
-    assert not needs_torch(["train_fold@0"], params.model_copy(update={"train_fold": logistic}))
-
-
 def test_what_a_power_cut_left_in_the_temporary_folder_goes_with_the_next_run(tmp_path: Path) -> None:
     link = tmp_path / ".dvc" / "tmp" / "relabel" / "stages"
     killed = StageRunner(tmp_path, (), (), None, RunProgress([]), Page())
@@ -680,3 +670,50 @@ def test_a_folder_without_dvc_and_a_broken_dvc_yaml_are_one_sentence(done: Door,
     (done.folder / "dvc.yaml").write_text("stages: [download\n")
     with pytest.raises(FlowError, match=r"dvc\.yaml"):
         stage_graph(done.folder)
+
+
+# What a stage is told of servers.
+WRITES = """
+import os, sys
+from pathlib import Path
+
+Path(sys.argv[1]).write_text(os.environ["RELABEL_STAGE_SERVER"] + "|" + os.environ["RELABEL_DVC_SERVER"])
+"""
+
+
+def test_a_run_of_several_stages_has_a_server_that_ends_with_it(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "workspace"
+    make_workspace(folder, SETTINGS, source=ROOT)
+    (folder / "writes.py").write_text(WRITES)
+    stages = {name: {"cmd": f"python writes.py {name}", "outs": [name]} for name in ("a", "b", "c", "d")}
+    with (folder / "dvc.yaml").open("w") as file:
+        YAML().dump({"stages": stages}, file)
+    door = Door(folder, environment)
+    process = door.start()
+    log, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, log
+    (said,) = {(folder / name).read_text() for name in stages}
+    stage_server, dvc_server = said.split("|")
+    assert stage_server == dvc_server != ""
+    assert not Path(stage_server).exists()
+    door.assert_no_orphans()
+
+
+def test_what_a_server_imports_is_what_its_stages_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RELABEL_STAGE_SERVER", raising=False)
+    params = load_params(ROOT / "params.yaml")
+    light = ["download", "prune", "report", "inputs/labels/labels.csv.dvc"]
+    assert imports_of(["train_fold@0"], params) == OF_TORCH
+    assert imports_of([*light, "retrain@cleaned"], params) == OF_TORCH
+    assert imports_of(light, params) == OF_SKLEARN
+    assert imports_of(light[1:], params) is None
+    assert imports_of([], params) is None
+    logistic = params.train_fold.model_copy(update={"model": "logistic"})
+    params = params.model_copy(update={"train_fold": logistic})
+    assert imports_of(["train_fold@0"], params) is None
+    assert imports_of([*light, "train_fold@0"], params) == OF_SKLEARN
+    # Whoever started the run has one.
+    monkeypatch.setenv("RELABEL_STAGE_SERVER", "there")
+    assert imports_of([*light, "train_fold@0"], params) is None

@@ -11,7 +11,7 @@ from typing import Any
 from flows import FlowError
 from flows.dvc_api.overrides import grid_values, override_params
 from flows.dvc_api.signatures import PlannedStage, plan_stages, source_hashes
-from flows.runner import needs_torch
+from flows.runner import imports_of
 from flows.sweeping.tables_of_rows import (
     short_names,
     show,
@@ -36,7 +36,7 @@ class Point:
         overrides: the changes to params.yaml.
         stages: its stages in the order of `dvc repro`.
         threads: CPU threads of one training.
-        needs_torch: whether a stage server that imports torch pays.
+        imports: what a stage server for its stages imports late; None where none pays.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Point:
     overrides: tuple[str, ...]
     stages: Mapping[str, PlannedStage]
     threads: int
-    needs_torch: bool
+    imports: tuple[str, ...] | None
 
     @property
     def metrics(self) -> list[str]:
@@ -141,8 +141,8 @@ def _point(
     name = slug("-".join([*parts, *([] if seed is None else [f"seed={seed}"])]))[:100]
     signatures = json.dumps({stage: planned.signature for stage, planned in stages.items()})
     experiment = f"sweep-{name}-{hashlib.sha256(signatures.encode()).hexdigest()[:8]}"
-    threads, with_torch = params.train_fold.threads, needs_torch(stages, params)
-    return Point(name, experiment, values, seed, overrides, stages, threads, with_torch)
+    threads, imports = params.train_fold.threads, imports_of(stages, params)
+    return Point(name, experiment, values, seed, overrides, stages, threads, imports)
 
 
 def _told_apart(points: Sequence[Point]) -> list[Point]:

@@ -19,6 +19,7 @@ from flows.runner import StageRunner
 from flows.sweeping.copies import copy_workspace
 from flows.sweeping.points import SAVE, Point
 from flows.terminal_progress import RunProgress
+from tasks.stage_server import OF_TORCH
 
 
 class SweepRunner(StageRunner):
@@ -42,8 +43,9 @@ class SweepRunner(StageRunner):
         progress: RunProgress,
         page: Page,
     ) -> None:
-        with_server = any(point.needs_torch for point in points)
-        super().__init__(base, (), (), timeout_s, progress, page, with_server=with_server)
+        imports = {point.imports for point in points if point.imports}
+        most = OF_TORCH if OF_TORCH in imports else next(iter(imports), None)
+        super().__init__(base, (), (), timeout_s, progress, page, imports=most)
         self.repository = root
         self.points = {point.name: point for point in points}
         self.made: dict[str, set[str]] = {point.name: set() for point in points}
