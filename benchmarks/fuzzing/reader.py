@@ -23,7 +23,7 @@ class Reader:
         damages: by class.
         oracle: what an independent reader finds in a folder, in the form of `read`; None where a checksum
             proves the content, so that nothing but the good content may be accepted.
-        whole: whether the folder is copied for each trial, or the file alone.
+        n: how often each damage is tried.
     """
 
     name: str
@@ -32,7 +32,6 @@ class Reader:
     read: Read
     damages: Mapping[str, Mapping[str, damage.Damage]]
     oracle: Read | None = None
-    odd_places: bool = True
     n: int = 1
 
 
