@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from flows.markdown import table
+
 UP_TO_DATE = "Everything is up to date."
 
 
@@ -53,12 +55,12 @@ class RunResult:
 
     def table(self) -> str:
         """The stages as a table of markdown, and what failed below it."""
-        lines = ["| stage | outcome | seconds |", "| --- | --- | --- |"]
+        lines = []
         for name in self.graph:
             outcome = "Failed" if name in self.failures else self.outcomes.get(name, "not run")
-            spent = f"{self.seconds[name]:.1f}" if name in self.seconds else ""
-            lines.append(f"| {name} | {outcome} | {spent} |")
-        return "\n".join([*lines, "", *(f"**{name}**: {said}" for name, said in self.failures.items())])
+            lines.append((name, outcome, f"{self.seconds[name]:.1f}" if name in self.seconds else ""))
+        said = (f"**{name}**: {said}" for name, said in self.failures.items())
+        return "\n".join([table(("stage", "outcome", "seconds"), lines), "", *said])
 
     def message(self) -> str:
         """The run in one or two sentences."""

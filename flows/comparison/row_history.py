@@ -1,7 +1,7 @@
 """What each kept version says of one row."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -65,18 +65,8 @@ class Seen:
 
     def is_like(self, other: "Seen") -> bool:
         """Whether both say the same; probabilities move with every training."""
-        names = (
-            "is_there",
-            "given",
-            "suggested",
-            "is_issue",
-            "action",
-            "label",
-            "reviewer",
-            "model",
-            "filter_by",
-        )
-        return all(getattr(self, name) == getattr(other, name) for name in names)
+        like = replace(other, title=self.title, commit=self.commit, time=self.time)
+        return replace(like, suggested_prob=self.suggested_prob) == self
 
 
 @dataclass(frozen=True)
