@@ -263,7 +263,7 @@ def find_labels(
     names = tuple(map(nfc, class_names or indices_mean))
     if names:
         found = [
-            None if column is None else class_indices(_no_negatives(column), names, place)
+            None if column is None else class_indices([_no_negatives(column)], names, place)
             for column, place in zip(columns, where, strict=True)
         ]
     else:

@@ -123,7 +123,7 @@ def _labels(
     """(N,) class indices of a column, -1 where it is null; None where the table has no such labels."""
     if name not in table.column_names or table.column(name).null_count == table.num_rows:
         return None
-    return class_indices(table.column(name), class_names, f"{path}, column {name}")
+    return class_indices([table.column(name)], class_names, f"{path}, column {name}")
 
 
 def _vectors(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[Any]:

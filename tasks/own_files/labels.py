@@ -62,7 +62,7 @@ def read_labels(path: Path, names: Sequence[str], column: str, *, may_lack: bool
         raise DatasetError(f"{path}: expected the column {column}, found {listed(file.names, 10)}.")
     with readable(path, file.form):
         portions = (portion.column(found) for portion in file.portions([found], as_text=True))
-        indices = _indices(portions, names, str(path))
+        indices = class_indices(portions, names, str(path))
     if not may_lack and (indices == UNKNOWN).any():
         raise DatasetError(
             f"{path}: expected a class index or name in every row of column {column}, found none in row "
@@ -71,8 +71,10 @@ def read_labels(path: Path, names: Sequence[str], column: str, *, may_lack: bool
     return Labels(path, indices, read_ids(file))
 
 
-def class_indices(labels: pa.ChunkedArray, names: Sequence[str], where: str) -> npt.NDArray[np.int16]:
-    """(N,) the class index of each label, `UNKNOWN` for a null or a NaN.
+def class_indices(
+    portions: Iterable[pa.ChunkedArray], names: Sequence[str], where: str
+) -> npt.NDArray[np.int16]:
+    """(N,) the class index of each label of a column in portions, `UNKNOWN` for a null or a NaN.
 
     Text is matched with `names` first, in NFC. Whole numbers (3.0 is 3), or texts of which none is a name and
     all are whole numbers, are indices, unless the names are whole numbers too and others than 0, 1, 2, ...:
@@ -83,11 +85,6 @@ def class_indices(labels: pa.ChunkedArray, names: Sequence[str], where: str) -> 
         DatasetError: a label is no class, or might be either of two; names the first such row. Or there are
             more than `MOST_CLASSES`.
     """
-    return _indices([labels], names, where)
-
-
-def _indices(portions: Iterable[pa.ChunkedArray], names: Sequence[str], where: str) -> npt.NDArray[np.int16]:
-    """`class_indices` of a column in portions."""
     if len(names) > MOST_CLASSES:
         raise DatasetError(
             f"{where}: expected labels of at most {MOST_CLASSES:,} classes, found {len(names):,}."

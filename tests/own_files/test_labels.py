@@ -132,10 +132,10 @@ def test_unknown_labels_are_for_the_truth_alone(tmp_path: Path, form: str) -> No
 )
 def test_text_is_a_name_first(names: list[str], labels: list[str], found: list[int] | str) -> None:
     if isinstance(found, list):
-        assert class_indices(pa.chunked_array([labels]), names, "").tolist() == found
+        assert class_indices([pa.chunked_array([labels])], names, "").tolist() == found
     else:
         with pytest.raises(DatasetError, match=re.escape(found)):
-            class_indices(pa.chunked_array([labels]), names, "")
+            class_indices([pa.chunked_array([labels])], names, "")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_text_is_a_name_first(names: list[str], labels: list[str], found: list[i
     ],
 )
 def test_nulls_chunks_and_types(labels: pa.ChunkedArray, found: list[int]) -> None:
-    indices = class_indices(labels, ["a", "b"], "")
+    indices = class_indices([labels], ["a", "b"], "")
     assert indices.dtype == np.int16
     assert indices.tolist() == found
 
@@ -172,14 +172,14 @@ def test_nulls_chunks_and_types(labels: pa.ChunkedArray, found: list[int]) -> No
 )
 def test_what_is_no_label_is_one_sentence(labels: pa.ChunkedArray, words: str) -> None:
     with pytest.raises(DatasetError, match=words):
-        class_indices(labels, ["a", "b"], "t.parquet")
+        class_indices([labels], ["a", "b"], "t.parquet")
 
 
 def test_so_many_classes_that_an_index_does_not_fit_are_refused() -> None:
     names = list(map(str, range(MOST_CLASSES + 1)))
     with pytest.raises(DatasetError, match="at most 32,767 classes, found 32,768"):
-        class_indices(pa.chunked_array([[0]]), names, "labels.csv")
-    assert class_indices(pa.chunked_array([["32766"]]), names[:-1], "").tolist() == [32_766]
+        class_indices([pa.chunked_array([[0]])], names, "labels.csv")
+    assert class_indices([pa.chunked_array([["32766"]])], names[:-1], "").tolist() == [32_766]
 
 
 def test_rows_are_counted_over_all_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
