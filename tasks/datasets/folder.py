@@ -1,6 +1,7 @@
 """A person's own folder of pictures: a folder for each class, or a table that names files and labels."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,24 +66,23 @@ def find(folder: Path, options: Options) -> Found:
     pictures = find_pictures(folder)
     if not pictures:
         raise DatasetError(f"{folder}: expected pictures, found none.")
+    found = Found(
+        where=str(folder),
+        kind="image",
+        class_names=(),
+        key=[picture.path for picture in pictures],
+        keys_are="the path of the picture",
+        split=np.array([picture.split or "train" for picture in pictures], dtype=np.str_),
+        given=None,
+        true=None,
+    )
     if options.labels:
         own = label_table(inside(folder, options.labels, "labels"))
-        return _by_table(folder, pictures, own, options)
+        return check_found(_by_table(found, pictures, own, options))
     check_classes(folder, pictures)
     label = pa.chunked_array([pa.array([picture.label for picture in pictures], pa.string())])
     names, (given, _) = find_labels([label, None], options.class_names, (), [str(folder)] * 2)
-    return check_found(
-        Found(
-            where=str(folder),
-            kind="image",
-            class_names=names,
-            key=[picture.path for picture in pictures],
-            keys_are="the path of the picture",
-            split=np.array([picture.split or "train" for picture in pictures], dtype=np.str_),
-            given=given,
-            true=None,
-        )
-    )
+    return check_found(replace(found, class_names=names, given=given))
 
 
 def label_table(path: Path) -> OwnTable:
@@ -97,7 +97,7 @@ def label_table(path: Path) -> OwnTable:
     return OwnTable(path, ((path.name, table.num_rows),), table, ".", {}, None)
 
 
-def _by_table(folder: Path, pictures: list[PictureFile], own: OwnTable, options: Options) -> Found:
+def _by_table(found: Found, pictures: list[PictureFile], own: OwnTable, options: Options) -> Found:
     """The pictures with the labels of a table; those that it does not name have none."""
     where = f"{own.path}, column {options.file}"
     places = match_files(texts_of(own.column(str(options.file), "id")), pictures, where)
@@ -115,21 +115,10 @@ def _by_table(folder: Path, pictures: list[PictureFile], own: OwnTable, options:
         [f"{own.path}, column {name}" for name in (options.label, options.truth)],
     )
     group = own.column(options.group, "group").take(rows) if options.group else None
-    split = np.array([picture.split or "train" for picture in pictures], dtype=np.str_)
+    split = found.split
     if options.split:
         split = read_splits(
             own.column(options.split, "split").take(rows), f"{own.path}, column {options.split}"
         )
-    return check_found(
-        Found(
-            where=str(folder),
-            kind="image",
-            class_names=names,
-            key=[picture.path for picture in pictures],
-            keys_are="the path of the picture",
-            split=split,
-            given=given,
-            true=true,
-            group=None if group is None else read_groups(group),
-        )
-    )
+    groups = None if group is None else read_groups(group)
+    return replace(found, class_names=names, split=split, given=given, true=true, group=groups)
