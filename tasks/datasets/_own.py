@@ -19,7 +19,7 @@ from tasks.contents import Content, Examples, Images, Texts
 from tasks.own_files.encoding import Encoded, columns_to_json
 from tasks.own_files.labels import MOST_CLASSES, UNKNOWN, class_indices, label_names, sort_names
 from tasks.own_files.names import check_class_names, listed, nfc, shown
-from tasks.own_files.own_tables import SPLIT_WORDS, texts_of
+from tasks.own_files.own_tables import SPLIT_WORDS, OwnTable, texts_of
 from tasks.own_files.pictures import Picture, UnreadableError, decode_pictures, read_headers, shape_of
 from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
@@ -200,6 +200,27 @@ def picture_examples(
 
     kept, images = read_readable(found, pictures, read)
     return as_examples(kept, options, images)
+
+
+def pictures_in(own: OwnTable, name: str, key: Sequence[object]) -> list[Picture]:
+    """The pictures of a column: encoded, or files by their paths within the folder of the table.
+
+    A row that has none gets one without bytes. `key` is what a sentence calls each row.
+
+    Raises:
+        DatasetError: a file is not there, or outside the folder.
+    """
+    pictures = []
+    for row, cell in zip(key, own.column(name, "image").to_pylist(), strict=True):
+        content = cell.get("bytes") or cell.get("path") if isinstance(cell, dict) else cell
+        where = f"{own.path}, column {name}, row {row}"
+        if isinstance(content, bytes) and content:
+            pictures.append(Picture(where, content))
+        elif isinstance(content, str) and content.strip():
+            pictures.append(Picture(content, inside(own.folder, content.strip().replace("\\", "/"), where)))
+        else:
+            pictures.append(Picture(where, b""))
+    return pictures
 
 
 def are_unreadable(pictures: Sequence[Picture]) -> bool:

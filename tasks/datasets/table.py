@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from tasks import DatasetError
 from tasks.contents import Examples, Features, Fetch, Texts
@@ -20,9 +19,9 @@ from tasks.datasets._own import (
     as_examples,
     check_found,
     find_labels,
-    inside,
     leave_out,
     picture_examples,
+    pictures_in,
     place_of,
     read_groups,
     read_splits,
@@ -158,25 +157,8 @@ def content_columns(own: OwnTable, options: Options) -> list[str]:
 
 
 def pictures_of(own: OwnTable, options: Options, key: Sequence[object]) -> list[Picture]:
-    """The picture of each row: its bytes, or a file by its path within the folder of the table.
-
-    Raises:
-        DatasetError: the file is not there.
-    """
-    name = str(options.image)
-    column = own.column(name, "image")
-    folder = own.path if own.path.is_dir() else own.path.parent
-    is_struct = pa.types.is_struct(column.type)
-    pictures = []
-    for row, cell in enumerate(column.to_pylist()):
-        content, path = (cell.get("bytes"), cell.get("path")) if is_struct and cell else (cell, cell)
-        if isinstance(content, bytes) and content:
-            pictures.append(Picture(f"{own.path}, column {name}, row {key[row]}", content))
-        elif isinstance(path, str) and path:
-            pictures.append(Picture(path, inside(folder, path, f"{own.path}, column {name}, row {key[row]}")))
-        else:
-            pictures.append(Picture(f"{own.path}, column {name}, row {key[row]}", b""))
-    return pictures
+    """The picture of each row; see `pictures_in`."""
+    return pictures_in(own, str(options.image), key)
 
 
 def _texts(own: OwnTable, name: str) -> Sequence[str | None]:

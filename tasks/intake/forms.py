@@ -199,13 +199,29 @@ def _check_no_lost_pictures(own: OwnTable, asked: Asked, text: str | None, taken
     columns = {name: first for name, first in _picture_columns(own).items() if name not in certain}
     if asked.text is None and columns and (text is None or text in columns):
         name, first = next(iter(columns.items()))
-        folder = own.path if own.path.is_dir() else own.path.parent
         raise DatasetError(
-            f"{own.path}: expected the pictures that the column {shown(name)} names in {folder} or a folder "
-            f"in it, found no {shown(file_names(first)[-1])}. Put the table beside them. If the column is no "
-            f"content: --drop {shown(name)}; if it only names the rows: --id {shown(name)}; if its words are "
-            f"the content: --text {shown(name)}."
+            f"{own.path}: expected the pictures that the column {shown(name)} names in {own.folder} or a "
+            f"folder in it, found no {shown(file_names(first)[-1])}. Put the table beside them. If the "
+            f"column is no content: --drop {shown(name)}; if it only names the rows: --id {shown(name)}; if "
+            f"its words are the content: --text {shown(name)}."
         )
+
+
+def _roles(own: OwnTable, asked: Asked) -> dict[str, Any]:
+    """The columns with the labels, the splits, the groups and the truth, and the classes by index."""
+    label = find_label(own, asked.label)
+    return {
+        "label": label,
+        "split": find_split(own, asked.split),
+        "group": find_by_name(own, asked.group, GROUPS, "group"),
+        "truth": find_by_name(own, asked.truth, [name for name in TRUTHS if name != label], "truth"),
+        "class_names": list(asked.class_names),
+    }
+
+
+def _said_of_roles(chosen: dict[str, Any]) -> list[str]:
+    words = {"split": "Splits", "group": "Rows that belong together", "truth": "The truth"}
+    return [f"{word}: column {chosen[role]}." for role, word in words.items() if chosen[role]]
 
 
 def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool) -> Plan:
@@ -220,28 +236,22 @@ def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool
             f"{table}: expected a column that names the pictures in {folder}, found {listed(own.names, 20)}. "
             "Name it: --id COLUMN."
         )
-    label = find_label(own, asked.label)
+    roles = _roles(own, asked)
     named = match_files(module.texts_of(own.column(file, "id")), pictures, f"{table}, column {file}")
     if not whole:
         pictures = [pictures[place] for place in sorted(named)]
     chosen: dict[str, Any] = {
         "labels": table.relative_to(folder).as_posix(),
         "file": file,
-        "label": label,
-        "split": find_split(own, asked.split),
-        "group": find_by_name(own, asked.group, GROUPS, "group"),
-        "truth": find_by_name(own, asked.truth, [name for name in TRUTHS if name != label], "truth"),
-        "class_names": list(asked.class_names),
+        **roles,
     }
     found = module.find(folder, module.Options(**chosen))
     if not whole:
         found = found.take(sorted(named))
     found, headers = read_readable(found, module.pictures_at(folder, found.key), read_headers)
     chosen["image_size"] = asked.image_size or usual_size(headers)
-    said = [f"Labels: column {label} of {table.name}, for the files in its column {file}."]
-    said += [f"Splits: column {chosen['split']}."] if chosen["split"] else []
-    said += [f"Rows that belong together: column {chosen['group']}."] if chosen["group"] else []
-    said += [f"The truth: column {chosen['truth']}."] if chosen["truth"] else []
+    said = [f"Labels: column {roles['label']} of {table.name}, for the files in its column {file}."]
+    said += _said_of_roles(roles)
     if len(named) < len(pictures):
         said.append(f"{len(pictures) - len(named):,} pictures are not in the table: they have no label.")
     files = (*(picture.path for picture in pictures), chosen["labels"])
@@ -253,15 +263,9 @@ def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool
 
 def _plan_table(own: OwnTable, asked: Asked) -> Plan:
     module = plugins.load("datasets", TABLE)
-    label = find_label(own, asked.label)
-    chosen: dict[str, Any] = {
-        "label": label,
-        "split": find_split(own, asked.split),
-        "group": find_by_name(own, asked.group, GROUPS, "group"),
-        "truth": find_by_name(own, asked.truth, [name for name in TRUTHS if name != label], "truth"),
-        "class_names": list(asked.class_names),
-    }
-    taken = [name for name in (label, asked.text, chosen["split"], chosen["group"], chosen["truth"]) if name]
+    chosen = _roles(own, asked)
+    of_roles = (chosen[role] for role in ("label", "split", "group", "truth"))
+    taken = [name for name in (*of_roles, asked.text) if name]
     chosen["id"] = find_id(own, asked.id, taken)
     drop = list(asked.drop)
     said_of_id: tuple[str, ...] = ()
@@ -314,10 +318,7 @@ def _said_of_columns(own: OwnTable, chosen: dict[str, Any], found: Any, others: 
         )
         if encoded.left_out:
             said.append(f"Left out: {listed(encoded.left_out, _SHOWN_COLUMNS)}.")
-    said += [f"Splits: column {chosen['split']}."] if chosen["split"] else []
-    said += [f"Rows that belong together: column {chosen['group']}."] if chosen["group"] else []
-    said += [f"The truth: column {chosen['truth']}."] if chosen["truth"] else []
-    return tuple(said)
+    return (*said, *_said_of_roles(chosen))
 
 
 # -- Exports and arrays.

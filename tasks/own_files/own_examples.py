@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks import DatasetError
-from tasks.datasets._own import MOST_LEFT_OUT, inside
+from tasks.datasets._own import MOST_LEFT_OUT, pictures_in
 from tasks.intake.columns import LABELS, TRUTHS, find_text
 from tasks.own_files.columns import is_text
 from tasks.own_files.encoding import encode_columns
@@ -130,11 +130,11 @@ def open_examples(
     tables = table_files(path)
     source = (path, tuple(str(file.relative_to(path)) for file in tables) if path.is_dir() else ())
     if image:
-        pictures = _pictures(own, image)
+        pictures = pictures_in(own, image, range(own.table.num_rows))
         if beside := tuple(str(each.content) for each in pictures if isinstance(each.content, Path)):
-            folder = _folder(own)
             files = (*(str(table) for table in tables), *beside)
-            source = (folder, tuple(dict.fromkeys(str(Path(file).relative_to(folder)) for file in files)))
+            within = (str(Path(file).relative_to(own.folder)) for file in files)
+            source = (own.folder, tuple(dict.fromkeys(within)))
         return _of_pictures(path, pictures, ids, None, source, image_size)
     text = text or find_text(own, None, others)
     n = own.table.num_rows
@@ -182,14 +182,8 @@ def _of_pictures(
     return OwnExamples(path, "image", shape, (), len(pictures), ids, files, source, read, n_unreadable)
 
 
-def _folder(own: OwnTable) -> Path:
-    """The folder in which the pictures lie that a table names."""
-    return own.path if own.path.is_dir() else own.path.parent
-
-
 def _picture_column(own: OwnTable) -> str | None:
     """The first column of encoded pictures, or of paths of pictures that lie beside the table."""
-    folder = _folder(own)
     for name in own.names:
         column = own.table.column(name)
         if is_encoded(column.type):
@@ -197,29 +191,9 @@ def _picture_column(own: OwnTable) -> str | None:
         if is_text(column.type):
             paths = [text for text in texts_of(column.slice(0, _LOOKED_AT)) if text]
             are_pictures = paths and all(Path(each).suffix.lower() in SUFFIXES for each in paths)
-            if are_pictures and (folder / paths[0].replace("\\", "/")).is_file():
+            if are_pictures and (own.folder / paths[0].replace("\\", "/")).is_file():
                 return name
     return None
-
-
-def _pictures(own: OwnTable, name: str) -> list[Picture]:
-    """The picture of each row; without bytes where a row has none.
-
-    Raises:
-        DatasetError: a row has one outside the folder of the table, or that is not there.
-    """
-    folder = _folder(own)
-    pictures = []
-    for row, cell in enumerate(own.column(name, "image").to_pylist()):
-        content = cell.get("bytes") or cell.get("path") if isinstance(cell, dict) else cell
-        where = f"{own.path}, column {name}, row {row}"
-        if isinstance(content, bytes) and content:
-            pictures.append(Picture(where, content))
-        elif isinstance(content, str) and content.strip():
-            pictures.append(Picture(content, inside(folder, content.strip().replace("\\", "/"), where)))
-        else:
-            pictures.append(Picture(where, b""))
-    return pictures
 
 
 def _ids(own: OwnTable, asked: str | None, image: str | None) -> Ids | None:

@@ -58,6 +58,11 @@ class OwnTable:
         """The columns."""
         return list(self.table.column_names)
 
+    @property
+    def folder(self) -> Path:
+        """The folder in which files lie that the table names."""
+        return self.path if self.path.is_dir() else self.path.parent
+
     def column(self, name: str, option: str) -> pa.ChunkedArray:
         """A column.
 
