@@ -1,111 +1,47 @@
 """What a run found, as markdown for its page: figures before and after, and the most suspect labels."""
 
-import csv
 import shlex
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-
-from pydantic import BaseModel
+from typing import Any
 
 from flows.markdown import plain, table
-from tasks.tables.cells import unescape_cell
+from tasks.reporting.measured import Detection, Repair, read_metrics, read_plot
+from tasks.small_files import parse_json
 
 REPORT = Path("report", "index.html")
 _PORT = 8001
 SUMMARY = Path("report", "summary.txt")
 
 
-class LabelIssues(BaseModel):
-    """What metrics/label_issues.json says of the issues; None where the true labels are not known."""
-
-    n_rows: int
-    n_issues: int
-    n_errors_estimated: int | None
-    n_errors_low: int | None = None
-    n_errors_high: int | None = None
-    n_errors: int | None = None
-    precision: float | None = None
-    recall: float | None = None
-    f1: float | None = None
-
-    def wrong_labels(self, gate: "Gate") -> str:
-        """How many labels are wrong. If none is known to be, as they come all of them are in question."""
-        if self.n_errors:
-            return f"{self.n_errors:,}"
-        if gate.is_too_weak or self.n_errors_estimated is None:
-            return "cannot be estimated: the classifier is too weak"
-        if self.n_errors_low is None or self.n_errors_high is None:
-            return f"about {self.n_errors_estimated:,}"
-        return f"about {self.n_errors_low:,} to {self.n_errors_high:,}"
-
-    def scores(self) -> Iterator[tuple[str, str]]:
-        """How well the wrong labels were found, where that is known."""
-        if self.n_errors:
-            for name, value in (("precision", self.precision), ("recall", self.recall), ("F1", self.f1)):
-                if value is not None:
-                    yield name, f"{value:.4f}"
-
-
-class Gate(BaseModel):
-    """Why labels are left as given, None where they are not; whether the classifier is too weak to tell."""
-
-    sentence: str | None
-    is_too_weak: bool
-
-
-class Repair(BaseModel):
-    """What metrics/training_set.json says of the repair: how many rows met which fate."""
-
-    actions: dict[str, int]
-    gate: Gate
-
-
-class Accuracy(BaseModel):
-    """The share of rows that a model classifies right."""
-
-    accuracy: float
-
-
-class Retraining(BaseModel):
-    """What metrics/retrain_*.json says of a model; `test` is None where no row measures it."""
-
-    test: Accuracy | None = None
-
-
-class TopIssue(BaseModel):
-    """A line of report/top_issues.csv."""
-
-    key: str
-    given: str
-    suggested: str
-    suggested_prob: float
-    now: str
-
-
 def describe_results(root: Path) -> str:
-    """The markdown of the report of a workspace in which every stage ran: figures, and the top issues."""
+    """The markdown of the report of a workspace in which every stage ran: figures, and the top issues.
+
+    Raises:
+        ArtifactError: a file of figures is missing, or not what it should be.
+    """
     metrics = root / "metrics"
-    found = LabelIssues.model_validate_json((metrics / "label_issues.json").read_bytes())
-    repair = Repair.model_validate_json((metrics / "training_set.json").read_bytes())
+    found = read_metrics(metrics / "label_issues.json", Detection)
+    repair = read_metrics(metrics / "training_set.json", Repair)
+    gate = repair["gate"]
     rows = [
-        ("training rows", f"{found.n_rows:,}"),
-        ("wrong labels", found.wrong_labels(repair.gate)),
-        ("label issues", f"{found.n_issues:,}"),
-        *found.scores(),
-        *((f"labels {name}", f"{count:,}") for name, count in repair.actions.items() if count),
-        *([("gate", repair.gate.sentence)] if repair.gate.sentence else []),
+        ("training rows", f"{found['n_rows']:,}"),
+        ("wrong labels", _wrong_labels(found, gate["is_too_weak"])),
+        ("label issues", f"{found['n_issues']:,}"),
+        *_scores(found),
+        *((f"labels {name}", f"{count:,}") for name, count in repair["actions"].items() if count),
+        *([("gate", gate["sentence"])] if gate["sentence"] else []),
     ]
     for path in sorted(metrics.glob("retrain_*.json")):
-        if test := Retraining.model_validate_json(path.read_bytes()).test:
+        if test := parse_json(path.read_bytes()).get("test"):
             name = path.stem.removeprefix("retrain_")
-            rows.append((f"test accuracy, trained on {name} labels", f"{test.accuracy:.2%}"))
-    with (root / "report" / "top_issues.csv").open(encoding="utf-8", newline="") as file:
-        lines = [
-            TopIssue.model_validate({name: unescape_cell(cell) for name, cell in line.items()})
-            for line in csv.DictReader(file)
-        ]
-    issues = [(row.key, row.given, row.suggested, f"{row.suggested_prob:.2%}", row.now) for row in lines]
+            rows.append((f"test accuracy, trained on {name} labels", f"{test['accuracy']:.2%}"))
+    words = ("key", "given", "suggested", "now")
+    lines = read_plot(root / "report" / "top_issues.csv", [*words, "true"], ["suggested_prob"])
+    issues = [
+        [*(row[name] for name in words[:3]), f"{row['suggested_prob']:.2%}", row["now"]] for row in lines
+    ]
     parts = [
         table(("what", "figure"), _escaped(rows)),
         f"The whole report: `{root / REPORT}`",
@@ -113,6 +49,22 @@ def describe_results(root: Path) -> str:
         table(("row", "given", "suggested", "probability", "now"), _escaped(issues)) if issues else "",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _wrong_labels(found: Mapping[str, Any], is_too_weak: bool) -> str:
+    """How many labels are wrong. If none is known to be, as they come all of them are in question."""
+    if found.get("n_errors"):
+        return f"{found['n_errors']:,}"
+    if is_too_weak or found["n_errors_estimated"] is None:
+        return "cannot be estimated: the classifier is too weak"
+    return f"about {found['n_errors_low']:,} to {found['n_errors_high']:,}"
+
+
+def _scores(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """How well the wrong labels were found, where that is known."""
+    for key, name in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
+        if found.get("n_errors") and found[key] is not None:
+            yield name, f"{found[key]:.4f}"
 
 
 def say_where_the_report_is(root: Path) -> str:
