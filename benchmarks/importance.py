@@ -13,7 +13,6 @@ two tables:
 
 import sys
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,23 +26,18 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.accept import SEEDS, run
-from tasks.label_quality.class_moments import ClassMoments
 from tasks.label_quality.coreset import draw_coreset
-from tasks.label_quality.importance import (
-    importance_of,
-    leverage_of_given,
-    lowest_leverage,
-    percentile_in_class,
-    whiten,
-)
+from tasks.label_quality.importance import Block, percentile_in_class, score_stream
 from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS
 from tasks.tables.io import read_table
 from tasks.tables.joins import locate
-from tasks.tables.schemas import column_array
+from tasks.tables.schemas import Artifact, column_array
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 N_CLASSES = 10
+MEMORY_BYTES = 2**31
 SHARES = (0.01, 0.05, 0.10)
 
 
@@ -51,12 +45,12 @@ SHARES = (0.01, 0.05, 0.10)
 class Rows:
     """The training rows of one run: labels and fold (N,), embedding (N, 64), pixels (N, 784), scores (N,)."""
 
-    given: npt.NDArray[Any]
-    true: npt.NDArray[Any]
-    repaired: npt.NDArray[Any]
-    fold: npt.NDArray[Any]
-    embedding: npt.NDArray[Any]
-    pixels: npt.NDArray[Any]
+    given: Ints
+    true: Ints
+    repaired: Ints
+    fold: npt.NDArray[np.int16]
+    embedding: npt.NDArray[np.float32]
+    pixels: npt.NDArray[np.float32]
     scores: dict[str, Floats]
 
 
@@ -65,7 +59,7 @@ def read_rows(workspace: Path) -> Rows:
     predictions = read_table(data / "pred_probs.parquet", PRED_PROBS, columns=["fold", "embedding"])
     ids = column_array(predictions, "example_id")
 
-    def joined(name: str, artifact: Any, columns: list[str]) -> dict[str, npt.NDArray[Any]]:
+    def joined(name: str, artifact: Artifact, columns: list[str]) -> dict[str, npt.NDArray[Any]]:
         table = read_table(data / f"{name}.parquet", artifact, columns=columns)
         rows = locate(column_array(table, "example_id"), ids)
         return {column: column_array(table, column)[rows] for column in columns}
@@ -88,26 +82,25 @@ def read_rows(workspace: Path) -> Rows:
     )
 
 
-def importance_and_contrast(features: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[Floats, Floats]:
-    moments = ClassMoments(N_CLASSES, features.shape[1])
-    moments.add(features, labels)
-    whitening = whiten(moments)
-    leverage = leverage_of_given(whitening, features, labels)
-    contrast = leverage - lowest_leverage(whitening, features)
-    return importance_of(leverage, labels, whitening.n_rows), contrast
-
-
-def by_fold(features: npt.NDArray[Any], rows: Rows) -> tuple[Floats, Floats]:
-    importance, contrast = np.zeros(len(features)), np.zeros(len(features))
-    for fold in np.unique(rows.fold):
-        members = rows.fold == fold
-        importance[members], contrast[members] = importance_and_contrast(
-            features[members], rows.given[members]
-        )
+def importance_and_contrast(
+    features: npt.NDArray[np.floating], labels: Ints, space: npt.NDArray[np.integer] | None = None
+) -> tuple[Floats, Floats]:
+    """(N,) both scores of each row; rows of one `space` (N,) alone are compared, where it is given."""
+    space = np.zeros(len(labels), dtype=np.int64) if space is None else space
+    importance, contrast = score_stream(
+        lambda: [Block(features, labels, space)],
+        len(labels),
+        N_CLASSES,
+        int(space.max()) + 1,
+        features.shape[1],
+        contrast=True,
+        memory_bytes=MEMORY_BYTES,
+    )
+    assert contrast is not None
     return importance, contrast
 
 
-def mapped(rows: Rows, rng: np.random.Generator) -> npt.NDArray[Any]:
+def mapped(rows: Rows, rng: np.random.Generator) -> Floats:
     """The embedding after a rotation and a scaling of its axes, of each fold's own."""
     width = rows.embedding.shape[1]
     found = np.zeros(rows.embedding.shape)
@@ -122,7 +115,10 @@ def top_rows_kept(rows: Rows, rng: np.random.Generator) -> dict[str, float]:
     """By score and way of pooling: the share of the top 1 % that is there after a map too."""
     after = mapped(rows, rng)
     scores = {
-        "by fold": (by_fold(rows.embedding, rows), by_fold(after, rows)),
+        "by fold": (
+            importance_and_contrast(rows.embedding, rows.given, rows.fold),
+            importance_and_contrast(after, rows.given, rows.fold),
+        ),
         "folds as one": (
             importance_and_contrast(rows.embedding, rows.given),
             importance_and_contrast(after, rows.given),
@@ -139,7 +135,7 @@ def suspicions(rows: Rows) -> dict[str, Floats]:
     """Scores (N,), high = suspect."""
     found: dict[str, Floats] = {f"{name} (low)": -score for name, score in rows.scores.items()}
     for where, (importance, contrast) in {
-        "embedding, by fold": by_fold(rows.embedding, rows),
+        "embedding, by fold": importance_and_contrast(rows.embedding, rows.given, rows.fold),
         "embedding, folds as one": importance_and_contrast(rows.embedding, rows.given),
         "pixels": importance_and_contrast(rows.pixels, rows.given),
     }.items():
@@ -153,15 +149,15 @@ def top(suspicion: Floats, share: float) -> npt.NDArray[np.intp]:
     return np.argsort(-suspicion, kind="stable")[: round(share * len(suspicion))]
 
 
-def sampled_accuracy(rows: Rows, labels: npt.NDArray[Any], fold: int, seed: int) -> dict[str, list[float]]:
+def sampled_accuracy(rows: Rows, labels: Ints, fold: int, seed: int) -> dict[str, list[float]]:
     """Test accuracy by kind of sample, for each share of the rows; the last of `all rows` repeats."""
     rng = np.random.default_rng([seed, fold])
     members = rng.permutation(np.flatnonzero(rows.fold == fold))
     test, train = np.split(members, [len(members) // 5])
-    features, labels = rows.embedding.astype(np.float64), labels.astype(np.int64)
+    features = rows.embedding.astype(np.float64)
     importance = importance_and_contrast(features[train], labels[train])[0]
 
-    def accuracy(chosen: npt.NDArray[Any], weights: Floats | None) -> float:
+    def accuracy(chosen: npt.NDArray[np.intp], weights: Floats | None) -> float:
         model = LogisticRegression(max_iter=1000)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -196,10 +192,6 @@ def main() -> int:
     found: dict[str, list[list[float]]] = {}
     accuracies: dict[str, list[list[float]]] = {}
     kept: dict[str, list[float]] = {}
-    kinds: dict[str, Callable[[Rows], npt.NDArray[Any]]] = {
-        "given": lambda rows: rows.given,
-        "repaired": lambda rows: rows.repaired,
-    }
     for seed, folder in zip(SEEDS, folders, strict=True):
         rows = read_rows(folder)
         is_noisy = rows.given != rows.true
@@ -209,9 +201,9 @@ def main() -> int:
             )
         for name, share in top_rows_kept(rows, np.random.default_rng(seed)).items():
             kept.setdefault(name, []).append(share)
-        for kind, labels_of in kinds.items():
+        for kind, labels in (("given", rows.given), ("repaired", rows.repaired)):
             for fold in np.unique(rows.fold).tolist():
-                for sample, values in sampled_accuracy(rows, labels_of(rows), fold, seed).items():
+                for sample, values in sampled_accuracy(rows, labels, fold, seed).items():
                     accuracies.setdefault(f"{kind} labels, {sample}", []).append(values)
     print_table(f"Share of wrong labels among the most suspect rows (n = {len(SEEDS)} seeds)", "score", found)
     for name, shares in kept.items():
