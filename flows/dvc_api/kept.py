@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows import FlowError
+from flows.dvc_api.record import every_experiment
 from flows.dvc_api.repository import open_repository
 
 _LOCK, _DECISIONS = "dvc.lock", "reviews/decisions.csv"
@@ -62,7 +63,10 @@ def list_kept(root: Path, every_branch: bool = False) -> list[Kept]:
             f"The history is git's: expected a git repository with a commit, found none in {root}."
         )
     of = ["--branches", "--tags", "--remotes", "HEAD"] if every_branch else ["HEAD"]
-    experiments = _experiments(root, None if every_branch else set(_lines(root, "rev-list", "HEAD")))
+    bases = set(_lines(root, "rev-list", "HEAD"))
+    experiments = {
+        each.commit: each.name for each in every_experiment(root) if every_branch or each.baseline in bases
+    }
     form = "--format=%H%x00%ct%x00%s"
     lines = _lines(root, "log", "--full-history", form, *of, "--", _LOCK)
     if experiments:
@@ -156,17 +160,6 @@ def _parse(block: str) -> dict[str, Mapping[str, Any]]:
         return {}
     stages = content.get("stages", content)
     return {str(name): stage for name, stage in (stages or {}).items() if isinstance(stage, dict)}
-
-
-def _experiments(root: Path, bases: set[str] | None) -> dict[str, str]:
-    """The name of each experiment by commit; those that start from one of `bases`, or all."""
-    found = {}
-    for line in _lines(root, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps"):
-        commit, ref = line.split(" ", 1)
-        parts = ref.split("/")
-        if len(parts) == 5 and (bases is None or parts[2] + parts[3] in bases):  # others are DVC's own
-            found[commit] = parts[4]
-    return found
 
 
 def _read_blobs(root: Path, names: Sequence[str]) -> list[bytes | None]:

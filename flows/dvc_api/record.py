@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from flows import FlowError
 from flows.dvc_api.remotes import check_remote
@@ -88,28 +88,41 @@ def run_name(schedule: str | None, time: str) -> str:
     return "-".join(["relabel", *([_UNFIT.sub("-", schedule)] if schedule else []), time])
 
 
+class Experiment(NamedTuple):
+    """A DVC experiment: its commit, the one it starts from, its name, and when it was made (Unix time)."""
+
+    commit: str
+    baseline: str
+    name: str
+    time: int
+
+
+def every_experiment(root: Path) -> list[Experiment]:
+    """The DVC experiments of a repository, the newest first."""
+    order = ["--sort=-refname", "--sort=-committerdate"]  # the last is the first that counts
+    form = "--format=%(objectname) %(committerdate:unix) %(refname)"
+    lines = _run(root, "git", "for-each-ref", *order, form, "refs/exps").splitlines()
+    found = []
+    for commit, time, ref in (line.split(" ", 2) for line in lines):
+        if len(parts := ref.split("/")) == 5:  # refs/exps/ab/cdef.../NAME; others are DVC's own
+            found.append(Experiment(commit, parts[2] + parts[3], parts[4], int(time)))
+    return found
+
+
 def kept_runs(root: Path) -> list[tuple[str, int]]:
     """The experiments that runs of the flow kept on the way to HEAD: names and times, the newest first."""
     on_the_way = set(_run(root, "git", "rev-list", "HEAD").split())
-    order = ["--sort=-refname", "--sort=-committerdate"]
-    refs = _run(root, "git", "for-each-ref", *order, "--format=%(committerdate:unix) %(refname)", "refs/exps")
-    found = []
-    for line in refs.splitlines():
-        time, ref = line.split(" ", 1)
-        parts = ref.split("/")
-        if len(parts) == 5 and parts[2] + parts[3] in on_the_way and _KEPT.fullmatch(parts[4]):
-            found.append((parts[4], int(time)))
-    return found
+    return [
+        (each.name, each.time)
+        for each in every_experiment(root)
+        if each.baseline in on_the_way and _KEPT.fullmatch(each.name)
+    ]
 
 
 def experiments(root: Path) -> dict[str, str]:
     """The commit of each DVC experiment that starts from HEAD, by name; the newest first."""
     head = _run(root, "git", "rev-parse", "HEAD")
-    order = ["--sort=-refname", "--sort=-committerdate"]  # the last is the first that counts
-    form = "--format=%(objectname) %(refname)"
-    refs = _run(root, "git", "for-each-ref", *order, form, _experiment_ref(head, ""))
-    found = (line.split(" ", 1) for line in refs.splitlines())
-    return {ref.rsplit("/", 1)[1]: commit for commit, ref in found}
+    return {each.name: each.commit for each in every_experiment(root) if each.baseline == head}
 
 
 def keep_experiment(workspace: Path, root: Path, name: str, files: Sequence[str]) -> None:
@@ -127,7 +140,8 @@ def keep_experiment(workspace: Path, root: Path, name: str, files: Sequence[str]
     Raises:
         FlowError: git refused.
     """
-    ref = _experiment_ref(_run(workspace, "git", "rev-parse", "HEAD"), name)
+    head = _run(workspace, "git", "rev-parse", "HEAD")
+    ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
     _run(workspace, "git", "add", "--update")
     _run(workspace, "git", "add", "--force", "--", *files)
     author = [f"user.{key}={_git_config(root, f'user.{key}') or 'relabel'}" for key in ("name", "email")]
@@ -141,10 +155,6 @@ def read_committed(root: Path, commit: str, files: Sequence[str]) -> dict[str, s
     """The text of those of `files` that `commit` has."""
     there = _run(root, "git", "ls-tree", "-r", "--name-only", commit, "--", *files).splitlines()
     return {file: _run(root, "git", "show", f"{commit}:./{file}") for file in there}
-
-
-def _experiment_ref(baseline: str, name: str) -> str:
-    return f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}"
 
 
 def _git_config(root: Path, key: str) -> str:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from ruamel.yaml.error import YAMLError
 
 from flows import FlowError
-from flows.dvc_api.record import experiments, kept_runs, run_name
+from flows.dvc_api.record import every_experiment, experiments, kept_runs, run_name
 from flows.dvc_api.remotes import remote_settings
 from flows.dvc_api.repository import check_parameters
 from tasks import ArtifactError
@@ -311,11 +311,9 @@ def _resolve(root: Path, name: str) -> tuple[str, bool]:
     commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if commit:
         return commit, False
-    kept = [line.split(" ") for line in _git(root, "for-each-ref", *_REFS, "refs/exps").splitlines()]
     by_name: dict[str, list[str]] = {}
-    for commit, ref in kept:
-        if len(parts := ref.split("/")) == 5:  # refs/exps/ab/cdef.../NAME; others are DVC's own
-            by_name.setdefault(parts[4], []).append(commit)
+    for each in every_experiment(root):
+        by_name.setdefault(each.name, []).append(each.commit)
     here = experiments(root) if _git(root, "rev-parse", "--verify", "--quiet", "HEAD") else {}
     if name in here:
         return here[name], True
@@ -340,9 +338,6 @@ def _resolve(root: Path, name: str) -> tuple[str, bool]:
         f"{name}: expected a git revision, a tag, a DVC experiment, `{LAST}` or `{WORKSPACE}`, found "
         f"nothing of that name; {hint}"
     )
-
-
-_REFS = ("--format=%(objectname) %(refname)",)
 
 
 def _git(root: Path, *arguments: str) -> str:
