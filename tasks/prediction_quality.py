@@ -14,7 +14,7 @@ from tasks.tables.files import write_csv, write_json
 
 def labels_to_meet(
     labels: npt.NDArray[np.integer], truth: npt.NDArray[np.integer] | None
-) -> dict[str, npt.NDArray[Any]]:
+) -> dict[str, npt.NDArray[np.integer]]:
     """What predictions are measured against, by name; `truth` (N,) is None where it is not known of all."""
     return {"given": labels} if truth is None else {"given": labels, "true": truth}
 
@@ -74,18 +74,14 @@ def per_class_table(
     class_names: tuple[str, ...],
 ) -> pa.Table:
     """One row a class: rows given it, share of them predicted as it, and the same against the truth."""
-    n_classes = len(class_names)
-
-    def counts_and_recall(
-        of: npt.NDArray[Any], hits: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        rows = np.bincount(of, minlength=n_classes)
-        return rows, hits / np.maximum(rows, 1)
-
-    columns: dict[str, Any] = {"class": list(class_names)}
-    columns["rows_given"], columns["recall_given"] = counts_and_recall(labels, counts["given"].hits)
+    columns: dict[str, object] = {"class": list(class_names)}
+    rows = {
+        name: np.bincount(of, minlength=len(class_names))
+        for name, of in labels_to_meet(labels, truth).items()
+    }
+    for name, n in rows.items():
+        columns |= {f"rows_{name}": n, f"recall_{name}": counts[name].hits / np.maximum(n, 1)}
     if truth is not None:
-        columns["rows_true"], columns["recall_true"] = counts_and_recall(truth, counts["true"].hits)
-        wrong = np.bincount(labels[labels != truth], minlength=n_classes)
-        columns["wrong_share_of_given"] = wrong / np.maximum(columns["rows_given"], 1)
+        wrong = np.bincount(labels[labels != truth], minlength=len(class_names))
+        columns["wrong_share_of_given"] = wrong / np.maximum(rows["given"], 1)
     return pa.table(columns)
