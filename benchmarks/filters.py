@@ -12,7 +12,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -74,7 +73,9 @@ def measure(found: Run) -> tuple[dict[str, float], npt.NDArray[np.int64]]:
     )
 
 
-def rows_other_than_cleanlab(labels: Ints, probs: Any, flags: dict[str, npt.NDArray[np.bool_]]) -> int:
+def rows_other_than_cleanlab(
+    labels: Ints, probs: npt.NDArray[np.float32], flags: dict[str, npt.NDArray[np.bool_]]
+) -> int:
     """Rows that cleanlab flags by a filter of the same name and ours does not, or the other way round.
 
     Its sorts are made stable, as ours are: what they do to ties differs from machine to machine.
@@ -95,7 +96,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     wanted = sys.argv[1:] or ["human", "official", *contents()]
     figures: dict[str, list[dict[str, float]]] = {}
-    counted: dict[str, Any] = {}
+    counted: dict[str, Ints] = {}
     for data in wanted:
         try:
             for run in runs_of(data):

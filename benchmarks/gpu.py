@@ -56,7 +56,7 @@ class Trainer:
     def train(
         self,
         rows: Rows,
-        others: npt.NDArray[Any],
+        others: npt.NDArray[np.intp],
         labels: npt.NDArray[np.int64],
         *,
         seed: int,
@@ -98,7 +98,7 @@ def measure(params: Params, examples: Examples, n_runs: int, folder: Path) -> tu
     given[train] = with_noise(truth[train])
     fold = np.random.default_rng(1).permutation(len(train)) % N_FOLDS
 
-    def rows_of(places: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> Rows:
+    def rows_of(places: npt.NDArray[np.intp], labels: npt.NDArray[np.int64]) -> Rows:
         return Rows(examples.content.take(places), labels[places], np.ones(len(places), dtype=np.float32))
 
     trainer = Trainer(params, examples, folder)

@@ -18,7 +18,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +49,7 @@ CARELESS = 5
 HELD = "holds at the stop"
 A, B = PRIOR
 Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -128,18 +128,18 @@ def _stop(path: list[int], n_rows: int, enough: float) -> tuple[int, int, int]:
     return n, low, high
 
 
-def is_possible(n_rows: int, n_wrong: int, seen: Any, after: Any) -> Bools:
+def is_possible(n_rows: int, n_wrong: int, seen: Ints, after: Ints) -> Bools:
     """Whether the true number is within the bounds after each verdict, as `bound_wrong` asks of a number."""
     mixture = betaln(A + after, B + seen - after) - betaln(A, B)
     of_truth = _log_choose(n_rows - seen, n_wrong - after) - _log_choose(n_rows, n_wrong)
     return np.asarray(mixture - of_truth < -np.log(0.05))
 
 
-def _log_choose(n: Any, k: Any) -> Any:
-    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+def _log_choose(n: Ints | int, k: Ints | int) -> npt.NDArray[np.float64]:
+    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
 
 
-def is_ordinary(share: float, seen: Any, after: Any) -> Bools:
+def is_ordinary(share: float, seen: Ints, after: Ints) -> Bools:
     """Whether an exact 95 % interval for a fixed number of verdicts holds the true share after each."""
     above = bdtr(after, np.broadcast_to(seen, after.shape), share) > 0.025
     below = bdtrc(after - 1, np.broadcast_to(seen, after.shape), share) > 0.025
@@ -171,7 +171,7 @@ def main() -> int:
     parser.add_argument("data", nargs="*", default=["human", "digits"])
     parser.add_argument("--draws", type=int, default=1_000)
     chosen = parser.parse_args()
-    rows: list[tuple[str, dict[str, Any]]] = []
+    rows: list[tuple[str, dict[str, float]]] = []
     for data in chosen.data:
         found = list(populations(data))
         if not found:

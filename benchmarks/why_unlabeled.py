@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +123,7 @@ def _on_paper(points: Floats) -> Floats:
     return np.asarray((points * [1, -1] + 3.5) * _SIDE / 7)
 
 
-def _dots(points: Floats, labels: npt.NDArray[Any], radius: float) -> list[str]:
+def _dots(points: Floats, labels: npt.NDArray[np.integer], radius: float) -> list[str]:
     return [
         f'<circle cx="{x:.2f}" cy="{y:.2f}" r="{radius}" fill="{COLOURS[k] if k >= 0 else "#ccc"}"/>'
         for (x, y), k in zip(_on_paper(points), labels.tolist(), strict=True)

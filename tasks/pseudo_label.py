@@ -325,7 +325,7 @@ def take_none(made: Repair, evidence: Evidence) -> Repair:
     return replace(made, unlabeled=label_unlabeled(rows, evidence.n_classes, nothing))
 
 
-def read_self_tests(workspace: Path) -> tuple[npt.NDArray[Any] | None, dict[str, Any]]:
+def read_self_tests(workspace: Path) -> tuple[npt.NDArray[np.int64] | None, dict[str, Any]]:
     """(N,) the second opinion on each row, -1 where there is none, and what the self-tests found.
 
     The one is None, the other empty, where `prune` left none.

@@ -96,14 +96,14 @@ def confused_pairs(folder: Path, n_classes: int) -> list[tuple[int, int, float]]
     return found[:N_CLASSES_SHOWN]
 
 
-def precision_at(suspicion: npt.NDArray[Any], is_wrong: npt.NDArray[np.bool_], share: float) -> float:
+def precision_at(suspicion: npt.NDArray[np.floating], is_wrong: npt.NDArray[np.bool_], share: float) -> float:
     """The share of wrong labels among the most suspect `share` of the rows (N,); high is suspect."""
     first = np.argsort(-suspicion, kind="stable")[: round(share * len(suspicion))]
     return float(is_wrong[first].mean())
 
 
 def extremes(
-    importance: npt.NDArray[Any], members: npt.NDArray[np.bool_], is_wrong: npt.NDArray[np.bool_]
+    importance: npt.NDArray[np.floating], members: npt.NDArray[np.bool_], is_wrong: npt.NDArray[np.bool_]
 ) -> dict[str, int]:
     """Of the six most and least important rows that are given a class: how many have a wrong label."""
     rows = np.flatnonzero(members)

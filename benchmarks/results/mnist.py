@@ -85,7 +85,7 @@ def places_of(issues: pa.Table, ids: tuple[int, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def place_in(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def place_in(values: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     """(N,) the place of each value (N,) in ascending order, from 1; ties keep the order of rows."""
     place = np.empty(len(values), dtype=np.int64)
     place[np.argsort(values, kind="stable")] = np.arange(1, len(values) + 1)

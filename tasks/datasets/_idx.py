@@ -4,7 +4,6 @@ import gzip
 import io
 import struct
 import zlib
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +67,7 @@ def decode(content: bytes, name: str) -> npt.NDArray[np.uint8]:
         raise DatasetError(f"{name}: expected a shape that an array can have ({error}).") from error
 
 
-def encode(array: npt.NDArray[Any]) -> bytes:
+def encode(array: npt.NDArray[np.integer]) -> bytes:
     """A uint8 array as the bytes of an IDX file; the inverse of `decode`."""
     header = bytes([0, 0, _UINT8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     return header + np.ascontiguousarray(array, dtype=np.uint8).tobytes()

@@ -109,7 +109,7 @@ def _read(path: Path) -> pa.Table:
     return table
 
 
-def _split(table: pa.Table, path: Path) -> npt.NDArray[Any]:
+def _split(table: pa.Table, path: Path) -> npt.NDArray[np.str_]:
     values = table.column("split").to_pylist()
     for value in values:
         if value not in SPLITS:

@@ -79,7 +79,7 @@ class ContentReader:
 
 def shrink(pictures: npt.NDArray[np.uint8]) -> Vectors:
     """(N, D) means over equal squares of pictures (N, H, W) or (N, H, W, C), no more than 16 a side."""
-    values: npt.NDArray[Any] = pictures.astype(np.float32)
+    values: npt.NDArray[np.floating] = pictures.astype(np.float32)
     for axis in (1, 2):
         side = values.shape[axis]
         starts = np.arange(0, side, -(-side // _MOST_SIDE))

@@ -1,7 +1,7 @@
 """Measures: how good predictions are, and how well issues were found. Plain floats, ready for JSON."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +72,7 @@ class PredictionCounts:
             ),
         }
 
-    def reliability(self) -> dict[str, npt.NDArray[Any]]:
+    def reliability(self) -> dict[str, npt.NDArray[np.int64 | np.float64]]:
         """The reliability diagram of the predicted class (Guo et al. 2017, figure 1), bin by bin.
 
         The calibration error is the mean of |accuracy - confidence| over these bins, weighted by rows. Bins

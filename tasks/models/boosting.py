@@ -152,7 +152,7 @@ def _trees_of(boosting: Any) -> Arrays:
     return {**arrays, "roots": roots, "baseline": baseline}
 
 
-def _walk(values: npt.NDArray[Any], arrays: Arrays) -> npt.NDArray[np.float64]:
+def _walk(values: npt.NDArray[np.number], arrays: Arrays) -> npt.NDArray[np.float64]:
     """(N, columns) sums of the leaves that N rows reach; the trees of the columns take turns."""
     feature, threshold, left, right = (arrays[name] for name in ("feature", "threshold", "left", "right"))
     n_columns = len(arrays["baseline"])

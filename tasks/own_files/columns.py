@@ -374,7 +374,7 @@ def load_array(path: Path, most_dimensions: int = 2) -> npt.NDArray[Any]:
     return array
 
 
-def _check_array(array: npt.NDArray[Any], path: Path, most_dimensions: int) -> None:
+def _check_array(array: npt.NDArray[np.generic], path: Path, most_dimensions: int) -> None:
     is_wide = array.dtype.kind == "f" and array.dtype.itemsize > 8
     if (
         not 1 <= array.ndim <= most_dimensions
@@ -388,7 +388,7 @@ def _check_array(array: npt.NDArray[Any], path: Path, most_dimensions: int) -> N
         )
 
 
-def _arrow(array: npt.NDArray[Any]) -> pa.Array:
+def _arrow(array: npt.NDArray[np.generic]) -> pa.Array:
     """An array in the memory's own order of bytes, as a column."""
     values = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     flat = pa.array(values.reshape(-1))

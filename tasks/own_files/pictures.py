@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -346,7 +346,7 @@ def check_channels(shape: tuple[int, ...], where: str) -> None:
         )
 
 
-def pixels_of(values: npt.NDArray[Any], where: str) -> npt.NDArray[np.uint8]:
+def pixels_of(values: npt.NDArray[np.number], where: str) -> npt.NDArray[np.uint8]:
     """Pictures (N, H, W) or (N, H, W, C) that are numbers already, as uint8.
 
     Raises:

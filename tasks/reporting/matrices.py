@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.reporting.measured import not_a_plot, read_plot
 
-Matrix = npt.NDArray[Any]
+Matrix = npt.NDArray[np.int64 | np.float64]
 
 MOST_CLASSES = 20
 """Classes above which a table by class would be longer than anyone reads; the files have them all."""
@@ -27,7 +26,7 @@ def read_entries(path: Path, class_names: Sequence[str]) -> dict[str, Matrix]:
     if not rows:
         raise not_a_plot(path, "no line")
     names = [name for name in rows[0] if name not in ("given", "true")]
-    matrices = {name: np.zeros((len(index), len(index))) for name in names}
+    matrices: dict[str, Matrix] = {name: np.zeros((len(index), len(index))) for name in names}
     for row in rows:
         if unknown := {row["given"], row["true"]} - index.keys():
             raise not_a_plot(path, f"a class called {min(unknown)!r}")
