@@ -94,20 +94,18 @@ def read_judged(revision: Revision) -> Judged:
     )
 
 
-def new_suspects(now: Judged, before: Judged | None) -> tuple[npt.NDArray[np.intp], int]:
+def new_suspects(now: Judged, before: Judged) -> tuple[npt.NDArray[np.intp], int]:
     """The rows of `now` that are suspect, were not before, and wait for a decision.
 
     Args:
         now: the version that is checked.
-        before: the version to compare with; without one all suspects are new.
+        before: the version to compare with.
 
     Returns:
         The rows (M,), the most suspect first; and how many of them `before` does not have at all.
     """
     rows = np.flatnonzero(now.is_open)
     rows = rows[np.argsort(now.rank[rows], kind="stable")]
-    if before is None:
-        return rows, len(rows)
     rows = rows[~np.isin(now.ids[rows], before.ids[before.rank >= 0])]
     return rows, int((~np.isin(now.ids[rows], before.ids)).sum())
 
