@@ -35,13 +35,13 @@ from flows.comparison.row_changes import MOST_CHANGED
 from flows.comparison.versions import compare, compare_versions
 from flows.comparison.views import number
 from flows.dvc_api.revisions import WORKSPACE, Revision, RevisionError, open_revisions
-from flows.dvc_api.stale import folder_digest
 from tasks import RelabelError
 from tasks.label_quality.changes import OUTCOMES
 from tasks.page import Content
 from tasks.params import load_params
 from tasks.prune import prune
 from tasks.pseudo_label import pseudo_label
+from tasks.reporting.provenance import folder_digest
 from tasks.small_files import MOST_BYTES
 from tasks.tables.catalog import LABEL_ISSUES, PRED_PROBS, UNLABELED_PROBS
 from tasks.tables.facts import read_facts

@@ -1,12 +1,11 @@
 """Which results of a version are not of what the version holds, by dvc.lock and git: nothing is run."""
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from flows.dvc_api.revisions import Revision
+from tasks.reporting.provenance import folder_digest
 
 _SHOWN = 3
 _TEMPLATE = re.compile(r"\$\{[^}]*\}")
@@ -121,10 +120,3 @@ def _is_other(dep: Entry, made: Mapping[str, Entry]) -> bool:
     if any("nfiles" in out for out in below.values()):  # folders in it, of whose files dvc.lock is silent
         return bool(sum(out.get("size", 0) for out in below.values()) != dep.get("size"))
     return folder_digest({name: str(out.get("md5")) for name, out in below.items()}) != dep.get("md5")
-
-
-def folder_digest(files: Mapping[str, str]) -> str:
-    """What dvc.lock has for a folder: the MD5 of the JSON list of its files, by path, with theirs."""
-    listed = [{"md5": files[name], "relpath": name} for name in sorted(files)]
-    digest = hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False)
-    return f"{digest.hexdigest()}.dir"

@@ -93,13 +93,18 @@ def _is_other(path: Path, md5: str | None, locked: set[str]) -> bool:
 def _md5(path: Path) -> str:
     """As DVC has it: of a file that of its bytes, of a folder that of a list of its files."""
     if path.is_dir():
-        files = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
-        listed = [{"md5": _md5(path / name), "relpath": name} for name in files]
-        return hashlib.md5(json.dumps(listed).encode(), usedforsecurity=False).hexdigest() + ".dir"
+        files = (file for file in path.rglob("*") if file.is_file())
+        return folder_digest({str(file.relative_to(path)): _md5(file) for file in files})
     if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
         return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def folder_digest(files: Mapping[str, str]) -> str:
+    """What dvc.lock has for a folder: the MD5 of the JSON list of its files, by path, with theirs."""
+    listed = [{"md5": files[name], "relpath": name} for name in sorted(files)]
+    return f"{hashlib.md5(json.dumps(listed).encode(), usedforsecurity=False).hexdigest()}.dir"
 
 
 def parameters(params: Params, kinds: Collection[str] | None = None) -> dict[str, str]:
