@@ -140,11 +140,13 @@ class AssignFolds(Section):
 class TrainFold(Section):
     """What is trained, and how: shared by the folds and by `retrain`.
 
-    `gce_q` is the q of the generalised cross-entropy (0: cross-entropy). Equal `threads` are part of what
+    A fold trains `ensemble` models of this recipe and predicts by their mean; `retrain` trains one. `gce_q`
+    is the q of the generalised cross-entropy (0: cross-entropy). Equal `threads` are part of what
     makes runs bitwise equal. What a model alone knows stands in `models`, under its name.
     """
 
     folds: tuple[int, ...]
+    ensemble: Annotated[int, Field(ge=1, le=10)] = 1
     model: ModelName
     objective: ObjectiveName
     epochs: Annotated[int, Field(ge=1, le=1000)]

@@ -32,7 +32,7 @@ from tasks.tables.catalog import (
 from tasks.tables.io import read_table
 from tasks.tables.joins import join
 from tasks.tables.schemas import column_array
-from tasks.train_fold import train_fold
+from tasks.train_fold import fold_seed, train_fold
 from tasks.training.checkpoints import load_model
 
 pytestmark = pytest.mark.slow
@@ -113,6 +113,34 @@ def test_the_same_seed_gives_the_same_bytes_in_a_process_that_did_other_things(c
     before = path.read_bytes(), {file: file.read_bytes() for file in curves.rglob("*.*")}
     train_fold(load_params(copied.folder / "params.yaml"), copied.folder, fold=1)
     assert before == (path.read_bytes(), {file: file.read_bytes() for file in curves.rglob("*.*")})
+
+
+def test_two_networks_predict_by_the_mean_of_each_alone(
+    copied: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, path = load_params(copied.folder / "params.yaml"), FOLD_PRED_PROBS.at(copied.folder, fold=1)
+    curves = copied.folder / "plots" / "train_fold" / "fold_1"
+
+    def found() -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
+        table = read_table(path, FOLD_PRED_PROBS)
+        drawn = {str(file.relative_to(curves)): file.read_bytes() for file in curves.rglob("*.tsv")}
+        return {name: column_array(table, name) for name in ("pred_probs", "embedding")}, drawn
+
+    first, its_curves = found()
+    two = params.train_fold.model_copy(update={"ensemble": 2})
+    train_fold(params.model_copy(update={"train_fold": two}), copied.folder, fold=1)
+    both, drawn = found()
+    second_seed = fold_seed(params.train_fold.seed, 1, 1)
+    monkeypatch.setattr("tasks.train_fold.fold_seed", lambda *_: second_seed)
+    train_fold(params, copied.folder, fold=1)
+    second, second_curves = found()
+
+    mean = (first["pred_probs"].astype(np.float64) + second["pred_probs"]) / 2
+    np.testing.assert_array_equal(both["pred_probs"], mean.astype(np.float32))
+    assert not np.array_equal(first["pred_probs"], second["pred_probs"])
+    np.testing.assert_array_equal(both["embedding"], first["embedding"])
+    assert its_curves
+    assert drawn == its_curves | {f"model_2/{name}": text for name, text in second_curves.items()}
 
 
 def test_test_probabilities_are_those_of_the_checkpoint(network: Door) -> None:

@@ -84,6 +84,8 @@ def test_an_unknown_name_is_refused_by_its_path(changed, path: str) -> None:
     ("path", "value"),
     [
         ("train_fold.epochs", 0),
+        ("train_fold.ensemble", 0),
+        ("train_fold.ensemble", 11),
         ("train_fold.batch_size", 1),
         ("models.convnet.max_lr", 0),
         ("train_fold.gce_q", 1.5),
@@ -119,6 +121,8 @@ def test_a_value_out_of_range_is_refused_by_its_path(changed, path: str, value: 
         ("train_fold.epochs", "many"),
         ("train_fold.epochs", 1.5),
         ("train_fold.epochs", None),
+        ("train_fold.ensemble", "two"),
+        ("train_fold.ensemble", 1.5),
         ("train_fold.folds", 3),
         ("download.pool", "test"),
         ("models", 3),
