@@ -77,7 +77,7 @@ def train_fold(params: Params, workspace: Path, fold: int) -> float:
     rows = Rows(content, labels, np.ones(len(ids), dtype=np.float32))
     learned, held_out = np.flatnonzero(~in_fold), np.flatnonzero(in_fold)
 
-    own, n_models = content.take(held_out), section.ensemble
+    n_models = section.ensemble
     log_dir = workspace / "plots" / "train_fold" / f"fold_{fold}"
 
     def train(member: int) -> tuple[Floats, list[Floats]]:
@@ -94,7 +94,7 @@ def train_fold(params: Params, workspace: Path, fold: int) -> float:
             title=f"fold {fold}" + (f", model {member + 1} of {n_models}" if n_models > 1 else ""),
         )
         signals = model.fit(rows.take(learned), rows.take(held_out[:_CURVE_ROWS]), unlabeled)
-        predicted = model.predict(own)
+        predicted = model.predict(content.take(held_out))
         of_unlabeled = (
             np.zeros((0, facts.n_classes), dtype=np.float32)
             if unlabeled is None
@@ -119,7 +119,7 @@ def train_fold(params: Params, workspace: Path, fold: int) -> float:
             },
             {
                 "trained_on": rows_digest(ids[learned]),
-                **({ONE_SPACE: "yes"} if is_row_itself(embedding, own) else {}),
+                **({ONE_SPACE: "yes"} if is_row_itself(embedding, content.take(held_out)) else {}),
             },
         ),
         (FOLD_UNLABELED_PROBS, {"example_id": unlabeled_ids, "pred_probs": unlabeled_probs}, {}),
