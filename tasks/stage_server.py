@@ -110,10 +110,13 @@ def serve(
     The socket appears at `address` when the imports are done; until then callers run their stages themselves.
     Then a fork of the server imports what is to be imported `later`, and takes the address over.
     """
+    # What imports make stays: to look for garbage in it takes a sixth of their time.
+    gc.disable()
     for name in preload:
         importlib.import_module(name)
     # What was imported is shared by all children; the collector would touch and so copy it.
     gc.freeze()
+    gc.enable()
     # It ends with its stdin. Its first server ends one that still imports by SIGTERM.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,6 +1,8 @@
 """The command line: one readable paragraph and exit status 1, or usage and 2."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,10 @@ def test_stage_times_are_recorded_where_asked(workspace: Path, monkeypatch: pyte
     last = json.loads((workspace / "times.jsonl").read_text().splitlines()[-1])
     assert last["stage"] == "import_probs"
     assert "none.npy" in last["failure"]
+
+
+def test_what_a_process_says_reaches_a_pipe_though_it_ends_without_tearing_down(tmp_path: Path) -> None:
+    preset = [sys.executable, "-m", "tasks", "preset", "digits", "--into", str(tmp_path / "digits")]
+    said = subprocess.run(preset, cwd=SHIPPED.parent, capture_output=True, text=True)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert str(tmp_path / "digits") in said.stdout
