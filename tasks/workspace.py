@@ -101,7 +101,7 @@ def create_workspace(folder: Path, files: Files) -> None:
         _write(unfinished, {**files, str(PATH): HEADER_LINE, _RECORD: _record(files)})
         _git(unfinished, ["init", "--quiet"])
         _git(unfinished, ["add", "--all"])
-        # DVCLive asks for the commit that a run starts from.
+        # DVC's experiments start from a commit.
         _commit(unfinished, "Start")
         unfinished.chmod(0o755)
         unfinished.rename(folder)

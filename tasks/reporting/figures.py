@@ -175,7 +175,7 @@ def curves_chart(
     """The accuracy of every training by epoch: of the folds, and of the retrainings; None without values.
 
     Args:
-        folds: DVCLive's values by metric name (`train/accuracy`), of each fold.
+        folds: the values of learning curves by metric name (`train/accuracy`), of each fold.
         retrained: the same of each label set.
     """
     colours: dict[tuple[str, bool], Colour] = {

@@ -84,7 +84,7 @@ def reliability_charts(folder: Path) -> dict[str, Reliability]:
 
 
 def _read_curves(folder: Path) -> dict[str, list[float]]:
-    """The values by epoch that DVCLive wrote, by metric name."""
+    """The values by epoch of learning curves (`tasks.training.curves`), by metric name."""
     curves = {}
     for name in _CURVES:
         path = folder / "plots" / "metrics" / f"{name}.tsv"

@@ -23,7 +23,6 @@ _PACKAGES = (
     "numpy",
     "pyarrow",
     "dvc",
-    "dvclive",
     "prefect",
 )
 

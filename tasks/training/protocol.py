@@ -112,7 +112,7 @@ class Run:
         loss: of a labelled row.
         objective: the name of the plug-in in `tasks/objectives` that makes batches and losses.
         objective_options: its options.
-        log_dir: where learning curves go (DVCLive's files), for models that have epochs.
+        log_dir: where learning curves go (`tasks.training.curves`), for models that have epochs.
         title: of the progress bar.
         min_steps: optimiser steps at least; an epoch is as many passes over the rows as that takes.
     """

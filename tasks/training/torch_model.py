@@ -6,7 +6,7 @@ Importing this module imports torch and Lightning (about 5 seconds).
 import logging
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from dvclive.lightning import DVCLiveLogger
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
@@ -28,6 +27,7 @@ from tasks.sections import Section
 from tasks.tables.facts import DatasetFacts
 from tasks.training.batches import Objective, Places, draw_batches
 from tasks.training.checkpoints import write_checkpoint
+from tasks.training.curves import Curves
 from tasks.training.devices import choose_precision, find_device, has_accelerator
 from tasks.training.loop import Classifier, Course, Prediction, Recipe, Training, learning_rates_of
 from tasks.training.progress import EpochProgress
@@ -41,16 +41,6 @@ _PREDICT_ROWS = 1024
 _PREDICT_BYTES = 2**22
 # Few enough for a bar that moves and for a stop within seconds.
 _GPU_STEPS = 25
-
-
-class _Curves(DVCLiveLogger):
-    """Learning curves as files. Whoever logs here is at the end of an epoch, so each call writes.
-
-    DVCLive would find that out from the source of every function on the call stack, twice an epoch.
-    """
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None, sync: bool = True) -> None:
-        super().log_metrics(metrics, step, sync=True)
 
 
 class TorchModel:
@@ -81,7 +71,7 @@ class TorchModel:
             objective = plugins.load("objectives", run.objective)
             trainer = self._trainer(
                 max_epochs=run.epochs,
-                logger=_Curves(dir=str(run.log_dir), save_dvc_exp=False, dvcyaml=None, report=None),
+                logger=Curves(run.log_dir),
                 callbacks=[EpochProgress(run.title), *self._recipe.callbacks()],
                 num_sanity_val_steps=0,
                 log_every_n_steps=1,

@@ -1,0 +1,49 @@
+"""Learning curves as files, in the form of DVCLive: a table for each figure, and the last of each.
+
+DVCLive itself would import pandas and DVC, and open the repository, for more than a second of each training.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+
+
+class Curves(Logger):
+    """Writes `plots/metrics/NAME.tsv`, a line an epoch, and `metrics.json` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._last: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """What Lightning calls it."""
+        return "curves"
+
+    @property
+    def version(self) -> str:
+        """Each training has a folder of its own."""
+        return ""
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Parameters are in params.yaml."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add what Lightning logs at the end of epoch `step`; of `train/loss` the column is `loss`."""
+        for name, number in metrics.items():
+            value = number if math.isfinite(number) else str(number)
+            group, figure = name.split("/")
+            path = self._folder / "plots" / "metrics" / f"{name}.tsv"
+            is_new = not path.exists()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8", newline="") as file:
+                file.write(f"step\t{figure}\n" * is_new + f"{step}\t{value}\n")
+            self._last.setdefault(group, {})[figure] = value
+        self._last["step"] = step
+        text = json.dumps(self._last, indent=4) + "\n"
+        (self._folder / "metrics.json").write_text(text, encoding="utf-8")
