@@ -20,7 +20,7 @@ from doors import Door
 from playwright.sync_api import Browser, sync_playwright
 from small_runs import ENVIRONMENT, ROOT, SETTINGS, dvc, run_pipeline, write_params
 from threadpoolctl import threadpool_limits
-from warm import run_warm
+from warm import open_place, run_warm
 
 from benchmarks.doors import prefect_server
 from benchmarks.workspaces import make_workspace
@@ -47,6 +47,9 @@ if (
     and min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available // 2) > _ENOUGH_BYTES
 ):
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_MEMORY)
+
+# Before workers start: they share what it is for.
+open_place()
 
 # Packages of the checkout, and what tests share.
 _OWN = ("benchmarks", "flows", "review", "tasks", "small_runs", "small_trainings", "warm")

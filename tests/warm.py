@@ -5,6 +5,7 @@ do the stages that it starts. Tests that kill processes start their own instead.
 """
 
 import atexit
+import fcntl
 import functools
 import importlib
 import io
@@ -12,6 +13,7 @@ import os
 import pickle
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TextIO
@@ -47,6 +49,10 @@ _PRELOAD = """
 _TORCH = "tasks.training.torch_model"
 _SERVER = "import sys; sys.path[:0] = sys.argv[2:4]; import warm; warm.serve(sys.argv[1])"
 _LIMIT_S = 900
+# Names the folder of the server. All workers of a test run have it from the process that starts them.
+_PLACE = "RELABEL_TESTS_WARM"
+_ENDS = "ends"
+_started: list[subprocess.Popen[bytes]] = []
 # What the server has imported, as `_read_code` gives it.
 _code_of_stages: dict[str, bytes] = {}
 # In place of `python`: what it is asked to run is forked from the server, but for servers that a flow starts.
@@ -125,29 +131,53 @@ def _programs(environment: Mapping[str, str]) -> Path:
 
 @functools.cache
 def _address(*more: str) -> str:
-    """The socket of this worker's server, or of a fork of it that imports `more` too; both end with it."""
-    place = tempfile.TemporaryDirectory()
-    address = str(Path(place.name) / "warm")
-    if more:
-        fork = socket.socket(socket.AF_UNIX)
-        fork.connect(_address())
-        request = stage_server.Request(["fork", address, *more], place.name, dict(os.environ))
-        stage_server.send_request(fork, request, (2, 2))
-        stop, failed = fork.close, lambda: select.select([fork], [], [], 0)[0]
-    else:
-        server = subprocess.Popen(
-            [sys.executable, "-c", _SERVER, address, str(ROOT), str(Path(__file__).parent)],
-            cwd=place.name,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
-        stop, failed = server.communicate, server.poll
+    """The socket of the server, which the whole test run shares, or of a fork of it that imports `more` too.
 
-    programs = Path(place.name) / "programs"
+    A fork is of this worker, and ends with it.
+    """
+    shared = Path(os.environ[_PLACE])
+    place = shared / str(os.getpid()) if more else shared
+    address = str(place / "warm")
+    if more:
+        first = _address()
+        place.mkdir()
+        fork = socket.socket(socket.AF_UNIX)
+        fork.connect(first)
+        request = stage_server.Request(["fork", address, *more], str(place), dict(os.environ))
+        stage_server.send_request(fork, request, (2, 2))
+        _write_programs(place)
+        _await(address, lambda: bool(select.select([fork], [], [], 0)[0]))
+        atexit.register(fork.close)
+        return address
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not Path(address).exists():
+            _write_programs(place)
+            with (place / _ENDS).open("rb", buffering=0) as end:
+                server = subprocess.Popen(
+                    [sys.executable, "-c", _SERVER, address, str(ROOT), str(Path(__file__).parent)],
+                    cwd=place,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                    stdin=end,
+                    stdout=subprocess.DEVNULL,
+                )
+            _started.append(server)
+            _await(address, lambda: server.poll() is not None)
+    return address
+
+
+def _await(address: str, failed: Callable[[], bool]) -> None:
+    while not Path(address).exists():
+        assert not failed()
+        time.sleep(0.02)
+
+
+def _write_programs(place: Path) -> None:
+    """What stands for `python`, `dvc` and `relabel` and asks the server in this folder."""
+    programs = place / "programs"
     programs.mkdir()
     shim = programs / "python"
-    facts = {"python": sys.executable, "root": str(ROOT), "address": address, "shim": str(shim)}
+    facts = {"python": sys.executable, "root": str(ROOT), "address": str(place / "warm"), "shim": str(shim)}
     for path, text in (
         (shim, _PYTHON.format(**facts)),
         (programs / "dvc", f'#!/bin/sh\nexec "{shim}" -m dvc "$@"\n'),
@@ -156,15 +186,24 @@ def _address(*more: str) -> str:
         path.write_text(text)
         path.chmod(0o755)
 
+
+def open_place() -> None:
+    """Make the folder of the server, unless whoever started this process did; both end with this process."""
+    if _PLACE in os.environ:
+        return
+    place = Path(tempfile.mkdtemp())
+    os.environ[_PLACE] = str(place)
+    os.mkfifo(place / _ENDS)
+    # The server reads from it, and ends when nobody can write to it any more.
+    writer = os.open(place / _ENDS, os.O_RDWR)
+    owner = os.getpid()
+
     def end() -> None:
-        stop()
-        place.cleanup()
+        if os.getpid() == owner:
+            os.close(writer)
+            shutil.rmtree(place, ignore_errors=True)
 
     atexit.register(end)
-    while not Path(address).exists():
-        assert not failed()
-        time.sleep(0.02)
-    return address
 
 
 def serve(address: str) -> None:
@@ -252,8 +291,8 @@ def _run(words: Sequence[str]) -> int:
     if words[1].startswith("flows"):
         # It sets what Prefect reads.
         importlib.import_module("flows")
-        sys.executable = str(_programs(os.environ) / "python")
     if words[1].startswith(("flows", "prefect")):
+        sys.executable = str(_programs(os.environ) / "python")
         importlib.import_module("prefect.context").refresh_global_settings_context()
     sys.argv = list(words[1:])
     try:
