@@ -230,18 +230,22 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _main() -> None:
-    from tasks import RelabelError
+    from tasks import RelabelError, plugins
     from tasks.params import STAGES, load_params
 
     parser = argparse.ArgumentParser()
     parser.add_argument("address")
-    parser.add_argument("--preload", nargs="*", default=[])
+    # Without these words, what a training needs here.
+    parser.add_argument("--preload", nargs="*")
     parser.add_argument("--later", nargs="*", default=[])
     told = parser.parse_args()
+    found = told.preload or []
     # The plug-ins that are chosen here are imported then. What is wrong with the file a stage says.
     with contextlib.suppress(RelabelError):
-        load_params(Path("params.yaml"))
-    serve(told.address, [*(f"tasks.{stage}" for stage in STAGES), *told.preload], _run, later=told.later)
+        model = load_params(Path("params.yaml")).train_fold.model
+        if told.preload is None:
+            found = OF_TORCH if plugins.load("models", model).USES_TORCH else OF_SKLEARN
+    serve(told.address, [*(f"tasks.{stage}" for stage in STAGES), *found], _run, later=told.later)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Engines: real two-process clusters of Dask give the bytes of a local run, and nothing is left."""
 
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +29,9 @@ from tasks.stage_server import run_remotely
 @pytest.fixture(scope="module")
 def dask_address(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Dask scheduler with a worker, started as the manual says, on loopback."""
+    # It takes a second to import.
+    from distributed import Client
+
     folder = tmp_path_factory.mktemp("dask")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     options = {"cwd": ROOT, "env": {**environment, "DASK_TEMPORARY_DIRECTORY": str(folder)}, **quiet}
@@ -39,12 +44,12 @@ def dask_address(environment: dict[str, str], tmp_path_factory: pytest.TempPathF
     processes = [
         subprocess.Popen(command, start_new_session=True, **options) for command in (scheduler, worker)
     ]
-    wait = f"from distributed import Client; Client({address!r}, timeout=60).wait_for_workers(1, timeout=60)"
-    subprocess.run([sys.executable, "-c", wait], check=True, **options)
+    with Client(address, timeout=60) as client:
+        client.wait_for_workers(1, timeout=60)
     yield address
-    for process in reversed(processes):
-        process.terminate()
+    # To end in order takes a worker seconds.
     for process in processes:
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
 
 
@@ -86,7 +91,10 @@ def test_a_stage_that_fails_on_a_worker_says_why_and_does_not_run_again(
     source = done.folder / "tasks" / "train_fold.py"
     source.write_text(
         source.read_text().replace(
-            "    section = params.train_fold\n", '    raise ParamsError(f"Fold {fold} is broken: mend it.")\n'
+            "    section = params.train_fold\n",
+            "    import sys\n"
+            "    loaded = 'torch' in sys.modules\n"
+            '    raise ParamsError(f"Fold {fold} is broken: mend it. Torch is loaded: {loaded}.")\n',
         )
     )
     log = done.flow(
@@ -100,7 +108,8 @@ def test_a_stage_that_fails_on_a_worker_says_why_and_does_not_run_again(
         "300",
         status=1,
     )
-    assert "clean_labels: Fold 0 is broken: mend it." in log, log
+    # Nothing trains here that needs torch, which takes seconds to import.
+    assert "clean_labels: Fold 0 is broken: mend it. Torch is loaded: False." in log, log
     assert len(re.findall(ON_WORKER, log)) == 1
 
 

@@ -15,7 +15,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows.engines.order import LEASE_S, LOOK_S, Order, installed_versions
-from tasks.stage_server import KILLED, OF_TORCH, Request, send_request
+from tasks.stage_server import KILLED, Request, send_request
 
 _SHARE_S = 5.0  # for a new file to show on another machine
 
@@ -116,7 +116,7 @@ def _start_server(root: str, folder: Path) -> str | None:
         if server is None:
             # Each run has its own, as the next run may have other code.
             server = _servers[address] = subprocess.Popen(
-                [sys.executable, "-m", "tasks.stage_server", address, "--preload", *OF_TORCH],
+                [sys.executable, "-m", "tasks.stage_server", address],
                 cwd=root,
                 stdin=subprocess.PIPE,
                 start_new_session=True,
