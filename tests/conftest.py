@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
-from doors import Door
+from doors import Door, make_waited
 from playwright.sync_api import Browser, sync_playwright
 from small_runs import ENVIRONMENT, ROOT, SETTINGS, dvc, run_pipeline, write_params
 from threadpoolctl import threadpool_limits
@@ -225,6 +225,17 @@ def done(reproduced: Path, environment: dict[str, str], tmp_path: Path) -> Door:
     folder = tmp_path / "workspace"
     shutil.copytree(reproduced, folder, symlinks=True)
     return Door(folder, environment)
+
+
+@pytest.fixture
+def waited(
+    shared: Callable[[str], AbstractContextManager[Path]], environment: dict[str, str], tmp_path: Path
+) -> Door:
+    """A workspace of one stage that ran, and that waits where it runs again: a copy of `make_waited`'s."""
+    with shared("waited") as made:
+        if not made.exists():
+            make_waited(made)
+    return Door(shutil.copytree(made, tmp_path / "workspace", symlinks=True), environment)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from ruamel.yaml import YAML
-from small_runs import ROOT, SETTINGS
+from small_runs import ENVIRONMENT, ROOT, SETTINGS
 from warm import run_warm
 
 from benchmarks.doors import FLOW
@@ -122,12 +122,12 @@ def make_waiting(folder: Path, environment: dict[str, str], *outs: str) -> Door:
     return Door(folder, environment)
 
 
-def make_waited(folder: Path, environment: dict[str, str]) -> Door:
+def make_waited(folder: Path) -> None:
     """A workspace of one stage that ran; with another `report.top_issues` than 8 it waits for `go` again.
 
     All of it is in git's last commit.
     """
-    door = make_waiting(folder, environment, "waited")
+    door = make_waiting(folder, ENVIRONMENT, "waited")
     set_params(folder / "params.yaml", {"report.top_issues": 8})
     (folder / "go").touch()
     door.dvc("repro")
@@ -135,7 +135,6 @@ def make_waited(folder: Path, environment: dict[str, str]) -> Door:
     author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (["add", "--all"], ["commit", "--quiet", "--no-gpg-sign", "-m", "Ran"]):
         subprocess.run(["git", *author, *command], cwd=folder, check=True)
-    return door
 
 
 def outcomes(log: str, outcome: str) -> set[str]:

@@ -1,6 +1,5 @@
 """Schedules: what parses, what is refused, and a real run that starts by itself and leaves a version."""
 
-import itertools
 import os
 import re
 import signal
@@ -16,10 +15,12 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
+import psutil
 import pytest
-from doors import Door, make_waited, make_waiting, outcomes
+from doors import Door, make_waiting, outcomes
 from ruamel.yaml import YAML
 from small_runs import ENVIRONMENT, ROOT, SETTINGS
+from warm import with_warm_programs
 
 from benchmarks.killing import processes
 from benchmarks.workspaces import make_workspace, set_params
@@ -208,55 +209,51 @@ def until(condition: Callable[[], Any], process: subprocess.Popen[str], within_s
 
 
 @pytest.mark.slow
-def test_due_runs_start_by_themselves_one_at_a_time_leave_an_experiment_and_can_be_cancelled(
-    environment: dict[str, str], prefect: SyncPrefectClient, tmp_path: Path
+def test_due_runs_start_by_themselves_one_at_a_time_can_be_cancelled_and_leave_an_experiment(
+    waited: Door, prefect: SyncPrefectClient
 ) -> None:
-    door = make_waited(tmp_path / "workspace", environment)
+    # Otherwise a schedule asks each 10 s what is due.
+    door = Door(waited.folder, {**waited.environment, "PREFECT_RUNNER_POLL_FREQUENCY": "1"})
     set_params(door.folder / "params.yaml", {"report.top_issues": 9})
     served = door.start("--every", "2s", "--name", "often", "--record", "experiment", command=SERVE)
 
-    def count(state: str) -> int:
-        return sum(run.state_name == state for run in runs_of(prefect, "often"))
+    def in_state(state: str) -> list[UUID]:
+        return [run.id for run in runs_of(prefect, "often") if run.state_name == state]
 
-    def at_work() -> list[UUID]:
-        return [run.id for run in runs_of(prefect, "often") if run.state_name == "Running"]
+    def state_of(run: UUID) -> str | None:
+        return prefect.read_flow_run(run).state_name
 
     try:
         # What falls due while a run is at work is cancelled.
-        until(lambda: count("Running") == 1 and count("Cancelled"), served)
-        (first,) = at_work()
-        (door.folder / "go").touch()
-        # `dvc exp list` would fail in the moment in which the run saves its own.
-        (name,) = until(lambda: experiments(door.folder), served)
-        # The next run finds everything up to date and leaves no version.
-        until(lambda: prefect.read_flow_run(first).state_name == "Completed", served)
-        until(lambda: at_work() or count("Completed") > 1, served)
-        deployment = named(prefect, "often")
-        prefect.pause_deployment(deployment.id)
-        until(lambda: not at_work() and count("Completed") > 1, served)
-        assert list(experiments(door.folder)) == [name]
-        (door.folder / "go").unlink()
-        set_params(door.folder / "params.yaml", {"report.top_issues": 7})
-        # If one that fell due before the pause is at work, this one is cancelled at once.
-        prefect.create_flow_run_from_deployment(deployment.id)
-        until(lambda: working(door.folder, WAITING) == WAITING and at_work(), served)
-        (last,) = at_work()
+        until(lambda: in_state("Running") and in_state("Cancelled"), served)
+        until(lambda: working(door.folder, WAITING) == WAITING, served)
+        (first,) = in_state("Running")
+        at_work = [found for found in processes(door.folder) if WAITING & {*found.cmdline()}]
         # What the page's button does.
-        prefect.set_flow_run_state(last, State(type=StateType.CANCELLING, name="Cancelling"))
-        until(lambda: prefect.read_flow_run(last).state_name == "Cancelled", served)
-        until(lambda: not working(door.folder, WAITING), served)
+        prefect.set_flow_run_state(first, State(type=StateType.CANCELLING, name="Cancelling"))
+        until(lambda: state_of(first) == "Cancelled", served)
+        assert not psutil.wait_procs(at_work, timeout=60)[1]
+        # The next that falls due does what the cancelled one left.
+        until(lambda: in_state("Running"), served)
+        prefect.pause_deployment(named(prefect, "often").id)
+        (second,) = in_state("Running")
+        assert not experiments(door.folder)
+        (door.folder / "go").touch()
+        until(lambda: state_of(second) == "Completed", served)
     finally:
         served.send_signal(signal.SIGINT)
         served.communicate(timeout=60)
+    door.assert_no_orphans()
+    (name,) = experiments(door.folder)
     shown = door.dvc("exp", "show", "--csv")
     assert "report.top_issues" in shown
     assert name in shown
-    door.assert_no_orphans()
+    # A run that finds everything up to date leaves no version.
+    assert "Everything is up to date." in door.flow("--record", "experiment", "--set", "report.top_issues=9")
     assert list(experiments(door.folder)) == [name]
-    assert not outcomes(door.flow("--set", "report.top_issues=9"), "Completed")
     # No two ran at once.
-    ran = [run for run in runs_of(prefect, "often") if run.state_name == "Completed"]
-    assert all(one.end_time <= two.start_time for one, two in itertools.pairwise(ran))
+    one, two = (prefect.read_flow_run(run) for run in (first, second))
+    assert one.end_time <= two.start_time
 
 
 @pytest.mark.endurance
@@ -293,11 +290,9 @@ def named(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
 
 
 @pytest.mark.slow
-def test_a_worker_runs_what_prefect_yaml_deploys(
-    environment: dict[str, str], prefect: SyncPrefectClient, tmp_path: Path
-) -> None:
+def test_a_worker_runs_what_prefect_yaml_deploys(waited: Door, prefect: SyncPrefectClient) -> None:
     # As a shell there would have it.
-    door = make_waited(tmp_path / "workspace", {**environment, "PWD": str(tmp_path / "workspace")})
+    door = Door(waited.folder, {**waited.environment, "PWD": str(waited.folder)})
     assert (door.folder / "prefect.yaml").read_bytes() == (ROOT / "prefect.yaml").read_bytes()
     set_params(door.folder / "params.yaml", {"report.top_issues": 9})
     (door.folder / "go").touch()
@@ -329,15 +324,15 @@ def test_runs_of_five_parallel_folds_by_two_flows_lock_no_database(
     fold = {"cmd": "echo > fold_${item.fold}", "outs": ["fold_${item.fold}"]}
     stages = {"fold": {"matrix": {"fold": [0, 1, 2, 3, 4]}, **fold}}
     # Two flows at a time, each with its five tasks at a time.
-    code = f"from flows.clean_labels import main\nfor _ in range({n_runs}): assert not main(['--workers=5'])"
+    runs = f"for n in $(seq {n_runs}); do python -m flows.clean_labels --workers 5; done"
     running = []
     for folder in folders:
         make_workspace(folder, SETTINGS, source=ROOT)
         with (folder / "dvc.yaml").open("w") as file:
             YAML().dump({"stages": stages}, file)
-        door = Door(folder, environment)
+        door = Door(folder, with_warm_programs(environment))
         door.dvc("repro")
-        running.append(door.start("-c", code, command=[sys.executable]))
+        running.append(door.start(runs, command=["sh", "-ec"]))
     for process in running:
         log, _ = process.communicate(timeout=900)
         assert process.returncode == 0, log
@@ -375,29 +370,28 @@ def test_an_experiment_has_the_metrics_though_no_commit_has_them_yet(done: Door)
 
 @pytest.mark.slow
 def test_versions_are_sent_with_their_data(
-    environment: dict[str, str],
+    waited: Door,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    door = make_waited(tmp_path / "workspace", environment)
     for name in ("user.name", "user.email"):
-        git(door.folder, "config", name, "test@localhost")
-    monkeypatch.chdir(door.folder)
+        git(waited.folder, "config", name, "test@localhost")
+    monkeypatch.chdir(waited.folder)
     assert run_once(["--record", "commit", "--push"]) == 1
     assert "clean_labels: --push: expected a git remote `origin`, found none." in capsys.readouterr().err
     git(tmp_path, "init", "--quiet", "--bare", "origin.git")
-    git(door.folder, "remote", "add", "origin", str(tmp_path / "origin.git"))
-    door.dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
-    git(door.folder, "commit", "--quiet", "--no-gpg-sign", "-am", "Remote")
-    (door.folder / "go").touch()
-    log = door.flow("--set", "report.top_issues=9", "--record", "commit", "--push")
-    assert git(door.folder, "rev-parse", "--short", "HEAD").strip() in log
-    clone = Door(tmp_path / "clone", door.environment)
+    git(waited.folder, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    waited.dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
+    git(waited.folder, "commit", "--quiet", "--no-gpg-sign", "-am", "Remote")
+    (waited.folder / "go").touch()
+    log = waited.flow("--set", "report.top_issues=9", "--record", "commit", "--push")
+    assert git(waited.folder, "rev-parse", "--short", "HEAD").strip() in log
+    clone = Door(tmp_path / "clone", waited.environment)
     git(tmp_path, "clone", "--quiet", "origin.git", "clone")
     # All that the commit names is in the store: nothing is run.
     assert "Everything is up to date." in clone.flow("--pull")
-    log = door.flow("--set", "report.top_issues=8", "--record", "experiment", "--push")
+    log = waited.flow("--set", "report.top_issues=8", "--record", "experiment", "--push")
     (name,) = re.findall(r"Kept as experiment (\S+)\.", log)
     assert name in clone.dvc("exp", "list", "origin", "--name-only")
 

@@ -558,8 +558,10 @@ def one_stage(environment: dict[str, str], tmp_path: Path) -> Door:
 
 # The cheap twin of the test of endurance.
 @pytest.mark.slow
-def test_a_sweep_that_was_killed_goes_on_and_keeps_what_was_done(one_stage: Door, tmp_path: Path) -> None:
-    sweep = ["--grid", "report.top_issues=1,2", "--workers", "1"]
+def test_a_sweep_that_was_killed_goes_on_keeps_what_was_done_and_names_the_point_that_fails(
+    one_stage: Door, tmp_path: Path
+) -> None:
+    sweep = ["--grid", "report.top_issues=1,3,2", "--workers", "1"]
     killed = one_stage.start(*sweep, command=SWEEP)
     while not (tmp_path / "waits").exists():
         assert killed.poll() is None
@@ -569,20 +571,14 @@ def test_a_sweep_that_was_killed_goes_on_and_keeps_what_was_done(one_stage: Door
     assert workspaces(one_stage.folder)
     one_stage.assert_no_orphans()
     (tmp_path / "go").touch()
-    log = one_stage.run("flows.sweep", *sweep)
-    assert "2 points, 1 of them kept already" in log, log
-    assert "2 of 2 points" in log
+    log = one_stage.run("flows.sweep", *sweep, status=1)
+    assert "3 points, 1 of them kept already" in log, log
+    assert re.search(r"^sweep: top_issues=3/report failed: .*: 3 is too many\.$", log, re.MULTILINE), log
+    assert "2 of 3 points" in log
+    kept = [name.rsplit("-", 1)[0] for name in experiments(one_stage.folder)]
+    assert sorted(kept) == ["sweep-top_issues=1", "sweep-top_issues=2"]
     assert not workspaces(one_stage.folder)
     one_stage.assert_no_orphans()
-
-
-@pytest.mark.slow
-def test_a_point_that_fails_is_named_and_the_others_finish(one_stage: Door) -> None:
-    log = one_stage.run("flows.sweep", "--grid", "report.top_issues=3,1", status=1)
-    assert re.search(r"^sweep: top_issues=3/report failed: .*: 3 is too many\.$", log, re.MULTILINE), log
-    assert "1 of 2 points" in log
-    (name,) = experiments(one_stage.folder)
-    assert name.startswith("sweep-top_issues=1-")
 
 
 @pytest.mark.parametrize(
