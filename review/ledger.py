@@ -10,13 +10,7 @@ import numpy.typing as npt
 from review.suspect_rows import Suspects
 from tasks import ArtifactError
 from tasks.decisions.apply import known_by, why_refused
-from tasks.decisions.log import (
-    HEADER_LINE,
-    Decision,
-    outcomes,
-    parse_decisions,
-    read_whole,
-)
+from tasks.decisions.log import HEADER_LINE, Decision, outcomes, parse_decisions, read_whole
 from tasks.label_quality.audit import UNKNOWN
 
 

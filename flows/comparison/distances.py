@@ -8,10 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flows.dvc_api.revisions import Revision, RevisionError
-from tasks.label_quality.changes import (
-    common_rows,
-    total_variation,
-)
+from tasks.label_quality.changes import common_rows, total_variation
 from tasks.tables.catalog import PRED_PROBS
 from tasks.tables.joins import locate
 from tasks.tables.schemas import column_array

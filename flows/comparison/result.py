@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from tasks.label_quality.changes import (
-    ACTIONS,
-    OUTCOMES,
-)
+from tasks.label_quality.changes import ACTIONS, OUTCOMES
 from tasks.page import Content
 
 Better = Literal["higher", "lower"]

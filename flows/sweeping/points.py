@@ -12,11 +12,7 @@ from flows import FlowError
 from flows.dvc_api.overrides import grid_values, override_params
 from flows.dvc_api.signatures import PlannedStage, plan_stages, source_hashes
 from flows.runner import imports_of
-from flows.sweeping.tables_of_rows import (
-    short_names,
-    show,
-    slug,
-)
+from flows.sweeping.tables_of_rows import short_names, show, slug
 from tasks import ParamsError
 from tasks.params import STAGES, Params, load_params
 

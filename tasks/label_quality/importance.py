@@ -29,14 +29,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from tasks.label_quality.class_moments import (
-    ClassMoments,
-    Floats,
-    Ints,
-    check_rows,
-    extend,
-    rows_by_class,
-)
+from tasks.label_quality.class_moments import ClassMoments, Floats, Ints, check_rows, extend, rows_by_class
 from tasks.neighbours import Each
 
 _RIDGE = 1e-6

@@ -13,13 +13,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from tasks import RepairError
-from tasks.label_quality.propagation import (
-    UNLABELED,
-    certainty,
-    class_balance,
-    propagate,
-    similarity_graph,
-)
+from tasks.label_quality.propagation import UNLABELED, certainty, class_balance, propagate, similarity_graph
 from tasks.label_quality.sure_rows import choose_sure, even_limits, expected_counts
 from tasks.neighbours import describe_search, nearest
 from tasks.repair import Evidence, Repair, Train, label_unlabeled, leave_as_given, relabel_issues
