@@ -8,12 +8,15 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from added_files import DATASET, FILTER, METHOD, MODEL, OBJECTIVE
 from doors import Door, outcomes, wait_for
-from small_runs import NETWORK, ROOT
+from small_runs import ENVIRONMENT, NETWORK, ROOT, SETTINGS, dvc
 from warm import run_warm, with_warm_programs
 
 from benchmarks.killing import find
@@ -27,8 +30,10 @@ from tasks.tables.catalog import (
     FOLDS,
     GIVEN_LABELS,
     TEST_PROBS,
+    TRAINING_SET,
     TRAINING_SIGNALS,
 )
+from tasks.tables.facts import read_facts
 from tasks.tables.io import read_table
 from tasks.tables.joins import join
 from tasks.tables.schemas import column_array
@@ -169,13 +174,19 @@ def test_a_run_of_dvc_killed_in_training_recovers_to_the_same_bytes(copied: Door
     assert not list(copied.folder.rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("is_warm", [True, pytest.param(False, marks=pytest.mark.endurance)])
 def test_a_killed_flow_leaves_no_stage_server_and_the_next_run_gives_the_bytes_of_dvc_repro(
-    copied: Door,
+    copied: Door, is_warm: bool
 ) -> None:
+    """Cold, the flow and each stage import for themselves what they need, torch too."""
     before = copied.lock()
-    process = copied.start("--set", "train_fold.epochs=400", "--until", "train_fold@0")
+    if is_warm:
+        copied.environment = with_warm_programs(copied.environment, with_torch=True)
+    flow = ["python", "-m", "flows.clean_labels"]
+    process = copied.start("--set", "train_fold.epochs=400", "--until", "train_fold@0", command=flow)
     wait_for(process, r"epoch \d+/400")
     assert find("stage server", copied.folder, "")
+    # What is forked from a warm process is killed with it.
     process.kill()
     process.communicate()
     copied.assert_no_orphans()
@@ -186,3 +197,35 @@ def test_a_killed_flow_leaves_no_stage_server_and_the_next_run_gives_the_bytes_o
     assert len(re.findall(r"fold \d: epoch \d/4", log)) == 8
     assert copied.lock() == before
     copied.assert_no_orphans()
+
+
+def test_a_file_of_each_kind_is_found_by_its_name_and_the_pipeline_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "workspace"
+    # As few trainings as tell.
+    sets = {"cleaned": {"table": "training_set", "checkpoint": "classifier"}}
+    make_workspace(folder, {**SETTINGS, "retrain.label_sets": sets}, source=ROOT)
+    files = {
+        "datasets": DATASET,
+        "models": MODEL,
+        "objectives": OBJECTIVE,
+        "pseudo_labels": METHOD,
+        "label_quality/filters": FILTER,
+    }
+    for kind, text in files.items():
+        (folder / "tasks" / kind / "mine.py").write_text(text)
+    names = ["download.dataset=mine", "train_fold.model=mine", "train_fold.objective=mine"]
+    names += ["retrain.objective=mine", "pseudo_label.method=mine", "prune.filter_by=mine"]
+    set_names = (
+        "from flows.dvc_api.overrides import override_params; from pathlib import Path; "
+        f"override_params(Path(), {names})"
+    )
+    subprocess.run([sys.executable, "-c", set_names], cwd=folder, env=ENVIRONMENT, check=True)
+    said = dvc(folder, "repro", with_torch=True)
+    assert read_facts(read_table(EXAMPLES.at(folder), EXAMPLES)).dataset == "clouds"
+    found = json.loads((folder / "metrics" / "label_issues.json").read_text())
+    assert found["n_issues"] > 0
+    assert f"{found['n_issues']:,} by mine" in said
+    actions = read_table(TRAINING_SET.at(folder), TRAINING_SET).column("action").to_pylist()
+    gate = json.loads((folder / "metrics" / "training_set.json").read_text())["gate"]
+    assert actions.count("dropped") == found["n_issues"] - gate["n_contested"] - gate["n_doubtful"] > 0
+    assert re.search(r"<td>mine.*\(decides\)", (folder / "report" / "index.html").read_text())

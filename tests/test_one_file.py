@@ -1,23 +1,20 @@
-"""A plug-in is one file: adding one edits nothing else, and reruns nothing that does not use it."""
+"""A plug-in is one file: adding one edits nothing else, and reruns nothing that does not use it.
 
-import json
-import re
+That the pipeline runs with an added file of each kind is in test_network_runs.py.
+"""
+
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from added_files import FILTER
 from dvc.repo import Repo
-from small_runs import ENVIRONMENT, ROOT, SETTINGS, dvc
+from small_runs import dvc
 
-from benchmarks.workspaces import make_workspace, set_params
+from benchmarks.workspaces import set_params
 from flows.dvc_api.graph import plan, stage_graph
 from flows.dvc_api.repository import stage_name
 from tasks import plugins
-from tasks.tables.catalog import EXAMPLES, TRAINING_SET
-from tasks.tables.facts import read_facts
-from tasks.tables.io import read_table
 
 pytestmark = pytest.mark.slow
 
@@ -107,85 +104,3 @@ def test_a_label_set_that_is_taken_out_reruns_no_other(finished: Path) -> None:
         assert changed(finished) == {"report"}
     finally:
         path.write_bytes(before)
-
-
-DATASET = '''"""Two clouds of points."""
-
-import numpy as np
-
-from tasks.contents import Examples, Features
-from tasks.tables.facts import DatasetFacts
-
-GIVES = ("features",)
-
-
-def read(inputs, options, fetch):
-    rng = np.random.default_rng(0)
-    labels = np.arange(240) % 2
-    points = rng.normal(size=(240, 3)) + 3 * labels[:, None]
-    return Examples(
-        facts=DatasetFacts("clouds", ("low", "high"), "features", (3,)),
-        key=[f"point {row}" for row in range(240)],
-        split=np.where(np.arange(240) < 200, "train", "test"),
-        given_label=None,
-        true_label=labels.astype(np.int16),
-        content=Features(points.astype(np.float32)),
-    )
-'''
-MODEL = (ROOT / "tasks" / "models" / "mlp.py").read_text().replace('"mlp"', '"mine"').replace("256", "16")
-OBJECTIVE = (ROOT / "tasks" / "objectives" / "supervised.py").read_text()
-METHOD = '''"""Issues are dropped, whatever is suggested."""
-
-import numpy as np
-
-from tasks.repair import leave_as_given
-
-
-def repair(evidence, options, train, rng):
-    repair = leave_as_given(evidence.labels, evidence.is_issue, evidence.n_classes)
-    return repair.with_hard(
-        evidence.is_issue,
-        weight=np.where(evidence.is_issue, 0, 1).astype(np.float32),
-        action=np.where(evidence.is_issue, "dropped", "trusted"),
-    )
-'''
-FILTER = '''"""Rows whose given class is not the more probable of the two."""
-
-from tasks.label_quality.selection import ByRow
-
-
-def select(statistics):
-    return ByRow(lambda rows: rows.own < 0.5)
-'''
-
-
-def test_a_file_of_each_kind_is_found_by_its_name_and_the_pipeline_runs(tmp_path: Path) -> None:
-    folder = tmp_path / "workspace"
-    # As few trainings as tell.
-    sets = {"cleaned": {"table": "training_set", "checkpoint": "classifier"}}
-    make_workspace(folder, {**SETTINGS, "retrain.label_sets": sets}, source=ROOT)
-    files = {
-        "datasets": DATASET,
-        "models": MODEL,
-        "objectives": OBJECTIVE,
-        "pseudo_labels": METHOD,
-        "label_quality/filters": FILTER,
-    }
-    for kind, text in files.items():
-        (folder / "tasks" / kind / "mine.py").write_text(text)
-    names = ["download.dataset=mine", "train_fold.model=mine", "train_fold.objective=mine"]
-    names += ["retrain.objective=mine", "pseudo_label.method=mine", "prune.filter_by=mine"]
-    set_names = (
-        "from flows.dvc_api.overrides import override_params; from pathlib import Path; "
-        f"override_params(Path(), {names})"
-    )
-    subprocess.run([sys.executable, "-c", set_names], cwd=folder, env=ENVIRONMENT, check=True)
-    said = dvc(folder, "repro", with_torch=True)
-    assert read_facts(read_table(EXAMPLES.at(folder), EXAMPLES)).dataset == "clouds"
-    found = json.loads((folder / "metrics" / "label_issues.json").read_text())
-    assert found["n_issues"] > 0
-    assert f"{found['n_issues']:,} by mine" in said
-    actions = read_table(TRAINING_SET.at(folder), TRAINING_SET).column("action").to_pylist()
-    gate = json.loads((folder / "metrics" / "training_set.json").read_text())["gate"]
-    assert actions.count("dropped") == found["n_issues"] - gate["n_contested"] - gate["n_doubtful"] > 0
-    assert re.search(r"<td>mine.*\(decides\)", (folder / "report" / "index.html").read_text())
