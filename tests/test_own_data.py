@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +150,9 @@ def test_probabilities_from_elsewhere_are_pruned_without_download_or_training(ow
     # As the manual says: two files of one's own, then `prune` and `pseudo_label`.
     folder, given, true = own_probs
     files = ("--pred-probs", "inputs/probs/pred_probs.npy", "--labels", "inputs/probs/labels.csv")
-    said = run(folder, sys.executable, "-m", "tasks", "import-probs", *files, "--class-names", "ant,bee,cat")
+    words = ["tasks", "import-probs", *files, "--class-names", "ant,bee,cat"]
+    status, said, _ = run_warm(words, folder, ENVIRONMENT)
+    assert status == 0, said
     assert "dvc repro --single-item prune" in said
     dvc(folder, "repro", "--single-item", "prune")
     dvc(folder, "repro", "--single-item", "pseudo_label")
