@@ -1,9 +1,12 @@
 """Small real runs of the pipeline on digits, shared by the tests of stages that train."""
 
+import atexit
 import importlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,13 @@ from tasks.command_line import STAGES
 from tasks.params import load_params
 
 ROOT = Path(__file__).parents[1]
+
+# What DVC remembers of the files of a workspace is in memory, and goes when the tests end. Workers are told
+# where by whoever starts them.
+if "DVC_SITE_CACHE_DIR" not in os.environ:
+    _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    os.environ["DVC_SITE_CACHE_DIR"] = tempfile.mkdtemp(prefix="relabel-dvc-", dir=_MEMORY)
+    atexit.register(shutil.rmtree, os.environ["DVC_SITE_CACHE_DIR"], ignore_errors=True)
 
 DVC = [sys.executable, "-m", "dvc"]
 ENVIRONMENT = {
