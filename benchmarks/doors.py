@@ -14,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from rich.console import Console
@@ -40,29 +41,38 @@ def prefect_server(log: Path | None = None, home: Path | None = None) -> Iterato
 
     Without a home its database is new and goes with it.
     """
+    with tempfile.TemporaryDirectory() as new:
+        server, url = start_prefect_server(log or Path(os.devnull), home or Path(new))
+        try:
+            yield url
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def start_prefect_server(
+    log: Path, home: Path, starter: Sequence[str] = (), stdin: IO[bytes] | None = None
+) -> tuple[subprocess.Popen[bytes], str]:
+    """Start such a server, by the command `starter`; its process, and its address when it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with tempfile.TemporaryDirectory() as new, (log or Path(os.devnull)).open("w") as said:
+    with log.open("w") as said:
         server = subprocess.Popen(
-            command,
-            env={**os.environ, "PREFECT_HOME": str(home or new), "PREFECT_UI_ENABLED": "false"},
+            [*starter, *command],
+            env={**os.environ, "PREFECT_HOME": str(home), "PREFECT_UI_ENABLED": "false"},
+            stdin=stdin,
             stdout=said,
             stderr=said,
         )
-        try:
-            while True:
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                if server.poll() is not None:
-                    raise SystemExit(f"`{' '.join(command[1:])}` ended with status {server.returncode}.")
-                time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}/api"
-        finally:
-            server.terminate()
-            server.wait()
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return server, f"http://127.0.0.1:{port}/api"
+        if server.poll() is not None:
+            raise SystemExit(f"`{' '.join(command[1:])}` ended with status {server.returncode}.")
+        time.sleep(0.2)
 
 
 def seconds(command: list[str], folder: Path, environment: dict[str, str]) -> float:

@@ -20,9 +20,9 @@ from doors import Door, make_waited
 from playwright.sync_api import Browser, sync_playwright
 from small_runs import ENVIRONMENT, ROOT, SETTINGS, dvc, run_pipeline, write_params
 from threadpoolctl import threadpool_limits
-from warm import open_place, run_warm
+from warm import end_of_run, lasting, open_place, run_warm
 
-from benchmarks.doors import prefect_server
+from benchmarks.doors import start_prefect_server
 from benchmarks.workspaces import make_workspace
 from tasks import plugins
 
@@ -194,12 +194,6 @@ def reproduced(shared: Callable[[str], AbstractContextManager[Path]]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the Prefect server of `environment` says."""
-    return tmp_path_factory.mktemp("server") / "server.log"
-
-
-@pytest.fixture(scope="session")
 def new_home(
     shared: Callable[[str], AbstractContextManager[Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[], Path]:
@@ -212,11 +206,30 @@ def new_home(
     return lambda: Path(shutil.copytree(first, tmp_path_factory.mktemp("prefect") / "home"))
 
 
+# Starts what its arguments say, and ends it when its stdin ends.
+_WITH_STDIN = ("sh", "-c", 'exec 3<&0; "$@" 3<&- & run=$!; { read -r end; kill $run; } <&3 & wait $run', "sh")
+
+
 @pytest.fixture(scope="session")
-def environment(new_home: Callable[[], Path], server_log: Path) -> Iterator[dict[str, str]]:
+def prefect_folder(
+    shared: Callable[[str], AbstractContextManager[Path]], new_home: Callable[[], Path]
+) -> Path:
+    """Where the Prefect server that all workers share has its log, `server.log`, and the file `url`."""
+    with shared("prefect_server") as folder:
+        if not (folder / "url").exists():
+            folder.mkdir()
+            with end_of_run() as end:
+                server, url = start_prefect_server(folder / "server.log", new_home(), _WITH_STDIN, end)
+            lasting.append(server)
+            (folder / "url").write_text(url)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def environment(prefect_folder: Path, new_home: Callable[[], Path]) -> dict[str, str]:
     """What a flow run needs: a Prefect server on loopback, and a home of its own."""
-    with prefect_server(server_log, new_home()) as url:
-        yield {**ENVIRONMENT, "PREFECT_HOME": str(new_home()), "PREFECT_API_URL": url}
+    url = (prefect_folder / "url").read_text()
+    return {**ENVIRONMENT, "PREFECT_HOME": str(new_home()), "PREFECT_API_URL": url}
 
 
 @pytest.fixture

@@ -46,7 +46,13 @@ from tasks.params import load_params
 from tasks.stage_server import KILLED, OF_SKLEARN, OF_TORCH
 
 from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip  # after flows
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterKey,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
+from prefect.client.schemas.objects import Artifact
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 pytestmark = pytest.mark.slow
@@ -123,21 +129,28 @@ def prefect(environment: dict[str, str]) -> Iterator[SyncPrefectClient]:
         yield client
 
 
+@pytest.fixture
+def artifacts(cold: tuple[Door, str], prefect: SyncPrefectClient) -> dict[str | None, Artifact]:
+    """What the page of that run shows, by its key; the server shows the runs of other tests too."""
+    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["results", "report"]))
+    found = prefect.read_artifacts(artifact_filter=wanted)
+    (run,) = {each.flow_run_id for each in found if str(cold[0].folder) in str(each.data)}
+    return {each.key: each for each in found if each.flow_run_id == run}
+
+
 def test_prefect_shows_one_task_a_stage_named_after_it(
-    cold: tuple[Door, str], prefect: SyncPrefectClient
+    cold: tuple[Door, str], prefect: SyncPrefectClient, artifacts: dict[str | None, Artifact]
 ) -> None:
-    door, _ = cold
-    shown = {(run.name, run.state_name) for run in prefect.read_task_runs()}
-    assert {(name, "Completed") for name in stage_graph(door.folder)} <= shown
+    run = FlowRunFilter(id=FlowRunFilterId(any_=[artifacts["report"].flow_run_id]))
+    shown = {(task.name, task.state_name) for task in prefect.read_task_runs(flow_run_filter=run)}
+    assert shown == {(name, "Completed") for name in stage_graph(cold[0].folder)}
 
 
 def test_prefect_shows_what_was_found_and_where_the_report_is(
-    cold: tuple[Door, str], prefect: SyncPrefectClient
+    cold: tuple[Door, str], artifacts: dict[str | None, Artifact]
 ) -> None:
     door, _ = cold
-    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["results", "report"]))
-    artifacts = [(found.key, str(found.data)) for found in prefect.read_artifacts(artifact_filter=wanted)]
-    (_, place), (_, results) = sorted(found for found in artifacts if str(door.folder) in found[1])
+    place, results = str(artifacts["report"].data), str(artifacts["results"].data)
     with (door.folder / "report" / "top_issues.csv").open(newline="") as file:
         issues = list(csv.DictReader(file))
     lines = [line.strip("| ").split(" | ") for line in results.splitlines() if line.startswith("| ")]
@@ -154,11 +167,11 @@ def test_prefect_shows_what_was_found_and_where_the_report_is(
 
 
 def test_prefect_names_the_run_after_data_set_and_outcome(
-    cold: tuple[Door, str], prefect: SyncPrefectClient
+    cold: tuple[Door, str], prefect: SyncPrefectClient, artifacts: dict[str | None, Artifact]
 ) -> None:
-    door, _ = cold
-    found = json.loads((door.folder / "metrics" / "label_issues.json").read_text())
-    assert f"digits: {found['n_issues']} suspects" in {run.name for run in prefect.read_flow_runs()}
+    found = json.loads((cold[0].folder / "metrics" / "label_issues.json").read_text())
+    run = prefect.read_flow_run(artifacts["report"].flow_run_id)
+    assert run.name == f"digits: {found['n_issues']} suspects"
 
 
 def test_after_dvc_repro_the_flow_finds_every_stage_cached(done: Door) -> None:

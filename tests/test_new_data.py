@@ -21,6 +21,7 @@ from flows.one_at_a_time import only_flow
 from flows.serve import parse_schedule
 
 from prefect.client.orchestration import get_client  # isort: skip  # after flows
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 AT = datetime(2026, 1, 31, 12, 30, tzinfo=UTC)
@@ -120,9 +121,8 @@ def test_a_schedule_for_new_data_makes_no_run_until_there_is_some(counted: Door)
         with temporary_settings(address), get_client(sync_client=True) as client:
 
             def states() -> list[str]:
-                found = [run for run in client.read_deployments() if run.name == "looks"]
-                runs = client.read_flow_runs()
-                return [str(run.state_name) for run in runs if found and run.deployment_id == found[0].id]
+                chosen = DeploymentFilter(name=DeploymentFilterName(any_=["looks"]))
+                return [str(run.state_name) for run in client.read_flow_runs(deployment_filter=chosen)]
 
             wait_until(lambda: [each for each in client.read_deployments() if each.name == "looks"], served)
             time.sleep(3)

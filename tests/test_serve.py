@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
-import psutil
 import pytest
 from doors import Door, make_waiting, outcomes
 from ruamel.yaml import YAML
@@ -232,9 +231,9 @@ def test_due_runs_start_by_themselves_one_at_a_time_can_be_cancelled_and_leave_a
         # What the page's button does.
         prefect.set_flow_run_state(first, State(type=StateType.CANCELLING, name="Cancelling"))
         until(lambda: state_of(first) == "Cancelled", served)
-        assert not psutil.wait_procs(at_work, timeout=60)[1]
-        # The next that falls due does what the cancelled one left.
-        until(lambda: in_state("Running"), served)
+        until(lambda: not {*at_work} & {*processes(door.folder)}, served)
+        # One that falls due later does what the cancelled one left.
+        until(lambda: working(door.folder, WAITING) == WAITING and in_state("Running"), served)
         prefect.pause_deployment(named(prefect, "often").id)
         (second,) = in_state("Running")
         assert not experiments(door.folder)
@@ -318,7 +317,7 @@ def test_a_worker_runs_what_prefect_yaml_deploys(waited: Door, prefect: SyncPref
 @pytest.mark.slow
 @pytest.mark.parametrize("n_runs", [2, pytest.param(25, marks=pytest.mark.endurance)])
 def test_runs_of_five_parallel_folds_by_two_flows_lock_no_database(
-    environment: dict[str, str], server_log: Path, tmp_path: Path, n_runs: int
+    environment: dict[str, str], prefect_folder: Path, tmp_path: Path, n_runs: int
 ) -> None:
     folders = tmp_path / "one", tmp_path / "two"
     fold = {"cmd": "echo > fold_${item.fold}", "outs": ["fold_${item.fold}"]}
@@ -337,7 +336,7 @@ def test_runs_of_five_parallel_folds_by_two_flows_lock_no_database(
         log, _ = process.communicate(timeout=900)
         assert process.returncode == 0, log
         assert log.count("Everything is up to date.") == n_runs
-    assert "database is locked" not in server_log.read_text()
+    assert "database is locked" not in (prefect_folder / "server.log").read_text()
 
 
 @pytest.mark.slow

@@ -52,7 +52,8 @@ _LIMIT_S = 900
 # Names the folder of the server. All workers of a test run have it from the process that starts them.
 _PLACE = "RELABEL_TESTS_WARM"
 _ENDS = "ends"
-_started: list[subprocess.Popen[bytes]] = []
+# What this worker started for all of them.
+lasting: list[subprocess.Popen[bytes]] = []
 # What the server has imported, as `_read_code` gives it.
 _code_of_stages: dict[str, bytes] = {}
 # In place of `python`: what it is asked to run is forked from the server, but for servers that a flow starts.
@@ -153,7 +154,7 @@ def _address(*more: str) -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not Path(address).exists():
             _write_programs(place)
-            with (place / _ENDS).open("rb", buffering=0) as end:
+            with end_of_run() as end:
                 server = subprocess.Popen(
                     [sys.executable, "-c", _SERVER, address, str(ROOT), str(Path(__file__).parent)],
                     cwd=place,
@@ -161,7 +162,7 @@ def _address(*more: str) -> str:
                     stdin=end,
                     stdout=subprocess.DEVNULL,
                 )
-            _started.append(server)
+            lasting.append(server)
             _await(address, lambda: server.poll() is not None)
     return address
 
@@ -185,6 +186,11 @@ def _write_programs(place: Path) -> None:
     ):
         path.write_text(text)
         path.chmod(0o755)
+
+
+def end_of_run() -> io.FileIO:
+    """For the stdin of a process: it is at its end when the test run is over."""
+    return (Path(os.environ[_PLACE]) / _ENDS).open("rb", buffering=0)
 
 
 def open_place() -> None:
