@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,7 @@ from tasks.tables.joins import join
 from tasks.tables.proofs import rows_digest
 from tasks.tables.schemas import column_array
 from tasks.train_fold import fold_seed, train_fold
+from tasks.training.protocol import Model
 from tasks.training.setup import make_model
 
 
@@ -124,13 +126,16 @@ def test_a_model_without_chance_is_trained_twice_and_changes_no_byte(
     before = path.read_bytes()
     params = load_params(workspace_copy / "params.yaml")
     section = params.train_fold.model_copy(update={"ensemble": 10})
-    trained = []
-    monkeypatch.setattr(
-        "tasks.train_fold.make_model", lambda *_, **how: trained.append(1) or make_model(*_, **how)
-    )
+    seeds: list[int] = []
+
+    def make(*given: Any, seed: int, **named: Any) -> Model:
+        seeds.append(seed)
+        return make_model(*given, seed=seed, **named)
+
+    monkeypatch.setattr("tasks.train_fold.make_model", make)
     train_fold(params.model_copy(update={"train_fold": section}), workspace_copy, fold=1)
     assert path.read_bytes() == before
-    assert len(trained) == 2
+    assert len(set(seeds)) == len(seeds) == 2
     assert "train_fold.ensemble: 10 changes nothing" in capsys.readouterr().err
 
 
