@@ -37,11 +37,12 @@ def changed_since(revision: Revision, stages: Mapping[str, Entry]) -> Iterator[s
         changed = []
         for dep in _entries(stage, "deps"):
             path = dep["path"]
-            if dep.get("hash") != "md5" or any(_is_in(out, path) for out in made):
+            if dep.get("hash") != "md5":
                 continue
             key = (path, dep.get("md5"), dep.get("nfiles"))
             if key not in now:
-                now[key] = _changed(revision, dep)
+                is_made = any(_is_in(out, path) for out in made)
+                now[key] = None if is_made else _changed(revision, dep)
             if said := now[key]:
                 changed.append(said)
         changed += _redefined(definition or {}, stage)
