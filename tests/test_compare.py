@@ -144,16 +144,32 @@ def columns(folder: Path, name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def opened(versions: Path) -> Callable[[str], Revision]:
-    """Opens a kept version once for all tests: it takes DVC most of a second, and nobody changes it."""
-    return functools.cache(lambda name: open_revisions(versions, [name])[0])
+    """Opens a version once for all tests, and asks DVC once what it holds: nobody changes it.
+
+    To read some 160 files of code through DVC is most of what a comparison takes.
+    """
+
+    def open_one(name: str) -> Revision:
+        (revision,) = open_revisions(versions, [name])
+        for question in ("tracked", "yaml"):
+            object.__setattr__(revision, question, functools.cache(getattr(revision, question)))
+        return revision
+
+    return functools.cache(open_one)
 
 
 @pytest.fixture
 def open_once(opened: Callable[[str], Revision], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Comparisons in `versions` and its copies open the workspace alone."""
+    """Comparisons in `versions` and its copies open the workspace alone, and hash no code again."""
 
     def open_each(root: Path, names: Sequence[str]) -> list[Revision]:
-        return [open_revisions(root, [name])[0] if name == WORKSPACE else opened(name) for name in names]
+        return [open_workspace(root) if name == WORKSPACE else opened(name) for name in names]
+
+    def open_workspace(root: Path) -> Revision:
+        (revision,) = open_revisions(root, [WORKSPACE])
+        # These tests change results and parameters, no code; those on `tiny` change what is tracked.
+        object.__setattr__(revision, "tracked", opened(WORKSPACE).tracked)
+        return revision
 
     monkeypatch.setattr("flows.comparison.versions.open_revisions", open_each)
 
