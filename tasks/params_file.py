@@ -53,11 +53,13 @@ def change_params(text: str, settings: Settings, where: Path) -> str:
         if value == [] and isinstance(section, CommentedMap) and last in section.ca.items:
             # Lines that stood between a name and its list would come before the empty one.
             section.ca.items[last] = [*section.ca.items[last][:3], None]
+    changed = _dump(yaml, params)
+    missing = parse_params(changed, where).unlisted()
     # DVC wants to see the options of each chosen plug-in, if there are none.
-    for name in parse_params(_dump(yaml, params), where).unlisted():
+    for name in missing:
         kind, plug_in = name.split(".")
         params[kind][plug_in] = {}
-    return _dump(yaml, params)
+    return _dump(yaml, params) if missing else changed
 
 
 def _in_place_of(before: object, value: object) -> object:
