@@ -1,7 +1,10 @@
 """Tutorials: each command of a page runs as it is typed; until a model is trained it says what is printed."""
 
+import contextlib
+import io
 import json
 import re
+import runpy
 import shlex
 import subprocess
 import tempfile
@@ -26,7 +29,10 @@ CHEAP = {
         "datasets.folder.image_size": 32,  # each stage reads them
     },
     "texts": {},
-    "tables": {"train_fold.model": "nearest_mean"},
+    "tables": {
+        "train_fold.model": "nearest_mean",
+        "retrain.label_sets": {"cleaned": {"table": "training_set", "checkpoint": "classifier"}},
+    },
     "unlabeled": {"train_fold.model": "nearest_mean"},
 }
 # Walks that go on in the same folders.
@@ -118,6 +124,17 @@ def decide(command: str, folder: Path, environment: dict[str, str]) -> None:
             process.terminate()
 
 
+def run_script(words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `python SCRIPT ...` says, in this process: another would import the same once more."""
+    with monkeypatch.context() as patch, io.StringIO() as said, contextlib.redirect_stdout(said):
+        patch.chdir(folder)
+        patch.setattr("sys.argv", words)
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(words[0], run_name="__main__")
+        assert end.value.code == 0, words
+        return said.getvalue()
+
+
 def check_options(module: ModuleType, runs: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a command read its options and do nothing: a flow takes a minute, and other tests run flows."""
     with monkeypatch.context() as patch:
@@ -160,6 +177,8 @@ def test_each_command_of_a_tutorial_runs(
             said = ""
             if is_review:
                 decide(step.command, here, typist)
+            elif name == "python":
+                said = run_script(words, here, monkeypatch)
             elif step.command.startswith("relabel serve"):
                 check_options(serve, "_run", words[1:], monkeypatch)
             elif step.command.startswith("relabel flow --if-new-data"):
