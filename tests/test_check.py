@@ -84,7 +84,8 @@ def check(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     def run(
         *arguments: str, revision: str = "v2", against: str = "v1", **limits: Any
     ) -> tuple[int, dict[str, tuple[str, str]], str]:
-        set_params(repository / "params.yaml", {f"check.{name}": value for name, value in limits.items()})
+        if limits:
+            set_params(repository / "params.yaml", {f"check.{name}": value for name, value in limits.items()})
         monkeypatch.chdir(repository)
         capsys.readouterr()
         status = main([revision, "--against", against, *arguments])
