@@ -27,7 +27,8 @@ def main() -> int:
 
 if __name__ == "__main__":
     status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    # A stream that was closed by who started this is none.
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
     # Every file is written. To tear down torch and what it imported takes more than a second.
     os._exit(status)

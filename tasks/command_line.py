@@ -103,7 +103,9 @@ def readers_may_leave() -> Iterator[None]:
     """What is printed here may go to a reader that leaves early, as `head` does: that is no error."""
     try:
         yield
-        sys.stdout.flush()
+        # Python has none where it was closed by who started this.
+        if sys.stdout:
+            sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

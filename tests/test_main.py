@@ -94,3 +94,9 @@ def test_what_a_process_says_reaches_a_pipe_though_it_ends_without_tearing_down(
     said = subprocess.run(preset, cwd=SHIPPED.parent, capture_output=True, text=True)
     assert (said.returncode, said.stderr) == (0, "")
     assert str(tmp_path / "digits") in said.stdout
+
+
+def test_a_process_whose_output_is_closed_ends_well(tmp_path: Path) -> None:
+    preset = f"{sys.executable} -m tasks preset digits --into {tmp_path / 'digits'} >&- 2>&-"
+    assert subprocess.run(preset, cwd=SHIPPED.parent, shell=True).returncode == 0
+    assert (tmp_path / "digits" / "dvc.yaml").exists()
