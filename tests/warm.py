@@ -302,6 +302,9 @@ def _run(words: Sequence[str]) -> int:
         importlib.import_module("prefect.context").refresh_global_settings_context()
     sys.argv = list(words[1:])
     try:
+        if words[1] == "tasks":
+            # As a program it would end this process before the caller is told.
+            return int(importlib.import_module("tasks.__main__").main())
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         return 0
     except SystemExit as end:
