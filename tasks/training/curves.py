@@ -18,6 +18,7 @@ class Curves(Logger):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
+        self._begun: set[str] = set()
         self._last: dict[str, Any] = {}
 
     @property
@@ -39,9 +40,11 @@ class Curves(Logger):
             value = number if math.isfinite(number) else str(number)
             group, figure = name.split("/")
             path = self._folder / "plots" / "metrics" / f"{name}.tsv"
-            is_new = not path.exists()
+            # A curve of an earlier training in this folder makes room.
+            is_new = name not in self._begun
+            self._begun.add(name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8", newline="") as file:
+            with path.open("w" if is_new else "a", encoding="utf-8", newline="") as file:
                 file.write(f"step\t{figure}\n" * is_new + f"{step}\t{value}\n")
             self._last.setdefault(group, {})[figure] = value
         self._last["step"] = step

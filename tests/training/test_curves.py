@@ -28,3 +28,9 @@ def test_what_is_no_number_is_written_as_a_word(tmp_path: Path) -> None:
     curves.log_metrics({"train/loss": math.nan}, step=1)
     assert (tmp_path / "plots" / "metrics" / "train" / "loss.tsv").read_text() == "step\tloss\n1\tnan\n"
     assert '"loss": "nan"' in (tmp_path / "metrics.json").read_text()
+
+
+def test_a_second_training_in_a_folder_begins_its_curves_anew(tmp_path: Path) -> None:
+    for loss in (0.5, 0.25):
+        Curves(tmp_path).log_metrics({"train/loss": loss}, step=1)
+    assert (tmp_path / "plots" / "metrics" / "train" / "loss.tsv").read_text() == "step\tloss\n1\t0.25\n"
