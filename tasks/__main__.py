@@ -7,6 +7,7 @@ that has already imported what it needs; nothing heavier than `socket` is import
 
 import os
 import sys
+from contextlib import suppress
 
 from tasks.stage_server import end_with_parent, run_remotely
 
@@ -27,8 +28,9 @@ def main() -> int:
 
 if __name__ == "__main__":
     status = main()
-    # A stream that was closed by who started this is none.
+    # There is none where the caller has closed it. The reader may have left: the work is done all the same.
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.flush()
+        with suppress(OSError):
+            stream.flush()
     # Every file is written. To tear down torch and what it imported takes more than a second.
     os._exit(status)

@@ -103,8 +103,7 @@ def readers_may_leave() -> Iterator[None]:
     """What is printed here may go to a reader that leaves early, as `head` does: that is no error."""
     try:
         yield
-        # Python has none where it was closed by who started this.
-        if sys.stdout:
+        if sys.stdout is not None:  # as it is where the caller closed it
             sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes once more at its end.

@@ -1,6 +1,7 @@
 """The command line: one readable paragraph and exit status 1, or usage and 2."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,7 +97,21 @@ def test_what_a_process_says_reaches_a_pipe_though_it_ends_without_tearing_down(
     assert str(tmp_path / "digits") in said.stdout
 
 
-def test_a_process_whose_output_is_closed_ends_well(tmp_path: Path) -> None:
-    preset = f"{sys.executable} -m tasks preset digits --into {tmp_path / 'digits'} >&- 2>&-"
-    assert subprocess.run(preset, cwd=SHIPPED.parent, shell=True).returncode == 0
-    assert (tmp_path / "digits" / "dvc.yaml").exists()
+def test_the_status_is_that_of_the_work_though_stdout_is_closed_or_its_reader_has_left(
+    workspace: Path, tmp_path: Path
+) -> None:
+    text = SHIPPED.read_text().replace("dataset: mnist", "dataset: digits")
+    (workspace / "params.yaml").write_text(text)
+    python = [sys.executable, "-m", "tasks"]
+    # An empty word lets Python keep what it prints until it ends.
+    here = {**os.environ, "PYTHONPATH": str(SHIPPED.parent), "PYTHONUNBUFFERED": ""}
+    reader, left = os.pipe()
+    os.close(reader)
+    stage = subprocess.run([*python, "download"], stdout=left, stderr=subprocess.PIPE, env=here)
+    os.close(left)
+    assert (stage.returncode, stage.stderr) == (0, b"")
+    assert (workspace / "data" / "examples.parquet").exists()
+    preset = [*python, "preset", "digits", "--into", str(tmp_path / "digits")]
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh"]
+    made = subprocess.run([*closed, *preset], cwd=SHIPPED.parent, capture_output=True)
+    assert (made.returncode, made.stderr) == (0, b"")
