@@ -38,7 +38,7 @@ class Curves(Logger):
         """Add what Lightning logs at the end of epoch `step`; of `train/loss` the column is `loss`."""
         for name, number in metrics.items():
             value = number if math.isfinite(number) else str(number)
-            group, figure = name.split("/")
+            *groups, figure = name.split("/")
             path = self._folder / "plots" / "metrics" / f"{name}.tsv"
             # A curve of an earlier training in this folder makes room.
             is_new = name not in self._begun
@@ -46,7 +46,10 @@ class Curves(Logger):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("w" if is_new else "a", encoding="utf-8", newline="") as file:
                 file.write(f"step\t{figure}\n" * is_new + f"{step}\t{value}\n")
-            self._last.setdefault(group, {})[figure] = value
+            last = self._last
+            for group in groups:
+                last = last.setdefault(group, {})
+            last[figure] = value
         self._last["step"] = step
         text = json.dumps(self._last, indent=4) + "\n"
         (self._folder / "metrics.json").write_text(text, encoding="utf-8")

@@ -1,5 +1,6 @@
 """Learning curves as files: the form of DVCLive."""
 
+import json
 import math
 from pathlib import Path
 
@@ -34,3 +35,16 @@ def test_a_second_training_in_a_folder_begins_its_curves_anew(tmp_path: Path) ->
     for loss in (0.5, 0.25):
         Curves(tmp_path).log_metrics({"train/loss": loss}, step=1)
     assert (tmp_path / "plots" / "metrics" / "train" / "loss.tsv").read_text() == "step\tloss\n1\t0.25\n"
+
+
+def test_what_a_callback_logs_has_a_name_of_one_part_or_of_many(tmp_path: Path) -> None:
+    # Lightning's LearningRateMonitor logs `lr-SGD`.
+    Curves(tmp_path).log_metrics({"lr-SGD": 0.1, "norms/head/weight": 2.0}, step=3)
+    tables = tmp_path / "plots" / "metrics"
+    assert (tables / "lr-SGD.tsv").read_text() == "step\tlr-SGD\n3\t0.1\n"
+    assert (tables / "norms" / "head" / "weight.tsv").read_text() == "step\tweight\n3\t2.0\n"
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {
+        "lr-SGD": 0.1,
+        "norms": {"head": {"weight": 2.0}},
+        "step": 3,
+    }
