@@ -192,7 +192,8 @@ def _become_stage(connection: socket.socket, run: Callable[[Sequence[str]], int]
     except BaseException:  # the status must reach the caller whatever happened
         traceback.print_exc()
     finally:
-        for stream in (sys.stdout, sys.stderr):
+        # There is none where whoever started the server has closed it.
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
         with contextlib.suppress(OSError):

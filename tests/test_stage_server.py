@@ -132,6 +132,13 @@ def test_an_exception_or_exit_of_the_stage_is_its_own(server) -> None:
     assert status(call(server[0], "show")) == 7
 
 
+def test_a_stage_of_a_server_whose_stdout_is_closed_has_its_status(tmp_path: Path) -> None:
+    # `relabel flow >&-` starts such a server.
+    address, process = start(tmp_path, f"import os\nos.close(1)\nimport sys\nsys.stdout = None\n{SERVER}")
+    assert status(call(address, "show")) == 7
+    process.communicate()
+
+
 def test_stages_run_side_by_side(server, tmp_path: Path) -> None:
     caller, _ = start_sleeping(server[0], tmp_path)
     assert status(call(server[0], "show")) == 7
