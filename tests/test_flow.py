@@ -32,7 +32,7 @@ from flows import FlowError
 from flows.clean_labels import main
 from flows.dvc_api.graph import is_fresh, plan, stage_graph
 from flows.dvc_api.inputs import begun, written_within
-from flows.dvc_api.lock_file import lock_order, order_lock
+from flows.dvc_api.lock_file import lock_order, mend_lock_file, order_lock
 from flows.dvc_api.overrides import override_params
 from flows.dvc_api.repository import stage_name
 from flows.dvc_api.single_stage import StageError, run_stage
@@ -712,3 +712,33 @@ def test_what_a_server_imports_is_what_its_stages_need(monkeypatch: pytest.Monke
     # Whoever started the run has one.
     monkeypatch.setenv("RELABEL_STAGE_SERVER", "there")
     assert imports_of([*light, "train_fold@0"], params) is None
+
+
+def test_a_lock_that_a_kill_cut_short_is_put_away_and_what_ran_is_restored(waited: Door) -> None:
+    whole = waited.lock()
+    for length in (0, len(whole) // 2):
+        (waited.folder / "dvc.lock").write_bytes(whole[:length])
+        log = waited.flow()
+        assert "dvc.lock was cut short" in log
+        assert outcomes(log, "Restored") == {"wait"}
+        assert waited.lock() == whole
+        assert (waited.folder / ".dvc/tmp/relabel/dvc.lock.damaged").read_bytes() == whole[:length]
+
+
+@pytest.mark.parametrize("content", [None, b"schema: '2.0'\n", b"schema: '2.0'\n<<<<<<< HEAD\nstages:\n"])
+def test_a_lock_that_loads_or_that_git_could_not_merge_stays(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "dvc.lock"
+    if content is not None:
+        path.write_bytes(content)
+    assert mend_lock_file(tmp_path) is None
+    assert (path.read_bytes() if path.exists() else None) == content
+
+
+def test_a_lock_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "dvc.lock"
+    path.touch()
+    writer = threading.Timer(0.3, path.write_bytes, [b"schema: '2.0'\nstages: {}\n"])
+    writer.start()
+    assert mend_lock_file(tmp_path) is None
+    writer.join()
+    assert path.stat().st_size

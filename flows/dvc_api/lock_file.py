@@ -1,11 +1,55 @@
-"""The order of dvc.lock, which stages that run side by side would upset."""
+"""dvc.lock: its order, which stages that run side by side would upset, and one that was cut short."""
 
 import json
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from flows.dvc_api.repository import open_repository
+
+# DVC writes dvc.lock in place, in some hundredths of a second.
+_LOOKS, _STEP_SECONDS = 10, 0.1
+
+
+def mend_lock_file(root: Path) -> str | None:
+    """Put away a dvc.lock that does not load: one of a full disk, or of a DVC that was killed as it wrote.
+
+    What ran is then restored from DVC's run-cache. A file that git could not merge is left to its owner.
+
+    Returns:
+        A sentence on what was done, if anything was.
+    """
+    path = root / "dvc.lock"
+    for look in range(_LOOKS):
+        if _is_whole(path):
+            return None
+        time.sleep(_STEP_SECONDS * (look + 1 < _LOOKS))
+    kept = _order_file(root).with_name("dvc.lock.damaged")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(kept)
+    return (
+        "dvc.lock was cut short, as a full disk or a DVC that is killed while it writes leaves it. It lies "
+        f"in {kept.relative_to(root)} now; what ran is restored from DVC's cache."
+    )
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether there is none, or DVC can load it, or git has to say what it should be."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+    from voluptuous import Invalid
+
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return True
+    try:
+        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(content))
+    except (YAMLError, Invalid, UnicodeDecodeError):
+        return any(line.startswith(b"<<<<<<< ") for line in content.splitlines())
+    return True
 
 
 def lock_order(root: Path) -> list[str]:

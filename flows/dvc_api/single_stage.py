@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows import FlowError
+from flows.dvc_api.lock_file import mend_lock_file
 from flows.dvc_api.repository import WAITS_S
 from tasks.dvc_lock import mend
 from tasks.stage_server import KILLED
@@ -45,13 +46,14 @@ class StageError(FlowError):
 
 
 def mend_locks(root: Path) -> None:
-    """Remove what DVCs that were killed, or a full disk, left in DVC's list of locks; say so.
+    """Mend what DVCs that were killed, or a full disk, left: DVC's list of locks, and dvc.lock. Say so.
 
     Raises:
         DamagedLockError: the list is damaged, and a DVC is at work.
     """
-    for mended in mend(root):
-        print(mended, file=sys.stderr)
+    for mended in (*mend(root), mend_lock_file(root)):
+        if mended:
+            print(mended, file=sys.stderr)
 
 
 def run_stage(
