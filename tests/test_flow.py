@@ -1,6 +1,7 @@
 """Two doors, one cache: the Prefect flow beside `dvc repro` on real repositories, with a real server."""
 
 import csv
+import errno
 import functools
 import http.server
 import json
@@ -719,14 +720,17 @@ def test_a_lock_that_a_kill_cut_short_is_put_away_and_what_ran_is_restored(waite
     for length in (0, len(whole) // 2):
         (waited.folder / "dvc.lock").write_bytes(whole[:length])
         log = waited.flow()
-        assert "dvc.lock was cut short" in log
+        assert "dvc.lock was damaged" in log
         assert outcomes(log, "Restored") == {"wait"}
         assert waited.lock() == whole
         assert (waited.folder / ".dvc/tmp/relabel/dvc.lock.damaged").read_bytes() == whole[:length]
 
 
-@pytest.mark.parametrize("content", [None, b"schema: '2.0'\n", b"schema: '2.0'\n<<<<<<< HEAD\nstages:\n"])
-def test_a_lock_that_loads_or_that_git_could_not_merge_stays(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [None, b"schema: '2.0'\n", b"schema: '2.0'\n<<<<<<< HEAD\nstages:\n", b"schema: '3.0'\nsteps: []\n"],
+)
+def test_a_lock_that_loads_or_is_not_ours_to_mend_stays(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "dvc.lock"
     if content is not None:
         path.write_bytes(content)
@@ -742,3 +746,16 @@ def test_a_lock_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
     assert mend_lock_file(tmp_path) is None
     writer.join()
     assert path.stat().st_size
+
+
+def test_a_damaged_lock_that_cannot_be_put_away_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("flows.dvc_api.lock_file._STEP_SECONDS", 0)
+    monkeypatch.setattr(Path, "replace", refuse)
+    (tmp_path / "dvc.lock").touch()
+    assert mend_lock_file(tmp_path) is None
+    assert (tmp_path / "dvc.lock").exists()

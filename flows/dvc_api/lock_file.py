@@ -26,16 +26,19 @@ def mend_lock_file(root: Path) -> str | None:
             return None
         time.sleep(_STEP_SECONDS * (look + 1 < _LOOKS))
     kept = _order_file(root).with_name("dvc.lock.damaged")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(kept)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(kept)
+    except OSError:  # a full disk, or no permission: DVC says what it cannot do
+        return None
     return (
-        "dvc.lock was cut short, as a full disk or a DVC that is killed while it writes leaves it. It lies "
-        f"in {kept.relative_to(root)} now; what ran is restored from DVC's cache."
+        "dvc.lock was damaged, as a full disk or a DVC that is killed while it writes leaves it. It lies in "
+        f"{kept.relative_to(root)} now; what ran is restored from DVC's cache."
     )
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether there is none, or DVC can load it, or git has to say what it should be."""
+    """Whether DVC can load it, or it is not for us to mend: none, unreadable, of another DVC, or unmerged."""
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -43,10 +46,14 @@ def _is_whole(path: Path) -> bool:
 
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except OSError:
         return True
     try:
-        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(content))
+        found = YAML(typ="safe").load(content)
+        # Of another version it may be whole.
+        if isinstance(found, dict) and "schema" in found and found["schema"] != "2.0":
+            return True
+        COMPILED_LOCKFILE_SCHEMA(found)
     except (YAMLError, Invalid, UnicodeDecodeError):
         return any(line.startswith(b"<<<<<<< ") for line in content.splitlines())
     return True
