@@ -2,11 +2,11 @@
 
 import shlex
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from flows.markdown import plain, table
+from tasks.label_quality.metrics import FLAG_QUALITY, IssueMetrics
 from tasks.reporting.measured import Detection, Repair, read_metrics, read_plot
 from tasks.small_files import parse_json
 
@@ -51,7 +51,7 @@ def describe_results(root: Path) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _wrong_labels(found: Mapping[str, Any], is_too_weak: bool) -> str:
+def _wrong_labels(found: IssueMetrics, is_too_weak: bool) -> str:
     """How many labels are wrong. If none is known to be, as they come all of them are in question."""
     if found.get("n_errors"):
         return f"{found['n_errors']:,}"
@@ -60,11 +60,11 @@ def _wrong_labels(found: Mapping[str, Any], is_too_weak: bool) -> str:
     return f"about {found['n_errors_low']:,} to {found['n_errors_high']:,}"
 
 
-def _scores(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _scores(found: IssueMetrics) -> Iterator[tuple[str, str]]:
     """How well the wrong labels were found, where that is known."""
-    for key, name in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
-        if found.get("n_errors") and found[key] is not None:
-            yield name, f"{found[key]:.4f}"
+    for name in FLAG_QUALITY:
+        if found.get("n_errors") and found[name] is not None:
+            yield name.replace("f1", "F1"), f"{found[name]:.4f}"
 
 
 def say_where_the_report_is(root: Path) -> str:

@@ -1,17 +1,19 @@
 """A repair and its gate: what the evidence does not support is taken back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.label_quality.class_losses import find_spared
+from tasks.label_quality.class_losses import count_losses, find_spared
 from tasks.label_quality.confusions import count_confusions
 from tasks.label_quality.gate import Gate, Sides, beyond_chance, judge_repair
+from tasks.label_quality.gate_words import describe_gate
 from tasks.label_quality.noise_evidence import NoiseEvidence, explain_by_chance, find_noise, weigh_asked
 from tasks.label_quality.self_tests.neighbours_vote import UNASKED
-from tasks.repair import DROPPED, LEAST_ERROR_PROB, Evidence, Repair, leave_out, take_back
+from tasks.label_quality.self_tests.words import SelfTestMetrics
+from tasks.repair import DROPPED, LEAST_ERROR_PROB, Evidence, GateMetrics, Repair, leave_out, take_back
 from tasks.tables.catalog import UNLABELED
 
 LEAST_WRONG = 0.55
@@ -24,7 +26,7 @@ def judge(
     evidence: Evidence,
     max_changed_share: float,
     second: npt.NDArray[np.integer] | None,
-    self_tests: dict[str, Any],
+    self_tests: SelfTestMetrics,
 ) -> Gate:
     """Judge a repair of N rows by a second opinion (N,), -1 where there is none, and by self-tests."""
     given, model, n_classes = evidence.labels, evidence.suggested, evidence.n_classes
@@ -123,6 +125,34 @@ def hold_back(made: Repair, evidence: Evidence, gate: Gate, second: npt.NDArray[
     doubtful = find_doubtful((made.action == DROPPED) & changed & ~spared, evidence, second)
     left = take_back(made, refused | contested | doubtful | spared, evidence.labels)
     return Held(left, contested, spared, doubtful)
+
+
+def gate_metrics(
+    gate: Gate, held: Held, labels: npt.NDArray[np.int64], class_names: Sequence[str], *, is_applied: bool
+) -> GateMetrics:
+    """What metrics say of a gate, and of what it left of the repair of rows with given `labels` (N,).
+
+    One that is not applied closes nothing.
+    """
+    return {
+        "agreement": gate.agreement,
+        "changed_share": gate.changed_share,
+        "relabel": {**vars(gate.relabelled), "reason": gate.relabel},
+        "drop": {**vars(gate.dropped), "reason": gate.drop},
+        "noise": vars(gate.noise),
+        "noise_dropped": vars(gate.noise_dropped),
+        "beyond_chance": gate.beyond_chance,
+        "least_confidence": gate.least_confidence,
+        "drops_instead": gate.drops_instead and is_applied,
+        "on_held_out": vars(gate.on_held_out) if gate.on_held_out else None,
+        "n_contested": int(held.contested.sum()),
+        "n_doubtful": int(held.doubtful.sum()),
+        "class_losses": count_losses(labels, held.repair.is_changed, held.spared, class_names),
+        "join": {"n_rows": gate.n_joined, "reason": gate.join},
+        "is_closed": gate.is_closed and is_applied,
+        "is_too_weak": gate.is_too_weak,
+        "sentence": describe_gate(gate) if is_applied else None,
+    }
 
 
 def find_doubtful(

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.label_quality.metrics import PredictionCounts
+from tasks.label_quality.metrics import CrossValidationMetrics, PredictionCounts
 from tasks.tables.files import write_csv, write_json
 
 
@@ -40,7 +39,7 @@ def write_quality(
     labels: npt.NDArray[np.integer],
     truth: npt.NDArray[np.integer] | None,
     class_names: tuple[str, ...],
-) -> dict[str, Any]:
+) -> CrossValidationMetrics:
     """Write metrics/cross_validation.json, plots/reliability/out_of_fold.csv and plots/per_class.csv.
 
     Args:
@@ -53,8 +52,9 @@ def write_quality(
     Returns:
         the metrics.
     """
-    metrics: dict[str, Any] = {"n_rows": len(labels)}
-    metrics |= {name: found.predictions.quality() for name, found in counts.items()}
+    metrics: CrossValidationMetrics = {"n_rows": len(labels), "given": counts["given"].predictions.quality()}
+    if "true" in counts:
+        metrics["true"] = counts["true"].predictions.quality()
     write_json(workspace / "metrics" / "cross_validation.json", metrics)
     by_confidence = {name: found.predictions.reliability() for name, found in counts.items()}
     write_csv(

@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +17,23 @@ from tasks import RepairError, plugins
 from tasks.decisions.apply import Verdicts, apply_decisions, match_decisions
 from tasks.decisions.audited import audit_cut
 from tasks.decisions.log import PATH, Decision, digest_of, parse_decisions, standing, with_whole
-from tasks.gated_repair import hold_back, judge
+from tasks.gated_repair import Held, gate_metrics, hold_back, judge
 from tasks.held_out_proof import compare_on_held_out
-from tasks.label_quality.class_losses import count_losses, describe_losses
+from tasks.label_quality.class_losses import describe_losses
 from tasks.label_quality.gate_words import describe_gate
+from tasks.label_quality.self_tests.words import SelfTestMetrics
 from tasks.params import Params, PseudoLabel
-from tasks.repair import Evidence, Repair, Train, Unlabeled, label_unlabeled, least_taken
+from tasks.repair import (
+    AuditMetrics,
+    Evidence,
+    Repair,
+    RepairMetrics,
+    Train,
+    Unlabeled,
+    UnlabeledMetrics,
+    label_unlabeled,
+    least_taken,
+)
 from tasks.students import Round, best_of, is_of_use, make_train, teach, unlabeled_of
 from tasks.tables.catalog import (
     EXAMPLES,
@@ -67,14 +77,14 @@ def pseudo_label(params: Params, workspace: Path) -> None:
     _say_done(metrics)
 
 
-def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tuple[dict[str, Any], Verdicts]:
+def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tuple[RepairMetrics, Verdicts]:
     """Write both files; `decided` is what reviews/decisions.csv holds. Returns the metrics too."""
     section = params.pseudo_label
     decisions = of_training_rows(workspace, standing(parse_decisions(decided, workspace / PATH)))
     evidence, facts = read_evidence(workspace, section)
     check_every_class_has_a_label(evidence, facts)
     verdicts = match_decisions(decisions, evidence.ids, evidence.labels, facts.class_names)
-    audited: dict[str, Any] = {}
+    audited: AuditMetrics | None = None
     if section.min_confidence == "audited":
         evidence, audited = audit_cut(evidence, verdicts, section.audit.seed, section.audit.precision)
     train = make_train(params, workspace)
@@ -84,47 +94,28 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
         made = take_none(made, evidence)
     second, self_tests = read_self_tests(workspace)
     gate = judge(made, evidence, section.max_changed_share, second, self_tests)
-    sentence = None
-    contested = doubtful = spared = np.zeros(len(evidence.ids), dtype=bool)
-    if section.on_weak_model != "go_on":
+    nothing = np.zeros(len(evidence.ids), dtype=bool)
+    held = Held(made, nothing, nothing, nothing)
+    is_applied = section.on_weak_model != "go_on"
+    if is_applied:
         left = hold_back(made, evidence, gate, second).repair
         gate = gate.after_proof(compare_on_held_out(params, workspace, evidence, left, train))
         del left
-        sentence = describe_gate(gate)
         held = hold_back(made, evidence, gate, second)
-        made, contested, doubtful, spared = held.repair, held.contested, held.doubtful, held.spared
         if "join" in gate.closed:
-            made = take_none(made, evidence)
+            held = replace(held, repair=take_none(held.repair, evidence))
         if gate.closed and section.on_weak_model == "stop":
-            raise RepairError(sentence)
-    repair = apply_decisions(made, verdicts)
+            raise RepairError(describe_gate(gate))
+    repair = apply_decisions(held.repair, verdicts)
     write_training_set(TRAINING_SET.at(workspace), evidence, repair, facts)
 
     actions, counts = np.unique(repair.action, return_counts=True)
     found = dict(zip(actions.tolist(), counts.tolist(), strict=True))
-    metrics: dict[str, Any] = {
+    metrics: RepairMetrics = {
         "n_rows_before": len(evidence.ids),
         "n_rows_after": int(repair.is_kept.sum()) + repair.n_joined,
         "actions": {**dict.fromkeys(_ACTIONS, 0), **found},
-        "gate": {
-            "agreement": gate.agreement,
-            "changed_share": gate.changed_share,
-            "relabel": {**vars(gate.relabelled), "reason": gate.relabel},
-            "drop": {**vars(gate.dropped), "reason": gate.drop},
-            "noise": vars(gate.noise),
-            "noise_dropped": vars(gate.noise_dropped),
-            "beyond_chance": gate.beyond_chance,
-            "least_confidence": gate.least_confidence,
-            "drops_instead": gate.drops_instead and section.on_weak_model != "go_on",
-            "on_held_out": vars(gate.on_held_out) if gate.on_held_out else None,
-            "n_contested": int(contested.sum()),
-            "n_doubtful": int(doubtful.sum()),
-            "class_losses": count_losses(evidence.labels, made.is_changed, spared, facts.class_names),
-            "join": {"n_rows": gate.n_joined, "reason": gate.join},
-            "is_closed": gate.is_closed and section.on_weak_model != "go_on",
-            "is_too_weak": gate.is_too_weak,
-            "sentence": sentence,
-        },
+        "gate": gate_metrics(gate, held, evidence.labels, facts.class_names, is_applied=is_applied),
         "decisions": {
             "md5": digest_of(decided),
             **verdicts.counts(),
@@ -134,8 +125,9 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
                 for decision, reason in verdicts.refused[:_NAMED]
             ],
         },
-        **({"audited": audited} if audited else {}),
     }
+    if audited:
+        metrics["audited"] = audited
     if (truth := read_truth(workspace, evidence.ids)) is not None:
         pseudo, kept = repair.source == "pseudo", repair.is_kept
         metrics["label_accuracy"] = {
@@ -164,11 +156,11 @@ def of_training_rows(workspace: Path, decisions: list[Decision]) -> list[Decisio
 
 def describe_unlabeled(
     workspace: Path, rows: Unlabeled, made: Repair, rounds: Sequence[Round], facts: DatasetFacts
-) -> dict[str, Any]:
+) -> UnlabeledMetrics:
     """How many rows without a label joined the training set, of which classes, and how many are right."""
     joined = made.is_kept
     counts = np.bincount(made.label[joined], minlength=facts.n_classes)
-    found: dict[str, Any] = {
+    found: UnlabeledMetrics = {
         "n_rows": len(rows.ids),
         "n_joined": int(joined.sum()),
         "joined_by_class": dict(zip(facts.class_names, counts.tolist(), strict=True)),
@@ -325,13 +317,13 @@ def take_none(made: Repair, evidence: Evidence) -> Repair:
     return replace(made, unlabeled=label_unlabeled(rows, evidence.n_classes, nothing))
 
 
-def read_self_tests(workspace: Path) -> tuple[npt.NDArray[np.int64] | None, dict[str, Any]]:
+def read_self_tests(workspace: Path) -> tuple[npt.NDArray[np.int64] | None, SelfTestMetrics]:
     """(N,) the second opinion on each row, -1 where there is none, and what the self-tests found.
 
     The one is None, the other empty, where `prune` left none.
     """
     issues = TableReader(LABEL_ISSUES.at(workspace), LABEL_ISSUES, [], optional=["second_opinion"])
-    self_tests = json.loads(issues.metadata("self_tests") or "{}")
+    self_tests: SelfTestMetrics = json.loads(issues.metadata("self_tests") or "{}")
     is_asked = self_tests and self_tests["second_opinion"]
     return (issues.column("second_opinion", null=-1) if is_asked else None), self_tests
 
@@ -397,7 +389,7 @@ def read_truth(workspace: Path, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.in
     return None if given.column("true_label").null_count else column_array(given, "true_label")
 
 
-def _say_done(metrics: dict[str, Any]) -> None:
+def _say_done(metrics: RepairMetrics) -> None:
     done = ", ".join(f"{count:,} {name}" for name, count in metrics["actions"].items() if count)
     if "audited" in metrics:
         print(f"pseudo_label: {metrics['audited']['sentence']}")

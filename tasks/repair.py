@@ -8,7 +8,7 @@ nothing to train on, as beside probabilities of one's own.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -278,3 +278,77 @@ def label_unlabeled(
         soft_rows=np.zeros(0, dtype=np.intp),
         soft_label=np.zeros((0, n_classes), dtype=np.float32),
     )
+
+
+class GateMetrics(TypedDict):
+    """The gate in metrics/training_set.json (`label_quality.gate.Gate`).
+
+    Of each action it has the rows and why it may not be taken.
+    """
+
+    agreement: float
+    changed_share: float
+    relabel: dict[str, object]
+    drop: dict[str, object]
+    noise: dict[str, object]
+    noise_dropped: dict[str, object]
+    beyond_chance: float
+    least_confidence: float
+    drops_instead: bool
+    on_held_out: dict[str, object] | None
+    n_contested: int
+    n_doubtful: int
+    class_losses: list[dict[str, str | int]]
+    join: dict[str, object]
+    is_closed: bool
+    is_too_weak: bool
+    sentence: str | None
+
+
+class AuditMetrics(TypedDict):
+    """The cut of relabelling that verdicts chose; null where they chose none."""
+
+    min_confidence: float | None
+    n_verdicts: int
+    precision_low: float | None
+    sentence: str
+
+
+class LabelAccuracy(TypedDict):
+    """Shares of right labels; NaN, null in the file, where there is no row."""
+
+    before: float
+    after: float
+    of_pseudo_labels: float
+
+
+class RoundMetrics(TypedDict):
+    """A round of students; the last where the truth is known."""
+
+    out_of_fold_accuracy: float
+    n_joined: int
+    label_accuracy: NotRequired[float]
+
+
+class UnlabeledMetrics(TypedDict):
+    """Rows without a label; the last, by `of_all` and `of_joined`, where the truth is known."""
+
+    n_rows: int
+    n_joined: int
+    joined_by_class: dict[str, int]
+    is_of_use: bool | None
+    rounds: list[RoundMetrics]
+    label_accuracy: NotRequired[dict[str, float]]
+
+
+class RepairMetrics(TypedDict):
+    """metrics/training_set.json; rows by `actions`, and what became of people's `decisions`."""
+
+    n_rows_before: int
+    n_rows_after: int
+    actions: dict[str, int]
+    gate: GateMetrics
+    decisions: dict[str, object]
+    audited: NotRequired[AuditMetrics]
+    label_accuracy: NotRequired[LabelAccuracy]
+    unlabeled: NotRequired[UnlabeledMetrics]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel
 from rich.console import Console
 
 from tasks.decisions.apply import match_decisions
@@ -67,13 +66,6 @@ from tasks.tables.schemas import column_array
 _MOST_SUSPECT = 15
 # Issues of the gallery that are there to be filtered by class pair: with MNIST's pictures half a megabyte.
 _BY_PAIR = 400
-_METRICS: dict[str, type[BaseModel]] = {
-    "cross_validation": CrossValidation,
-    "label_issues": Detection,
-    "health": Health,
-    "training_set": Repair,
-    "self_tests": SelfTests,
-}
 # The sections of params.yaml that count where probabilities come from elsewhere.
 _OF_BROUGHT = ("prune", "pseudo_label", "pseudo_labels", "report")
 _INPUTS = (
@@ -113,10 +105,12 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
         GIVEN_LABELS.at(workspace), GIVEN_LABELS, columns=["split", "given_label", "true_label", "is_noisy"]
     )
     split_rows = read_table(SPLIT_ROWS.at(workspace), SPLIT_ROWS)
-    metrics = {
-        name: read_metrics(workspace / "metrics" / f"{name}.json", form) for name, form in _METRICS.items()
-    }
-    detection, health, repair = metrics["label_issues"], metrics["health"], metrics["training_set"]
+    metrics = workspace / "metrics"
+    cross_validation = read_metrics(metrics / "cross_validation.json", CrossValidation)
+    detection = read_metrics(metrics / "label_issues.json", Detection)
+    health = read_metrics(metrics / "health.json", Health)
+    repair = read_metrics(metrics / "training_set.json", Repair)
+    self_tests = list(describe(read_metrics(metrics / "self_tests.json", SelfTests)))
     filters = read_plot(plots / "filters.csv", ["filter"], ["n_issues"])
     decisions = standing(parse_decisions(decided, workspace / PATH))
     yardstick = choose_yardstick(given, split_rows, decisions, facts.class_names)
@@ -137,7 +131,7 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
     outlook = _look_out(issues, decisions, facts, params.pseudo_label.audit.seed)
     # Before somebody decides there is nothing to say.
     audit = {"audit": outlook.entries()} if outlook.others.n_seen or outlook.n_flags else {}
-    write_json(workspace / "metrics" / "report.json", {**gain, **audit})
+    write_json(metrics / "report.json", {**gain, **audit})
     write_plots(plots, facts.class_names, issues, repair, folds)
 
     found = suspects(issues)
@@ -179,7 +173,7 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
         .render(
             facts=facts,
             params=params,
-            cross_validation=metrics["cross_validation"],
+            cross_validation=cross_validation,
             detection=detection,
             repair=repair,
             health=health,
@@ -203,7 +197,7 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
             splits=splits,
             repeats=repeats,
             gate=repair["gate"],
-            self_tests=list(describe(metrics["self_tests"])),
+            self_tests=self_tests,
             yardstick=yardstick,
             wrong_share=wrong_labels,
             pairs=issue_pairs(
@@ -238,13 +232,13 @@ def _write_report(params: Params, workspace: Path, decided: bytes) -> Callable[[
         print_summary,
         dataset=facts.dataset,
         params=params,
-        cross_validation=metrics["cross_validation"],
+        cross_validation=cross_validation,
         detection=detection,
         splits=splits,
         repair=repair,
         runs=runs,
         worth=describe_worth(gain, yardstick, wrong_labels),
-        self_tests=list(describe(metrics["self_tests"])),
+        self_tests=self_tests,
         altered=altered,
     )
     table = io.StringIO()

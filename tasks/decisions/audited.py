@@ -2,17 +2,16 @@
 
 import math
 from dataclasses import replace
-from typing import Any
 
 from tasks.decisions.apply import Verdicts
 from tasks.label_quality.audit import draw_order
 from tasks.label_quality.audited_cut import choose_cut, describe_cut, try_cuts
-from tasks.repair import Evidence
+from tasks.repair import AuditMetrics, Evidence
 
 
 def audit_cut(
     evidence: Evidence, verdicts: Verdicts, seed: int, precision: float
-) -> tuple[Evidence, dict[str, Any]]:
+) -> tuple[Evidence, AuditMetrics]:
     """The evidence with the cut that verdicts choose, infinite where they choose none, and what metrics say.
 
     Args:
@@ -26,7 +25,7 @@ def audit_cut(
     rows = drawn[differs[drawn]]
     tried = try_cuts(evidence.suggested_prob[rows], verdicts.known(evidence.suggested)[rows])
     chosen = choose_cut(tried, precision)
-    found = {
+    found: AuditMetrics = {
         "min_confidence": chosen.cut if chosen else None,
         "n_verdicts": (chosen or tried[0]).n_seen,
         "precision_low": chosen.precision if chosen else None,

@@ -45,7 +45,7 @@ docs/self_tests.md has the runs on which the bounds were chosen, and those on wh
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,7 @@ from tasks.label_quality.metrics import chance_corrected_agreement
 from tasks.label_quality.noise_evidence import NO_EVIDENCE, NoiseEvidence
 from tasks.label_quality.paired import Difference
 from tasks.label_quality.self_tests.intervals import Share
+from tasks.label_quality.self_tests.words import SelfTestMetrics
 
 LEAST_AGREEMENT = 0.2
 LEAST_SIDE, SOME_SIDE, MOST = 0.75, 0.6, 0.5
@@ -175,7 +176,7 @@ class Gate:
     noise_dropped: NoiseEvidence
     beyond_chance: float
     least_confidence: float
-    self_tests: dict[str, Any]
+    self_tests: SelfTestMetrics
     drops_instead: bool = False
     on_held_out: Difference | None = None
 
@@ -194,7 +195,7 @@ class Gate:
     @property
     def has_second_opinion(self) -> bool:
         """Whether there was one to go by."""
-        return bool(self.self_tests and self.self_tests["second_opinion"])
+        return bool(self.self_tests.get("second_opinion"))
 
     @property
     def is_unsure(self) -> bool:
@@ -204,7 +205,8 @@ class Gate:
     @property
     def is_too_weak(self) -> bool:
         """Whether the classifier is too weak to say how many labels are wrong."""
-        is_unknown = self.has_second_opinion and not self.self_tests["second_opinion"]["is_known"]
+        second = self.self_tests.get("second_opinion")
+        is_unknown = second is not None and not second["is_known"]
         return not self.agreement >= LEAST_AGREEMENT or is_unknown
 
     @property
@@ -270,7 +272,7 @@ def judge_repair(
     relabelled: Sides,
     dropped: Sides,
     max_changed_share: float,
-    self_tests: dict[str, Any],
+    self_tests: SelfTestMetrics,
     n_joined: int = 0,
     noise: NoiseEvidence = NO_EVIDENCE,
     noise_dropped: NoiseEvidence = NO_EVIDENCE,

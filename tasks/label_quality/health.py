@@ -6,7 +6,7 @@ The numbers are those of `cleanlab.dataset` 2.9 (Northcutt, Jiang, Chuang, "Conf
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,35 @@ class ClassHealth:
     label_quality: Floats
     given_share: Floats
     true_share: Floats
+
+
+class ClassHealthMetrics(TypedDict):
+    """One class in metrics/health.json, see `ClassHealth`."""
+
+    name: str
+    label_quality: float
+    label_noise: float
+    inverse_label_noise: float
+    given_share: float
+    true_share: float
+
+
+class PairMetrics(TypedDict):
+    """Two classes, by `name`, and the rows of them."""
+
+    name: str
+    n_rows: int
+    share: float
+
+
+class HealthMetrics(TypedDict):
+    """metrics/health.json; the last, by noise matrix, where the truth is known (`mean_l1_error`)."""
+
+    label_health: float
+    classes: list[ClassHealthMetrics]
+    overlapping: list[PairMetrics]
+    confused: list[PairMetrics]
+    noise_matrix_l1_error: NotRequired[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -131,7 +160,7 @@ def health_metrics(
     confusion: Ints,
     class_names: Sequence[str],
     n_pairs: int,
-) -> dict[str, Any]:
+) -> HealthMetrics:
     """All of the above, ready for JSON: entries of classes and of pairs are lists, each with its `name`.
 
     Lists, because `dvc metrics` shows a number for every key of a mapping, and these would bury the others.

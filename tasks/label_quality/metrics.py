@@ -1,10 +1,65 @@
 """Measures: how good predictions are, and how well issues were found. Plain floats, ready for JSON."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, NotRequired, Self, TypedDict
 
 import numpy as np
 import numpy.typing as npt
+
+
+class Quality(TypedDict):
+    """See `PredictionCounts.quality`."""
+
+    accuracy: float
+    log_loss: float
+    expected_calibration_error: float
+
+
+class CrossValidationMetrics(TypedDict):
+    """metrics/cross_validation.json: of predictions out of fold, against given labels and true ones."""
+
+    n_rows: int
+    given: Quality
+    true: NotRequired[Quality]
+
+
+class FlagQuality(TypedDict):
+    """See `detection_quality`."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+FLAG_QUALITY: tuple[Literal["precision", "recall", "f1"], ...] = ("precision", "recall", "f1")
+
+
+class RankQuality(TypedDict):
+    """See `ranking_quality`."""
+
+    average_precision: float
+    auroc: float
+
+
+class IssueMetrics(TypedDict):
+    """metrics/label_issues.json: the last six where the truth is known; null stands for NaN.
+
+    The estimates are null where the classifier is too weak for one.
+    """
+
+    n_rows: int
+    n_issues: int
+    rule: str | None
+    n_errors_estimated: int | None
+    n_errors_low: int | None
+    n_errors_high: int | None
+    n_contradicting: int
+    n_errors: NotRequired[int]
+    precision: NotRequired[float | None]
+    recall: NotRequired[float | None]
+    f1: NotRequired[float | None]
+    average_precision: NotRequired[float | None]
+    auroc: NotRequired[float | None]
 
 
 @dataclass(frozen=True)
@@ -57,13 +112,14 @@ class PredictionCounts:
             self.bin_confidence + other.bin_confidence,
         )
 
-    def quality(self) -> dict[str, float]:
+    def quality(self) -> Quality:
         """Accuracy, log-loss (nats) and expected calibration error (Guo et al. 2017, equation 3), in [0, 1].
 
         NaN where there is no row.
         """
         if not self.n_rows:
-            return dict.fromkeys(("accuracy", "log_loss", "expected_calibration_error"), float("nan"))
+            nan = float("nan")
+            return {"accuracy": nan, "log_loss": nan, "expected_calibration_error": nan}
         return {
             "accuracy": self.n_right / self.n_rows,
             "log_loss": self.loss / self.n_rows,
@@ -113,7 +169,7 @@ def chance_corrected_agreement(confusion: npt.NDArray[np.int64 | np.float64]) ->
     return 0.0 if by_chance >= 1 else float((agreed - by_chance) / (1 - by_chance))
 
 
-def detection_quality(is_noisy: npt.NDArray[np.bool_], is_issue: npt.NDArray[np.bool_]) -> dict[str, float]:
+def detection_quality(is_noisy: npt.NDArray[np.bool_], is_issue: npt.NDArray[np.bool_]) -> FlagQuality:
     """Precision, recall and F1 of flags (N,) against the truth (N,); NaN where a ratio has no base.
 
     >>> is_noisy = np.array([True, True, False, False])
@@ -124,7 +180,7 @@ def detection_quality(is_noisy: npt.NDArray[np.bool_], is_issue: npt.NDArray[np.
     return detection_of_counts(int(is_noisy.sum()), int(is_issue.sum()), int((is_noisy & is_issue).sum()))
 
 
-def detection_of_counts(n_noisy: int, n_flagged: int, n_hits: int) -> dict[str, float]:
+def detection_of_counts(n_noisy: int, n_flagged: int, n_hits: int) -> FlagQuality:
     """`detection_quality` from counts of rows: noisy, flagged, and both.
 
     >>> detection_of_counts(n_noisy=50, n_flagged=40, n_hits=36)
@@ -137,7 +193,7 @@ def detection_of_counts(n_noisy: int, n_flagged: int, n_hits: int) -> dict[str, 
     }
 
 
-def ranking_quality(is_noisy: npt.NDArray[np.bool_], suspicion: npt.NDArray[np.float64]) -> dict[str, float]:
+def ranking_quality(is_noisy: npt.NDArray[np.bool_], suspicion: npt.NDArray[np.float64]) -> RankQuality:
     """Average precision and AUROC of a score (N,), high = suspect; NaN where there is but one kind of row.
 
     >>> ranking_quality(np.array([True, False, False]), np.array([0.9, 0.2, 0.4]))

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ from tasks.label_quality.confident_joint import noise_matrix
 from tasks.label_quality.error_prob import NumberOfErrors
 from tasks.label_quality.health import health_metrics, mean_l1_error
 from tasks.label_quality.issues import IssueRows
+from tasks.label_quality.metrics import FLAG_QUALITY, FlagQuality, IssueMetrics, RankQuality
 from tasks.params import Prune
 from tasks.tables.facts import DatasetFacts
 from tasks.tables.files import write_csv, write_json
@@ -31,8 +31,8 @@ class Detection:
     """
 
     n_errors: int
-    by_filter: dict[str, dict[str, float]]
-    ranking: dict[str, float]
+    by_filter: dict[str, FlagQuality]
+    ranking: RankQuality
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def write_metrics(
 
     `n_errors` is None where the classifier is too weak to tell.
     """
-    metrics: dict[str, Any] = {
+    metrics: IssueMetrics = {
         "n_rows": n_rows,
         "n_issues": len(issues.flagged[section.filter_by].rows),
         "rule": issues.rules.get(section.filter_by),
@@ -73,10 +73,10 @@ def write_metrics(
     columns: dict[str, list[object]] = {"filter": list(issues.flagged)}
     columns["n_issues"] = [len(flagged.rows) for flagged in issues.flagged.values()]
     if detection:
-        metrics["n_errors"] = detection.n_errors
-        metrics |= detection.by_filter[section.filter_by] | detection.ranking
+        chosen = detection.by_filter[section.filter_by]
+        metrics = {**metrics, "n_errors": detection.n_errors, **chosen, **detection.ranking}
         quality = detection.by_filter.values()
-        columns |= {name: [entry[name] for entry in quality] for name in ("precision", "recall", "f1")}
+        columns |= {name: [entry[name] for entry in quality] for name in FLAG_QUALITY}
     write_json(workspace / "metrics" / "label_issues.json", metrics)
     write_csv(workspace / "plots" / "filters.csv", pa.table(columns))
 

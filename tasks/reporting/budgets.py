@@ -1,12 +1,12 @@
 """What people find who look at some of the issues, the most suspect first."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.label_quality.metrics import IssueMetrics
 from tasks.label_quality.review_budget import Budget, review_budgets, round_sizes
 from tasks.page.charts import Chart
 from tasks.reporting.figures import budget_chart
@@ -39,7 +39,7 @@ def review_budget(
     issues: pa.Table,
     found: npt.NDArray[np.intp],
     wrong: npt.NDArray[np.bool_] | None,
-    detection: dict[str, Any],
+    detection: IssueMetrics,
 ) -> ReviewBudget | None:
     """Precision and recall by review budget, or the errors expected; None where there is nothing to review.
 

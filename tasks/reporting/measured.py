@@ -3,14 +3,18 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks import ArtifactError
+from tasks.label_quality.health import HealthMetrics
+from tasks.label_quality.metrics import CrossValidationMetrics, IssueMetrics
+from tasks.label_quality.self_tests.words import SelfTestMetrics
 from tasks.own_files.names import shown
+from tasks.repair import RepairMetrics
 from tasks.small_files import MOST_BYTES, parse_json, read_small
 from tasks.tables.cells import unescape_cell
 
@@ -21,10 +25,17 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 _LARGEST_PLOT = 16 * MOST_BYTES
 
 
+Content = TypeVar("Content")
+
+
 class _Metrics(BaseModel):
     """More may be there than a page shows."""
 
     model_config = ConfigDict(extra="allow", strict=True)
+
+
+class File(_Metrics, Generic[Content]):
+    """A file whose stage writes `Content`, and what is checked of it before it counts as that."""
 
 
 class _Quality(_Metrics):
@@ -33,7 +44,7 @@ class _Quality(_Metrics):
     expected_calibration_error: _Share | None
 
 
-class CrossValidation(_Metrics):
+class CrossValidation(File[CrossValidationMetrics]):
     """metrics/cross_validation.json."""
 
     n_rows: _Count
@@ -41,7 +52,7 @@ class CrossValidation(_Metrics):
     true: _Quality | None = None
 
 
-class Detection(_Metrics):
+class Detection(File[IssueMetrics]):
     """metrics/label_issues.json: where the truth is known, all that is measured against it, else nothing.
 
     A classifier that is too weak estimates no number of wrong labels.
@@ -80,7 +91,7 @@ class _Pair(_Metrics):
     share: _Share
 
 
-class Health(_Metrics):
+class Health(File[HealthMetrics]):
     """metrics/health.json."""
 
     label_health: _Share
@@ -125,7 +136,7 @@ class _ClassShares(_Metrics):
     is_shifted: bool
 
 
-class SelfTests(_Metrics):
+class SelfTests(File[SelfTestMetrics]):
     """metrics/self_tests.json; nothing is in it where the tests are off."""
 
     planted: _Uniform | None = None
@@ -139,25 +150,25 @@ class _LabelAccuracy(_Metrics):
     of_pseudo_labels: _Share | None
 
 
-class Repair(_Metrics):
+class Repair(File[RepairMetrics]):
     """metrics/training_set.json."""
 
     n_rows_before: _Count
     n_rows_after: _Count
     actions: dict[str, _Count]
     gate: _Gate
-    decisions: dict[str, Any]
+    decisions: dict[str, object]
     label_accuracy: _LabelAccuracy | None = None
 
 
-def read_metrics(path: Path, form: type[BaseModel]) -> dict[str, Any]:
+def read_metrics(path: Path, form: type[File[Content]]) -> Content:
     """The content of a metrics file.
 
     Raises:
         ArtifactError: it is missing, not readable, or not of this form; names the first fault.
     """
     try:
-        content: dict[str, Any] = parse_json(read_small(path))
+        content: Content = parse_json(read_small(path))
         form.model_validate(content)
     except ValidationError as error:
         fault = error.errors()[0]
@@ -210,7 +221,7 @@ def _may_not_read(path: Path) -> ArtifactError:
     )
 
 
-def _typed(row: dict[str, Any], texts: Sequence[str], numbers: Sequence[str]) -> dict[str, Any]:
+def _typed(row: Mapping[str, str], texts: Sequence[str], numbers: Sequence[str]) -> dict[str, Any]:
     if None in row or None in row.values():
         raise ValueError("a line that is longer or shorter than the first")
     found = {name: unescape_cell(value) if name in texts else _number(value) for name, value in row.items()}

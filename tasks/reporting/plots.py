@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 
 from tasks.page.charts import Chart
 from tasks.params import LabelSetName
+from tasks.repair import RepairMetrics
 from tasks.reporting.figures import Reliability, curves_chart, reliability_chart
 from tasks.reporting.measured import not_a_plot, read_plot
 from tasks.tables.files import write_csv
@@ -22,7 +23,7 @@ def write_plots(
     folder: Path,
     class_names: tuple[str, ...],
     issues: pa.Table,
-    repair: dict[str, Any],
+    repair: RepairMetrics,
     trained: Sequence[int],
 ) -> None:
     """Write the data of `dvc plots`: confusion.csv, funnel.csv and, of trained folds, learning_curves.csv."""

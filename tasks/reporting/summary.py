@@ -1,25 +1,26 @@
 """The report on the terminal."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
+from tasks.label_quality.metrics import FLAG_QUALITY, CrossValidationMetrics, IssueMetrics
 from tasks.params import Params
+from tasks.repair import RepairMetrics
 from tasks.reporting.suspects import Split
-
-_DETECTION = {"precision": "precision", "recall": "recall", "f1": "F1"}
+from tasks.reporting.worth import RunMetrics
 
 
 def print_summary(
     console: Console,
     dataset: str,
     params: Params,
-    cross_validation: dict[str, Any],
-    detection: dict[str, Any],
+    cross_validation: CrossValidationMetrics,
+    detection: IssueMetrics,
     splits: list[Split],
-    repair: dict[str, Any],
-    runs: dict[str, dict[str, Any]],
+    repair: RepairMetrics,
+    runs: Mapping[str, RunMetrics],
     worth: str | None,
     self_tests: list[str],
     altered: str | None,
@@ -43,7 +44,7 @@ def print_summary(
     if detection.get("f1") is not None:
         table.add_row(
             "how well",
-            ", ".join(f"{title} {_decimals(detection[name])}" for name, title in _DETECTION.items()),
+            ", ".join(f"{name.replace('f1', 'F1')} {_decimals(detection[name])}" for name in FLAG_QUALITY),
         )
     done = [f"{count:,} {name}" for name, count in repair["actions"].items() if count]
     table.add_row("what was done", ", ".join(done))
@@ -71,6 +72,6 @@ def _decimals(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _cross_validated(metrics: dict[str, Any]) -> str:
+def _cross_validated(metrics: CrossValidationMetrics) -> str:
     line = f"{metrics['given']['accuracy']:.2%} against given labels"
     return line + (f", {metrics['true']['accuracy']:.2%} against true" if "true" in metrics else "")

@@ -1,9 +1,9 @@
 """The worth of the repair: the retrained classifiers on the same rows, which none of them was trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import NotRequired, TypedDict, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from tasks.decisions.apply import match_decisions
 from tasks.decisions.log import Decision
-from tasks.label_quality.metrics import PredictionCounts
+from tasks.label_quality.metrics import IssueMetrics, PredictionCounts, Quality
 from tasks.label_quality.paired import Difference, paired_difference
 from tasks.params import LabelSetName
+from tasks.repair import RepairMetrics
 from tasks.tables.catalog import HELD_OUT, TEST_PROBS
 from tasks.tables.files import write_csv, write_json
 from tasks.tables.joins import locate
@@ -94,6 +95,16 @@ def choose_yardstick(
     )
 
 
+class RunMetrics(TypedDict):
+    """metrics/retrain_LABELS.json: the last three where there are rows to measure on."""
+
+    n_rows: int
+    n_test_rows: int
+    test_split: NotRequired[str]
+    test_labels: NotRequired[str]
+    test: NotRequired[Quality]
+
+
 @dataclass(frozen=True)
 class Measured:
     """What a retrained classifier reached on the rows of a yardstick.
@@ -104,7 +115,7 @@ class Measured:
         right: (M,) which rows it predicts as their label.
     """
 
-    metrics: dict[str, Any]
+    metrics: RunMetrics
     counts: PredictionCounts | None
     right: npt.NDArray[np.bool_]
 
@@ -116,9 +127,9 @@ def measure(workspace: Path, label_set: str, yardstick: Yardstick | None) -> Mea
         ArtifactError: data/test_probs/LABEL_SET.parquet is missing or not what it should be.
     """
     reader = TableReader(TEST_PROBS.at(workspace, labels=label_set), TEST_PROBS)
-    metrics: dict[str, Any] = {"n_rows": int(reader.metadata("n_rows") or 0), "n_test_rows": 0}
+    n_rows = int(reader.metadata("n_rows") or 0)
     if yardstick is None:
-        return Measured(metrics, None, np.zeros(0, dtype=bool))
+        return Measured({"n_rows": n_rows, "n_test_rows": 0}, None, np.zeros(0, dtype=bool))
     # A row without its probabilities is an error here, not later in a figure.
     locate(reader.column("example_id"), yardstick.ids, reader.where)
     (n_classes,) = reader.shape_of("pred_probs")
@@ -131,12 +142,14 @@ def measure(workspace: Path, label_set: str, yardstick: Yardstick | None) -> Mea
             probs, label = column_array(part, "pred_probs"), yardstick.label[places]
             counts += PredictionCounts.of(label, probs, _BINS)
             right[places] = probs.argmax(axis=1) == label
-    metrics |= {
+    metrics: RunMetrics = {
+        "n_rows": n_rows,
         "n_test_rows": len(yardstick.ids),
         "test_split": yardstick.split,
         "test_labels": yardstick.labels,
+        "test": counts.quality(),
     }
-    return Measured(metrics | {"test": counts.quality()}, counts, right)
+    return Measured(metrics, counts, right)
 
 
 def summarise_gain(measured: Mapping[str, Measured]) -> dict[str, float]:
@@ -162,7 +175,7 @@ def _difference(first: Measured, second: Measured) -> Difference:
     return paired_difference(int(better.sum()), int(worse.sum()), len(first.right))
 
 
-def wrong_share(detection: Mapping[str, Any], is_too_weak: bool) -> float | None:
+def wrong_share(detection: IssueMetrics, is_too_weak: bool) -> float | None:
     """The estimated share of wrong labels; None where the classifier is too weak for an estimate.
 
     Args:
@@ -204,7 +217,7 @@ def write_runs(workspace: Path, measured: Mapping[str, Measured]) -> None:
     dvc.yaml lists these files by name, so a label set that is not trained on has an empty one.
     """
     for name in get_args(LabelSetName):
-        content = measured[name].metrics if name in measured else {}
+        content: Mapping[str, object] = measured[name].metrics if name in measured else {}
         write_json(workspace / "metrics" / f"retrain_{name}.json", content)
     bins = {name: found.counts.reliability() for name, found in measured.items() if found.counts}
     tables = [pa.table({"labels": [name] * len(found["rows"]), **found}) for name, found in bins.items()]
@@ -237,32 +250,31 @@ class Measure:
         return None if self.before is None or self.after is None else self.after - self.before
 
 
-def before_and_after(repair: dict[str, Any], runs: dict[str, dict[str, Any]]) -> list[Measure]:
+def before_and_after(repair: RepairMetrics, runs: Mapping[str, RunMetrics]) -> list[Measure]:
     """What the repair changed: right labels, rows, and the test figures of the same recipe."""
     measures = []
     if "label_accuracy" in repair:
         accuracy = repair["label_accuracy"]
         measures.append(Measure("right labels", accuracy["before"], accuracy["after"], 1.0, "share"))
 
-    def of_each(*path: str) -> tuple[float | None, float | None, float | None]:
-        figures = []
-        for name in ("given", "cleaned", "true"):
-            value: Any = runs.get(name, {})
-            for key in path:
-                value = value.get(key, {})
-            figures.append(None if value == {} else value)
-        return figures[0], figures[1], figures[2]
+    def of_each(figure: Callable[[RunMetrics], float]) -> tuple[float | None, float | None, float | None]:
+        before, after, bound = (
+            figure(runs[name]) if name in runs else None for name in ("given", "cleaned", "true")
+        )
+        return before, after, bound
 
     if runs:
-        measures.append(Measure("training rows", *of_each("n_rows"), unit="rows"))
+        measures.append(Measure("training rows", *of_each(lambda run: run["n_rows"]), "rows"))
     if any("test" in run for run in runs.values()):
         measures += [
-            Measure("test accuracy", *of_each("test", "accuracy"), unit="share"),
-            Measure("test log-loss (nats)", *of_each("test", "log_loss"), unit="number", lower=True),
+            Measure("test accuracy", *of_each(lambda run: run["test"]["accuracy"]), "share"),
+            Measure(
+                "test log-loss (nats)", *of_each(lambda run: run["test"]["log_loss"]), "number", lower=True
+            ),
             Measure(
                 "test calibration error",
-                *of_each("test", "expected_calibration_error"),
-                unit="number",
+                *of_each(lambda run: run["test"]["expected_calibration_error"]),
+                "number",
                 lower=True,
             ),
         ]

@@ -1,11 +1,20 @@
 """The interval of a share that was counted."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
 _Z = 1.959963984540054
 """95 % of a normal distribution lie so many standard deviations from its mean, or nearer."""
+
+
+class ShareMetrics(TypedDict):
+    """A share and its interval, in metrics/self_tests.json."""
+
+    share: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,6 @@ class Share:
         # Rounding must not part the interval from the share, nor from [0, 1].
         return min(max(float(middle - half), 0.0), share), max(min(float(middle + half), 1.0), share)
 
-    def entries(self) -> dict[str, float]:
+    def entries(self) -> ShareMetrics:
         """The share and its interval, ready for JSON."""
         return {"share": self.value, "low": self.low, "high": self.high}

@@ -14,6 +14,7 @@ from tasks.label_quality.self_tests.class_shares import ClassShares, compare_cla
 from tasks.label_quality.self_tests.intervals import Share
 from tasks.label_quality.self_tests.neighbours_vote import UNASKED
 from tasks.label_quality.self_tests.planted import PlantedErrors, draw_pool, plant_errors
+from tasks.label_quality.self_tests.words import SelfTestMetrics
 
 Ints = npt.NDArray[np.int64]
 Ask = Callable[[Ints], Ints]
@@ -67,7 +68,7 @@ class SelfTests:
         factor = right + (1 - right) * (self.n_classes - 2) / (self.n_classes - 1)
         return Share(round(found.n_hits * factor), found.n_rows)
 
-    def entries(self, class_names: Sequence[str]) -> dict[str, Any]:
+    def entries(self, class_names: Sequence[str]) -> SelfTestMetrics:
         """All but the opinions, ready for JSON."""
         shares, views = self.shares, self.agreement
         return {

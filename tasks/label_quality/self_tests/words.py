@@ -1,10 +1,49 @@
-"""What the self-tests found, in sentences."""
+"""What the self-tests found: the form of metrics/self_tests.json, and sentences of it."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TypedDict
+
+from tasks.label_quality.self_tests.intervals import ShareMetrics
 
 
-def describe(entries: dict[str, Any]) -> Iterator[str]:
+class PlantedMetrics(TypedDict):
+    """What became of errors of one kind that were planted."""
+
+    n_planted: int
+    found: ShareMetrics
+    repaired: ShareMetrics
+    auroc: float | None
+
+
+# `class` is a word of Python's own.
+ClassShareMetrics = TypedDict(
+    "ClassShareMetrics", {"class": str, "expected": float, "given": float, "is_shifted": bool}
+)
+
+
+class SecondOpinionMetrics(TypedDict):
+    """What given label, model and second opinion say of each other."""
+
+    n_rows: int
+    agrees_with_model: ShareMetrics
+    agrees_with_given: ShareMetrics
+    model_agrees_with_given: ShareMetrics
+    model_skill: float
+    second_skill: float
+    is_known: bool
+    right_labels: ShareMetrics
+
+
+class SelfTestMetrics(TypedDict, total=False):
+    """metrics/self_tests.json; nothing is in it where the tests are off."""
+
+    planted: dict[str, PlantedMetrics]
+    recall: ShareMetrics
+    class_shares: ClassShareMetrics
+    second_opinion: SecondOpinionMetrics | None
+
+
+def describe(entries: SelfTestMetrics) -> Iterator[str]:
     """Sentences of what `SelfTests.entries` gives; none where the tests are off."""
     if not entries:
         return
