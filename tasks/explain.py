@@ -7,7 +7,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +57,62 @@ _MOST_CLASSES = 3
 _REASONS = {"suspect": "shown as a suspect, ", "audit": "drawn at random, ", "": ""}
 
 
+class Prediction(TypedDict):
+    """What is predicted of a row, of no `fold` where it has no label, by class name."""
+
+    fold: int | None
+    is_out_of_fold: bool
+    pred_probs: dict[str, float]
+
+
+class Issue(TypedDict):
+    """What `prune` says of a row: `rank` counts from 0, the most suspect, to `n_issues` less 1."""
+
+    is_issue: bool
+    contradicts: bool
+    rank: int | None
+    n_issues: int
+    suggested_label: str
+    suggested_prob: float
+    second_opinion: str | None
+    scores: dict[str, float | None]
+    filters: dict[str, bool]
+    filter_by: str
+    rule: str | None
+
+
+class Training(TypedDict):
+    """What `pseudo_label` did, whether with the decisions as they are now, and what is trained on, if any."""
+
+    action: str
+    label: str | None
+    soft_label: NotRequired[dict[str, float]]
+    weight: NotRequired[float]
+    source: NotRequired[str]
+    up_to_date: bool
+
+
+class Life(TypedDict):
+    """All that is known of one example, labels by class name; None where there is no label.
+
+    `prediction`, `issue` and `training` are None where the stage has not run or does not know the row.
+    """
+
+    example_id: int
+    key: str
+    dataset: str
+    revision: str
+    split: str
+    original_split: str
+    given_label: str | None
+    true_label: str | None
+    prediction: Prediction | None
+    issue: Issue | None
+    decisions: list[dict[str, str]]
+    training: Training | None
+    classifiers: dict[str, dict[str, float]]
+
+
 class ExplainError(RelabelError):
     """There is nothing to explain."""
 
@@ -86,13 +142,8 @@ def explain(workspace: Path, arguments: Sequence[str]) -> None:
         _print(life)
 
 
-def describe_life(params: Params, workspace: Path, key: str, ask_classifiers: bool = True) -> dict[str, Any]:
-    """All that is known of one example, as plain values; labels by class name.
-
-    `given_label` is None for a row without a label, and its prediction is then of no `fold`. `prediction`,
-    `issue` and `training` are None where the stage has not run or does not know the row;
-    `training` says what `pseudo_label` did (`action`), and `up_to_date` whether it did so with the decisions
-    as they are now. An issue's `rank` counts from 0, the most suspect, to `n_issues` less 1.
+def describe_life(params: Params, workspace: Path, key: str, ask_classifiers: bool = True) -> Life:
+    """All that is known of one example, as plain values.
 
     Raises:
         RelabelError: see `explain`.
@@ -157,9 +208,7 @@ def _row_if_made(
     return _row(path, artifact, example_id, columns) if path.exists() else None
 
 
-def _prediction(
-    data: Path, example_id: int, names: tuple[str, ...], is_labelled: bool
-) -> dict[str, Any] | None:
+def _prediction(data: Path, example_id: int, names: tuple[str, ...], is_labelled: bool) -> Prediction | None:
     """What is predicted of the row, and whether `aggregate` proved that its model did not learn from it."""
     artifact = PRED_PROBS if is_labelled else UNLABELED_PROBS
     path = artifact.at(data.parent)
@@ -174,7 +223,7 @@ def _prediction(
     }
 
 
-def _issue(data: Path, example_id: int, names: tuple[str, ...], filter_by: str) -> dict[str, Any] | None:
+def _issue(data: Path, example_id: int, names: tuple[str, ...], filter_by: str) -> Issue | None:
     path = data / "label_issues.parquet"
     table = _row_if_made(path, LABEL_ISSUES, example_id)
     if table is None:
@@ -218,8 +267,8 @@ def _decisions(
 
 
 def _training(
-    workspace: Path, example_id: int, names: tuple[str, ...], issue: dict[str, Any] | None, digest: str
-) -> dict[str, Any] | None:
+    workspace: Path, example_id: int, names: tuple[str, ...], issue: Issue | None, digest: str
+) -> Training | None:
     path = workspace / "data" / "training_set.parquet"
     table = _row_if_made(path, TRAINING_SET, example_id)
     if table is None and (issue is None or not path.exists()):
@@ -284,7 +333,7 @@ def _classifiers(
     return found
 
 
-def _print(life: dict[str, Any]) -> None:
+def _print(life: Life) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -293,7 +342,7 @@ def _print(life: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def _lines(life: dict[str, Any]) -> list[tuple[str, str]]:
+def _lines(life: Life) -> list[tuple[str, str]]:
     prediction, issue, training = life["prediction"], life["issue"], life["training"]
     lines = [
         ("example", f"{life['key']} of {life['dataset']}, split {_split(life)}"),
@@ -320,8 +369,7 @@ def _lines(life: dict[str, Any]) -> list[tuple[str, str]]:
         lines += _issue_lines(issue)
     else:
         lines.append(("label issue", "not looked for" if life["given_label"] else "none, without a label"))
-    for line in life["decisions"] or [None]:
-        lines.append(("decision" if line else "decisions", _decision_line(line) if line else "none"))
+    lines += [("decision", _decision_line(line)) for line in life["decisions"]] or [("decisions", "none")]
     if training:
         lines.append(("pseudo_label", training["action"]))
         label = (
@@ -339,19 +387,19 @@ def _lines(life: dict[str, Any]) -> list[tuple[str, str]]:
     else:
         is_meant = life["split"] in ("train", UNLABELED)
         lines.append(("training set", "not made yet" if is_meant else "not in it"))
-    for name, probs in life["classifiers"].items():
-        lines.append((f"trained on {name}", _probabilities(probs, life["given_label"])))
+    for name, found in life["classifiers"].items():
+        lines.append((f"trained on {name}", _probabilities(found, life["given_label"])))
     if life["classifiers"] and life["split"] == "train":
         lines.append(("", "these classifiers may have learned from this row"))
     return lines
 
 
-def _split(life: dict[str, Any]) -> str:
+def _split(life: Life) -> str:
     pooled = life["original_split"] != life["split"]
     return f"{life['original_split']}, pooled with {life['split']}" if pooled else str(life["split"])
 
 
-def _issue_lines(issue: dict[str, Any]) -> list[tuple[str, str]]:
+def _issue_lines(issue: Issue) -> list[tuple[str, str]]:
     suggestion = f"suggested {issue['suggested_label']} ({issue['suggested_prob']:.2%})"
     flagged = [name for name, flag in issue["filters"].items() if flag]
     others = [name for name, flag in issue["filters"].items() if not flag]
