@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from flows import FlowError
 from flows.comparison.first_edition import rename_parameters
 from flows.comparison.parameters import flatten
-from flows.dvc_api.kept import Cache, Kept, digests_of, find_stages, list_kept
+from flows.dvc_api.kept import Cache, Kept, LockedStage, digests_of, find_stages, list_kept
 from flows.dvc_api.record import read_committed
 from flows.dvc_api.revisions import WORKSPACE
 from tasks.decisions.log import PATH, Decision, outcomes, parse_decisions, read_whole, standing
@@ -30,6 +30,20 @@ _COLUMNS: dict[str, tuple[list[str], list[str]]] = {
     GIVEN_LABELS.path: (["given_label"], []),
 }
 _MODEL, _FILTER = "train_fold.model", "prune.filter_by"
+
+
+class Row(TypedDict, total=False):
+    """The row of one of the tables, labels by class name."""
+
+    given_label: str
+    suggested_label: str
+    suggested_prob: float
+    is_issue: bool
+    label: str
+    action: str
+    source: str
+    weight: float
+    is_soft: bool
 
 
 @dataclass(frozen=True)
@@ -165,33 +179,36 @@ def _look(version: Kept, example_id: int, cache: Cache) -> Seen | None:
     """What a version says of the row; None where a table of it cannot be read here."""
     stages = find_stages(version.lock, [*_TABLES, "train_fold@0", "import_probs"])
     digests = digests_of(stages)
-    rows: dict[str, Mapping[str, Any] | None] = {}
+    rows: dict[str, Row | None] = {}
     for path in _TABLES:
         file = cache.file(digests[path]) if path in digests else None
         if file is None and path in digests:
             return None
         rows[path] = None if file is None else _read_row(file, path, example_id)
     issue, trained, given = rows.values()
-    facts: dict[str, Any] = {
-        "title": _title(version),
-        "commit": version.commit or None,
-        "time": version.time,
-    }
     source = issue or given
+    seen = Seen(_title(version), version.commit or None, version.time, is_there=source is not None)
     if source is None:
-        return Seen(**facts, is_there=False)
-    facts |= {"is_there": True, "given": source["given_label"], **_how(stages)}
-    if issue is not None:
-        facts |= {name: issue[name] for name in ("suggested_prob", "is_issue")}
-        facts["suggested"] = issue["suggested_label"]
-        if TRAINING_SET.path in digests:
-            facts |= _fate(trained, issue["is_issue"])
-            facts["reviewer"] = _reviewer(version, example_id, facts["action"], facts["given"])
-    return Seen(**facts)
+        return seen
+    model, filter_by = _how(stages)
+    seen = replace(seen, given=source["given_label"], model=model, filter_by=filter_by)
+    if issue is None:
+        return seen
+    seen = replace(
+        seen,
+        suggested=issue["suggested_label"],
+        suggested_prob=issue["suggested_prob"],
+        is_issue=issue["is_issue"],
+    )
+    if TRAINING_SET.path not in digests:
+        return seen
+    action, label = _fate(trained, issue["is_issue"])
+    reviewer = _reviewer(version, example_id, action, source["given_label"])
+    return replace(seen, action=action, label=label, reviewer=reviewer)
 
 
 @lru_cache(1024)
-def _read_row(file: Path, path: str, example_id: int) -> dict[str, Any] | None:
+def _read_row(file: Path, path: str, example_id: int) -> Row | None:
     """The row of a table, labels by class name; None where it has none. A file of the cache never changes."""
     needed, optional = _COLUMNS[path]
     reader = TableReader(file, _TABLES[path], needed, optional, any_layout=True, where=path)
@@ -200,28 +217,29 @@ def _read_row(file: Path, path: str, example_id: int) -> dict[str, Any] | None:
         return None
     names = reader.facts.class_names
     plain = [name for name in table.column_names if name != "soft_label"]
-    row: dict[str, Any] = table.select(plain).to_pylist()[0]
+    (row,) = table.select(plain).to_pylist()
     for name in ("given_label", "suggested_label", "label"):
         if row.get(name) is not None:
             row[name] = names[row[name]]
     if "soft_label" in table.column_names:
         _, soft = tensor_rows(table, "soft_label")
         row["is_soft"] = bool(len(soft) and soft[0].max() < 1)
-    return row
+    found: Row = row
+    return found
 
 
-def _fate(trained: Mapping[str, Any] | None, is_issue: bool) -> dict[str, str | None]:
+def _fate(trained: Row | None, is_issue: bool) -> tuple[str, str | None]:
     """What became of the row, and the label that is trained on."""
     if trained is not None and "action" in trained:
         used = trained.get("weight", 1) and trained["action"] != "dropped"
-        return {"action": trained["action"], "label": trained["label"] if used else None}
+        return trained["action"], trained["label"] if used else None
     # The first edition wrote no action, and no row for what was dropped.
     there = trained is not None
     source, is_soft = (trained["source"], trained["is_soft"]) if trained is not None else ("", False)
     place = derive_actions(
         np.array([is_issue]), np.array([there]), np.array([source], dtype=object), np.array([is_soft])
     )
-    return {"action": ACTIONS[int(place[0])], "label": trained["label"] if trained is not None else None}
+    return ACTIONS[int(place[0])], trained["label"] if trained is not None else None
 
 
 def _reviewer(version: Kept, example_id: int, action: str, given: str) -> str:
@@ -238,14 +256,14 @@ def _reviewer(version: Kept, example_id: int, action: str, given: str) -> str:
     return found[0] if found else ""
 
 
-def _how(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _how(stages: Mapping[str, LockedStage]) -> tuple[str, str]:
     """The model and the filter that judged, by the parameters that dvc.lock has."""
     params: dict[str, object] = {}
     for stage in stages.values():
         params |= flatten((stage.get("params") or {}).get("params.yaml") or {})
     params = rename_parameters(params)
     model = "own probabilities" if "import_probs" in stages else str(params.get(_MODEL, ""))
-    return {"model": model, "filter_by": str(params.get(_FILTER, ""))}
+    return model, str(params.get(_FILTER, ""))
 
 
 def _decided(line: Decision, outcome: str) -> Decided:

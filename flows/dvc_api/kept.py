@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -98,9 +98,16 @@ def list_kept(root: Path, every_branch: bool = False) -> list[Kept]:
     return sorted(found, key=lambda kept: kept.time)
 
 
-def find_stages(lock: str, wanted: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+class LockedStage(TypedDict, total=False):
+    """What is read of a stage of a dvc.lock: parameters by file, and the files that it makes."""
+
+    params: dict[str, dict[str, object]]
+    outs: list[dict[str, object]]
+
+
+def find_stages(lock: str, wanted: Iterable[str]) -> dict[str, LockedStage]:
     """The stages of a dvc.lock, by name, of which the name or a file that they make is among `wanted`."""
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, LockedStage] = {}
     names = frozenset(wanted)
     blocks = _STAGE.split(lock.partition("\nstages:\n")[2])
     for block in [f"  {block}" for block in blocks[1:]] or [lock]:
@@ -111,7 +118,7 @@ def find_stages(lock: str, wanted: Iterable[str]) -> dict[str, Mapping[str, Any]
     return found
 
 
-def digests_of(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def digests_of(stages: Mapping[str, LockedStage]) -> dict[str, str]:
     """The MD5 of each file that the stages make, by path."""
     return {
         str(out["path"]): str(out["md5"])
@@ -150,7 +157,7 @@ def _may_have(block: str, names: frozenset[str]) -> bool:
 
 
 @lru_cache(4096)
-def _parse(block: str) -> dict[str, Mapping[str, Any]]:
+def _parse(block: str) -> dict[str, LockedStage]:
     """Stages of a dvc.lock, of which `block` is one, or the whole; one that does not parse has none."""
     try:
         content = YAML(typ="safe").load(block)
@@ -158,8 +165,8 @@ def _parse(block: str) -> dict[str, Mapping[str, Any]]:
         return {}
     if not isinstance(content, dict):
         return {}
-    stages = content.get("stages", content)
-    return {str(name): stage for name, stage in (stages or {}).items() if isinstance(stage, dict)}
+    stages: Mapping[str, LockedStage | None] = content.get("stages", content) or {}
+    return {str(name): stage for name, stage in stages.items() if isinstance(stage, dict)}
 
 
 def _read_blobs(root: Path, names: Sequence[str]) -> list[bytes | None]:
