@@ -6,7 +6,6 @@ https://labelstud.io/guide/predictions
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -15,7 +14,7 @@ from tasks.datasets._own import place_of
 from tasks.export.rows import COLUMNS, ERROR_PROB, LABEL, SUGGESTED, Written
 from tasks.export.tables import in_order, write_list_of
 from tasks.own_files.json_tables import read_objects
-from tasks.own_files.label_studio import choice_results, read_tasks
+from tasks.own_files.label_studio import choice_results, data_of, read_tasks
 from tasks.params import Params
 
 KEY = "relabel_key"
@@ -49,25 +48,29 @@ def write_tasks(params: Params, workspace: Path, rows: pa.Table, out: Path, copy
     return Written(rows, f"tasks.json, {len(tasks):,} tasks, the most suspect first; labels.csv")
 
 
-def find_question(objects: Sequence[Mapping[str, Any]], control: str | None, where: str) -> tuple[str, str]:
+def find_question(
+    objects: Sequence[Mapping[str, object]], control: str | None, where: str
+) -> tuple[str, str]:
     """The names of the choices (`from_name`) and of what they are about (`to_name`), from the annotations.
 
     Raises:
         DatasetError: no annotation has choices.
     """
     for task in objects:
-        for _, result in choice_results(task):
+        for _, result, _ in choice_results(task):
             name = str(result.get("from_name", ""))
             if control in (None, name):
                 return name, str(result.get("to_name", ""))
     raise DatasetError(f"{where}: expected an annotation with choices, found none.")
 
 
-def _task(task: Mapping[str, Any], row: Mapping[str, Any], question: tuple[str, str]) -> dict[str, Any]:
+def _task(
+    task: Mapping[str, object], row: Mapping[str, object], question: tuple[str, str]
+) -> dict[str, object]:
     told = {f"relabel_{name.removeprefix('relabel_')}": row[name] for name in COLUMNS}
     kept = {name: value for name, value in task.items() if name == "meta"}
     label = row[SUGGESTED] or row[LABEL]
-    data = {**task["data"], KEY: row["key"], GIVEN: row["given_label"], **told}
+    data = {**data_of(task), KEY: row["key"], GIVEN: row["given_label"], **told}
     if label is None:
         return {**kept, "data": data}
     result = {

@@ -160,7 +160,7 @@ def _write_csv(path: Path, table: pa.Table, added: pa.Table, out: Path) -> None:
     out.write_bytes(gzip.compress(content, mtime=0) if path.name.lower().endswith(".gz") else content)
 
 
-def _write_json(objects: list[dict[str, Any]], added: pa.Table, out: Path) -> None:
+def _write_json(objects: list[dict[str, object]], added: pa.Table, out: Path) -> None:
     names = new_names([name for each in objects for name in each])
     extended = [
         {**each, **{names[name]: row[name] for name in COLUMNS}}

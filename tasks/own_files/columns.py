@@ -316,7 +316,7 @@ def _csv_batches(
     path: Path, dialect: Dialect, headings: list[str], as_text: bool
 ) -> Iterator[pa.RecordBatch]:
     kind = pa.large_string() if as_text else pa.float64()
-    only_empty: dict[str, Any] = {"null_values": [""], "strings_can_be_null": True} if as_text else {}
+    only_empty: dict[str, object] = {"null_values": [""], "strings_can_be_null": True} if as_text else {}
     options = pacsv.ConvertOptions(
         include_columns=headings,
         column_types=dict.fromkeys(headings, kind),

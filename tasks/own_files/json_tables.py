@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -17,7 +16,7 @@ LISTS = (".json", ".json.gz")
 _MOST_BYTES = 2**31
 
 
-def read_objects(path: Path) -> list[dict[str, Any]]:
+def read_objects(path: Path) -> list[dict[str, object]]:
     """The objects of a file, in its order.
 
     Raises:
@@ -45,7 +44,7 @@ def read_objects(path: Path) -> list[dict[str, Any]]:
     return [found for _, found in numbered]
 
 
-def _parse(text: str, path: Path, line: int) -> Any:
+def _parse(text: str, path: Path, line: int) -> object:
     try:
         return json.loads(text)
     except ValueError as error:  # JSONDecodeError, and numbers of too many digits
@@ -55,7 +54,7 @@ def _parse(text: str, path: Path, line: int) -> Any:
         raise DatasetError(f"{path}: expected JSON, found it too deeply nested.") from error
 
 
-def table_of(objects: list[dict[str, Any]], path: Path) -> pa.Table:
+def table_of(objects: list[dict[str, object]], path: Path) -> pa.Table:
     """The objects as a table: a column for each name, null where an object lacks it.
 
     Columns of one type have it; those of several are text. NaN, which Python writes, is null. Lists of one

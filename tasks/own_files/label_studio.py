@@ -6,7 +6,6 @@ https://labelstud.io/guide/task_format
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tasks import DatasetError
@@ -22,7 +21,7 @@ class Task:
     """
 
     key: str
-    data: Mapping[str, Any]
+    data: Mapping[str, object]
     label: str | None
     n_annotations: int
     n_other: int
@@ -30,13 +29,19 @@ class Task:
     at: str = ""
 
 
-def are_tasks(objects: Sequence[Mapping[str, Any]]) -> bool:
+def are_tasks(objects: Sequence[Mapping[str, object]]) -> bool:
     """Whether most of the objects are tasks of Label Studio."""
     return 2 * sum(map(_is_task, objects)) > len(objects)
 
 
-def _is_task(found: Mapping[str, Any]) -> bool:
+def _is_task(found: Mapping[str, object]) -> bool:
     return isinstance(found.get("data"), Mapping) and ("annotations" in found or "completions" in found)
+
+
+def data_of(task: Mapping[str, object]) -> Mapping[str, object]:
+    """The data of a task, by name; none of what is no task."""
+    found = task.get("data")
+    return found if isinstance(found, Mapping) else {}
 
 
 def read_tasks(path: Path, control: str | None) -> list[Task]:
@@ -96,39 +101,44 @@ def file_names(value: str) -> list[str]:
     return [value, str(path).lstrip("/"), name, path.name, *([rest] if is_upload else [])]
 
 
-def _annotations(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _annotations(task: Mapping[str, object]) -> list[Mapping[str, object]]:
     found = task.get("annotations") or task.get("completions")
     kept = [each for each in _items(found) if isinstance(each, Mapping) and not each.get("was_cancelled")]
     # Times are in ISO 8601 and UTC: their order is that of the text.
     return sorted(kept, key=lambda each: str(each.get("updated_at") or each.get("created_at") or ""))
 
 
-def _items(value: object) -> list[Any]:
+def _items(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def choice_results(task: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The results of a task that hold choices, and the places of their annotations, the oldest first."""
+def choice_results(
+    task: Mapping[str, object],
+) -> Iterator[tuple[int, Mapping[str, object], list[object]]]:
+    """Places of annotations, the oldest first, their results that hold choices, and what was chosen."""
     for place, annotation in enumerate(_annotations(task)):
         for result in _items(annotation.get("result")):
-            value = result.get("value") if isinstance(result, Mapping) else None
-            if isinstance(value, Mapping) and isinstance(value.get("choices"), list):
-                yield place, result
+            if not isinstance(result, Mapping):
+                continue
+            value = result.get("value")
+            choices = value.get("choices") if isinstance(value, Mapping) else None
+            if isinstance(choices, list):
+                yield place, result, choices
 
 
-def _choices(task: Mapping[str, Any]) -> list[tuple[int, str, list[str]]]:
+def _choices(task: Mapping[str, object]) -> list[tuple[int, str, list[str]]]:
     """The choices of a task: the place of the annotation, what was asked, and what was chosen."""
     return [
         (
             place,
             str(result.get("from_name", "")),
-            [str(choice) for choice in result["value"]["choices"] if choice is not None],
+            [str(choice) for choice in choices if choice is not None],
         )
-        for place, result in choice_results(task)
+        for place, result, choices in choice_results(task)
     ]
 
 
-def _task(task: Mapping[str, Any], row: int, control: str | None, path: Path) -> Task:
+def _task(task: Mapping[str, object], row: int, control: str | None, path: Path) -> Task:
     key = str(task.get("id", row))
     chosen = {place: choice for place, name, choice in _choices(task) if control in (None, name) and choice}
     for choice in chosen.values():
@@ -137,13 +147,13 @@ def _task(task: Mapping[str, Any], row: int, control: str | None, path: Path) ->
                 f"{path}: expected one choice for each task, found {listed(choice)} for task {shown(key)}."
             )
     if not chosen:
-        return Task(key, task["data"], None, 0, 0)
+        return Task(key, data_of(task), None, 0, 0)
     newest = max(chosen)
     label = chosen[newest][0]
     others = sum(choice != [label] for choice in chosen.values())
     annotation = _annotations(task)[newest]
     at = str(annotation.get("updated_at") or annotation.get("created_at") or "")
-    return Task(key, task["data"], label, len(chosen), others, _person(annotation.get("completed_by")), at)
+    return Task(key, data_of(task), label, len(chosen), others, _person(annotation.get("completed_by")), at)
 
 
 def _person(found: object) -> str:

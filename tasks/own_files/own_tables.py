@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -218,7 +217,7 @@ def _class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
     """Names by class index of columns, as Hugging Face's datasets writes them into a schema."""
     with suppress(KeyError, TypeError, ValueError, AttributeError, RecursionError):
         # Whatever else it is, that library did not write it.
-        features: Mapping[str, Any] = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+        features: Mapping[str, object] = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
         return {
             column: tuple(feature["names"])
             for column, feature in features.items()
