@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tasks.datasets._own import Found
 from tasks.own_files.pictures import Header
@@ -41,7 +40,7 @@ class Plan:
     """
 
     dataset: str
-    options: dict[str, Any]
+    options: dict[str, object]
     found: Found
     source: Path
     files: tuple[str, ...]

@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -214,7 +213,7 @@ def choose_model(plan: Plan) -> str:
     """The model for the kind of content."""
     if plan.found.kind == "image":
         size = plan.options.get("image_size")
-        return _SMALL_PICTURES if size is None or size <= MOST_OWN_SIDE else _PHOTOS
+        return _PHOTOS if isinstance(size, int) and size > MOST_OWN_SIDE else _SMALL_PICTURES
     return _MODELS[plan.found.kind]
 
 
@@ -235,11 +234,11 @@ def _knows_truth(plan: Plan) -> bool:
 
 def _settings(
     plan: Plan, place: str, name: str, model: str, folds: int, label_sets: dict[str, LabelSet]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The values of params.yaml that make a run of the plan."""
     module = plugins.load("datasets", plan.dataset)
     options = module.Options(**{**plan.options, "path": place, "name": name}).model_dump(mode="json")
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "download.dataset": plan.dataset,
         **{f"datasets.{plan.dataset}.{option}": value for option, value in options.items()},
         "inject_noise.kind": "none",

@@ -1,14 +1,14 @@
 """Which form a person's data have, and the plan for each form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
 
 from tasks import DatasetError, plugins
-from tasks.datasets._own import MOST_LEFT_OUT, read_readable
+from tasks.datasets._own import MOST_LEFT_OUT, Found, read_readable
 from tasks.intake.asked import Asked, Plan
 from tasks.intake.columns import (
     GROUPS,
@@ -128,7 +128,7 @@ def _is_label_studio(path: Path) -> bool:
 
 def _plan_class_folders(path: Path, pictures: list[PictureFile], tables: list[Path], asked: Asked) -> Plan:
     module = plugins.load("datasets", FOLDER)
-    chosen: dict[str, Any] = {"class_names": list(asked.class_names)}
+    chosen: dict[str, object] = {"class_names": list(asked.class_names)}
     found = module.find(path, module.Options(**chosen))
     found, headers = read_readable(found, module.pictures_at(path, found.key), read_headers)
     chosen["image_size"] = asked.image_size or usual_size(headers)
@@ -207,8 +207,17 @@ def _check_no_lost_pictures(own: OwnTable, asked: Asked, text: str | None, taken
         )
 
 
-def _roles(own: OwnTable, asked: Asked) -> dict[str, Any]:
+class Roles(TypedDict):
     """The columns with the labels, the splits, the groups and the truth, and the classes by index."""
+
+    label: str
+    split: str | None
+    group: str | None
+    truth: str | None
+    class_names: list[str]
+
+
+def _roles(own: OwnTable, asked: Asked) -> Roles:
     label = find_label(own, asked.label)
     return {
         "label": label,
@@ -219,9 +228,13 @@ def _roles(own: OwnTable, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _said_of_roles(chosen: dict[str, Any]) -> list[str]:
-    words = {"split": "Splits", "group": "Rows that belong together", "truth": "The truth"}
-    return [f"{word}: column {chosen[role]}." for role, word in words.items() if chosen[role]]
+def _said_of_roles(roles: Roles) -> list[str]:
+    said = (
+        ("Splits", roles["split"]),
+        ("Rows that belong together", roles["group"]),
+        ("The truth", roles["truth"]),
+    )
+    return [f"{word}: column {column}." for word, column in said if column]
 
 
 def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool) -> Plan:
@@ -240,11 +253,8 @@ def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool
     named = match_files(module.texts_of(own.column(file, "id")), pictures, f"{table}, column {file}")
     if not whole:
         pictures = [pictures[place] for place in sorted(named)]
-    chosen: dict[str, Any] = {
-        "labels": table.relative_to(folder).as_posix(),
-        "file": file,
-        **roles,
-    }
+    labels = table.relative_to(folder).as_posix()
+    chosen: dict[str, object] = {"labels": labels, "file": file, **roles}
     found = module.find(folder, module.Options(**chosen))
     if not whole:
         found = found.take(sorted(named))
@@ -254,7 +264,7 @@ def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool
     said += _said_of_roles(roles)
     if len(named) < len(pictures):
         said.append(f"{len(pictures) - len(named):,} pictures are not in the table: they have no label.")
-    files = (*(picture.path for picture in pictures), chosen["labels"])
+    files = (*(picture.path for picture in pictures), labels)
     return Plan(FOLDER, chosen, found, folder, files, tuple(said), tuple(headers))
 
 
@@ -263,19 +273,19 @@ def _plan_labelled_pictures(folder: Path, table: Path, asked: Asked, whole: bool
 
 def _plan_table(own: OwnTable, asked: Asked) -> Plan:
     module = plugins.load("datasets", TABLE)
-    chosen = _roles(own, asked)
-    of_roles = (chosen[role] for role in ("label", "split", "group", "truth"))
+    roles = _roles(own, asked)
+    of_roles = (roles["label"], roles["split"], roles["group"], roles["truth"])
     taken = [name for name in (*of_roles, asked.text) if name]
-    chosen["id"] = find_id(own, asked.id, taken)
+    key = find_id(own, asked.id, taken)
     drop = list(asked.drop)
     said_of_id: tuple[str, ...] = ()
-    if asked.id is None and (repeats := n_repeats(own, chosen["id"])):
-        said_of_id = (f"The column {chosen['id']} names no rows: {repeats:,} of them repeat another's name.",)
-        drop.append(str(chosen["id"]))
-        chosen["id"] = None
-    exported = columns_of_export(own, [name for name in (*taken, chosen["id"]) if name])
+    if asked.id is None and (repeats := n_repeats(own, key)):
+        said_of_id = (f"The column {key} names no rows: {repeats:,} of them repeat another's name.",)
+        drop.append(str(key))
+        key = None
+    exported = columns_of_export(own, [name for name in (*taken, key) if name])
     drop += [name for name in exported if name not in drop]
-    chosen["drop"] = drop
+    chosen: dict[str, object] = {**roles, "id": key, "drop": drop}
     others = module.content_columns(own, module.Options(**chosen))
     images = [name for name in others if is_encoded(own.table.column(name).type)]
     headers: Sequence[Header] = ()
@@ -284,14 +294,14 @@ def _plan_table(own: OwnTable, asked: Asked) -> Plan:
             raise DatasetError(f"{own.path}: expected one column of pictures, found {listed(images)}.")
         chosen["image"] = images[0]
     else:
-        chosen["text"] = find_text(own, asked.text, others)
-        _check_no_lost_pictures(own, asked, chosen["text"], taken)
+        chosen["text"] = text = find_text(own, asked.text, others)
+        _check_no_lost_pictures(own, asked, text, taken)
     found = module.find(own, module.Options(**chosen))
     if images and not asked.text:
         pictures = module.pictures_of(own, module.Options(**chosen), found.key)
         found, headers = read_readable(found, pictures, read_headers)
         chosen["image_size"] = asked.image_size or usual_size(headers)
-    said = _said_of_columns(own, chosen, found, others)
+    said = (*_said_of_columns(own, chosen, found, others), *_said_of_roles(roles))
     if exported:
         said += (f"Left out, as an earlier export wrote or read them: {listed(exported, _SHOWN_COLUMNS)}.",)
     files = (
@@ -300,7 +310,9 @@ def _plan_table(own: OwnTable, asked: Asked) -> Plan:
     return Plan(TABLE, chosen, found, own.path, files, (*said, *said_of_id), tuple(headers))
 
 
-def _said_of_columns(own: OwnTable, chosen: dict[str, Any], found: Any, others: list[str]) -> tuple[str, ...]:
+def _said_of_columns(
+    own: OwnTable, chosen: Mapping[str, object], found: Found, others: list[str]
+) -> list[str]:
     said = [f"Labels: column {chosen['label']}."]
     content = chosen.get("text") or chosen.get("image")
     if content:
@@ -318,7 +330,7 @@ def _said_of_columns(own: OwnTable, chosen: dict[str, Any], found: Any, others: 
         )
         if encoded.left_out:
             said.append(f"Left out: {listed(encoded.left_out, _SHOWN_COLUMNS)}.")
-    return (*said, *_said_of_roles(chosen))
+    return said
 
 
 # -- Exports and arrays.
@@ -335,7 +347,7 @@ def _plan_label_studio(path: Path, asked: Asked) -> Plan:
     ]
     first = {name: next((task.data[name] for task in tasks if task.data.get(name)), "") for name in texts}
     images = [name for name in texts if Path(str(first[name]).split("?d=")[-1]).suffix.lower() in SUFFIXES]
-    chosen: dict[str, Any] = {"label": asked.label, "class_names": list(asked.class_names)}
+    chosen: dict[str, object] = {"label": asked.label, "class_names": list(asked.class_names)}
     headers: Sequence[Header] = ()
     files: tuple[str, ...] = ()
     source = path
@@ -398,7 +410,8 @@ def _plan_arrays(folder: Path, name: str | None, asked: Asked) -> Plan:
                 "it: --labels FILE."
             )
         labels = flat[0]
-    chosen = {"content": wide[0], "labels": labels, **others, "class_names": list(asked.class_names)}
+    class_names = list(asked.class_names)
+    chosen: dict[str, object] = {"content": wide[0], "labels": labels, **others, "class_names": class_names}
     found = module.find(folder, module.Options(**chosen))
     shape = arrays[wide[0]].shape
     kind = (
