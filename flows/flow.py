@@ -10,7 +10,7 @@ import multiprocessing
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -60,7 +60,7 @@ def clean_labels(
     engine: EngineName = "local",
     address: str | None = None,
     compare: str | None = None,
-) -> State[Any]:
+) -> State[object]:
     """Bring a workspace up to date, as `dvc repro` would, with independent stages side by side.
 
     Args:

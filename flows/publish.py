@@ -39,7 +39,7 @@ def compare_flow(
 
 
 def publish(
-    comparison: Comparison, show: Callable[..., Any] = lambda publish, **content: publish(**content)
+    comparison: Comparison, show: Callable[..., object] = lambda publish, **content: publish(**content)
 ) -> None:
     """Show the comparison on the page of the run that calls this; `show` may take what goes wrong."""
     show(

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -36,9 +35,9 @@ def run_all(
     behind them go first. Yields name, outcome, message and seconds.
     """
     urgency = urgency or critical_path(graph)
-    done: dict[str, PrefectFuture[Any]] = {}
+    done: dict[str, PrefectFuture[State[str]]] = {}
     started: dict[str, float] = {}
-    running: dict[PrefectFuture[Any], str] = {}
+    running: dict[PrefectFuture[State[str]], str] = {}
     succeeded: set[str] = set()
     while True:
         ready = [

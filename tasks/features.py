@@ -1,7 +1,6 @@
 """Stage `features`: frozen features of all rows, computed once, where the model learns from such."""
 
 from pathlib import Path
-from typing import Any
 
 from tasks import plugins
 from tasks.contents import OF_KIND
@@ -28,11 +27,11 @@ def features(params: Params, workspace: Path) -> None:
     width = 0
     with write_stream(FEATURES.at(workspace), FEATURES, facts) as append:
         for table in examples.portions([facts.content] if with_content else []):
-            columns: dict[str, Any] = {"example_id": column_array(table, "example_id")}
+            columns: dict[str, object] = {"example_id": column_array(table, "example_id")}
             if extract is not None:
                 content = OF_KIND[facts.content](column_array(table, facts.content))
-                columns["features"] = extract(content, params.features.accelerator)
-                width = columns["features"].shape[1]
+                columns["features"] = features = extract(content, params.features.accelerator)
+                width = features.shape[1]
             append(columns)
     found = f"{width:,} numbers a row" if with_content else "the model learns from the rows themselves: none"
     print(f"features: {found}, {FEATURES.path}")

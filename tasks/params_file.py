@@ -4,7 +4,6 @@ import difflib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -13,7 +12,7 @@ from tasks import ParamsError, plugins
 from tasks.params import parse_params
 from tasks.tables.files import write_text
 
-Settings = Mapping[str, Any]
+Settings = Mapping[str, object]
 """New values by their path: {"train_fold.epochs": 3}."""
 
 
@@ -86,7 +85,7 @@ def _keep_end(
         now.setdefault(new_last, before[last])
 
 
-def _inside(section: Any, part: str, name: str, where: Path) -> Any:
+def _inside(section: object, part: str, name: str, where: Path) -> object:
     if isinstance(section, Mapping) and part in section:
         return section[part]
     known = [str(each) for each in section] if isinstance(section, Mapping) else []

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -55,7 +54,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
-def read_preset(name: str) -> dict[str, Any]:
+def read_preset(name: str) -> dict[str, object]:
     """The values that a preset sets, by their path in params.yaml.
 
     Raises:

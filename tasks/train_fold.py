@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,7 @@ from tasks.tables.catalog import (
 from tasks.tables.io import make_table, read_table, write_table
 from tasks.tables.joins import join, locate
 from tasks.tables.proofs import ONE_SPACE, rows_digest
-from tasks.tables.schemas import column_array
+from tasks.tables.schemas import Artifact, column_array
 from tasks.training.protocol import Loss, Rows
 from tasks.training.setup import make_model, read_rows
 
@@ -108,7 +107,7 @@ def train_fold(params: Params, workspace: Path, fold: int) -> float:
     pred_probs, unlabeled_probs, *margins = means
     training_s = time.monotonic() - started
 
-    tables: list[tuple[Any, dict[str, Any], dict[str, str]]] = [
+    tables: list[tuple[Artifact, dict[str, object], dict[str, str]]] = [
         (
             FOLD_PRED_PROBS,
             {

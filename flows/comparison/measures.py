@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from flows.comparison.parameters import flatten
 from flows.comparison.result import Better, Metric
@@ -60,7 +59,7 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def _by_name(content: dict[str, Any]) -> dict[str, Any]:
+def _by_name(content: dict[str, object]) -> dict[str, object]:
     """Metrics with lists of named entries, as in metrics/health.json, as mappings."""
     found = dict(content)
     for key, value in found.items():

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from flows import FlowError
 from flows.dvc_api.lock_file import mend_lock_file
@@ -115,7 +115,7 @@ class _Repro:
 
     status: int
     lines: list[str]
-    facts: list[dict[str, Any]]
+    facts: list[dict[str, object]]
     timed_out: bool
 
     @property

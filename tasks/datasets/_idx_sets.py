@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.request import getproxies
 
 import numpy as np
@@ -300,7 +300,7 @@ class _ArrayUnpickler(pickle.Unpickler):
     # NumPy's own private rebuilding function, asked of an array instead of imported.
     _rebuild = staticmethod(np.empty(0).__reduce__()[0])  # type: ignore[arg-type]
 
-    def find_class(self, module_name: str, global_name: str) -> Any:
+    def find_class(self, module_name: str, global_name: str) -> object:
         allowed = {
             ("numpy", "ndarray"): np.ndarray,
             ("numpy", "dtype"): np.dtype,

@@ -126,7 +126,7 @@ def _labels(
     return class_indices([table.column(name)], class_names, f"{path}, column {name}")
 
 
-def _vectors(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[Any]:
+def _vectors(column: pa.ChunkedArray, kind: str, path: Path) -> npt.NDArray[np.uint8 | np.float32]:
     """The content as one array: images of 2 or 3 dimensions a row, features of 1."""
     if column.null_count:
         raise DatasetError(f"{path}: expected `{kind}` without nulls, found {column.null_count}.")

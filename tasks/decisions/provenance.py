@@ -3,9 +3,9 @@
 import getpass
 import hashlib
 import subprocess
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -53,7 +53,8 @@ def _are_locked_issues(root: Path) -> bool:
 @lru_cache(4)
 def _compare(root: Path, _stats: tuple[tuple[int, ...], ...]) -> bool:
     try:
-        stages: Any = YAML(typ="safe").load((root / "dvc.lock").read_bytes())["stages"]
+        lock = YAML(typ="safe").load((root / "dvc.lock").read_bytes())
+        stages: Mapping[str, Mapping[str, list[dict[str, str]]]] = lock["stages"]
         locked = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", [])}
     except (YAMLError, LookupError, TypeError, AttributeError):
         return False

@@ -8,7 +8,7 @@ checksum is right, by `torch.load(weights_only=True)`.
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,10 @@ from tasks.training.linear import fit_linear, predict_linear, shapes_of_linear
 from tasks.training.protocol import Arrays, Model, Predictions, Rows, Run, check_content, check_pictures
 from tasks.training.statistics import portions
 from tasks.wheels import Weights, read_weights
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 TAKES = ("image",)
 # Stage `features` does, once; what learns from the features does not.
@@ -98,7 +102,7 @@ def extract(content: Content, accelerator: str) -> npt.NDArray[np.float32]:
 
 
 @cache
-def _frozen_network(accelerator: str) -> tuple[Any, Any, Any]:
+def _frozen_network(accelerator: str) -> "tuple[nn.Module, torch.device, torch.dtype]":
     """The pretrained network, ready to compute features; its device; the type in which it computes there.
 
     Raises:
@@ -118,7 +122,7 @@ def _frozen_network(accelerator: str) -> tuple[Any, Any, Any]:
     return network, device, torch.bfloat16 if mixed else torch.float32
 
 
-def _fold_norms(network: Any) -> None:
+def _fold_norms(network: "nn.Module") -> None:
     """Put each batch norm into the weights of the convolution before it, which saves a third of the time.
 
     A norm that learns no more only scales and shifts. Its activation stays in its place.

@@ -20,7 +20,7 @@ from tasks.tables.facts import DatasetFacts
 from tasks.training.protocol import Arrays, Model, Run
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from tasks.training.loop import Recipe
 
@@ -63,7 +63,7 @@ def restore(facts: DatasetFacts, options: Options, arrays: Arrays) -> Model:
     return restore_model(_NAME, facts, options, _recipe(facts, options, None), arrays)
 
 
-def _recipe(facts: DatasetFacts, options: Options, state: Mapping[str, Any] | None) -> "Recipe":
+def _recipe(facts: DatasetFacts, options: Options, state: Mapping[str, "Tensor"] | None) -> "Recipe":
     from tasks.training.loop import Recipe
     from tasks.training.networks import adamw, mirrored_views, shift_and_flip
 
@@ -88,7 +88,9 @@ def _recipe(facts: DatasetFacts, options: Options, state: Mapping[str, Any] | No
     )
 
 
-def _network(shape: tuple[int, ...], *, is_pretrained: bool, state: Mapping[str, Any] | None) -> "nn.Module":
+def _network(
+    shape: tuple[int, ...], *, is_pretrained: bool, state: Mapping[str, "Tensor"] | None
+) -> "nn.Module":
     """(N, 512) from (N, C, H, W).
 
     The stem of torchvision makes maps of a quarter of the picture's side. With random weights, of pictures of
@@ -115,7 +117,7 @@ def _network(shape: tuple[int, ...], *, is_pretrained: bool, state: Mapping[str,
     return ChannelsLast(network, network.conv1.in_channels)
 
 
-def _read_weights(weights: str) -> Mapping[str, Any]:
+def _read_weights(weights: str) -> Mapping[str, "Tensor"]:
     """The arrays of a file of weights, or of the file in torchvision's hub.
 
     Raises:

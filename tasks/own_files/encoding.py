@@ -168,7 +168,7 @@ def encode_like(
     return np.concatenate(parts, axis=1)
 
 
-def columns_to_json(columns: Sequence[LearnedColumn]) -> tuple[dict[str, Any], ...]:
+def columns_to_json(columns: Sequence[LearnedColumn]) -> tuple[dict[str, object], ...]:
     """What `columns_from_json` reads back."""
     return tuple(asdict(column) for column in columns)
 

@@ -7,7 +7,6 @@ in memory, pictures decoded where they are asked for.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +63,7 @@ class OwnExamples:
     ids: Ids | None
     files: tuple[str, ...] | None
     source: tuple[Path, tuple[str, ...]]
-    read: Callable[[Places], tuple[Any, Mapping[int, str]]]
+    read: Callable[[Places], tuple[object, Mapping[int, str]]]
     n_unreadable: int = 0
 
     def places_of(self, labels: Labels) -> Places:

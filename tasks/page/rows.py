@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,23 +45,20 @@ def describe_rows(
         ArtifactError: a row is missing in one of the other tables.
     """
     names = read_facts(issues).class_names
-    taken: dict[str, Any] = {
-        name: column_array(issues, name)[rows].tolist()
-        for name in ("example_id", "given_label", "suggested_label", "suggested_prob")
-    }
-    keys = issues.column("key").take(pa.array(rows)).to_pylist()
-    ids = np.array(taken["example_id"], dtype=np.int64)
+    columns = ["example_id", "key", "given_label", "suggested_label", "suggested_prob"]
+    chosen = issues.select(columns).take(pa.array(rows))
+    ids = column_array(chosen, "example_id")
     truth = join(given, ids).column("true_label").to_pylist()
     contents = read_contents(examples, ids)
     return [
         Card(
-            example_id=example_id,
-            key=keys[place],
-            given=names[taken["given_label"][place]],
-            suggested=names[taken["suggested_label"][place]],
-            suggested_prob=taken["suggested_prob"][place],
-            true=None if truth[place] is None else names[truth[place]],
-            content=contents[example_id],
+            example_id=row["example_id"],
+            key=row["key"],
+            given=names[row["given_label"]],
+            suggested=names[row["suggested_label"]],
+            suggested_prob=row["suggested_prob"],
+            true=None if true is None else names[true],
+            content=contents[row["example_id"]],
         )
-        for place, example_id in enumerate(taken["example_id"])
+        for row, true in zip(chosen.to_pylist(), truth, strict=True)
     ]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -189,7 +188,7 @@ def curves_chart(
     for again, runs in (False, folds), (True, retrained):
         for name, values in runs.items():
             for kind, word in words.items():
-                found: Sequence[Any] = values.get(f"{kind}/accuracy", ())
+                found: Sequence[float] = values.get(f"{kind}/accuracy", ())
                 if found:
                     colour = colours[kind, again]
                     epochs = list(range(1, len(found) + 1))

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -28,7 +27,7 @@ class DatasetFacts:
     content: str
     shape: tuple[int, ...]
     feature_names: tuple[str, ...] = ()
-    columns: tuple[Mapping[str, Any], ...] = ()
+    columns: tuple[Mapping[str, object], ...] = ()
     raw_content: str = ""
     raw_shape: tuple[int, ...] = ()
 

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +35,11 @@ GROUP_BYTES = 2**22
 GROUP_ROWS = 2**16
 """The most rows of a row group."""
 # A flipped bit is a damaged file by its page's checksum, not another value.
-_WRITE_OPTIONS: Mapping[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+_WRITE_OPTIONS: Mapping[str, object] = {"compression": "zstd", "write_page_checksum": True}
 
 
 def tensor_column(
-    values: npt.NDArray[Any], is_null: npt.NDArray[np.bool_] | None = None
+    values: npt.NDArray[np.generic], is_null: npt.NDArray[np.bool_] | None = None
 ) -> pa.ExtensionArray:
     """An (N, ...) array as a column of N fixed-shape tensors, without copying; null where `is_null` (N,)."""
     values = np.ascontiguousarray(values)
@@ -232,7 +231,7 @@ def fixed_bytes(field: pa.Field) -> int:
     return 0
 
 
-def _encodings(schema: pa.Schema) -> dict[str, Any]:
+def _encodings(schema: pa.Schema) -> dict[str, object]:
     """How columns are written: labels by dictionary, ids by their differences, the rest as it is.
 
     A dictionary of values that hardly repeat takes longer to write than the values, and more space. No one

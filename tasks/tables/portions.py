@@ -220,7 +220,7 @@ class TableReader:
     def _damaged(self) -> AbstractContextManager[None]:
         return damaged(self.path, self._artifact, self.where)
 
-    def _open(self, verify: bool, **options: Any) -> pq.ParquetFile:
+    def _open(self, verify: bool, **options: object) -> pq.ParquetFile:
         return pq.ParquetFile(
             self._source,
             metadata=self._metadata,
@@ -303,7 +303,7 @@ class Scratch:
         """Whether the disk has twice that much free."""
         return shutil.disk_usage(folder).free > 2 * n_bytes
 
-    def write(self, start: int, rows: npt.NDArray[Any]) -> None:
+    def write(self, start: int, rows: npt.NDArray[np.generic]) -> None:
         """Keep rows from number `start` on.
 
         Raises:

@@ -31,7 +31,7 @@ class Curves(Logger):
         """Each training has a folder of its own."""
         return ""
 
-    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+    def log_hyperparams(self, *_: object, **__: object) -> None:
         """Parameters are in params.yaml."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -1,7 +1,5 @@
 """Progress of a training run: a bar on a terminal, one line an epoch elsewhere."""
 
-from typing import Any
-
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
@@ -37,7 +35,12 @@ class EpochProgress(ProgressBar):
         self.bar.start()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
     ) -> None:
         if batch_idx % _EVERY_BATCHES == 0:
             done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
