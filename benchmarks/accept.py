@@ -25,7 +25,7 @@ SEEDS = (0, 1, 2)
 DOUBT_RATES = (0.1, 0.2, 0.4)
 
 
-def settings(seed: int, rate: float, kind: str = "symmetric") -> dict[str, Any]:
+def settings(seed: int, rate: float, kind: str = "symmetric") -> dict[str, object]:
     names = ("inject_noise.seed", "assign_folds.seed", "train_fold.seed", "retrain.seed")
     return {**dict.fromkeys(names, seed), "inject_noise.kind": kind, "inject_noise.rate": rate}
 

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -61,7 +60,7 @@ DEEP = ("flow", "dvc", "stage", "power cut")
 VALUES = (0.55, 0.65, 0.75)
 
 
-def renew(place: Place, number: int, kind: str) -> tuple[Any, ...]:
+def renew(place: Place, number: int, kind: str) -> tuple[object, ...]:
     """Make stages stale in the workspace, with nothing of theirs to restore; returns a key of `expected`."""
     model = "convnet" if kind in WITH_TORCH else "nearest_mean"
     seed = 1 if kind in DEEP and number < len(KINDS) else 0
@@ -115,7 +114,7 @@ def kill_pipeline(place: Place, number: int, kind: str) -> str:
     return f"{when} of `{' '.join(first[1:])}`, then `{' '.join(second[1:])}`"
 
 
-def serve_until(place: Place, url: str, expected: Any) -> None:
+def serve_until(place: Place, url: str, expected: object) -> None:
     """Serve the schedule again until its runs have done all; then no run says that it is at work."""
     served = place.start(SERVE, place.killed, url)
     try:
@@ -130,14 +129,14 @@ def serve_until(place: Place, url: str, expected: Any) -> None:
         raise SystemExit(f"Runs that say they are at work: {[run['name'] for run in at_work]}")
 
 
-def _differs(folder: Path, expected: Any) -> bool:
+def _differs(folder: Path, expected: object) -> bool:
     try:
         return tree(folder) != expected
     except (OSError, TypeError):  # a stage is writing
         return True
 
 
-def wait_until(condition: Callable[[], Any], what: str, within_s: float = LIMIT_S) -> None:
+def wait_until(condition: Callable[[], object], what: str, within_s: float = LIMIT_S) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
@@ -265,11 +264,11 @@ def git(folder: Path, *arguments: str) -> str:
     ).stdout
 
 
-def check(place: Place, folder: Path, expected: Any, found: Any) -> None:
+def check(place: Place, folder: Path, expected: object, found: object) -> None:
     """End the session where bytes differ or something is left behind."""
     if found != expected:
         names = "output"
-        if isinstance(found, dict):
+        if isinstance(found, dict) and isinstance(expected, dict):
             names = ", ".join(n for n in sorted({*expected, *found}) if expected.get(n) != found.get(n))
         raise SystemExit(f"DIFFERENT: {names} in {folder}")
     deadline = time.monotonic() + 60

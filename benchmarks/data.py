@@ -12,12 +12,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.doors import prefect_server
+from tasks.label_quality.metrics import IssueMetrics
+from tasks.repair import RepairMetrics
 
 FOLDER = Path(".cache/bench_data").resolve()
 PRESETS = ("breast_cancer", "covid_tweets", "imagenette")
@@ -62,13 +63,10 @@ def main() -> int:
 
 def describe(folder: Path, wall_s: float, cpu_s: float, largest_mb: float) -> list[str]:
     """The cells of a finished run, beside its name; what needs the truth is empty where that is not known."""
-
-    def read(name: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((folder / "metrics" / f"{name}.json").read_text())
-        return content
-
-    issues, repair = read("label_issues"), read("training_set")
-    accuracy = repair.get("label_accuracy", {})
+    metrics = folder / "metrics"
+    issues: IssueMetrics = json.loads((metrics / "label_issues.json").read_text())
+    repair: RepairMetrics = json.loads((metrics / "training_set.json").read_text())
+    accuracy = repair.get("label_accuracy")
     return [
         f"{issues['n_rows']:,}",
         f"{wall_s:.0f}",

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +32,7 @@ from tasks.training.protocol import Loss, Model, Predictions, Rows, Run, build_m
 Singles = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-WAYS: dict[str, tuple[str, Mapping[str, Any]]] = {
+WAYS: dict[str, tuple[str, Mapping[str, object]]] = {
     "threshold": ("threshold", {}),
     "threshold, min_confidence 0.8": ("threshold", {"min_confidence": 0.8}),
     "propagation": ("propagation", {}),

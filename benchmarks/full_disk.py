@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -132,7 +131,7 @@ def check_words(what: str, status: int, said: str) -> str:
 
 
 def recover(
-    what: str, folder: Path, temporary: Path, whole: dict[str, Any], prefix: Sequence[str] = ()
+    what: str, folder: Path, temporary: Path, whole: dict[str, object], prefix: Sequence[str] = ()
 ) -> None:
     """Run again, and compare with a run that nothing disturbed."""
     status, said = run(DVC, folder, temporary, prefix)
@@ -145,7 +144,7 @@ def recover(
         raise FailedError(f"{what}: left behind: {left}")
 
 
-def fill(door: str, base: Path, whole: dict[str, Any], need: int) -> Counter[str]:
+def fill(door: str, base: Path, whole: dict[str, object], need: int) -> Counter[str]:
     """Runs on disks of N_SIZES sizes, from no room for any output to nearly enough."""
     found: Counter[str] = Counter()
     # A session that is cut short has seen all moments, too.
@@ -173,7 +172,7 @@ def fill(door: str, base: Path, whole: dict[str, Any], need: int) -> Counter[str
     return found
 
 
-def forbid(door: str, finished: Path, whole: dict[str, Any]) -> Counter[str]:
+def forbid(door: str, finished: Path, whole: dict[str, object]) -> Counter[str]:
     """Runs with a permission that is missing."""
     found: Counter[str] = Counter()
     for fault in FAULTS:

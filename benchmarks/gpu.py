@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +59,7 @@ class Trainer:
         labels: npt.NDArray[np.int64],
         *,
         seed: int,
-        **changes: Any,
+        **changes: object,
     ) -> tuple[Model, npt.NDArray[np.float32], float]:
         """A model, what it says of the rows `others`, and the seconds of `fit`."""
         params = self.params

@@ -6,24 +6,23 @@ its training rows and, by 5 folds, the same rows out-of-fold, and counts how oft
 
 import sys
 import warnings
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.runs import Make
 from tasks.label_quality.in_sample import Surprise
 
 NOISE = (0.0, 0.1, 0.2, 0.4)
 
 
-def models() -> dict[str, Callable[[int], Any]]:
+def models() -> dict[str, Make]:
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier
 
-    def network(width: int, epochs: int) -> Callable[[int], Any]:
+    def network(width: int, epochs: int) -> Make:
         return lambda seed: MLPClassifier((width,), max_iter=epochs, random_state=seed)
 
     return {

@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 from ruamel.yaml import YAML
@@ -74,14 +73,14 @@ def _has(process: psutil.Process, word: str) -> bool:
         return False
 
 
-def tree(folder: Path) -> dict[str, Any]:
+def tree(folder: Path) -> dict[str, object]:
     """The sha256 of every file that stages wrote, and what dvc.lock says, parsed.
 
     DVC appends a stage to dvc.lock when it ends: the order of the same entries may be another.
     """
     found_files = [file for name in OUTPUTS for file in sorted((folder / name).rglob("*"))]
     files = [file for file in found_files if file.is_file() and not _OF_DVC.fullmatch(file.name)]
-    found: dict[str, Any] = {str(file.relative_to(folder)): digest(file) for file in files}
+    found: dict[str, object] = {str(file.relative_to(folder)): digest(file) for file in files}
     return found | {"dvc.lock": YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"]}
 
 
@@ -102,7 +101,7 @@ def leftovers(folder: Path, temporary: Path) -> list[str]:
     return said + [str(place) for place in (sweep.iterdir() if sweep.exists() else ())]
 
 
-def _held(locks: dict[str, dict[str, Any]]) -> list[str]:
+def _held(locks: dict[str, dict[str, list[dict[str, int]]]]) -> list[str]:
     """Files of a list of locks that a process reads, or that any is said to write.
 
     DVC may leave the headings of a list in which nobody is. `dvc repro` also leaves a reader in it that was
@@ -128,7 +127,7 @@ class Place:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self.killed, self.whole, self.temporary = folder / "killed", folder / "whole", folder / "tmp"
-        self.expected: dict[Any, Any] = {}
+        self.expected: dict[object, object] = {}
         self.draw = random.Random(seed)
         self.temporary.mkdir(parents=True)
 

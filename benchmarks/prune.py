@@ -16,7 +16,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FOLDER = Path(".cache") / "bench_prune"
 SIZES = ("70000x10", "10000000x10", "1281167x1000")
@@ -71,7 +74,7 @@ def synthesise(folder: Path, n_rows: int, n_classes: int) -> None:
 # -- The programs, each run as `python -m benchmarks.prune PROGRAM FILTER FOLDER`.
 
 
-def run_ours(filter_by: str, folder: Path) -> Any:
+def run_ours(filter_by: str, folder: Path) -> object:
     from tasks.label_quality.issues import find_issues
     from tasks.prune.labelled_rows import LabelledRows
     from tasks.prune.memory_plan import threads_within
@@ -84,7 +87,7 @@ def run_ours(filter_by: str, folder: Path) -> Any:
     return find_issues(rows, filters=(filter_by,), rank_by=None).flagged[filter_by].rows
 
 
-def run_stage(_: str, folder: Path) -> Any:
+def run_stage(_: str, folder: Path) -> object:
     """The whole stage: every filter, every score, data/label_issues.parquet."""
     from ruamel.yaml import YAML
 
@@ -99,7 +102,7 @@ def run_stage(_: str, folder: Path) -> Any:
     return []
 
 
-def read_arrays(folder: Path, dtype: str = "float32") -> tuple[Any, Any]:
+def read_arrays(folder: Path, dtype: str = "float32") -> tuple[object, object]:
     """Labels and probabilities in memory, each probability once."""
     import numpy as np
     import pyarrow.parquet as pq
@@ -117,7 +120,7 @@ def read_arrays(folder: Path, dtype: str = "float32") -> tuple[Any, Any]:
     return labels.column("given_label").to_numpy().astype(np.int64), probs
 
 
-def run_cleanlab(filter_by: str, folder: Path, n_jobs: int | None = 1, dtype: str = "float32") -> Any:
+def run_cleanlab(filter_by: str, folder: Path, n_jobs: int | None = 1, dtype: str = "float32") -> object:
     import warnings
 
     import numpy as np
@@ -128,20 +131,20 @@ def run_cleanlab(filter_by: str, folder: Path, n_jobs: int | None = 1, dtype: st
     return np.flatnonzero(find_label_issues(labels, probs, filter_by=filter_by, n_jobs=n_jobs))
 
 
-def run_cleanlab_stable(filter_by: str, folder: Path, dtype: str = "float32") -> Any:
+def run_cleanlab_stable(filter_by: str, folder: Path, dtype: str = "float32") -> object:
     """With a stable sort in place of the unstable one that it leaves ties to."""
     import numpy as np
 
     unstable: Any = np.argsort
 
-    def argsort(values: Any, axis: int = -1, **options: Any) -> Any:
+    def argsort(values: Any, axis: int = -1, **options: object) -> Any:
         return unstable(values, axis=axis, **{**options, "kind": "stable"})
 
     np.argsort = argsort
     return run_cleanlab(filter_by, folder, dtype=dtype)
 
 
-def run_cleanlab_batched(_: str, folder: Path) -> Any:
+def run_cleanlab_batched(_: str, folder: Path) -> object:
     import numpy as np
     from cleanlab.experimental.label_issues_batched import find_label_issues_batched
 
@@ -149,7 +152,7 @@ def run_cleanlab_batched(_: str, folder: Path) -> Any:
     return np.sort(find_label_issues_batched(labels, probs, verbose=False))
 
 
-def run_floor(_: str, folder: Path) -> Any:
+def run_floor(_: str, folder: Path) -> object:
     """Read the bytes of the probabilities once, and do nothing with them."""
     buffer = bytearray(2**23)
     with (folder / "data" / "pred_probs.parquet").open("rb", buffering=0) as file:
@@ -158,7 +161,7 @@ def run_floor(_: str, folder: Path) -> Any:
     return []
 
 
-def run_decode(_: str, folder: Path) -> Any:
+def run_decode(_: str, folder: Path) -> object:
     """Decode the probabilities once, in as many threads as there are cores, and do nothing with them."""
     from tasks.tables.catalog import PRED_PROBS
     from tasks.tables.portions import TableReader, available_cores, map_in_order
@@ -169,7 +172,7 @@ def run_decode(_: str, folder: Path) -> Any:
     return []
 
 
-PROGRAMS: dict[str, Callable[[str, Path], Any]] = {
+PROGRAMS: dict[str, Callable[[str, Path], object]] = {
     "Relabel": run_ours,
     "Relabel, the whole stage": run_stage,
     "cleanlab": run_cleanlab,
@@ -236,7 +239,7 @@ def shared_filters() -> list[str]:
     return [name for name in filter_names() if has(name)]
 
 
-def compare(size: str, n_runs: int, filters: Sequence[str], console: Any) -> None:
+def compare(size: str, n_runs: int, filters: Sequence[str], console: "Console") -> None:
     """One size: the tools in turn, then the rows of every filter."""
     import numpy as np
     from rich.table import Table
@@ -310,7 +313,7 @@ def difference(folder: Path) -> str:
     return f"{len(np.setxor1d(*found[-2:])):,} differ"
 
 
-def grow(sizes: tuple[str, ...], n_runs: int, console: Any) -> None:
+def grow(sizes: tuple[str, ...], n_runs: int, console: "Console") -> None:
     """Time and memory as rows and classes grow, everything the stage does included."""
     import numpy as np
     from rich.table import Table

@@ -11,7 +11,6 @@ import sys
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +41,7 @@ class Recipe:
     batch_size: int = 32
     max_lr: float = 0.001
     objective: str = "supervised"
-    objective_options: dict[str, Any] = field(default_factory=dict)
+    objective_options: dict[str, object] = field(default_factory=dict)
     gce_q: float = 0.0
     label_smoothing: float = 0.0
 

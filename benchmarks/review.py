@@ -15,14 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
@@ -64,7 +63,7 @@ def write_suspects(
     suggested = np.where(is_issue, (given + 1) % n_classes, given)
     rank = np.where(is_issue, is_issue.sum() - np.cumsum(is_issue), 0)
     confidence = np.where(is_issue, 0.1, 0.9) + 0.05 * rng.random(n_rows)
-    values: dict[str, Any] = {
+    values: dict[str, Callable[[], object]] = {
         "image": lambda: (
             rng.integers(256, size=(n_rows, *shape), dtype=np.uint8)
             if photos
@@ -77,7 +76,7 @@ def write_suspects(
     original_split = np.where(rng.random(n_rows) < test_share, "test", "train")
     key = ids.astype(str)
     labels = {"given_label": pa.nulls(n_rows, pa.int16()), "true_label": given}
-    tables: dict[str, tuple[Artifact, dict[str, Any]]] = {
+    tables: dict[str, tuple[Artifact, dict[str, object]]] = {
         "examples": (EXAMPLES, {"key": key, "split": split, **labels, content: values[content]()}),
         "splits": (SPLIT_ROWS, {"group": ids, "split": split, "original_split": original_split}),
         "given_labels": (
@@ -140,12 +139,12 @@ def review_page(workspace: Path, reviewer: str = "anna") -> Iterator[tuple[str, 
             process.wait(20)
 
 
-def measure(url: str, browser: Any) -> dict[str, float]:
+def measure(url: str, browser: Browser) -> dict[str, float]:
     """One run: milliseconds until a page is drawn, and decisions a minute."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     found: dict[str, float] = {}
 
-    def timed(name: str, act: Any, first: str) -> None:
+    def timed(name: str, act: Callable[[], object], first: str) -> None:
         began = time.perf_counter()
         act()
         page.locator(f"#rows li:first-child:not([data-id='{first}']) img").wait_for()

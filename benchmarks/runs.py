@@ -188,7 +188,9 @@ def models() -> dict[str, Make]:
     }
 
 
-def predict(make: Make, content: Any, labels: Ints, seed: int = 0) -> tuple[Floats, Any, Ints]:
+def predict(
+    make: Make, content: npt.NDArray[np.floating], labels: Ints, seed: int = 0
+) -> tuple[Floats, npt.NDArray[np.float32], Ints]:
     """(N, K) out-of-fold probabilities, (N, D) the embeddings of the folds' models, and (N,) folds."""
     from sklearn.model_selection import StratifiedKFold
 

@@ -12,7 +12,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,7 @@ from tasks.label_quality.issues import find_issues
 from tasks.label_quality.rows import ArrayRows
 from tasks.label_quality.scores import ranking_score
 from tasks.label_quality.self_tests.run import SelfTests, run_self_tests
-from tasks.params import load_params
+from tasks.params import Params, load_params
 from tasks.pseudo_labels.threshold import repair
 from tasks.repair import Evidence, Repair
 from tasks.sections import Section
@@ -87,7 +86,7 @@ def other_runs_of(data: str) -> Iterator[Run]:
             yield made.run()
 
 
-def test_run(run: Run, params: Any) -> Outcome:
+def test_run(run: Run, params: Params) -> Outcome:
     """Run the tests and the gate as `prune` and `pseudo_label` do, and compare with the truth."""
     probs = run.pred_probs / run.pred_probs.sum(axis=1, keepdims=True, dtype=np.float64)
     second = run.second
@@ -199,7 +198,7 @@ def _is_recall_near(outcome: Outcome) -> bool:
     return found.low - 0.05 <= outcome.recall <= found.high + 0.05
 
 
-def _of(outcomes: list[Outcome], holds: Callable[[Any], bool]) -> str:
+def _of(outcomes: list[Outcome], holds: Callable[[Outcome], bool]) -> str:
     return f"{sum(map(holds, outcomes))} of {len(outcomes)}"
 
 

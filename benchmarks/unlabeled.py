@@ -38,7 +38,7 @@ N_CLASSES = 10
 STEPS = 1900
 
 # Labels are right here, and none is to be doubted: what differs between cells is the use of unlabelled rows.
-_COMMON: dict[str, Any] = {
+_COMMON: dict[str, object] = {
     "inject_noise.kind": "none",
     "inject_noise.rate": 0.0,
     "pseudo_label.otherwise": "keep",
@@ -56,7 +56,7 @@ _CLEANED = {"cleaned": {"table": "training_set", "checkpoint": "classifier"}}
 _SMOOTHED = {"retrain.label_smoothing": 0.1}
 
 
-def _by_objective(name: str, **options: Any) -> dict[str, Any]:
+def _by_objective(name: str, **options: object) -> dict[str, object]:
     """Settings of a cell in which an objective of `retrain` learns from all rows that it can use."""
     chosen = {f"objectives.{name}.{option}": value for option, value in options.items()}
     learned = {"retrain.objective": name, "retrain.label_sets": _GIVEN, "pseudo_label.rounds": 0}
@@ -69,7 +69,7 @@ _OF_STUDENTS = {"retrain.objective": "supervised", "retrain.label_sets": _CLEANE
 _OF_STUDENTS |= _SMOOTHED
 
 
-METHODS: dict[str, dict[str, Any]] = {
+METHODS: dict[str, dict[str, object]] = {
     "supervised": _by_objective("supervised"),
     "threshold": _OF_STUDENTS,
     "threshold, 3 rounds": _OF_STUDENTS | {"pseudo_label.rounds": 3},
@@ -93,8 +93,8 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def settings(
-    method: str, dataset: str, n_labels: int, seed: int, n_steps: int, others: dict[str, Any] | None = None
-) -> dict[str, Any]:
+    method: str, dataset: str, n_labels: int, seed: int, n_steps: int, others: dict[str, object] | None = None
+) -> dict[str, object]:
     """The parameters of a cell; `others` outrank them."""
     return {
         **read_preset("mnist_few_labels" if dataset == "mnist" else dataset),
@@ -137,7 +137,7 @@ def error_on_test_rows(folder: Path, label_set: str) -> float:
     return float(100 * wrong[column_array(found, "split") == "test"].mean())
 
 
-def read_setting(text: str) -> tuple[str, Any]:
+def read_setting(text: str) -> tuple[str, object]:
     """`download.pool=[test]` as a name and a value of YAML."""
     name, _, value = text.partition("=")
     return name, YAML(typ="safe").load(value)

@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -33,7 +32,7 @@ from tasks.tables.schemas import column_array
 
 ROOT = Path(__file__).parents[1]
 _TEST_SHARE = 0.4
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, object] = {
     "download.dataset": "table",
     "datasets.table.path": "cancer.csv",
     "datasets.table.label": "diagnosis",
@@ -86,7 +85,7 @@ def write_table(path: Path, n_labels: int, draw: int) -> None:
             writer.writerow([*values, "" if where == "unlabeled" else name, name, where])
 
 
-def measure(folder: Path, n_labels: int, draw: int, others: Mapping[str, Any]) -> Worth:
+def measure(folder: Path, n_labels: int, draw: int, others: Mapping[str, object]) -> Worth:
     """Run every stage on a draw, in the empty `folder`; `others` outrank `SETTINGS`."""
     (folder / "inputs" / "examples").mkdir(parents=True)
     write_table(folder / "inputs" / "examples" / "cancer.csv", n_labels, draw)
@@ -94,7 +93,7 @@ def measure(folder: Path, n_labels: int, draw: int, others: Mapping[str, Any]) -
     path = folder / "params.yaml"
     path.write_text(change_params(text, {**SETTINGS, **others}, path), encoding="utf-8")
     params = load_params(path)
-    choices: dict[str, list[dict[str, Any]]] = {
+    choices: dict[str, list[dict[str, object]]] = {
         "train_fold": [{"fold": fold} for fold in params.train_fold.folds],
         "retrain": [{"labels": name} for name in params.retrain.label_sets],
     }

@@ -8,7 +8,7 @@ import json
 import os
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +206,7 @@ TABLE: dict[str, Damage] = {
 
 # -- JSON and YAML.
 
-ODD_VALUES: tuple[Any, ...] = (
+ODD_VALUES: tuple[object, ...] = (
     *(
         None,
         True,
@@ -253,7 +253,7 @@ def deep_json(content: bytes, draw: random.Random) -> bytes:
     return opening * 200_000 + b"1" + closing * 200_000
 
 
-def _places(value: Any) -> Any:
+def _places(value: object) -> Iterator[tuple[Any, Any]]:
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     for key in keys:
         yield value, key

@@ -4,11 +4,11 @@ import csv
 import gzip
 import io
 import json
+import random
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from tasks.intake.forms import make_plan
 
 N = 30
 CLASSES = ("bird", "fish", "worm")
-Rows = list[tuple[Any, ...]]
+Rows = list[tuple[object, ...]]
 
 
 def intake(folder: Path) -> Iterator[Reader]:
@@ -109,7 +109,7 @@ def _picture(rng: np.random.Generator, form: str) -> bytes:
     return buffer.getvalue()
 
 
-def _task(number: int, text: str, label: str) -> dict[str, Any]:
+def _task(number: int, text: str, label: str) -> dict[str, object]:
     result = {"from_name": "kind", "to_name": "text", "type": "choices", "value": {"choices": [label]}}
     return {"id": number, "data": {"text": text}, "annotations": [{"id": number, "result": [result]}]}
 
@@ -154,14 +154,14 @@ def _init(name: str, asked: Asked, folder: Path) -> Rows:
     return sorted(zip(found.key, map(str, found.split), map(str, labels), content, strict=True))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 # -- The same by plain readers.
 
 
-def _row(key: str, label: Any, content: Any) -> tuple[Any, ...]:
+def _row(key: str, label: object, content: object) -> tuple[object, ...]:
     name = None if label is None else unicodedata.normalize("NFC", str(label).strip()) or None
     return key, "train" if name else "unlabeled", str(name), content
 
@@ -195,7 +195,7 @@ def _texts_plainly(separator: str, path: Path) -> Rows:
     return _checked([_row(_given(row["uid"]), row["label"], _given(row["text"])) for row in rows])
 
 
-def _given(cell: Any) -> str:
+def _given(cell: object) -> str:
     text = "" if cell is None else str(cell).strip()
     if not text:
         raise ValueError
@@ -225,7 +225,7 @@ def _tasks_plainly(path: Path) -> Rows:
     return _checked(rows)
 
 
-def _pixels(content: bytes) -> Any:
+def _pixels(content: bytes) -> object:
     with Image.open(io.BytesIO(content)) as picture:
         return np.asarray(picture.convert("RGB")).tolist()
 
@@ -254,13 +254,13 @@ def _arrays_plainly(path: Path) -> Rows:
     ]
 
 
-def _other_line(content: bytes, draw: Any) -> bytes:
+def _other_line(content: bytes, draw: random.Random) -> bytes:
     lines = content.splitlines(keepends=True)
     lines[draw.randrange(len(lines))] = json.dumps(draw.choice(damage.ODD_VALUES)).encode() + b"\n"
     return b"".join(lines)
 
 
-def _odd_value_in_line(content: bytes, draw: Any) -> bytes:
+def _odd_value_in_line(content: bytes, draw: random.Random) -> bytes:
     lines = content.splitlines(keepends=True)
     place = draw.randrange(len(lines))
     lines[place] = damage.odd_value(lines[place], draw) + b"\n"

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks.fuzzing import columns, damage
 from benchmarks.fuzzing.reader import NAMES, TEXT, Reader
-from tasks.contents import Fetch
+from tasks.contents import Examples, Fetch
 from tasks.datasets import _idx as idx
 from tasks.datasets import _idx_sets, parquet
 from tasks.decisions.log import HEADER_LINE, Decision, format_decisions, read_decisions
@@ -113,24 +113,24 @@ def _write_csv(path: Path, table: pa.Table, separator: str) -> None:
         rows.writerows([table.column_names, *zip(*table.to_pydict().values(), strict=True)])
 
 
-def _download(found: Any) -> Any:
+def _download(found: Examples) -> object:
     """What stage `download` makes of it, which looks at the ids."""
     examples_table(found)
     return _examples(found)
 
 
-def _examples(found: Any) -> Any:
+def _examples(found: Examples) -> object:
     given = None if found.given_label is None else found.given_label.tolist()
     order = np.argsort(np.array(found.key))
     return (
         [found.key[row] for row in order],
         [str(found.split[row]) for row in order],
         given and [given[row] for row in order],
-        found.content.values().astype(float)[order].tolist(),
+        np.asarray(found.content.values(), dtype=float)[order].tolist(),
     )
 
 
-def _examples_by_pyarrow(folder: Path) -> Any:
+def _examples_by_pyarrow(folder: Path) -> object:
     table = pq.ParquetFile(folder / "inputs/examples/examples.parquet").read()
     names = table.column_names
     keys = [_key(value) for value in table.column("example_id").to_pylist()]
@@ -150,7 +150,7 @@ def _examples_by_pyarrow(folder: Path) -> Any:
     )
 
 
-def _key(value: Any) -> str:
+def _key(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode()
     if isinstance(value, float) and value == int(value):
@@ -160,7 +160,7 @@ def _key(value: Any) -> str:
     return str(value)
 
 
-def _label(value: Any) -> int:
+def _label(value: object) -> int:
     """The class of a label, by name, index, or true and false."""
     if value is None or value != value or value == "":
         return -1
@@ -174,13 +174,13 @@ def _label(value: Any) -> int:
     return int(index)
 
 
-def _labels(suffix: str, folder: Path) -> Any:
+def _labels(suffix: str, folder: Path) -> object:
     found = read_labels(folder / f"labels.{suffix}", NAMES, GIVEN)
     rows = np.arange(found.n_rows)
     return found.indices.tolist(), found.ids and found.ids.keys(rows).to_pylist()
 
 
-def _labels_plainly(suffix: str, folder: Path) -> Any:
+def _labels_plainly(suffix: str, folder: Path) -> object:
     rows = _rows_plainly(folder / f"labels.{suffix}")
     if suffix == "npy":
         return [_label(row) for row in rows], None
@@ -194,14 +194,14 @@ def _labels_plainly(suffix: str, folder: Path) -> Any:
     return given, keys
 
 
-def _vectors(name: str, content: Content, folder: Path) -> Any:
+def _vectors(name: str, content: Content, folder: Path) -> object:
     found = open_vectors(folder / name, content)
     order = found.ids.order if found.ids else None
     keys = found.ids.keys(order).to_pylist() if found.ids else None
     return keys, np.concatenate([np.zeros((0, found.width)), *found.in_order(1000, folder)]).tolist()
 
 
-def _vectors_plainly(name: str, folder: Path) -> Any:
+def _vectors_plainly(name: str, folder: Path) -> object:
     rows = _rows_plainly(folder / name)
     if name.endswith(".npy"):
         values, keys = np.array(rows), None
@@ -296,12 +296,12 @@ def idx_files(folder: Path) -> Iterator[Reader]:
             )
 
 
-def _idx_examples(wanted: Any, folder: Path) -> Any:
+def _idx_examples(wanted: _idx_sets.IdxSet, folder: Path) -> object:
     found = _idx_sets.load(wanted, folder, Fetch(("local",), 1, 0, Console(quiet=True)))
     return found.true_label.tolist(), found.content.values().tolist()
 
 
-def _idx_plainly(folder: Path) -> Any:
+def _idx_plainly(folder: Path) -> object:
     import gzip
 
     arrays = []
@@ -344,7 +344,7 @@ def decisions(folder: Path) -> Iterator[Reader]:
     )
 
 
-def _decisions_plainly(folder: Path) -> Any:
+def _decisions_plainly(folder: Path) -> object:
     path = folder / "reviews" / "decisions.csv"
     if not path.exists():
         return []
@@ -375,7 +375,7 @@ def checkpoints(folder: Path) -> Iterator[Reader]:
     yield Reader("checkpoint", folder, "model.ckpt", _checkpoint, {"any file": damage.ANY}, n=6)
 
 
-def _checkpoint(folder: Path) -> Any:
+def _checkpoint(folder: Path) -> object:
     model, facts = load_model(folder / "model.ckpt")
     arrays = model.arrays  # type: ignore[attr-defined]
     return sorted((name, array.tolist()) for name, array in arrays.items()), facts

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.fuzzing import damage
 
 NAMES = ("cat", "dog", "horse")
-Read = Callable[[Path], Any]
+Read = Callable[[Path], object]
 
 
 @dataclass(frozen=True)

@@ -95,17 +95,17 @@ def _tables(run: Path) -> Iterator[Reader]:
                 )
 
 
-def _read_whole(artifact: Artifact, file: str, folder: Path) -> Any:
+def _read_whole(artifact: Artifact, file: str, folder: Path) -> object:
     table = read_table(folder / file, artifact)
     return read_facts(table, file), sorted(map(repr, table.to_pylist()))
 
 
-def _read_portions(artifact: Artifact, file: str, folder: Path) -> Any:
+def _read_portions(artifact: Artifact, file: str, folder: Path) -> object:
     reader = TableReader(folder / file, artifact)
     return reader.facts, sorted(repr(row) for table in reader.portions() for row in table.to_pylist())
 
 
-def _table_plainly(artifact: Artifact, file: str, folder: Path) -> Any:
+def _table_plainly(artifact: Artifact, file: str, folder: Path) -> object:
     table = _valid_table(folder / file)
     facts = json.loads(table.schema.metadata[b"relabel"])
     facts = DatasetFacts(
@@ -188,26 +188,26 @@ def _figures(run: Path, repository: Path) -> Iterator[Reader]:
         yield Reader(f"{name}, by compare", repository, name, _compare, kinds, plainly)
 
 
-def _report(folder: Path) -> Any:
+def _report(folder: Path) -> list[str]:
     report(load_params(folder / "params.yaml"), folder)
     return [(folder / "report" / "index.html").read_text(), (folder / "metrics" / "report.json").read_text()]
 
 
-def _compare(folder: Path) -> Any:
+def _compare(folder: Path) -> str:
     return compare_versions(folder, ["HEAD", "workspace"]).json()
 
 
-def _review(folder: Path) -> Any:
+def _review(folder: Path) -> list[dict[str, object]]:
     review = Review(folder, "anna")
     found = review.rows(Page(issues=False, decided="any", count=500))
     return list(found["rows"])
 
 
-def _explain(folder: Path) -> Any:
+def _explain(folder: Path) -> str:
     return json.dumps(describe_life(load_params(folder / "params.yaml"), folder, "3", ask_classifiers=False))
 
 
-def _report_saying(name: str, folder: Path) -> Any:
+def _report_saying(name: str, folder: Path) -> object:
     """What the report says, if it says too that the file is not what dvc.lock names."""
     found = _report(folder)
     said = re.search(r'role="alert">((?:Not as dvc.lock has it|dvc.lock cannot be read)[^<]*)', found[0])
@@ -216,7 +216,7 @@ def _report_saying(name: str, folder: Path) -> Any:
     return found
 
 
-def _compare_saying(name: str, folder: Path) -> Any:
+def _compare_saying(name: str, folder: Path) -> object:
     """What a comparison says, if it says too that the file is another; of one that is missing it has none."""
     found = _compare(folder)
     if (folder / name).exists() and f"{name} is not the file that dvc.lock names" not in found:
@@ -224,7 +224,7 @@ def _compare_saying(name: str, folder: Path) -> Any:
     return found
 
 
-def _other_yaml(file: str, good: Path, folder: Path) -> Any:
+def _other_yaml(file: str, good: Path, folder: Path) -> object:
     """What a comparison says, if the file is YAML and says something else, or is said to be missing."""
     found = _compare(folder)
     if not (folder / file).exists() and f"has no {file}" in found:
@@ -237,7 +237,7 @@ def _other_yaml(file: str, good: Path, folder: Path) -> Any:
     return found
 
 
-def _decided_plainly(read: Read, folder: Path) -> Any:
+def _decided_plainly(read: Read, folder: Path) -> object:
     """What `read` says, if each line has the cells of the heading; without a file nobody decided."""
     path = folder / PATH
     text = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
@@ -247,7 +247,7 @@ def _decided_plainly(read: Read, folder: Path) -> Any:
     return read(folder)
 
 
-def _reviewed_plainly(folder: Path) -> Any:
+def _reviewed_plainly(folder: Path) -> object:
     """What the page shows, if it is each row that pyarrow finds; without contents there is nothing to see."""
     found = _review(folder)
     paths = {name: folder / "data" / f"{name}.parquet" for name in ("label_issues", "splits", "examples")}
@@ -260,7 +260,7 @@ def _reviewed_plainly(folder: Path) -> Any:
     return found
 
 
-def _explained_plainly(folder: Path) -> Any:
+def _explained_plainly(folder: Path) -> object:
     """What `explain` says, if it is what pyarrow finds, and nothing of a table that is not there."""
     found = _explain(folder)
     said = json.loads(found)

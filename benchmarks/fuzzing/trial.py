@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tasks import RelabelError
 
@@ -36,7 +35,7 @@ class Outcome:
     most_bytes: int
 
 
-def attempt(read: Callable[[], Any]) -> Outcome:
+def attempt(read: Callable[[], object]) -> Outcome:
     """Call `read` in a forked process and report how it went."""
     receive, send = os.pipe()
     began = time.monotonic()
@@ -68,7 +67,7 @@ def attempt(read: Callable[[], Any]) -> Outcome:
     return Outcome(kind, said, seconds, most_bytes)
 
 
-def _become(read: Callable[[], Any], send: int) -> None:
+def _become(read: Callable[[], object], send: int) -> None:
     # Enough that a reader which is not bounded is seen to be so, and that the machine lives.
     resource.setrlimit(resource.RLIMIT_AS, (8 * MOST_BYTES, 8 * MOST_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -95,6 +94,6 @@ def _become(read: Callable[[], Any], send: int) -> None:
     os._exit(0)
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """The same for equal values of plain types, bytes included."""
     return hashlib.sha256(repr(value).encode(errors="surrogatepass")).hexdigest()

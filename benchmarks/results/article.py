@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from benchmarks.results.mnist import ONE_SET
@@ -28,7 +29,7 @@ GRID_SHAPE = (5, 5)
 LABELS = "relabelled.csv"
 
 
-def measure() -> dict[str, Any]:
+def measure() -> dict[str, object]:
     """Rows that were relabelled, how many rightly, and what models learn from the new labels."""
     runs = {}
     for n_folds in FOLDS:
@@ -61,7 +62,7 @@ def measure() -> dict[str, Any]:
     return {"n": 1, "runs": runs}
 
 
-def settings(n_folds: int) -> dict[str, Any]:
+def settings(n_folds: int) -> dict[str, object]:
     """All 70,000 rows, a tenth with a label drawn from all classes, and all disagreements relabelled."""
     return {
         "download.pool": ["test"],
@@ -83,7 +84,7 @@ def write_new_labels(folder: Path, path: Path) -> None:
     write_csv(path, pa.table({"key": keys, "given_label": names[column_array(repaired, "label")]}))
 
 
-def find_surest(folder: Path) -> tuple[list[str], Any]:
+def find_surest(folder: Path) -> tuple[list[str], npt.NDArray[np.bool_]]:
     """The keys (M,) of the 5,000 surest rows whose prediction is not their label, the surest first, and (M,)
     whether the prediction is right.
     """

@@ -40,7 +40,7 @@ _SETS = {
 SETTINGS = {"prune.coreset_share": 0.1, "retrain.label_sets": _SETS}
 
 
-def measure() -> dict[str, Any]:
+def measure() -> dict[str, object]:
     """Confusion of test rows, precision of scores, and accuracy of a coreset and of a random subset."""
     folder = open_workspace("imagenette", "imagenette", noise_of(0))
     write_official_labels(folder)

@@ -10,7 +10,7 @@ from benchmarks.results.runs import open_workspace, read_metrics, reproduce
 _SEED = 0
 
 
-def measure() -> dict[str, Any]:
+def measure() -> dict[str, object]:
     """What the default filter finds at each rate, and accuracy out of fold."""
     rates = {}
     for rate in DOUBT_RATES:

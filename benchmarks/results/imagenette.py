@@ -16,12 +16,13 @@ from benchmarks.results.page import describe_origin, share_cell, table
 from benchmarks.results.runs import open_workspace, read_issues, read_metrics, reproduce
 from tasks.datasets.imagenette import CLASSES
 from tasks.label_quality.metrics import detection_quality
+from tasks.reporting.worth import RunMetrics
 from tasks.tables.files import write_csv
 from tasks.tables.schemas import column_array
 
 LEVELS = (1, 5, 25, 50)
 FILTERS = ("prune_by_noise_rate", "both", "auto")
-POLICIES: dict[str, dict[str, Any]] = {
+POLICIES: dict[str, dict[str, object]] = {
     "repaired": {},
     "pruned": {"pseudo_label.min_confidence": 1.0},
     "relabelled": {"pseudo_label.min_confidence": 0.0},
@@ -30,7 +31,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 """What is done with the issues; the default first. A cut of 1 takes no suggestion."""
 
 
-def measure() -> dict[str, Any]:
+def measure() -> dict[str, object]:
     """Flags, precision, recall and F1 of each filter, and test accuracy after each repair, by level."""
     write_official_labels(open_workspace("imagenette", "imagenette", noise_of(0)))
     levels = {}
@@ -63,7 +64,7 @@ def measure() -> dict[str, Any]:
     return {"n": 1, "levels": levels}
 
 
-def read_repair(folder: Path) -> dict[str, Any]:
+def read_repair(folder: Path) -> dict[str, object]:
     """What a repair changed and what it was worth."""
     repair = read_metrics(folder, "training_set")
     return {
@@ -75,7 +76,7 @@ def read_repair(folder: Path) -> dict[str, Any]:
     }
 
 
-def noise_of(level: int) -> dict[str, Any]:
+def noise_of(level: int) -> dict[str, object]:
     """The parameters that give the training rows the official labels of a level."""
     right = {"datasets.imagenette.noise_level": 0}
     return right | ({"inject_noise.kind": "file", "inject_noise.path": f"noisy_{level}.csv"} if level else {})
@@ -150,5 +151,5 @@ def describe(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _accuracy(run: dict[str, Any]) -> str:
+def _accuracy(run: RunMetrics) -> str:
     return f"{run['test']['accuracy']:.2%}"

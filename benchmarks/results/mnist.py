@@ -27,7 +27,7 @@ IDS_OF_TUTORIAL = (
 FILTERS = ("auto", "prune_by_noise_rate")
 
 
-def measure() -> dict[str, Any]:
+def measure() -> dict[str, object]:
     """Accuracy out of fold, issues, and the place of the tutorial's ids, with and without label smoothing."""
     recipes = {}
     for place, (name, smoothing) in enumerate(RECIPES.items()):
@@ -47,7 +47,7 @@ def measure() -> dict[str, Any]:
     return {"n": 1, "recipes": recipes}
 
 
-def settings(smoothing: float) -> dict[str, Any]:
+def settings(smoothing: float) -> dict[str, object]:
     """All 70,000 rows with the labels that they come with, and a loss of clean labels."""
     return {
         "download.pool": ["test"],
@@ -66,7 +66,7 @@ def worst_keys(issues: pa.Table, n_rows: int) -> list[str]:
     return found
 
 
-def places_of(issues: pa.Table, ids: tuple[int, ...]) -> list[dict[str, Any]]:
+def places_of(issues: pa.Table, ids: tuple[int, ...]) -> list[dict[str, object]]:
     """Where rows stand among all, counted from 1, by the probability of their label to be wrong."""
     keys = {key: row for row, key in enumerate(issues.column("key").to_pylist())}
     rows = np.array([keys[str(each)] for each in ids])

@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from tasks.tables.files import write_text
 
@@ -41,7 +40,7 @@ def origin(name: str) -> dict[str, str]:
     }
 
 
-def describe_origin(found: dict[str, Any]) -> str:
+def describe_origin(found: dict[str, object]) -> str:
     """The line below a table."""
     return f"`{found['command']}`, {found['date']}, {found['machine']}, n = {found['n']}."
 

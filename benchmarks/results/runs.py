@@ -22,7 +22,7 @@ from tasks.workspace import CHECKOUT, make_workspace
 FOLDER = Path(".cache/results").resolve()
 
 
-def open_workspace(name: str, preset: str, settings: Mapping[str, Any]) -> Path:
+def open_workspace(name: str, preset: str, settings: Mapping[str, object]) -> Path:
     """The folder of this name with the code of now, a preset and `settings`; what it has computed stays."""
     folder = FOLDER / name
     make_workspace(folder, {**read_preset(preset), **settings})

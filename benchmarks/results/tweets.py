@@ -12,18 +12,19 @@ import pyarrow as pa
 
 from benchmarks.results.page import describe_origin, table
 from benchmarks.results.runs import FOLDER, open_workspace, read_metrics, reproduce
+from tasks.repair import GateMetrics
 from tasks.tables.catalog import EXAMPLES, GIVEN_LABELS, LABEL_ISSUES, PRED_PROBS, SPLIT_ROWS, TEST_PROBS
 from tasks.tables.facts import read_facts
 from tasks.tables.files import write_csv
 from tasks.tables.io import read_table
 from tasks.tables.joins import join
-from tasks.tables.schemas import column_array
+from tasks.tables.schemas import Artifact, column_array
 
 SUSPECTS = FOLDER / "covid_tweets_suspects.csv"
 _INFORMATIVE = 1
 
 
-def measure() -> dict[str, Any]:
+def measure() -> dict[str, object]:
     """F1 of the preset as it is; then the number of issues where all 10,000 rows are judged."""
     own = open_workspace("covid_tweets", "covid_tweets", {})
     reproduce(own)
@@ -51,7 +52,7 @@ def measure() -> dict[str, Any]:
     }
 
 
-def read_f1(folder: Path, path: Path, artifact: Any, split: str) -> dict[str, float]:
+def read_f1(folder: Path, path: Path, artifact: Artifact, split: str) -> dict[str, float]:
     """F1 of INFORMATIVE and accuracy of the rows of a split, against the labels that people gave."""
     from sklearn.metrics import accuracy_score, f1_score
 
@@ -97,7 +98,7 @@ def write_suspects(folder: Path, path: Path) -> dict[str, dict[str, int]]:
     return counts
 
 
-def describe_gate(gate: dict[str, Any]) -> str:
+def describe_gate(gate: GateMetrics) -> str:
     """Why no label, or not all, was changed: the first sentence of what the run says."""
     why = str(gate["sentence"]).partition(". ")[0].removesuffix(".")
     return f"Both columns are of the given labels, as the [gate](do_no_harm.md) refused the repair: {why}."
