@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ from flows.comparison.parameters import flatten
 from flows.comparison.printing import markdown, print_tables
 from flows.comparison.result import Comparison
 from flows.comparison.row_changes import MOST_CHANGED
-from flows.comparison.versions import compare, compare_versions
+from flows.comparison.versions import compare_versions
 from flows.comparison.views import number
-from flows.dvc_api.revisions import WORKSPACE, Revision, RevisionError, open_revisions
+from flows.dvc_api.revisions import RevisionError, open_revisions
 from tasks import RelabelError
 from tasks.label_quality.changes import OUTCOMES
 from tasks.page import Content
@@ -143,41 +143,9 @@ def columns(folder: Path, name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def opened(versions: Path) -> Callable[[str], Revision]:
-    """Opens a version once for all tests, and asks DVC once what it holds: nobody changes it.
-
-    To read some 160 files of code through DVC is most of what a comparison takes.
-    """
-
-    def open_one(name: str) -> Revision:
-        (revision,) = open_revisions(versions, [name])
-        for question in ("tracked", "yaml"):
-            object.__setattr__(revision, question, functools.cache(getattr(revision, question)))
-        return revision
-
-    return functools.cache(open_one)
-
-
-@pytest.fixture
-def open_once(opened: Callable[[str], Revision], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Comparisons in `versions` and its copies open the workspace alone, and hash no code again."""
-
-    def open_each(root: Path, names: Sequence[str]) -> list[Revision]:
-        return [open_workspace(root) if name == WORKSPACE else opened(name) for name in names]
-
-    def open_workspace(root: Path) -> Revision:
-        (revision,) = open_revisions(root, [WORKSPACE])
-        # These tests change results and parameters, no code; those on `tiny` change what is tracked.
-        object.__setattr__(revision, "tracked", opened(WORKSPACE).tracked)
-        return revision
-
-    monkeypatch.setattr("flows.comparison.versions.open_revisions", open_each)
-
-
-@pytest.fixture(scope="module")
-def compared(opened: Callable[[str], Revision]) -> Callable[..., Comparison]:
+def compared(versions: Path) -> Callable[..., Comparison]:
     """Compares versions; each comparison is made once."""
-    return functools.cache(lambda *names: compare([opened(name) for name in names]))
+    return functools.cache(lambda *names: compare_versions(versions, names))
 
 
 @pytest.fixture(scope="module")
@@ -322,7 +290,6 @@ def test_the_most_changed_rows_say_what_either_version_says(
         assert {row.old.suggested, row.new.suggested, row.old.given} <= set(row.probs)
 
 
-@pytest.mark.usefixtures("open_once")
 def test_parameters_and_metrics_are_those_of_dvc(versions: Path) -> None:
     found = compare_versions(versions, ["v1", "strict"], with_rows=False)
     diff = json.loads(dvc(versions, "params", "diff", "--json", "v1", "strict"))
@@ -362,7 +329,6 @@ def test_comparing_touches_nothing(versions: Path, tmp_path: Path, run: Run) -> 
     assert dvc(versions, "status").strip().endswith("up to date.")
 
 
-@pytest.mark.usefixtures("open_once")
 def test_three_versions_stand_in_one_table_with_the_best_marked(versions: Path, run: Run) -> None:
     out, _ = run(versions, "v1", "strict", "moved")
     (line,) = re.findall(r"F1 of the flags +(.*)", out)
@@ -381,7 +347,6 @@ def test_three_versions_stand_in_one_table_with_the_best_marked(versions: Path, 
     assert "* best" in out
 
 
-@pytest.mark.usefixtures("open_once")
 def test_json_has_every_changed_row_and_is_the_same_each_time(
     versions: Path, compared: Callable[..., Comparison], run: Run
 ) -> None:
@@ -480,7 +445,6 @@ def test_a_remote_that_does_not_answer_is_one_sentence(copy: Path, run: Run) -> 
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.usefixtures("open_once")
 @pytest.mark.parametrize(
     ("names", "said"),
     [
@@ -538,6 +502,8 @@ def test_a_repository_below_that_of_git_is_read_where_it_is(tiny: Path, run: Run
     assert v2.digest("data/table.csv") == made["md5"]
     assert v2.file("data/table.csv").read_text() == table
     assert v2.names("metrics/*.json") == ["metrics/label_issues.json"]
+    assert v2.names("data/*.csv") == ["data/table.csv"]
+    assert v2.text("data/table.csv") == table
 
 
 def test_what_git_keeps_and_was_changed_after_a_run_is_said(tiny: Path, versions: Path, run: Run) -> None:
@@ -734,7 +700,7 @@ def test_parameters_of_a_version_are_read_within_bounds(tiny: Path) -> None:
     git(tiny, "checkout", "--quiet", "good")
     (huge,) = open_revisions(tiny, ["huge"])
     with pytest.raises(RevisionError, match=r"huge: params.yaml: expected at most 16 MB"):
-        huge.has("params.yaml")
+        huge.yaml("params.yaml")
 
 
 def test_a_version_without_metrics_is_a_column_of_dashes(tiny: Path, run: Run) -> None:
@@ -796,7 +762,6 @@ def test_parameters_of_the_first_edition_go_by_their_names_of_today(tiny: Path, 
         assert name not in out
 
 
-@pytest.mark.usefixtures("open_once")
 def test_a_version_without_results_is_said_and_the_rest_compared(versions: Path, run: Run) -> None:
     out, _ = run(versions, "v1", "start", "strict")
     assert "start has no dvc.lock: no stage ran in that version" in out
@@ -837,7 +802,6 @@ def test_an_older_layout_is_no_fault_unless_a_column_is_needed(tiny: Path, run: 
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.usefixtures("open_once")
 def test_other_data_are_not_compared_row_by_row(copy: Path, run: Run) -> None:
     path = copy / ISSUES
     table = pq.read_table(path)
@@ -875,7 +839,6 @@ def test_other_data_are_not_compared_row_by_row(copy: Path, run: Run) -> None:
     )
 
 
-@pytest.mark.usefixtures("open_once")
 def test_rows_that_one_version_lacks_are_left_out(copy: Path) -> None:
     path = copy / ISSUES
     table = pq.read_table(path)
@@ -934,7 +897,6 @@ def test_versions_of_texts_are_made_and_compared(tmp_path: Path, run: Run) -> No
     assert all("contents" not in note for note in found["notes"])
 
 
-@pytest.mark.usefixtures("open_once")
 def test_results_of_other_parameters_are_said_to_be(copy: Path, run: Run) -> None:
     set_params(copy / "params.yaml", {"prune.filter_by": "both"})
     out, _ = run(copy, "v1", "workspace", "--no-rows")
@@ -948,7 +910,6 @@ def test_results_of_other_parameters_are_said_to_be(copy: Path, run: Run) -> Non
     assert "strict: retrain@cleaned, report ran on older results than those of the stages before" in out
 
 
-@pytest.mark.usefixtures("open_once")
 def test_probabilities_that_one_version_lacks_leave_the_given_label(copy: Path) -> None:
     """As after import-probs, when dvc.lock knows nothing of the probabilities."""
     text = (copy / "dvc.lock").read_text()
@@ -1156,7 +1117,6 @@ def test_nothing_heavy_is_imported() -> None:
     assert found.stdout.strip() == "[]"
 
 
-@pytest.mark.usefixtures("open_once")
 def test_the_page_works_in_a_browser_and_asks_nobody(
     versions: Path, compared: Callable[..., Comparison], tmp_path: Path, run: Run, browser: Browser
 ) -> None:

@@ -10,6 +10,7 @@ from doors import Door
 
 from flows import clean_labels
 from flows.compare import main
+from flows.dvc_api.kept import Cache
 from flows.dvc_api.revisions import Revision
 from flows.publish import show_changes
 
@@ -93,11 +94,11 @@ def test_a_comparison_that_fails_does_not_fail_the_run(
     def stumble(*_: object) -> None:
         raise MemoryError("no room")
 
-    workspace = Revision("workspace", tmp_path, None, False, {})
+    (tmp_path / ".dvc").mkdir()
+    base, workspace = (Revision(name, tmp_path, None, False, Cache(tmp_path)) for name in ("v1", "workspace"))
     monkeypatch.setattr("flows.publish.open_revisions", lambda *_: [workspace])
     monkeypatch.setattr("flows.publish.get_run_logger", lambda: logging.getLogger("run"))
     monkeypatch.setattr("flows.publish.compare", stumble)
-    base = Revision("v1", tmp_path, None, False, {})
     assert show_changes(base, lambda *_: None) == "Not compared: MemoryError: no room"
     assert "What changed since v1 could not be said." in caplog.text
     assert "in stumble" in caplog.text

@@ -1,7 +1,7 @@
 """The versions that git keeps of a workspace, read all at once: commits that changed dvc.lock, experiments.
 
-`Revision` reads one version through DVC, which takes a second each. Here two processes of git read all of
-them, and of dvc.lock only the stages that make the files in question.
+`Revision` reads all of one version. Here two processes of git read all versions, and of dvc.lock only the
+stages that make the files in question.
 """
 
 import re
@@ -17,8 +17,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows import FlowError
+from flows.dvc_api.git_files import ask_git
 from flows.dvc_api.record import every_experiment
-from flows.dvc_api.repository import open_repository
+from flows.dvc_api.remotes import read_settings
 
 _LOCK, _DECISIONS = "dvc.lock", "reviews/decisions.csv"
 # How DVC writes dvc.lock: each stage begins with its name, two blanks before it.
@@ -58,7 +59,7 @@ def list_kept(root: Path, every_branch: bool = False) -> list[Kept]:
     Raises:
         FlowError: `root` is in no git repository with a commit.
     """
-    if _git(root, "rev-parse", "--verify", "--quiet", "HEAD") is None:
+    if not ask_git(root, "rev-parse", "--verify", "--quiet", "HEAD"):
         raise FlowError(
             f"The history is git's: expected a git repository with a commit, found none in {root}."
         )
@@ -72,7 +73,7 @@ def list_kept(root: Path, every_branch: bool = False) -> list[Kept]:
     if experiments:
         lines += _lines(root, "log", "--no-walk=unsorted", form, *experiments)
     facts = list(dict.fromkeys(tuple(line.split("\0", 2)) for line in lines))
-    prefix = (_git(root, "rev-parse", "--show-prefix") or "").strip()
+    prefix = ask_git(root, "rev-parse", "--show-prefix")
     wanted = [f"{commit}:{prefix}{file}" for commit, _, _ in facts for file in (_LOCK, _DECISIONS)]
     texts = _read_blobs(root, wanted)
     tags: dict[str, list[str]] = {}
@@ -137,16 +138,19 @@ class Cache:
         Raises:
             FlowError: `root` is no DVC repository.
         """
-        with open_repository(root) as repo:
-            self._stores = [repo.cache.local, repo.cache.legacy]
+        settings = read_settings(root)
+        cache = settings["cache"]
+        if "local" in cache:  # the name of a remote
+            place = Path(settings["remote"][cache["local"]]["url"])
+        else:
+            place = Path(cache.get("dir", root / ".dvc" / "cache"))
+        # The second is where DVC 2 put them.
+        self._stores = (place / "files" / "md5", place)
 
     def file(self, digest: str) -> Path | None:
         """The file with this MD5, to be read and left alone; None where the cache does not have it."""
-        for store in self._stores:
-            path = Path(store.oid_to_path(digest))
-            if path.is_file():
-                return path
-        return None
+        paths = (store / digest[:2] / digest[2:] for store in self._stores)
+        return next((path for path in paths if path.is_file()), None)
 
 
 def _may_have(block: str, names: frozenset[str]) -> bool:
@@ -190,11 +194,4 @@ def _read_blobs(root: Path, names: Sequence[str]) -> list[bytes | None]:
 
 
 def _lines(root: Path, *arguments: str) -> list[str]:
-    return (_git(root, *arguments) or "").splitlines()
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git says; None where it fails."""
-    command = ["git", *arguments]
-    done = subprocess.run(command, cwd=root, capture_output=True, check=False)
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+    return ask_git(root, *arguments).splitlines()

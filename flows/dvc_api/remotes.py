@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from flows import FlowError
 from flows.dvc_api.repository import open_repository
@@ -53,14 +54,30 @@ def pull(root: Path) -> None:
     )
 
 
+def read_settings(root: Path) -> Any:
+    """DVC's settings of a repository, as its configuration files have them today.
+
+    Raises:
+        FlowError: there is no repository, or DVC cannot read them.
+    """
+    from dvc.config import Config, ConfigError
+
+    if not (root / ".dvc").is_dir():
+        raise FlowError(f"DVC in {root}: expected a DVC repository, found no folder .dvc.")
+    try:
+        return Config(str(root / ".dvc"))
+    except ConfigError as error:
+        raise FlowError(f"DVC in {root}: {' '.join(str(error).split())}") from error
+
+
 def remote_settings(root: Path) -> dict[str, dict[str, object]]:
-    """DVC's settings of its cache and of its default remote, as its configuration files have them today."""
-    with open_repository(root) as repo:
-        name = repo.config["core"].get("remote")
-        found = {"cache": {key: value for key, value in repo.config["cache"].items() if key == "dir"}}
-        if name:
-            found |= {"core": {"remote": name}, "remote": {name: dict(repo.config["remote"][name])}}
-        return found
+    """DVC's settings of its cache and of its default remote; for the errors see `read_settings`."""
+    settings = read_settings(root)
+    name = settings["core"].get("remote")
+    found = {"cache": {key: value for key, value in settings["cache"].items() if key == "dir"}}
+    if name:
+        found |= {"core": {"remote": name}, "remote": {name: dict(settings["remote"][name])}}
+    return found
 
 
 def share_cache(root: Path, workspace: Path, site_cache: Path) -> None:

@@ -1,25 +1,25 @@
-"""Versions of the pipeline, read through DVC: the work tree, git's index and dvc.lock stay as they are.
+"""Versions of the pipeline: the work tree, git's index and dvc.lock stay as they are.
 
-A file is read from git or DVC's cache, else from DVC's remote, which puts it into the cache. `DVCFileSystem`
-is DVC's documented door to a revision; its option `cache` and what `info` says of a file are not documented,
-and used here alone.
+What git keeps is read by git, and a table from DVC's cache, where dvc.lock says it is. Only what the cache
+lacks is asked of DVC, whose remote puts it there. `DVCFileSystem` is DVC's documented door to a revision; its
+option `cache` is not documented, and used here alone.
 """
 
 import difflib
-import hashlib
-import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from io import BufferedIOBase
-from pathlib import Path
-from typing import Any, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 from ruamel.yaml.error import YAMLError
 
 from flows import FlowError
+from flows.dvc_api.git_files import ask_git, digest_files, list_files, md5_of, read_start
+from flows.dvc_api.kept import Cache, digests_of
 from flows.dvc_api.record import every_experiment, experiments, kept_runs, run_name
 from flows.dvc_api.remotes import remote_settings
 from flows.dvc_api.repository import check_parameters
@@ -29,7 +29,8 @@ from tasks.tables.portions import TableReader
 from tasks.tables.schemas import Artifact
 
 WORKSPACE, LAST = "workspace", "last"
-Read = TypeVar("Read")
+# They say what stages make.
+_BY_DVC = ("dvc.lock", "dvc.yaml")
 
 
 class RevisionError(FlowError):
@@ -45,7 +46,7 @@ class Revision:
         root: of the DVC repository.
         commit: what the name stands for; None for the workspace.
         is_experiment: whether that is a DVC experiment.
-        settings: of DVC's cache and remote, today's: an old version may name a remote that is gone.
+        cache: of DVC, on this machine.
         advice: how to do without a file that cannot be had, as its error says last.
     """
 
@@ -53,8 +54,9 @@ class Revision:
     root: Path
     commit: str | None
     is_experiment: bool
-    settings: Mapping[str, Mapping[str, object]]
+    cache: Cache
     advice: str = "--no-rows compares without it"
+    _parsed: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def title(self) -> str:
@@ -65,55 +67,51 @@ class Revision:
 
     def has(self, path: str) -> bool:
         """Whether the version has a file of this name, wherever its bytes are."""
-        info = self._info(path)
-        # If no stage has made an output yet, DVC knows only its name.
-        return info is not None and ("fs_info" in info or "md5" in info)
+        return self._is_here(path) or (path not in _BY_DVC and path in self._made)
 
     def digest(self, path: str) -> str | None:
         """The MD5 of a file that stages make, as dvc.lock has it; None where dvc.lock does not have it."""
-        info = self._info(path) or {}
-        found = info.get("dvc_info", info).get("md5")
-        return None if found is None else str(found)
+        return self._made.get(path)
 
     def digest_on_disk(self, path: str) -> str | None:
         """The MD5 of a file as it is in the work tree; None where it is not there, or for other versions."""
         file = self.root / path
-        if self.commit is not None or not file.is_file():
-            return None
-        with file.open("rb") as opened:
-            return _md5(opened)
+        return md5_of(file) if self.commit is None and file.is_file() else None
 
     def names(self, pattern: str) -> list[str]:
-        """The files that match, such as `metrics/*.json`, in order."""
-        found = self._ask(lambda: self._files.glob(self._place(pattern)))
-        return sorted(name.removeprefix(self._place("")) for name in found)
+        """The files that match and are on this machine, such as `metrics/*.json`, in order."""
+        found = {name for name, digest in self._made.items() if self.cache.file(digest)}
+        if self.commit is None:
+            found |= {path.relative_to(self.root).as_posix() for path in self.root.glob(pattern)}
+        return sorted(
+            name for name in found.union(self._tree) if PurePosixPath("/", name).match(f"/{pattern}")
+        )
 
-    def tracked(self, path: str) -> dict[str, str] | None:
-        """The MD5 of a file that git keeps, as "", or of each in a folder, by path there; empty of others.
+    def tracked(self, paths: Iterable[str]) -> dict[str, dict[str, str] | None]:
+        """Of each of `paths` the MD5 of the file, as "", or of each file in the folder, by path there.
 
-        None where the version has neither a file nor a folder of this name, and knows of none that DVC keeps.
+        None where there is neither. Of a commit these are the files that git keeps, of the workspace all that
+        are there: DVC reads them. What the work tree's .dvcignore names is left out.
         """
-        info = self._info(path)
-        if info is None:
-            return None
-        found = {path: info}
-        if info.get("type") == "directory":
-            place = self._place(path)
-            listed = self._ask(lambda: self._files.find(place, detail=True))
-            found = {f"{path}/{name.removeprefix(f'{place}/')}": each for name, each in listed.items()}
-        kept = [name for name, each in found.items() if "fs_info" in each and "dvc_info" not in each]
-        digests = {}
-        for name in kept:
-            with self._reading(name), self._files.open(self._place(name), mode="rb") as file:
-                digests[name.removeprefix(path).removeprefix("/")] = _md5(file)
-        return digests
+        files = {path: self._files_at(path) for path in paths}
+        wanted = {name for found in files.values() for name in found or ()}
+        if self.commit is None:
+            digests = {name: md5_of(self.root / name) for name in wanted}
+        else:
+            digests = digest_files(self.root, {name: self._tree[name] for name in sorted(wanted)})
+        return {
+            path: None
+            if found is None
+            else {name.removeprefix(path).removeprefix("/"): digests[name] for name in found}
+            for path, found in files.items()
+        }
 
     def is_kept(self, path: str) -> bool:
         """Whether git would keep a file of this name, by the work tree's .gitignore."""
-        return not _git(self.root, "check-ignore", "--no-index", "--", path)
+        return not ask_git(self.root, "check-ignore", "--no-index", "--", path)
 
     def text(self, path: str) -> str | None:
-        """The text of a small file that git keeps; None where the version has none.
+        """The text of a small file; None where the version has none.
 
         Raises:
             RevisionError: it is not UTF-8, too large, or no file.
@@ -126,13 +124,21 @@ class Revision:
             )
         if not self.has(path):
             return None
-        try:
-            with self._reading(path), self._files.open(self._place(path), mode="rb") as file:
-                content: bytes = file.read(MOST_BYTES + 1)
-            if len(content) > MOST_BYTES:
+        if path in self._tree:
+            content = read_start(self.root, f"{self.commit}:./{path}", MOST_BYTES + 1)
+        else:
+            try:
+                with self.file(path).open("rb") as file:
+                    content = file.read(MOST_BYTES + 1)
+            except OSError as error:
                 raise RevisionError(
-                    f"{self.name}: {path}: expected at most {MOST_BYTES >> 20} MB of text, found more."
-                )
+                    f"{self.name}: {path}: expected a readable file, found none: {error.strerror}."
+                ) from error
+        if len(content) > MOST_BYTES:
+            raise RevisionError(
+                f"{self.name}: {path}: expected at most {MOST_BYTES >> 20} MB of text, found more."
+            )
+        try:
             return content.decode()
         except UnicodeDecodeError as error:
             raise RevisionError(
@@ -140,14 +146,20 @@ class Revision:
             ) from error
 
     def yaml(self, path: str) -> dict[str, Any]:
-        """A YAML file as plain values; empty where the version has none."""
-        try:
-            content = parse_yaml(self.text(path) or "")
-        except (YAMLError, ValueError) as error:
-            raise RevisionError(
-                f"{self.name}: {path}: expected YAML, found text that does not parse."
-            ) from error
-        return content if isinstance(content, dict) else {}
+        """A YAML file as plain values, to be left as they are; empty where the version has none."""
+        if path not in self._parsed:
+            try:
+                content = parse_yaml(self.text(path) or "")
+            except YAMLError as error:
+                raise RevisionError(
+                    f"{self.name}: {path}: expected YAML, found text that does not parse."
+                ) from error
+            except ValueError as error:
+                raise RevisionError(
+                    f"{self.name}: {path}: expected YAML, found what cannot be read: {error}."
+                ) from error
+            self._parsed[path] = content if isinstance(content, dict) else {}
+        return self._parsed[path]
 
     def file(self, path: str) -> Path:
         """A file with the content of `path`, here or in DVC's cache, to be read and left alone.
@@ -157,16 +169,19 @@ class Revision:
         """
         if not self.has(path):
             raise RevisionError(f"{self.name} has no {path}: no stage of that version made it.")
-        with (
-            self._reading(path, f"; {self.advice}"),
-            self._files.open(self._place(path), mode="rb", cache=True) as file,
-        ):
-            found = getattr(file, "name", None)
-        if not isinstance(found, str) or not Path(found).is_file():
+        if path in self._tree:
             raise RevisionError(
                 f"{self.name}: {path}: expected a file that DVC keeps, found one that git keeps."
             )
-        return Path(found)
+        if self._is_here(path):
+            return self.root / path
+        if cached := self.cache.file(self._made[path]):
+            return cached
+        with (
+            self._reading(path, f"; {self.advice}"),
+            self._by_dvc.open(f"/{self._prefix}{path}", mode="rb", cache=True) as file,
+        ):
+            return Path(file.name)
 
     def table(self, artifact: Artifact, needed: Sequence[str], optional: Sequence[str] = ()) -> pa.Table:
         """Columns of a Parquet artifact, in order of `example_id`, with its metadata.
@@ -205,47 +220,57 @@ class Revision:
             raise RevisionError(str(error)) from error
 
     @cached_property
-    def _files(self) -> Any:
+    def _tree(self) -> dict[str, str]:
+        """What git calls the content of each file of the commit, by path; of the workspace nothing."""
+        return {} if self.commit is None else list_files(self.root, self.commit)
+
+    @cached_property
+    def _made(self) -> dict[str, str]:
+        """The MD5 of each file that the stages made, by path. dvc.lock keeps stages that are gone."""
+        stages = self.yaml("dvc.lock").get("stages") or {}
+        defined = self.yaml("dvc.yaml").get("stages") or [name.split("@")[0] for name in stages]
+        return digests_of({name: stages[name] for name in stages if name.split("@")[0] in defined})
+
+    @cached_property
+    def _ignores(self) -> Any:
+        """DVC's own reading of .dvcignore."""
+        from dvc.ignore import DvcIgnorePatterns
+
+        path = self.root / ".dvcignore"
+        return DvcIgnorePatterns(path.read_text().splitlines() if path.is_file() else [], "/", "/")
+
+    def _is_here(self, path: str) -> bool:
+        return path in self._tree or (self.commit is None and (self.root / path).is_file())
+
+    def _files_at(self, path: str) -> list[str] | None:
+        """The file, or the files in the folder, of this name, without what DVC ignores; None of neither."""
+        if self._is_here(path):
+            found = [path]
+        elif self.commit is not None:
+            found = [name for name in self._tree if name.startswith(f"{path}/")]
+        else:
+            walked = os.walk(self.root / path)
+            found = [os.path.relpath(f"{at}/{name}", self.root) for at, _, names in walked for name in names]
+        read = [name for name in found if not self._ignores.matches(*f"/{name}".rsplit("/", 1))]
+        return read if found else None
+
+    @cached_property
+    def _by_dvc(self) -> Any:
         from dvc.api import DVCFileSystem
         from dvc.repo import Repo
 
-        if self.commit is not None:
-            committed = _start_of(self.root, f"{self.commit}:./params.yaml")
-            if len(committed) > MOST_BYTES:
-                raise RevisionError(
-                    f"{self.name}: params.yaml: expected at most {MOST_BYTES >> 20} MB of text, found more."
-                )
-            check_parameters(committed, f"{self.name}: params.yaml")
+        check_parameters((self.text("params.yaml") or "").encode(), f"{self.name}: params.yaml")
         # DVC reads the remote's settings from the work tree, but its name from the revision.
-        config = None if self.commit is None else {key: dict(value) for key, value in self.settings.items()}
+        config = None if self.commit is None else remote_settings(self.root)
         options: dict[str, object] = {"config": config}
         if self._prefix:
             options = {"subrepos": True, "repo_factory": partial(Repo, config=config)}
-        return self._ask(lambda: DVCFileSystem(str(self.root), rev=self.commit, **options))
+        return DVCFileSystem(str(self.root), rev=self.commit, **options)
 
     @cached_property
     def _prefix(self) -> str:
-        """Where the DVC repository lies in the tree that `_files` shows: of a commit that is all of git's."""
-        return "" if self.commit is None else _git(self.root, "rev-parse", "--show-prefix")
-
-    def _place(self, path: str) -> str:
-        return f"/{self._prefix}{path}"
-
-    def _info(self, path: str) -> dict[str, Any] | None:
-        try:
-            info: dict[str, Any] = self._ask(lambda: self._files.info(self._place(path)))
-        except FileNotFoundError:
-            return None
-        return info
-
-    def _ask(self, question: Callable[[], Read]) -> Read:
-        from dvc.exceptions import DvcException
-        from dvc.scm import SCMError
-
-        try:
-            return question()
-        except (DvcException, SCMError) as error:
-            raise RevisionError(f"{self.name}: DVC cannot read that version: {_line(error)}") from error
+        """Where the DVC repository lies in the tree that DVC shows: of a commit that is all of git's."""
+        return "" if self.commit is None else ask_git(self.root, "rev-parse", "--show-prefix")
 
     @contextmanager
     def _reading(self, path: str, hint: str = "") -> Iterator[None]:
@@ -273,12 +298,12 @@ def open_revisions(
         RevisionError: a name stands for nothing, or for several experiments.
         FlowError: `root` is no DVC repository.
     """
-    settings = remote_settings(root)
+    cache = Cache(root)
     found = []
     for asked in names:
         name = last_version(root, schedule) if asked == LAST else asked
         commit, is_experiment = (None, False) if name == WORKSPACE else _resolve(root, name)
-        found.append(Revision(name, root, commit, is_experiment, settings, advice))
+        found.append(Revision(name, root, commit, is_experiment, cache, advice))
     return found
 
 
@@ -292,11 +317,11 @@ def last_version(root: Path, schedule: str | None = None) -> str:
         root: of the repository.
         schedule: take the last one that this schedule kept, if there is any.
     """
-    if not _git(root, "rev-parse", "--verify", "--quiet", "HEAD"):
+    if not ask_git(root, "rev-parse", "--verify", "--quiet", "HEAD"):
         raise RevisionError(
             f"{LAST}: expected a git repository with a commit, found none in {root}: no version is kept yet."
         )
-    committed = int(_git(root, "log", "-1", "--format=%ct", "--", "dvc.lock") or 0)
+    committed = int(ask_git(root, "log", "-1", "--format=%ct", "--", "dvc.lock") or 0)
     kept = [name for name, time in kept_runs(root) if time >= committed]
     of_schedule = [name for name in kept if schedule and name.startswith(run_name(schedule, ""))]
     return next(iter(of_schedule or kept), "HEAD")
@@ -304,17 +329,17 @@ def last_version(root: Path, schedule: str | None = None) -> str:
 
 def _resolve(root: Path, name: str) -> tuple[str, bool]:
     """The commit of a name, and whether that is an experiment's. git's own names go first, as in DVC."""
-    if _git(root, "rev-parse", "--git-dir") == "":
+    if ask_git(root, "rev-parse", "--git-dir") == "":
         raise RevisionError(
             f"{name}: a version is git's to know; expected a git repository, found none in {root}."
         )
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    commit = ask_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if commit:
         return commit, False
     by_name: dict[str, list[str]] = {}
     for each in every_experiment(root):
         by_name.setdefault(each.name, []).append(each.commit)
-    here = experiments(root) if _git(root, "rev-parse", "--verify", "--quiet", "HEAD") else {}
+    here = experiments(root) if ask_git(root, "rev-parse", "--verify", "--quiet", "HEAD") else {}
     if name in here:
         return here[name], True
     if len(found := by_name.get(name, [])) == 1:
@@ -324,7 +349,9 @@ def _resolve(root: Path, name: str) -> tuple[str, bool]:
         raise RevisionError(
             f"{name}: experiments of this name start from several commits; take one of theirs: {commits}."
         )
-    short = _git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes")
+    short = ask_git(
+        root, "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes"
+    )
     known = sorted({*short.splitlines(), *by_name, WORKSPACE, LAST, "HEAD"})
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     hint = (
@@ -332,33 +359,12 @@ def _resolve(root: Path, name: str) -> tuple[str, bool]:
         if near
         else "see `git branch --all`, `git tag` and `dvc exp list --all`."
     )
-    if _git(root, "rev-parse", "--is-shallow-repository") == "true":
+    if ask_git(root, "rev-parse", "--is-shallow-repository") == "true":
         hint = f"this is a shallow clone, and `git fetch --unshallow --tags` brings the rest; {hint}"
     raise RevisionError(
         f"{name}: expected a git revision, a tag, a DVC experiment, `{LAST}` or `{WORKSPACE}`, found "
         f"nothing of that name; {hint}"
     )
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """What git says, empty where it has nothing to say."""
-    command = ["git", *arguments]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _start_of(root: Path, name: str) -> bytes:
-    """The first bytes of what git calls `name`, one more than a small file may have; none where it is not."""
-    command = ["git", "show", name]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as shown:
-        assert shown.stdout is not None  # noqa: S101  # it is a pipe
-        found = shown.stdout.read(MOST_BYTES + 1)
-        shown.kill()
-    return found
-
-
-def _md5(file: BufferedIOBase) -> str:
-    return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _line(error: Exception) -> str:

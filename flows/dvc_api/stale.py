@@ -28,6 +28,14 @@ def changed_since(revision: Revision, stages: Mapping[str, Entry]) -> Iterator[s
     """
     made = [out["path"] for stage in stages.values() for out in _entries(stage, "outs")]
     defined: Mapping[str, Entry] = revision.yaml("dvc.yaml").get("stages") or {}
+    read = {
+        str(dep["path"])
+        for stage in stages.values()
+        for dep in _entries(stage, "deps")
+        if dep.get("hash") == "md5"
+        and not any(_is_in(out, dep["path"]) or _is_in(dep["path"], out) for out in made)
+    }
+    tracked = revision.tracked(read)
     now: dict[tuple[object, ...], str | None] = {}
     found: dict[tuple[str, ...], list[str]] = {}
     for name, stage in stages.items():
@@ -37,12 +45,11 @@ def changed_since(revision: Revision, stages: Mapping[str, Entry]) -> Iterator[s
         changed = []
         for dep in _entries(stage, "deps"):
             path = dep["path"]
-            if dep.get("hash") != "md5":
+            if dep.get("hash") != "md5" or path not in tracked:
                 continue
             key = (path, dep.get("md5"), dep.get("nfiles"))
             if key not in now:
-                is_made = any(_is_in(out, path) for out in made)
-                now[key] = None if is_made else _changed(revision, dep)
+                now[key] = _changed(revision, dep, tracked[path])
             if said := now[key]:
                 changed.append(said)
         changed += _redefined(definition or {}, stage)
@@ -57,10 +64,9 @@ def changed_since(revision: Revision, stages: Mapping[str, Entry]) -> Iterator[s
         )
 
 
-def _changed(revision: Revision, dep: Entry) -> str | None:
+def _changed(revision: Revision, dep: Entry, files: Mapping[str, str] | None) -> str | None:
     """The path of what a stage read and git keeps, if the version has other bytes there, or none."""
     path = str(dep["path"])
-    files = revision.tracked(path)
     if files is None:
         return f"{path} (gone)" if revision.is_kept(path) else None
     if not files:
