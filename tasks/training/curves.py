@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers.logger import Logger
+from tasks.training.lightning import pl
 
 
-class Curves(Logger):
+class Curves(pl.loggers.Logger):
     """Writes `plots/metrics/NAME.tsv`, a line an epoch, and `metrics.json` in a folder."""
 
     def __init__(self, folder: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -21,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from tasks import TrainingError
 from tasks.sections import Section
 from tasks.training.batches import Batch, Objective
+from tasks.training.lightning import pl
 from tasks.training.networks import describe_features, generalized_cross_entropy
 from tasks.training.protocol import Run
 from tasks.training.replay import Replay, Step

@@ -1,16 +1,16 @@
 """Progress of a training run: a bar on a terminal, one line an epoch elsewhere."""
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tasks.training.lightning import pl
 
 # Redrawing at every batch would cost more than some batches do.
 _EVERY_BATCHES = 10
 _FIGURES = {"loss": "train/loss", "accuracy": "train/accuracy", "held out": "validation/accuracy"}
 
 
-class EpochProgress(ProgressBar):
+class EpochProgress(pl.callbacks.ProgressBar):
     """One bar over all batches of all epochs, titled with the run and its latest figures."""
 
     def __init__(self, title: str) -> None:

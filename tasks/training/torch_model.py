@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -29,6 +26,7 @@ from tasks.training.batches import Objective, Places, draw_batches
 from tasks.training.checkpoints import write_checkpoint
 from tasks.training.curves import Curves
 from tasks.training.devices import choose_precision, find_device, has_accelerator
+from tasks.training.lightning import MisconfigurationException, pl
 from tasks.training.loop import Classifier, Course, Prediction, Recipe, Training, learning_rates_of
 from tasks.training.progress import EpochProgress
 from tasks.training.protocol import Arrays, Predictions, Rows, Run, Signals, check_content, check_taught
@@ -318,7 +316,7 @@ def _status_of_sigterm() -> Iterator[None]:
     """Let SIGTERM end the process with 143; Lightning ends it with 0, as if the work were done."""
     try:
         yield
-    except SIGTERMException as error:
+    except pl.utilities.exceptions.SIGTERMException as error:
         raise SystemExit(128 + signal.SIGTERM) from error
 
 

@@ -7,12 +7,12 @@ Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification"
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LRScheduler
 
+from tasks.training.lightning import pl
 from tasks.training.networks import one_cycle
 
 Groups = Callable[[nn.Module], Sequence[Sequence[nn.Module]]]
