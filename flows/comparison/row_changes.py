@@ -158,10 +158,10 @@ def _sign_test(n_old: int, n_new: int) -> float:
 
     If both versions were equally good, each row that only one has right would be a throw of a fair coin.
     """
-    # Only versions whose truth is known need it. scipy.stats, which has the test, takes a second to import.
-    from scipy.special import bdtr  # type: ignore[import-untyped]
+    # It takes a second to import, and only versions whose truth is known need it.
+    from scipy.stats import binomtest  # type: ignore[import-untyped]
 
-    return min(1.0, 2 * float(bdtr(min(n_old, n_new), n_old + n_new, 0.5)))
+    return float(binomtest(n_old, n_old + n_new).pvalue) if n_old + n_new else 1.0
 
 
 def _describe(
