@@ -4,7 +4,7 @@ A content is a view: `take` chooses rows without copying them, and `values` copi
 share one array of pictures, and a batch is all that is copied.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -20,7 +20,7 @@ class _Rows:
     """The chosen rows of `held`: those at `places` (N,), or all."""
 
     kind: ClassVar[str]
-    held: Any
+    held: Sized
     places: npt.NDArray[np.intp] | None = None
 
     def __len__(self) -> int:

@@ -1,20 +1,18 @@
 """How far the probabilities of each row moved between two versions, read in portions."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from flows.dvc_api.revisions import Revision, RevisionError
-from tasks.label_quality.changes import common_rows, total_variation
+from tasks.label_quality.changes import Columns, common_rows, total_variation
 from tasks.tables.catalog import PRED_PROBS
 from tasks.tables.joins import locate
 from tasks.tables.schemas import column_array
 
 Floats = npt.NDArray[np.float64]
-Columns = Mapping[str, npt.NDArray[Any]]
 
 
 def distances(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from flows.comparison.distances import Columns, Floats, distances, probabilities_of
+from flows.comparison.distances import Floats, distances, probabilities_of
 from flows.comparison.result import ChangedRow, Judgement, RowChanges, Truth
 from flows.comparison.version_labels import Labels, incomparable, read_labels
 from flows.dvc_api.revisions import Revision, RevisionError
@@ -16,6 +16,7 @@ from tasks.label_quality.changes import (
     ACTIONS,
     NO_LABEL,
     OUTCOMES,
+    Columns,
     common_rows,
     find_changes,
     flow_matrix,

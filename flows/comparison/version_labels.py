@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flows.comparison.distances import Columns, rows_among
+from flows.comparison.distances import rows_among
 from flows.comparison.parameters import of_other_classes, of_other_data_sets
 from flows.dvc_api.revisions import Revision
-from tasks.label_quality.changes import ACTIONS, NO_LABEL, action_indices, derive_actions
+from tasks.label_quality.changes import ACTIONS, NO_LABEL, Columns, action_indices, derive_actions
 from tasks.tables.catalog import GIVEN_LABELS, LABEL_ISSUES, TRAINING_SET, UNLABELED
 from tasks.tables.facts import DatasetFacts, read_facts
 from tasks.tables.joins import locate

@@ -192,7 +192,7 @@ def _ray(stack: contextlib.ExitStack, address: str | None, n_workers: int, threa
 
     ray: Any = importlib.import_module("ray")
 
-    options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    options: dict[str, object] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if not address:
         options |= {
             "num_cpus": n_workers * threads,

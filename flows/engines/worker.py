@@ -21,7 +21,7 @@ _SHARE_S = 5.0  # for a new file to show on another machine
 
 
 @task(task_run_name="{stage} on a worker", cache_policy=NO_CACHE, persist_result=False, retries=0)
-def stage_on_worker(stage: str, order: tuple[Any, ...]) -> Any:  # noqa: ARG001  # the name is the task's
+def stage_on_worker(stage: str, order: tuple[Any, ...]) -> int | str | None:  # noqa: ARG001  # the name is the task's
     """The work of one stage, on a worker."""
     # The function is sent as a copy. The stage servers are in the module as the worker has imported it.
     from flows.engines import worker

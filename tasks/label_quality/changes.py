@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+Columns = Mapping[str, npt.NDArray[Any]]
 
 ACTIONS = ("trusted", "kept", "relabelled", "softened", "reviewed", "dropped", "other")
 """What became of a row: no issue; an issue that keeps its label, takes the suggested class, or trains on its
@@ -64,9 +65,7 @@ def common_rows(old_ids: Ints, new_ids: Ints) -> tuple[npt.NDArray[np.intp], npt
     return old, new
 
 
-def find_changes(
-    old: Mapping[str, npt.NDArray[Any]], new: Mapping[str, npt.NDArray[Any]]
-) -> dict[str, Bools]:
+def find_changes(old: Columns, new: Columns) -> dict[str, Bools]:
     """Which rows changed, by kind of change, (N,) each.
 
     Args:

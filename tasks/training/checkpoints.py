@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,15 @@ def _member(name: str) -> zipfile.ZipInfo:
     return member
 
 
+class Header(TypedDict):
+    """What a checkpoint says of itself, as JSON."""
+
+    format: int
+    model: str
+    options: dict[str, object]
+    facts: Mapping[str, Any]
+
+
 def load_model(path: Path) -> tuple[Model, DatasetFacts]:
     """The model in a checkpoint, ready to predict, and the facts of the data set that it learned from.
 
@@ -86,8 +95,8 @@ def load_model(path: Path) -> tuple[Model, DatasetFacts]:
         return module.restore(facts, plugins.read_options("models", name, given), arrays), facts
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """The header of a checkpoint: `model`, `options`, `facts`, `format`.
+def read_header(path: Path) -> Header:
+    """The header of a checkpoint.
 
     Raises:
         ArtifactError: see `load_model`.
@@ -138,7 +147,7 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise _refusal(path, f"a damaged one ({type(error).__name__}: {error})") from error
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
+def _read(path: Path) -> tuple[Header, Arrays]:
     """The header of a checkpoint of any known format, as format 2 has it, and the arrays."""
     if path.exists() and not path.is_file():
         # A pipe that nobody writes to would block.
@@ -187,7 +196,7 @@ def _read_facts(found: Mapping[str, Any]) -> DatasetFacts:
     )
 
 
-def _read_first_edition(path: Path) -> tuple[dict[str, Any], Arrays]:
+def _read_first_edition(path: Path) -> tuple[Header, Arrays]:
     """Format 1: tensors and plain values, without a number; `recipe` holds the options beside the run's."""
     import torch
 
@@ -205,7 +214,7 @@ def _read_first_edition(path: Path) -> tuple[dict[str, Any], Arrays]:
     if is_image:
         channels, *size = shape
         shape = size if channels == 1 else [*size, channels]
-    header = {
+    header: Header = {
         "format": 1,
         "model": recipe["network"],
         "options": recipe,

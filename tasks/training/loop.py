@@ -263,7 +263,7 @@ class Training(pl.LightningModule):
                 f"({self.run.precision})."
             )
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         pairs = self.recipe.optimizers(self.classifier.network, self.classifier.head, n_steps=self._n_steps)
         return [optimizer for optimizer, _ in pairs], [schedule for _, schedule in pairs]
 
