@@ -10,42 +10,43 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cluster_tests import ON_WORKER, lose_a_worker, refuse_silent
 from doors import Door, outcomes, wait_for
-from small_runs import ROOT
+from small_runs import ENVIRONMENT, ROOT
+from warm import run_warm
 
 from flows import FlowError
 from flows.clean_labels import main
 from flows.engines import bridge, worker
 from flows.engines.bridge import recover
 from flows.engines.clusters import check
-from flows.engines.order import LEASE_S, Order, installed_versions
+from flows.engines.order import LEASE_S, LOOK_S, Order, installed_versions
 from tasks.stage_server import run_remotely
 
 
 @pytest.fixture(scope="module")
 def dask_address(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Dask scheduler with a worker, started as the manual says, on loopback."""
-    # It takes a second to import.
-    from distributed import Client
-
     folder = tmp_path_factory.mktemp("dask")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    options = {"cwd": ROOT, "env": {**environment, "DASK_TEMPORARY_DIRECTORY": str(folder)}, **quiet}
+    options = {"cwd": ROOT, "env": {**environment, "DASK_TEMPORARY_DIRECTORY": str(folder)}}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     dask = [sys.executable, "-m", "dask"]
     scheduler = [*dask, "scheduler", "--no-dashboard", "--host", address]
     worker = [*dask, "worker", address, "--nworkers", "1", "--nthreads", "1", "--no-dashboard"]
-    processes = [
-        subprocess.Popen(command, start_new_session=True, **options) for command in (scheduler, worker)
-    ]
-    with Client(address, timeout=60) as client:
-        client.wait_for_workers(1, timeout=60)
+    with (folder / "log").open("w") as log:
+        quiet = {"stdout": log, "stderr": log, "start_new_session": True}
+        processes = [subprocess.Popen(command, **quiet, **options) for command in (scheduler, worker)]
+    deadline = time.monotonic() + 60
+    # As the worker says; a client that asks takes a second to import.
+    while "Registered to" not in (said := (folder / "log").read_text()):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.05)
     yield address
     # To end in order takes a worker seconds.
     for process in processes:
@@ -225,21 +226,27 @@ def test_a_stage_that_loses_its_worker_twice_runs_a_third_time(
 def test_a_worker_ends_its_stages_when_a_killed_flow_renews_its_lease_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "LEASE_S", 3.0)
+    """The clock is the test's: nobody waits, and a busy machine changes nothing."""
     # As a stage server, it ends when its stdin does.
     server = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
     monkeypatch.setitem(worker._servers, "here", server)
     lease = tmp_path / "lease"
-    lease.write_text("0")
-    watch = threading.Thread(target=worker._end_with_lease, args=["here", tmp_path])
-    watch.start()
-    for beat in range(15):
-        lease.write_text(str(beat))
-        time.sleep(0.3)
+    now, last_beat = 0.0, 2.5 * LEASE_S
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
         assert server.poll() is None
-    watch.join(timeout=60)
+        assert now < 2 * last_beat
+        now += seconds
+        if now < last_beat:
+            lease.write_text(str(now))
+
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    lease.write_text("0")
+    worker._end_with_lease("here", tmp_path)
     assert server.poll() == 0
     assert "here" not in worker._servers
+    assert last_beat + LEASE_S - LOOK_S < now < last_beat + LEASE_S + LOOK_S
 
 
 # --- bad input ----------------------------------------------------------------------------------------------
@@ -282,7 +289,12 @@ def test_the_flow_refuses_a_dead_address_before_it_starts(
     assert len(log.strip().splitlines()) == 1
 
 
-def test_a_plain_flow_imports_no_engine() -> None:
-    code = "import sys, flows.clean_labels; print({*sys.modules} & {'dask', 'distributed', 'ray'})"
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "set()"
+def test_a_plain_flow_imports_no_engine(tmp_path: Path) -> None:
+    """Nor does all else that the warm process of the tests has imported."""
+    for name in ("flows", "tasks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "imported.py").write_text("import sys, flows.clean_labels\nprint(*sys.modules)\n")
+    _, said, _ = run_warm(["imported"], tmp_path, ENVIRONMENT)
+    found = said.split()
+    assert "flows.clean_labels" in found
+    assert not {"dask", "distributed", "ray"} & {*found}
