@@ -36,13 +36,13 @@ FLOW = [sys.executable, "-m", "flows.clean_labels"]
 
 
 @contextlib.contextmanager
-def prefect_server(log: Path | None = None, home: Path | None = None) -> Iterator[str]:
-    """The API's address of a server on loopback; what it says goes to `log`, its database is that of `home`.
+def prefect_server(home: Path | None = None, starter: Sequence[str] = ()) -> Iterator[str]:
+    """The API's address of a server on loopback, started by the command `starter`; its database is of `home`.
 
     Without a home its database is new and goes with it.
     """
     with tempfile.TemporaryDirectory() as new:
-        server, url = start_prefect_server(log or Path(os.devnull), home or Path(new))
+        server, url = start_prefect_server(Path(os.devnull), home or Path(new), starter)
         try:
             yield url
         finally:

@@ -20,7 +20,7 @@ from doors import Door, make_waited
 from playwright.sync_api import Browser, sync_playwright
 from small_runs import ENVIRONMENT, ROOT, SETTINGS, dvc, run_pipeline, write_params
 from threadpoolctl import threadpool_limits
-from warm import end_of_run, lasting, open_place, run_warm
+from warm import end_of_run, lasting, open_place, run_warm, warm_python
 
 from benchmarks.doors import start_prefect_server
 from benchmarks.workspaces import make_workspace
@@ -206,8 +206,8 @@ def new_home(
     return lambda: Path(shutil.copytree(first, tmp_path_factory.mktemp("prefect") / "home"))
 
 
-# Starts what its arguments say, and ends it when its stdin ends.
-_WITH_STDIN = ("sh", "-c", 'exec 3<&0; "$@" 3<&- & run=$!; { read -r end; kill $run; } <&3 & wait $run', "sh")
+# Starts what its arguments say, by another Python, which follows, and ends it when its stdin ends.
+_WITH_STDIN = 'exec 3<&0; shift; "$0" "$@" 3<&- & run=$!; { read -r end; kill $run; } <&3 & wait $run'
 
 
 @pytest.fixture(scope="session")
@@ -219,7 +219,8 @@ def prefect_folder(
         if not (folder / "url").exists():
             folder.mkdir()
             with end_of_run() as end:
-                server, url = start_prefect_server(folder / "server.log", new_home(), _WITH_STDIN, end)
+                starter = ("sh", "-c", _WITH_STDIN, str(warm_python()))
+                server, url = start_prefect_server(folder / "server.log", new_home(), starter, end)
             lasting.append(server)
             (folder / "url").write_text(url)
     return folder

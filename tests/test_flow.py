@@ -24,7 +24,7 @@ from doors import Door, make_waiting, outcomes, wait_for
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 from small_runs import ROOT, SETTINGS
-from warm import with_warm_programs
+from warm import warm_python, with_warm_programs
 
 from benchmarks.doors import prefect_server
 from benchmarks.killing import find
@@ -39,6 +39,7 @@ from flows.dvc_api.repository import stage_name
 from flows.dvc_api.single_stage import StageError, run_stage
 from flows.one_at_a_time import only_flow
 from flows.prefect_page import Page
+from flows.prefect_server import server_answers
 from flows.runner import StageRunner, imports_of
 from flows.terminal_progress import RunProgress
 from tasks import RelabelError
@@ -497,7 +498,7 @@ def test_a_server_that_dies_stops_no_stage_and_the_run_says_so(
     environment: dict[str, str], new_home: Callable[[], Path], tmp_path: Path
 ) -> None:
     door = make_waiting(tmp_path / "workspace", environment, "waited")
-    with prefect_server(home=new_home()) as url:
+    with prefect_server(new_home(), ["sh", "-c", 'shift; exec "$0" "$@"', str(warm_python())]) as url:
         # It asks the dead server once each time; each time more waits seconds.
         told = {**environment, "PREFECT_API_URL": url, "PREFECT_CLIENT_MAX_RETRIES": "0"}
         flow = Door(door.folder, with_warm_programs(told)).start(command=WARM_FLOW)
@@ -506,6 +507,9 @@ def test_a_server_that_dies_stops_no_stage_and_the_run_says_so(
         for process in servers:
             process.kill()
         psutil.wait_procs(servers)
+        with temporary_settings({PREFECT_API_URL: url}):
+            while server_answers():
+                time.sleep(0.02)
         (door.folder / "go").touch()
         log, _ = flow.communicate(timeout=900)
     assert flow.returncode == 1

@@ -42,9 +42,9 @@ _PRELOAD = """
     dvc.repo.trie dvc.repo.worktree dvc.scm dvc.utils.hydra dvc_data.hashfile.db.local
     dvc_data.index.checkout dvc_data.index.collect dvc_render.html fastapi flatten_dict
     fsspec.implementations.memory hydra jinja2 networkx platformdirs.unix prefect.concurrency.services
-    prefect.flow_engine prefect.task_engine prefect.utilities.visualization pyarrow.pandas_compat pygit2
-    pyparsing scipy.sparse.csgraph scmrepo.git.backend.pygit2.filter sklearn.datasets sklearn.metrics
-    sklearn.model_selection voluptuous.humanize xml.etree.ElementTree
+    prefect.flow_engine prefect.server.api.server prefect.task_engine prefect.utilities.visualization
+    pyarrow.pandas_compat pygit2 pyparsing scipy.sparse.csgraph scmrepo.git.backend.pygit2.filter
+    sklearn.datasets sklearn.metrics sklearn.model_selection voluptuous.humanize xml.etree.ElementTree
 """
 _TORCH = "tasks.training.torch_model"
 _SERVER = "import sys; sys.path[:0] = sys.argv[2:4]; import warm; warm.serve(sys.argv[1])"
@@ -54,6 +54,8 @@ _PLACE = "RELABEL_TESTS_WARM"
 _ENDS = "ends"
 # What this worker started for all of them.
 lasting: list[subprocess.Popen[bytes]] = []
+# Where this process, a server or a fork of one, is asked.
+_own_address = ""
 # What the server has imported, as `_read_code` gives it.
 _code_of_stages: dict[str, bytes] = {}
 # In place of `python`: what it is asked to run is forked from the server, but for servers that a flow starts.
@@ -120,14 +122,25 @@ def with_forked_stages(environment: Mapping[str, str], with_torch: bool = False)
     return {**environment, "RELABEL_STAGE_SERVER": _address(*[_TORCH] * with_torch)}
 
 
-def with_warm_programs(environment: Mapping[str, str], with_torch: bool = False) -> dict[str, str]:
-    """An environment in which all that is typed is forked: `relabel`, `dvc` and `python -m`."""
+def with_warm_programs(
+    environment: Mapping[str, str], with_torch: bool = False, with_stages: bool = True
+) -> dict[str, str]:
+    """An environment in which all that is typed is forked: `relabel`, `dvc` and `python -m`.
+
+    Without `with_stages` a flow does not know of it, and has a stage server of its own where it takes one.
+    """
     told = with_forked_stages(environment, with_torch)
-    return {**told, "PATH": f"{_programs(told)}{os.pathsep}{told['PATH']}"}
+    path = {"PATH": f"{_programs(told['RELABEL_STAGE_SERVER'])}{os.pathsep}{environment['PATH']}"}
+    return {**(told if with_stages else environment), **path}
 
 
-def _programs(environment: Mapping[str, str]) -> Path:
-    return Path(environment["RELABEL_STAGE_SERVER"]).with_name("programs")
+def warm_python() -> Path:
+    """A program to start in place of `python -m`; what it starts is killed when it is."""
+    return _programs(_address()) / "python"
+
+
+def _programs(address: str) -> Path:
+    return Path(address).with_name("programs")
 
 
 @functools.cache
@@ -214,6 +227,8 @@ def open_place() -> None:
 
 def serve(address: str) -> None:
     """Be the server: import, and fork for each command."""
+    global _own_address
+    _own_address = address
     _write_locks_fast()
     _code_of_stages.update(_read_code(ROOT))
     load_params(ROOT / "params.yaml")  # imports the plug-ins
@@ -281,7 +296,9 @@ def _read_code(folder: Path) -> dict[str, bytes]:
 
 def _run(words: Sequence[str]) -> int:
     """Run a command, or a stage that one started, in this process, freshly forked; or serve with more."""
+    global _own_address
     if words[0] == "fork":
+        _own_address = words[1]
         stage_server.serve(words[1], words[2:], _run)
     # A stage of a folder with the code of this checkout, byte for byte, need not import it again.
     if words[0] == "-m" or _read_code(Path.cwd()) != _code_of_stages:
@@ -298,7 +315,7 @@ def _run(words: Sequence[str]) -> int:
         # It sets what Prefect reads.
         importlib.import_module("flows")
     if words[1].startswith(("flows", "prefect")):
-        sys.executable = str(_programs(os.environ) / "python")
+        sys.executable = str(_programs(_own_address) / "python")
         importlib.import_module("prefect.context").refresh_global_settings_context()
     sys.argv = list(words[1:])
     try:
