@@ -58,14 +58,18 @@ def needs_torch(stages: Collection[str], params: Params) -> bool:
 
 
 def imports_of(stages: Collection[str], params: Params) -> tuple[str, ...] | None:
-    """What a stage server for these stages imports late; None where there are too few of them for one.
+    """What a stage server for these stages imports late.
+
+    None where there are too few of them for one, or where who started this run has one.
 
     Raises:
         ValueError: there is no such model.
     """
+    if os.environ.get("RELABEL_STAGE_SERVER"):
+        return None
     if needs_torch(stages, params):
         return OF_TORCH
-    return OF_SKLEARN if len(stages) >= _FEWEST and not os.environ.get("RELABEL_STAGE_SERVER") else None
+    return OF_SKLEARN if len(stages) >= _FEWEST else None
 
 
 class StageRunner:

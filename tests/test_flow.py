@@ -690,8 +690,8 @@ def test_a_run_of_several_stages_has_a_server_that_ends_with_it(
     stages = {name: {"cmd": f"python writes.py {name}", "outs": [name]} for name in ("a", "b", "c", "d")}
     with (folder / "dvc.yaml").open("w") as file:
         YAML().dump({"stages": stages}, file)
-    door = Door(folder, environment)
-    process = door.start()
+    door = Door(folder, with_warm_programs(environment, with_stages=False))
+    process = door.start(command=WARM_FLOW)
     log, _ = process.communicate(timeout=300)
     assert process.returncode == 0, log
     (said,) = {(folder / name).read_text() for name in stages}
@@ -717,6 +717,7 @@ def test_what_a_server_imports_is_what_its_stages_need(monkeypatch: pytest.Monke
     # Whoever started the run has one.
     monkeypatch.setenv("RELABEL_STAGE_SERVER", "there")
     assert imports_of([*light, "train_fold@0"], params) is None
+    assert imports_of(["train_fold@0"], load_params(ROOT / "params.yaml")) is None
 
 
 def test_a_lock_that_a_kill_cut_short_is_put_away_and_what_ran_is_restored(waited: Door) -> None:
