@@ -26,13 +26,13 @@ from ruamel.yaml import YAML
 from small_runs import ROOT, SETTINGS
 from warm import warm_python, with_warm_programs
 
-from benchmarks.doors import prefect_server
-from benchmarks.killing import find
+from benchmarks.doors import FLOW, prefect_server
+from benchmarks.killing import find, processes
 from benchmarks.workspaces import make_workspace, set_params
 from flows import FlowError
 from flows.clean_labels import main
 from flows.dvc_api.graph import is_fresh, plan, stage_graph
-from flows.dvc_api.inputs import begun, written_within
+from flows.dvc_api.inputs import begun, why_not_now, written_within
 from flows.dvc_api.lock_file import lock_order, mend_lock_file, order_lock
 from flows.dvc_api.overrides import override_params
 from flows.dvc_api.repository import stage_name
@@ -186,15 +186,6 @@ def test_after_dvc_repro_the_flow_finds_every_stage_cached(done: Door) -> None:
     assert (done.folder / "report" / "summary.txt").read_text() not in log
 
 
-def test_the_table_of_the_report_is_the_end_of_a_run_that_is_asked_for_it(done: Door) -> None:
-    """As `make repro` asks, whether anything was to do or not."""
-    table = (done.folder / "report" / "summary.txt").read_text()
-    for arguments in ((), ("--force", "report")):
-        log = done.flow("--summary", *arguments)
-        assert re.search(r"\n\d+ s\. The report: " + re.escape(f"{done.folder}/report/index.html"), log)
-        assert table in log
-
-
 def test_nothing_to_do_without_a_server_starts_none(done: Door, tmp_path: Path) -> None:
     home = tmp_path / "home"
     alone = {**done.environment, "PREFECT_HOME": str(home)}
@@ -315,6 +306,19 @@ def test_one_changed_value_reruns_the_same_stages_as_dvc_and_going_back_restores
     assert quick.lock() == before
 
 
+def test_the_table_of_the_report_is_the_end_of_a_run_that_is_asked_for_it(
+    quick: Door, reproduced: Path
+) -> None:
+    """As `make repro` asks, whether anything was to do or not."""
+    (quick.folder / "report").mkdir(exist_ok=True)
+    table = (reproduced / "report" / "summary.txt").read_text()
+    (quick.folder / "report" / "summary.txt").write_text(table)
+    for arguments in ((), ("--force", "show")):
+        log = quick.flow("--summary", *arguments)
+        assert re.search(r"\n\d+ s\. The report: " + re.escape(f"{quick.folder}/report/index.html"), log)
+        assert table in log
+
+
 def test_a_clone_pulls_from_a_remote_that_answers_late_and_trains_nothing(
     quick: Door, tmp_path: Path
 ) -> None:
@@ -362,7 +366,7 @@ def test_new_data_alone_starts_a_run_that_asks_for_it(quick: Door, tmp_path: Pat
     quick.flow("--until", "inject_noise")
     begun(quick.folder).touch()
     assert outcomes(quick.flow("--if-new-data"), "Completed") == {"count", "show"}
-    assert "No new data in inputs/: nothing to do." in quick.flow("--if-new-data")
+    assert why_not_now(quick.folder) == "No new data in inputs/: nothing to do."
     assert "up to date" in quick.dvc("status")
 
 
@@ -417,23 +421,30 @@ def test_a_stage_that_outruns_its_time_is_ended_with_all_that_it_started(done: D
     done.assert_no_orphans()
 
 
+def first_forked(folder: Path) -> int:
+    """The number of the first of the processes there that are forks of the warm one: the flow, then DVC."""
+    forked = [found for found in processes(folder) if any("warm.serve" in word for word in found.cmdline())]
+    return min(forked, key=lambda found: found.create_time()).pid
+
+
 TERMINATED = "clean_labels: ended by SIGTERM; the next run goes on from here."
 INTERRUPTED = "clean_labels: interrupted; the next run goes on from here."
 
 
 @pytest.mark.parametrize(
-    ("number", "has_server", "said"),
+    ("number", "has_server", "is_warm", "said"),
     [
-        (signal.SIGKILL, False, ""),
-        (signal.SIGTERM, True, TERMINATED),
+        (signal.SIGKILL, False, False, ""),
+        (signal.SIGTERM, True, True, TERMINATED),
         # In a terminal Ctrl-C goes to all that the flow started, too.
-        (signal.SIGINT, False, INTERRUPTED),
-        pytest.param(signal.SIGTERM, False, TERMINATED, marks=pytest.mark.endurance),
-        pytest.param(signal.SIGINT, True, INTERRUPTED, marks=pytest.mark.endurance),
+        (signal.SIGINT, False, False, INTERRUPTED),
+        pytest.param(signal.SIGTERM, True, False, TERMINATED, marks=pytest.mark.endurance),
+        pytest.param(signal.SIGTERM, False, False, TERMINATED, marks=pytest.mark.endurance),
+        pytest.param(signal.SIGINT, True, False, INTERRUPTED, marks=pytest.mark.endurance),
     ],
 )
 def test_an_ended_flow_leaves_nothing_and_the_next_run_recovers(
-    waited: Door, tmp_path: Path, number: int, has_server: bool, said: str
+    waited: Door, tmp_path: Path, number: int, has_server: bool, is_warm: bool, said: str
 ) -> None:
     """With a server of its own and without. What a stage of the pipeline leaves, `test_network_runs` says."""
     (tmp_path / "tmp").mkdir()
@@ -441,7 +452,8 @@ def test_an_ended_flow_leaves_nothing_and_the_next_run_recovers(
     if not has_server:
         del told["PREFECT_API_URL"]
     before = waited.lock()
-    process = Door(waited.folder, told).start("--set", "report.top_issues=9")
+    door = Door(waited.folder, with_warm_programs(told, with_stages=False) if is_warm else told)
+    process = door.start("--set", "report.top_issues=9", command=WARM_FLOW if is_warm else FLOW)
     wait_for(process, r"wait +waiting")
     # Nothing here trains: no stage server imports torch for it.
     assert not find("stage server", waited.folder, "")
@@ -449,7 +461,7 @@ def test_an_ended_flow_leaves_nothing_and_the_next_run_recovers(
     if number == signal.SIGINT and not has_server:
         os.killpg(process.pid, number)
     else:
-        process.send_signal(number)
+        os.kill(first_forked(waited.folder) if is_warm else process.pid, number)
     log, _ = process.communicate(timeout=60)
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert said in log
