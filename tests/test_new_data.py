@@ -114,6 +114,8 @@ def test_new_data_is_seen_when_it_is_whole_and_nobody_runs(counted: Door) -> Non
 
 @pytest.mark.slow
 def test_a_schedule_for_new_data_makes_no_run_until_there_is_some(counted: Door) -> None:
+    # Otherwise a schedule asks each 10 s what is to run.
+    counted.environment = {**counted.environment, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
     serve = [sys.executable, "-m", "flows.serve"]
     served = counted.start("--every", "1s", "--name", "looks", "--if-new-data", command=serve)
     address = {PREFECT_API_URL: counted.environment["PREFECT_API_URL"]}
@@ -125,17 +127,29 @@ def test_a_schedule_for_new_data_makes_no_run_until_there_is_some(counted: Door)
                 return [str(run.state_name) for run in client.read_flow_runs(deployment_filter=chosen)]
 
             wait_until(lambda: [each for each in client.read_deployments() if each.name == "looks"], served)
-            time.sleep(3)
+            wait_for_looks(counted.folder, served)
             assert states() == []
             add_labels(counted.folder, "labels.csv")
             wait_until(lambda: states() == ["Completed"], served)
             assert "labels.csv" in (counted.folder / "listed").read_text()
-            time.sleep(2)
+            wait_for_looks(counted.folder, served)
             assert states() == ["Completed"]
     finally:
         served.send_signal(signal.SIGINT)
         served.communicate(timeout=120)
     counted.assert_no_orphans()
+
+
+def wait_for_looks(folder: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until two more looks are over and a third has begun: each holds the workspace for a moment."""
+    held = folder / ".dvc" / "tmp" / "relabel-flow.lock"
+
+    def last() -> int:
+        return held.stat().st_mtime_ns if held.exists() else 0
+
+    for _ in range(3):
+        before = last()
+        wait_until(lambda before=before: last() != before, process)
 
 
 def wait_until(is_so: object, process: subprocess.Popen[str], within_s: float = 300) -> None:

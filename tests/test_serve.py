@@ -19,7 +19,7 @@ import pytest
 from doors import Door, make_waiting, outcomes
 from ruamel.yaml import YAML
 from small_runs import ENVIRONMENT, ROOT, SETTINGS
-from warm import with_warm_programs
+from warm import warm_python, with_warm_programs
 
 from benchmarks.killing import processes
 from benchmarks.workspaces import make_workspace, set_params
@@ -33,7 +33,13 @@ from tasks.decisions.log import PATH, Decision, append_decisions
 
 from prefect.client.orchestration import SyncPrefectClient, get_client  # isort: skip  # after flows
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import (
     TERMINAL_STATES,
     ConcurrencyLimitStrategy,
@@ -191,10 +197,14 @@ def test_a_name_that_another_workspace_serves_is_refused(
 
 def runs_of(client: SyncPrefectClient, deployment: str) -> list[FlowRun]:
     """All runs of a deployment that are over or under way, in the order in which they fell due."""
-    chosen = DeploymentFilter(name=DeploymentFilterName(any_=[deployment]))
-    runs = client.read_flow_runs(deployment_filter=chosen)
-    due = [run for run in runs if run.state is not None and not run.state.is_scheduled()]
-    return sorted(due, key=lambda run: run.expected_start_time or run.created)
+    # A schedule has a hundred runs that are not due.
+    runs = client.read_flow_runs(
+        deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[deployment])),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=[StateType.SCHEDULED]))
+        ),
+    )
+    return sorted(runs, key=lambda run: run.expected_start_time or run.created)
 
 
 def until(condition: Callable[[], Any], process: subprocess.Popen[str], within_s: float = 300) -> Any:
@@ -223,9 +233,9 @@ def test_due_runs_start_by_themselves_one_at_a_time_can_be_cancelled_and_leave_a
         return prefect.read_flow_run(run).state_name
 
     try:
+        until(lambda: working(door.folder, WAITING) == WAITING, served)
         # What falls due while a run is at work is cancelled.
         until(lambda: in_state("Running") and in_state("Cancelled"), served)
-        until(lambda: working(door.folder, WAITING) == WAITING, served)
         (first,) = in_state("Running")
         at_work = [found for found in processes(door.folder) if WAITING & {*found.cmdline()}]
         # What the page's button does.
@@ -359,7 +369,10 @@ def test_a_version_as_commit_holds_the_lock_and_the_decisions_and_nothing_else(d
 
 
 @pytest.mark.slow
-def test_an_experiment_has_the_metrics_though_no_commit_has_them_yet(done: Door) -> None:
+def test_an_experiment_has_the_metrics_though_no_commit_has_them_yet(
+    done: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.dvc_api.record._DVC", [str(warm_python()), "-m", "dvc"])
     assert "?? metrics/" in git(done.folder, "status", "--porcelain")
     save_version(done.folder, "experiment", "first")
     commit = experiments(done.folder)["first"]
