@@ -148,8 +148,14 @@ class TableReader:
         last = np.searchsorted(wanted, self.bounds[:, 1], side="right")
         found = [self.nothing(columns)]
         for part in np.flatnonzero(last > first).tolist():
+            wanted_here = wanted[first[part] : last[part]]
             for table in self._pieces(part, columns):
-                is_wanted = np.isin(column_array(table, "example_id"), wanted, assume_unique=True)
+                ids_here = column_array(table, "example_id")
+                # Tables of the same rows have the same parts, as a rule: nothing needs to be looked up then.
+                if np.array_equal(ids_here, wanted_here):
+                    found.append(table)
+                    continue
+                is_wanted = np.isin(ids_here, wanted_here, assume_unique=True)
                 if is_wanted.all():
                     found.append(table)
                 elif is_wanted.any():
