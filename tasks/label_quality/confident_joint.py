@@ -13,6 +13,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from tasks.label_quality.margins import FEW_CLASSES, own_probs
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -95,15 +97,21 @@ class ClassTotals:
     low: Ints
 
     @classmethod
+    def none(cls, n_classes: int) -> Self:
+        """The totals of no row."""
+        nothing = np.zeros(n_classes, dtype=np.int64)
+        return cls(nothing, nothing, nothing)
+
+    @classmethod
     def of(cls, labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> Self:
         """The totals of a batch of fewer than 2^27 rows."""
         n_classes = pred_probs.shape[1]
-        own = pred_probs[np.arange(len(labels)), labels].astype(np.float64)
-        fixed = np.rint(own * 2.0**52).astype(np.int64)
-        # Each half is below 2^27 a row, so the sums of float64 weights stay exact.
+        fixed = np.rint(own_probs(labels, pred_probs).astype(np.float64) * 2.0**52)
+        # Each half is a whole number below 2^27 a row, so the sums of float64 weights stay exact.
+        upper = np.floor(fixed / 2.0**26)
         high, low = (
             np.bincount(labels, weights=half, minlength=n_classes).astype(np.int64)
-            for half in (fixed >> 26, fixed & (2**26 - 1))
+            for half in (upper, fixed - upper * 2.0**26)
         )
         return cls(np.bincount(labels, minlength=n_classes).astype(np.int64), high, low)
 
@@ -141,12 +149,20 @@ def confident_classes(pred_probs: npt.NDArray[np.floating], thresholds: Floats) 
     """
     n, n_classes = pred_probs.shape
     bounds = _round_up(thresholds - _CONFIDENCE_SLACK, pred_probs.dtype)
-    # Few classes reach theirs: work on those alone.
-    rows, classes = np.divmod(np.flatnonzero(pred_probs >= bounds), n_classes)
-    chosen = np.full(n, -1, dtype=np.int64)
-    chosen[rows] = classes
-    several = np.flatnonzero(np.bincount(rows, minlength=n) > 1)
-    chosen[several] = pred_probs[several].argmax(axis=1)
+    if n_classes > FEW_CLASSES:
+        # Few of the many reach theirs: work on those alone.
+        rows, classes = np.divmod(np.flatnonzero(pred_probs >= bounds), n_classes)
+        chosen = np.full(n, -1, dtype=np.int64)
+        chosen[rows] = classes
+        several = rows[1:][rows[1:] == rows[:-1]]
+    else:
+        # NumPy is fast along the last axis where that is long. Where one class reaches its threshold, the sum
+        # is its number, counted from 1.
+        reached = (np.ascontiguousarray(pred_probs.T) >= bounds[:, None]).view(np.uint8)
+        numbered = reached * np.arange(1, n_classes + 1, dtype=np.uint8)[:, None]
+        chosen = numbered.sum(axis=0, dtype=np.uint8).astype(np.int64) - 1
+        several = np.flatnonzero(reached.sum(axis=0, dtype=np.uint8) > 1)
+    chosen[several] = pred_probs.take(several, axis=0).argmax(axis=1)
     return chosen
 
 
@@ -168,7 +184,7 @@ def count_confident(labels: npt.NDArray[np.integer], confident: Ints, n_classes:
 
 def confident_pairs(labels: npt.NDArray[np.integer], confident: Ints, n_classes: int) -> Ints:
     """(M,) where to count each row with a confident class in (K, K) `[given, true]`, flat."""
-    counted = confident >= 0
+    counted = np.flatnonzero(confident >= 0)
     return np.asarray(labels[counted].astype(np.int64) * n_classes + confident[counted])
 
 

@@ -10,36 +10,35 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
+FEW_CLASSES = 64
+"""Up to so many classes, rows are worked on class by class: NumPy is slow along a short axis."""
+
 # Margins are counted in so many equal steps at most, a power of two, and in so many counters over all pairs.
 _MARGIN_STEPS = 256
 _MARGIN_COUNTERS = 2**22
 
 
-def own_and_others(
+def own_probs(
     labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]
-) -> tuple[Floats, Floats]:
-    """(N,) the probability of the given label, and (N,) the highest of the other classes.
+) -> npt.NDArray[np.floating]:
+    """(N,) the probability of the given label, in the type of `pred_probs`.
 
-    >>> own, others = own_and_others(np.array([0, 1]), np.array([[0.75, 0.25], [0.5, 0.5]]))
-    >>> own.tolist(), others.tolist()
-    ([0.75, 0.5], [0.25, 0.5])
+    >>> own_probs(np.array([0, 1]), np.array([[0.75, 0.25], [0.5, 0.5]])).tolist()
+    [0.75, 0.5]
     """
-    rows = np.arange(len(labels))
-    own = pred_probs[rows, labels].astype(np.float64)
-    others = pred_probs.copy()
-    others[rows, labels] = -np.inf
-    return own, _highest(others)
+    # One index into the flat table takes a third of the time of two.
+    places = np.arange(0, pred_probs.size, pred_probs.shape[1]) + labels
+    return pred_probs.reshape(-1).take(places)
 
 
-def _highest(probs: npt.NDArray[np.floating]) -> Floats:
+def highest(probs: npt.NDArray[np.floating]) -> Floats:
     """(N,) the highest of each row (N, K)."""
-    if probs.shape[1] > 64:
+    if probs.shape[1] > FEW_CLASSES:
         return np.asarray(probs.max(axis=1), dtype=np.float64)
-    # Few classes: column by column, since a reduction along a short axis is all overhead.
-    highest = probs[:, 0].copy()
+    found = probs[:, 0].copy()
     for k in range(1, probs.shape[1]):
-        np.maximum(highest, probs[:, k], out=highest)
-    return highest.astype(np.float64)
+        np.maximum(found, probs[:, k], out=found)
+    return found.astype(np.float64)
 
 
 def certain_of_given(labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np.floating]) -> Flags:
@@ -50,12 +49,12 @@ def certain_of_given(labels: npt.NDArray[np.integer], pred_probs: npt.NDArray[np
     >>> certain_of_given(np.array([0, 1, 1]), np.array([[0.75, 0.25], [0.75, 0.25], [0.5, 0.5]])).tolist()
     [True, False, True]
     """
-    raised = pred_probs[np.arange(len(labels)), labels].astype(np.float64) + 1e-6
+    raised = own_probs(labels, pred_probs).astype(np.float64) + 1e-6
     # Where the given class itself is the highest, it is raised above it: the others need not be told apart.
-    highest = _highest(pred_probs)
-    certain = raised > highest
+    top = highest(pred_probs)
+    certain = raised > top
     # At a tie the lower class wins.
-    tied = np.flatnonzero(raised == highest)
+    tied = np.flatnonzero(raised == top)
     if len(tied):
         probs = pred_probs[tied].astype(np.float64)
         probs[np.arange(len(tied)), labels[tied]] += 1e-6
@@ -84,7 +83,7 @@ def margin_counters(
     [10]
     """
     n_classes = pred_probs.shape[1]
-    own = pred_probs[np.arange(len(labels)), labels]
+    own = own_probs(labels, pred_probs)
     rows, others = np.divmod(np.flatnonzero(pred_probs > own[:, None]), n_classes)
     margins = pred_probs[rows, others].astype(np.float64) - own[rows]
     # Times a power of two is exact, so that no row counts for more than its margin.

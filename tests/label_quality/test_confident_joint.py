@@ -24,6 +24,7 @@ from tasks.label_quality.confident_joint import (
     raw_confident_joint,
     round_keeping_sum,
 )
+from tasks.label_quality.margins import FEW_CLASSES
 
 MANY = pytest.param(range(150, 600), marks=pytest.mark.endurance, id="many")
 
@@ -127,6 +128,21 @@ def test_the_confident_class_is_the_argmax_where_several_reach_their_threshold()
     probs = np.array([[0.3, 0.4, 0.3], [0.4, 0.4, 0.2], [0.1, 0.1, 0.8], [0.25, 0.0, 0.75]])
     # The last row reaches class 0 alone, though class 2 is more probable.
     assert confident_classes(probs, thresholds).tolist() == [1, 0, -1, 0]
+
+
+@pytest.mark.parametrize("n_classes", [2, FEW_CLASSES, FEW_CLASSES + 1, 3 * FEW_CLASSES])
+def test_few_and_many_classes_have_their_confident_class_by_one_rule(n_classes):
+    rng = np.random.default_rng(n_classes)
+    probs = rng.random((500, n_classes), dtype=np.float32)
+    # About one class of a row reaches its threshold.
+    thresholds = rng.uniform(1 - 1.3 / n_classes, 1 - 0.8 / n_classes, size=n_classes)
+    reached = [np.flatnonzero(row.astype(np.float64) >= thresholds - 1e-6) for row in probs]
+    expected = [
+        -1 if not len(classes) else int(classes[0]) if len(classes) == 1 else int(row.argmax())
+        for row, classes in zip(probs, reached, strict=True)
+    ]
+    assert {0, 1, 2} <= set(map(len, reached))
+    assert confident_classes(probs, thresholds).tolist() == expected
 
 
 def test_a_probability_counts_as_confident_from_just_below_its_threshold():
