@@ -28,10 +28,10 @@ KILLED = (
     "The process that ran this stage was killed. Most often the kernel does so, for want of memory (`dmesg` "
     "says): close other programs, use a machine with more, or run fewer stages at a time."
 )
-OF_TORCH = ("tasks.training.torch_model",)
-"""What a stage that trains with torch imports late: Lightning's world."""
 OF_SKLEARN = ("sklearn.linear_model", "sklearn.model_selection")
-"""What other stages import late."""
+"""What some stages import late."""
+OF_TORCH = ("tasks.training.torch_model", *OF_SKLEARN)
+"""The same, and what one that trains with torch does: Lightning's world."""
 _HEADER = struct.Struct("!I")
 
 
