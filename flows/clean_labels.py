@@ -2,6 +2,7 @@
 
 The flow is in `flows.flow`: Prefect finds it by the name of its module, which must not be `__main__`.
 """
+# The stage server of a first run starts before Prefect is imported.
 
 import argparse
 import atexit
@@ -11,6 +12,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from flows.stage_process import start_ahead
+
+if __name__ == "__main__":
+    start_ahead(Path.cwd(), sys.argv[1:])
 
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 

@@ -2,10 +2,7 @@
 
 import os
 import re
-import secrets
 import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -15,17 +12,16 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from flows import FlowError
-from flows.dvc_api.dvc_by_server import PRELOAD
 from flows.dvc_api.graph import is_fresh
 from flows.dvc_api.single_stage import end_process_group, run_stage
 from flows.engines.bridge import Engine
 from flows.prefect_page import Bar, Page
+from flows.stage_process import new_address, start_process, take_ahead
 from flows.terminal_progress import RunProgress, epoch_of
 from tasks import plugins
 from tasks.params import Params
 from tasks.stage_server import OF_SKLEARN, OF_TORCH
 
-_SERVER = (sys.executable, "-m", "tasks.stage_server")
 # A server imports for as long as two stages run.
 _FEWEST = 4
 
@@ -105,7 +101,11 @@ class StageRunner:
         self.page = page
         self.engine = engine
         self.imports = imports
-        self.socket = _new_socket(root)
+        # Where this run needs no server, one that was started ahead ends with the program.
+        ahead = take_ahead() if imports else None
+        self.socket = ahead[0] if ahead else new_address()
+        self._ahead = ahead[1] if ahead else None
+        _link_socket(root, self.socket)
         self._server: subprocess.Popen[bytes] | None = None
         self._running: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
@@ -186,25 +186,15 @@ class StageRunner:
     def _start_server(self, imports: Sequence[str]) -> None:
         with self._lock:
             if self._server is None and not self._ended:
-                self._server = subprocess.Popen(
-                    [*_SERVER, str(self.socket), "--preload", *PRELOAD, "--later", *imports],
-                    cwd=self.root,
-                    stdin=subprocess.PIPE,
-                    start_new_session=True,
-                )
+                self._server = self._ahead or start_process(self.root, self.socket, imports)
 
 
-def _new_socket(root: Path) -> Path:
-    """A new name for the socket of a workspace's stage server: a path that is short, as a socket's must be.
-
-    A link in the workspace says where it is, so that the next run removes what a killed one left.
-    """
+def _link_socket(root: Path, address: Path) -> None:
+    """Say in the workspace where its stage server is, so that the next run removes what a killed one left."""
     remove_socket(root)
-    path = Path(tempfile.gettempdir()) / f"relabel-stages-{secrets.token_hex(8)}"
     link = _socket_link(root)
     link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(path)
-    return path
+    link.symlink_to(address)
 
 
 def remove_socket(root: Path) -> None:

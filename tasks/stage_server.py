@@ -236,17 +236,18 @@ def _main() -> None:
 
     parser = argparse.ArgumentParser()
     parser.add_argument("address")
-    # Without these words, what a training needs here.
+    # Without --preload, or with --later alone: what a training needs here.
     parser.add_argument("--preload", nargs="*")
-    parser.add_argument("--later", nargs="*", default=[])
+    parser.add_argument("--later", nargs="*")
     told = parser.parse_args()
-    found = told.preload or []
+    needed: tuple[str, ...] = ()
     # The plug-ins that are chosen here are imported then. What is wrong with the file a stage says.
     with contextlib.suppress(RelabelError):
         model = load_params(Path("params.yaml")).train_fold.model
-        if told.preload is None:
-            found = OF_TORCH if plugins.load("models", model).USES_TORCH else OF_SKLEARN
-    serve(told.address, [*(f"tasks.{stage}" for stage in STAGES), *found], _run, later=told.later)
+        needed = OF_TORCH if plugins.load("models", model).USES_TORCH else OF_SKLEARN
+    first = needed if told.preload is None else told.preload
+    later = () if told.later is None else told.later or needed
+    serve(told.address, [*(f"tasks.{stage}" for stage in STAGES), *first], _run, later=later)
 
 
 if __name__ == "__main__":
