@@ -63,14 +63,16 @@ _PYTHON = """#!{python} -IS
 import os, sys
 if sys.argv[1:2] != ["-m"] or "server" in sys.argv[2]:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-sys.path.append({root!r})
-from tasks.stage_server import Request, send_request
-import socket
+# As `tasks.stage_server.send_request` asks, without its imports: hundreds of stages go this way.
+import json, socket
+request = dict(arguments=sys.argv[1:], folder=os.getcwd(), environment=dict(os.environ))
+content = json.dumps(request).encode()
 with socket.socket(socket.AF_UNIX) as connection:
     connection.connect({address!r})
-    send_request(connection, Request(sys.argv[1:], os.getcwd(), dict(os.environ)), (1, 2))
+    socket.send_fds(connection, [len(content).to_bytes(4, "big")], (1, 2))
+    connection.sendall(content)
     status = connection.recv(1)
-sys.exit(status[0] if status else 1)
+os._exit(status[0] if status else 1)
 """
 # The command of this checkout, which becomes `python -m`.
 _RELABEL = """#!{python} -IS
