@@ -100,6 +100,8 @@ def create_workspace(folder: Path, files: Files) -> None:
         # What people decided about labels elsewhere says nothing of these.
         _write(unfinished, {**files, str(PATH): HEADER_LINE, _RECORD: _record(files)})
         _git(unfinished, ["init", "--quiet"])
+        # The README's commands call it so; an unconfigured git would say master.
+        _git(unfinished, ["symbolic-ref", "HEAD", "refs/heads/main"])
         _git(unfinished, ["add", "--all"])
         # DVC's experiments start from a commit.
         _commit(unfinished, "Start")

@@ -66,6 +66,15 @@ def test_code_and_parameters_come_along_and_results_data_and_decisions_do_not(
     assert [path.name for path in folder.parent.iterdir()] == ["pets"]
 
 
+def test_the_branch_is_called_main_whatever_git_is_told(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".gitconfig").write_text("[init]\n\tdefaultBranch = trunk\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make_workspace(tmp_path / "pets", {}, checkout)
+    assert git(tmp_path / "pets", "branch", "--show-current").strip() == "main"
+
+
 def test_the_environment_is_that_of_the_python_that_runs(checkout: Path, tmp_path: Path) -> None:
     make_workspace(tmp_path / "pets", {}, checkout)
     link = tmp_path / "pets" / ".venv"
