@@ -13,6 +13,8 @@ NEXT = 100
 """Decisions that are looked ahead."""
 # Flagged rows drawn at random from which on something is said of all flags.
 _LEAST_DRAWN = 20
+# Decisions on flagged rows from which on it is estimated how many of the next are wrong (docs/stopping.md).
+_LEAST_DECIDED = 50
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Outlook:
         least_left: at least so many of the rows left have a wrong label, with the confidence of the bounds.
         most_left: at most so many.
         n_next: the next flagged rows, in the order of review.
-        next_wrong: wrong labels to be expected among them, an estimate; None where there is none.
+        next_wrong: wrong labels to be expected among them, an estimate; None where there is none, as after
+            few decisions.
         n_next_drawn: the next rows drawn at random.
         next_share: what `most_left` should be after these, as a share of the rows left then.
     """
@@ -104,7 +107,11 @@ def look_out(
         least_left=max(others.bounds.low - n_others_wrong, 0),
         most_left=min(max(others.bounds.high - n_others_wrong, 0), n_left),
         n_next=min(NEXT, len(waiting)),
-        next_wrong=expect_wrong(error_prob[waiting[:NEXT]], error_prob[seen], n_flags_wrong),
+        next_wrong=(
+            expect_wrong(error_prob[waiting[:NEXT]], error_prob[seen], n_flags_wrong)
+            if len(seen) >= _LEAST_DECIDED
+            else None
+        ),
         n_next_drawn=n_next_drawn,
         next_share=_after(others, n_others, n_next_drawn),
     )

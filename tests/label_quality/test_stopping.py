@@ -91,15 +91,20 @@ def test_what_people_read_has_the_numbers() -> None:
     known = np.full(n, UNKNOWN)
     known[drawn[~is_issue[drawn]][:400]] = RIGHT
     known[drawn[~is_issue[drawn]][:4]] = WRONG
-    known[:30], known[30:40] = WRONG, RIGHT
+    known[:40], known[40:50] = WRONG, RIGHT
     flags, others, more, coming = describe_outlook(outlook(known, is_issue, np.full(n, 0.5)))
-    assert "40 flagged labels that people decided on, 30 are wrong (75.0%); 960 flagged rows wait" in flags
+    assert "50 flagged labels that people decided on, 40 are wrong (80.0%); 950 flagged rows wait" in flags
     assert "400 rows drawn at random among those not flagged, 4 have a wrong label." in others
     share = (bound_wrong(9_000, 400, 4).high - 4) / 8_600
     assert 0.025 < share < 0.035
     assert f"at most {np.ceil(1000 * share) / 10:g} % of the 8,600 labels" in others
     assert "100 more rows" in more
-    assert f"about {100 * 0.5 * 31 / 21:.0f} wrong labels, an estimate" in coming
+    assert f"about {100 * 0.5 * 41 / 26:.0f} wrong labels, an estimate" in coming
+    # Before enough decisions a probability alone would promise too much.
+    known[49] = UNKNOWN
+    few = outlook(known, is_issue, np.full(n, 0.5))
+    assert few.next_wrong is None
+    assert not any("estimate" in sentence for sentence in describe_outlook(few))
     # Of flagged rows some must have been drawn too.
     known[drawn[is_issue[drawn]][:50]] = WRONG
     assert any("By the 5" in sentence for sentence in describe_outlook(outlook(known, is_issue)))
