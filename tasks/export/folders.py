@@ -12,7 +12,6 @@ from tasks.export.rows import ACTION, DECIDED_BY, ERROR_PROB, LABEL, SUGGESTED, 
 from tasks.export.tables import extend_file, in_order, write_list_of
 from tasks.own_files.own_tables import texts_of
 from tasks.own_files.picture_folders import find_pictures, match_files
-from tasks.own_files.spreadsheets import write_sheet
 from tasks.params import Params
 
 _MOVES = ("file", "to", "given_label", LABEL, ACTION, SUGGESTED, ERROR_PROB, DECIDED_BY)
@@ -35,13 +34,12 @@ def write_folder(params: Params, workspace: Path, rows: pa.Table, out: Path, cop
     rows = in_order(rows, found, are_left_out)
     by_table: str | None = options.labels  # type: ignore[attr-defined]
     to = new_paths(rows, is_nested=by_table is None)
-    changed = [
-        (row["key"], path, *(row[name] for name in _MOVES[2:]))
-        for row, path in zip(rows.to_pylist(), to, strict=True)
-        if path and row[LABEL] != row["given_label"]
-    ]
-    write_sheet(out / "moves.csv", _MOVES, changed)
-    said = f"moves.csv, {len(changed):,} files to another class"
+    named = rows.append_column("file", rows.column("key")).append_column("to", pa.array(to, pa.string()))
+    changed = named.filter(
+        [bool(row["to"]) and row[LABEL] != row["given_label"] for row in named.to_pylist()]
+    ).select(_MOVES)
+    write_list_of(changed, out / "moves.csv")
+    said = f"moves.csv, {changed.num_rows:,} files to another class"
     if by_table is None or by_table.lower().endswith(".xml"):
         write_list_of(rows.drop_columns(["split", "why"]), out / "labels.csv")
         said += f"; labels.csv, all {rows.num_rows:,}"

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import own_forms
@@ -103,6 +104,8 @@ def check_export(folder: Path, given: Path, path: Path) -> None:
     if form == "folder":
         init(again, [str(out / "pictures")])
         new_key = {Path(key).name: key for key in told}
+        if (out / "moves.csv").exists():
+            check_moves(out, told)
     elif form == "table":
         init(again, table_again(folder, out, path))
         new_key = {key: key for key in told}
@@ -122,6 +125,20 @@ def check_export(folder: Path, given: Path, path: Path) -> None:
         assert (None if label < 0 else read.facts.class_names[label]) == expected[LABEL]
     # Files of dropped rows are in no folder; rows of a table stay.
     assert len(read.key) == (rows.num_rows - n_dropped if form == "folder" else rows.num_rows)
+
+
+def check_moves(out: Path, told: dict[str, dict[str, Any]]) -> None:
+    """Each file whose class changed is named once, with a path in the folder of its new class."""
+    with (out / "moves.csv").open(newline="") as file:
+        moves = list(csv.DictReader(file))
+    moved = {key for key, row in told.items() if row[LABEL] not in (None, row["given_label"])}
+    assert {row["file"] for row in moves} == moved
+    assert len(moves) == len(moved)
+    for row in moves:
+        assert (out / "pictures" / row["to"]).is_file()
+        assert row[LABEL] == told[row["file"]][LABEL]
+        # As in labels.csv: no more digits than are known.
+        assert row["error_prob"] == f"{told[row['file']]['error_prob']:.6g}"
 
 
 def table_again(folder: Path, out: Path, path: Path) -> list[str]:
