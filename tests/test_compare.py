@@ -871,6 +871,10 @@ def test_versions_of_texts_are_made_and_compared(tmp_path: Path, run: Run) -> No
     folder = tmp_path / "texts"
     make_workspace(folder, {}, source=ROOT)
     write_run(folder, [f"What *the* {k}th cat sat on" for k in range(300)], sureness=3, test_split=False)
+    issues = pq.read_table(folder / ISSUES)
+    names = pa.array([f"note {key}" for key in issues.column("key").to_pylist()])
+    place = issues.schema.get_field_index("key")
+    pq.write_table(issues.set_column(place, issues.schema.field(place), names), folder / ISSUES)
     (folder / "data" / "features.parquet").touch()
     (folder / "data" / "unlabeled_probs").mkdir()
     none = {"example_id": np.zeros(0, dtype=np.int64), "pred_probs": np.zeros((0, 2), dtype=np.float32)}
@@ -894,6 +898,9 @@ def test_versions_of_texts_are_made_and_compared(tmp_path: Path, run: Run) -> No
         # Ids are every third number; see `write_run`.
         assert row["text"] == f"What *the* {row['example_id'] // 3}th cat sat on"
         assert f">{row['text']}</span>" in page.read_text()
+        assert row["key"] == f"note {row['example_id']}"
+        assert f"<figcaption>{row['key']}, given" in page.read_text()
+    assert f"| {rows['most_changed'][0]['key']} |" in run(folder, "v1", "workspace", "--md")[0]
     assert all("contents" not in note for note in found["notes"])
 
 

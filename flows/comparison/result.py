@@ -69,6 +69,7 @@ class ChangedRow:
 
     Attributes:
         example_id: its id.
+        key: what its owner calls it; in versions without keys the id.
         true: its true class, None where not known.
         distance: total variation between the versions' probabilities, in [0, 1].
         old, new: what the base and the other version say.
@@ -77,17 +78,13 @@ class ChangedRow:
     """
 
     example_id: int
+    key: str
     true: str | None
     distance: float
     old: Judgement
     new: Judgement
     probs: Mapping[str, tuple[float | None, float | None]]
     content: Content | None = None
-
-    @property
-    def key(self) -> str:
-        """What a page calls the row."""
-        return f"example {self.example_id}"
 
 
 @dataclass(frozen=True)

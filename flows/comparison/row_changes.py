@@ -25,7 +25,8 @@ from tasks.label_quality.changes import (
     most_changed,
 )
 from tasks.page import read_contents
-from tasks.tables.catalog import EXAMPLES
+from tasks.tables.catalog import EXAMPLES, LABEL_ISSUES
+from tasks.tables.joins import locate
 
 MOST_CHANGED = 25
 # At least this far, the probability of some set of classes moved by a percentage point or more.
@@ -178,7 +179,7 @@ def _describe(
     names = base.facts.class_names
     before, after = (probabilities_of(labels.revision, ids[rows]) for labels in (base, other))
     found = []
-    for row in rows.tolist():
+    for row, key in zip(rows.tolist(), _keys(other, ids[rows]), strict=True):
         example_id = int(ids[row])
         probs = [each.get(example_id) for each in (before, after)]
         ranked = [np.argsort(-each, kind="stable")[:_SHOWN_CLASSES] for each in probs if each is not None]
@@ -188,6 +189,7 @@ def _describe(
         found.append(
             ChangedRow(
                 example_id,
+                key,
                 None if truth[row] == NO_LABEL else names[truth[row]],
                 float(distance[row]),
                 _judgement(old, row, names),
@@ -202,6 +204,15 @@ def _describe(
             )
         )
     return found
+
+
+def _keys(labels: Labels, ids: npt.NDArray[np.int64]) -> list[str]:
+    """What the owner calls these rows; the ids in a version that has no keys."""
+    if not len(ids):
+        return []
+    table = labels.revision.table(LABEL_ISSUES, [], ["key"])
+    names = table.column("key" if "key" in table.column_names else "example_id")
+    return [str(name) for name in names.take(locate(labels.ids, ids, labels.revision.name)).to_pylist()]
 
 
 def _judgement(columns: Columns, row: int, names: Sequence[str]) -> Judgement:

@@ -306,7 +306,7 @@ def most_changed_table(section: Section) -> Table | None:
     lines = []
     for row in rows:
         cells = [
-            f"{row.example_id}",
+            row.key,
             row.old.given if row.old.given == row.new.given else f"{row.old.given} → {row.new.given}",
         ]
         cells += [row.true or _DASH] if with_truth else []
