@@ -22,6 +22,7 @@ from tasks.label_quality.audit import bound_wrong, draw_order
 from tasks.label_quality.confusions import count_confusions, worst_confused
 from tasks.params import load_params
 from tasks.prune import prune
+from tasks.pseudo_label import pseudo_label
 from tasks.report import report
 from tasks.reporting.figures import score_histogram
 from tasks.reporting.matrices import heat_maps, read_entries, worst_classes
@@ -503,6 +504,24 @@ def test_a_classifier_too_weak_to_estimate_anything_has_a_report(tmp_path: Path,
     report(params, tmp_path)
     page = (tmp_path / "report" / "index.html").read_text()
     assert "cannot be estimated" in page
+
+
+def test_where_the_gate_is_closed_what_people_decided_is_told_apart(tmp_path: Path) -> None:
+    params = write_run(tmp_path, ["a text"] * 90, sureness=0, known=False)
+    page = tmp_path / "report" / "index.html"
+    report(params, tmp_path)
+    assert "Nothing was cleaned." in page.read_text()
+    assert "the cleaned labels are the given ones." in page.read_text()
+    issues = read_table(LABEL_ISSUES.at(tmp_path), LABEL_ISSUES)
+    given = read_facts(issues).class_names[issues.column("given_label")[0].as_py()]
+    key = issues.column("key")[0].as_py()
+    append_decisions(
+        tmp_path / PATH, [Decision(key, "drop", "", given, "anna", "2026-11-27T12:00:00Z", "none")]
+    )
+    pseudo_label(params, tmp_path)
+    report(params, tmp_path)
+    assert "Nothing else was cleaned." in page.read_text()
+    assert "the cleaned labels are the given ones, except where people decided." in page.read_text()
 
 
 def test_rows_that_were_left_out_are_told(tmp_path: Path) -> None:
