@@ -22,6 +22,7 @@ from tasks.tables.files import atomic_path
 CHECKOUT = Path(__file__).parents[1]
 """The folder with the pipeline that runs."""
 
+_CONFIG = ".dvc/config"
 # What makes a folder the pipeline. Results, data and decisions are not among it.
 _PARTS = (
     "flows",
@@ -38,7 +39,7 @@ _PARTS = (
     ".gitattributes",
     ".gitignore",
     ".dvc/.gitignore",
-    ".dvc/config",
+    _CONFIG,
 )
 _RECORD = ".relabel.json"
 """In a folder of ours: what we wrote there. A file that is no longer so was changed by a person."""
@@ -115,6 +116,9 @@ def create_workspace(folder: Path, files: Files) -> None:
 def _update(folder: Path, files: Files) -> None:
     """Bring a folder of ours up to date; nothing that a person wrote is lost."""
     before = _read_record(folder)
+    if (config := folder / _CONFIG).is_file():
+        # Its owner's from the start on: `dvc remote add` writes there.
+        files = {**files, _CONFIG: config.read_bytes()}
     written = {name: path.read_bytes() for name in {*before, *files} if (path := folder / name).is_file()}
     for name, content in sorted(written.items()):
         if content != files.get(name) and _digest(content) != before.get(name):

@@ -120,6 +120,25 @@ def test_newer_code_takes_the_place_of_older_and_what_people_added_stays(
     assert git(folder, "status", "--porcelain").split() == ["??", "dvc.lock", "??", "tasks/mine.py"]
 
 
+def test_newer_code_leaves_the_remote_alone_that_a_person_added(checkout: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pets"
+    make_workspace(folder, {}, checkout)
+    config = folder / ".dvc" / "config"
+    config.write_text(config.read_text() + "['remote \"store\"']\n    url = ../store\n")
+    mine = config.read_bytes()
+    one = checkout / "tasks" / "one.py"
+    before = one.read_bytes()
+    try:
+        one.write_text("ONE = 12\n")
+        for _ in range(2):
+            make_workspace(folder, {}, checkout)
+            assert config.read_bytes() == mine
+    finally:
+        one.write_bytes(before)
+    assert (folder / "tasks" / "one.py").read_text() == "ONE = 12\n"
+    assert git(folder, "status", "--porcelain").strip() == "M .dvc/config"
+
+
 def test_a_file_that_a_person_changed_is_not_overwritten(checkout: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pets"
     make_workspace(folder, {}, checkout)
