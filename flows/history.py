@@ -85,7 +85,8 @@ def _fold(versions: Sequence[Seen]) -> Iterator[tuple[Seen, list[tuple[str, str]
         lines = [(first.title, describe(first))]
         if same := versions[place + 1 : end]:
             probs = [each.suggested_prob for each in same if each.suggested_prob is not None]
-            moved = f", suggested at {min(probs):.1%} to {max(probs):.1%}" if probs else ""
+            ends = dict.fromkeys(f"{of(probs):.1%}" for of in (min, max)) if probs else {}
+            moved = f", suggested at {' to '.join(ends)}" if ends else ""
             count = "the next version" if len(same) == 1 else f"the next {len(same)} versions"
             lines.append(("", f"{count} the same{moved}; the last {_when(same[-1].time)}, {same[-1].title}"))
         yield first, lines

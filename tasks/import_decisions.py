@@ -61,8 +61,9 @@ def import_decisions(workspace: Path, arguments: Sequence[str]) -> None:
     n_aside = len(annotated) - len(decided)
     aside = f"{n_aside:,} about rows without a label or content, which are not taken, " if n_aside else ""
     print(
-        f"import-decisions: {len(new):,} new decisions ({n_kept:,} keep the label, {len(new) - n_kept:,} "
-        f"choose another), {len(found) - len(new):,} known before, {aside}{len(tasks) - len(annotated):,} "
+        f"import-decisions: {len(new):,} new decision{'s' * (len(new) != 1)} "
+        f"({n_kept:,} keep the label, {len(new) - n_kept:,} choose another), "
+        f"{len(found) - len(new):,} known before, {aside}{len(tasks) - len(annotated):,} "
         f"tasks not annotated; {PATH}. `dvc repro` applies them."
     )
 

@@ -127,7 +127,7 @@ def test_what_is_said_of_test_rows_is_taken_and_of_rows_without_a_label_is_not(
     )
     before = read_decisions(studio / PATH) if (studio / PATH).exists() else []
     import_decisions(studio, [str(path)])
-    assert "1 new decisions" in (said := capsys.readouterr().out)
+    assert "1 new decision (" in (said := capsys.readouterr().out)
     assert "2 about rows without a label" in said
     new = read_decisions(studio / PATH)[len(before) :]
     assert [(each.key, each.given_label) for each in new] == [(tested["key"], tested["given_label"])]

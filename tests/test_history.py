@@ -141,6 +141,13 @@ def test_tables_of_the_first_edition_are_read(
     assert (seen.given, seen.suggested) == ("cat", "dog")
 
 
+def test_neighbours_that_say_the_same_probability_name_it_once(repository: Path, told: Told) -> None:
+    for place, prob in enumerate([0.9, 0.9101, 0.9102]):
+        keep_tables(repository, f"same{place}", tables(prob=prob))
+    (folded,) = [line for line in told(str(ID)).splitlines() if "the next 2 versions the same" in line]
+    assert "suggested at 91.0%; the last" in folded
+
+
 def test_unchanged_neighbours_are_one_line(repository: Path, told: Told) -> None:
     for place, prob in enumerate([0.9, 0.91, 0.93]):
         keep_tables(repository, f"same{place}", tables(prob=prob))
