@@ -30,13 +30,13 @@ class _Without:
 @contextmanager
 def _not_installed(*packages: str) -> Iterator[None]:
     """Within, imports go as where these packages are not installed; one that is imported stays so."""
-    finders = sys.meta_path[:]
     hidden = {package for package in packages if package not in sys.modules}
-    sys.meta_path[:] = [_Without(finder, hidden) for finder in finders]
+    sys.meta_path[:] = [_Without(finder, hidden) for finder in sys.meta_path]
     try:
         yield
     finally:
-        sys.meta_path[:] = finders
+        # What was imported within may have brought a finder of its own, as six does.
+        sys.meta_path[:] = [each._finder if isinstance(each, _Without) else each for each in sys.meta_path]
 
 
 with _not_installed("matplotlib", "scipy", "torchvision"):

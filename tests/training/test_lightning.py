@@ -33,6 +33,21 @@ def test_a_package_is_not_there_within_and_there_after(monkeypatch) -> None:
         assert importlib.reload(sys.modules["wcwidth"]).wcwidth("a") == 1
 
 
+def test_a_finder_that_is_added_or_removed_within_stays_so(monkeypatch) -> None:
+    class Finder:
+        @staticmethod
+        def find_spec(*_: object) -> None:
+            return None
+
+    added, removed = Finder(), Finder()
+    finders = sys.meta_path[:]
+    monkeypatch.setattr(sys, "meta_path", [*finders, removed])
+    with _not_installed("wcwidth"):
+        sys.meta_path.pop()
+        sys.meta_path.append(added)
+    assert sys.meta_path == [*finders, added]
+
+
 def test_training_imports_neither_torchvision_nor_scipy_nor_matplotlib_but_a_model_can() -> None:
     code = """
 import sys
