@@ -531,12 +531,13 @@ def test_what_git_keeps_and_was_changed_after_a_run_is_said(tiny: Path, versions
     }
     stages = {name: {"cmd": "x", "deps": found} for name, found in deps.items()}
     stages |= {f"train_fold@{k}": {"cmd": "x", "outs": [fold]} for k, fold in enumerate(folds)}
+    lock = {"schema": "2.0", "stages": stages}
     files = {"tasks__repair_py": "code", "tasks__page__a_js": "a.js", "tasks__page__b_js": "b.js"}
-    commit(tiny, "v1", **files, reviews__decisions_csv="example_id\n", dvc_lock={"stages": stages})
+    commit(tiny, "v1", **files, reviews__decisions_csv="example_id\n", dvc_lock=lock)
     commit(tiny, "v2", reviews__decisions_csv="example_id\n1\n")
     commit(tiny, "v3", tasks__repair_py="other code", tasks__page__a_js="other code")
     folds[0]["md5"] = "0" * 32
-    commit(tiny, "v4", dvc_lock={"stages": stages})
+    commit(tiny, "v4", dvc_lock=lock)
     # Git does not know this file, but DVC would run the stage for it.
     (tiny / "tasks" / "page" / "c.js").write_text("mine")
     out, _ = run(tiny, "v1", "v2", "v3", "v4", "workspace", "--no-rows")

@@ -123,6 +123,38 @@ def test_what_dvc_ignores_is_not_among_what_a_stage_reads(tmp_path: Path) -> Non
         assert found == {"tasks": expected, "tasks/a.py": {"": expected["a.py"]}, "nothing": None}
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("dvc_lock", {"schema": "2.0", "stages": ["a"]}),
+        ("dvc_lock", {"schema": "2.0", "stages": {"a": None}}),
+        ("dvc_lock", {"schema": "2.0", "stages": {"a": {"cmd": "x", "outs": 3}}}),
+        ("dvc_lock", {"schema": "2.0", "stages": {"a": {"cmd": "x", "deps": ["b"]}}}),
+        ("dvc_lock", {"a": {"cmd": "x"}}),  # of DVC 1
+        ("dvc_lock", ["a"]),
+        ("dvc_yaml", {"stages": ["a"]}),
+        ("dvc_yaml", {"stages": {"a": None}}),
+    ],
+)
+def test_a_file_of_dvc_of_another_form_is_one_sentence(tmp_path: Path, file: str, content: object) -> None:
+    root = make_repository(tmp_path / "tiny")
+    commit(root, "v1", dvc_lock={"schema": "2.0", "stages": {"a": {"cmd": "x"}}})
+    commit(root, "v2", **{file: content})
+    for revision in open_revisions(root, ["v2", "workspace"]):
+        with pytest.raises(FlowError, match=f"^{revision.name}: DVC cannot read that version: .*validation"):
+            revision.has("data/a.parquet")
+
+
+def test_parameters_behind_a_link_are_not_taken_for_none(tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "tiny")
+    (root / "params.yaml").symlink_to("mine.yaml")
+    commit(root, "v1", mine_yaml={"a": 1})
+    linked, here = open_revisions(root, ["v1", "workspace"])
+    assert here.yaml("params.yaml") == {"a": 1}
+    with pytest.raises(FlowError, match=r"^v1: params.yaml: expected names and values, found neither"):
+        linked.yaml("params.yaml")
+
+
 def test_a_folder_that_is_no_repository_of_dvc_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(FlowError, match="expected a DVC repository, found no folder"):
         open_revisions(tmp_path, ["workspace"])

@@ -158,8 +158,26 @@ class Revision:
                 raise RevisionError(
                     f"{self.name}: {path}: expected YAML, found what cannot be read: {error}."
                 ) from error
-            self._parsed[path] = content if isinstance(content, dict) else {}
+            if path in _BY_DVC and content is not None:
+                self._check_schema(path, content)
+            if not isinstance(content or {}, dict):
+                raise RevisionError(
+                    f"{self.name}: {path}: expected names and values, found neither; of a link, "
+                    "git keeps only where it leads to."
+                )
+            self._parsed[path] = content or {}
         return self._parsed[path]
+
+    def _check_schema(self, path: str, content: object) -> None:
+        """Let DVC say whether its file has the form that is read here."""
+        from dvc.schema import COMPILED_LOCKFILE_SCHEMA, COMPILED_MULTI_STAGE_SCHEMA
+        from dvc.utils.strictyaml import YAMLValidationError, validate
+
+        schema = COMPILED_LOCKFILE_SCHEMA if path == "dvc.lock" else COMPILED_MULTI_STAGE_SCHEMA
+        try:
+            validate(content, schema, path=path)
+        except YAMLValidationError as error:
+            raise RevisionError(f"{self.name}: DVC cannot read that version: {_line(error)}.") from error
 
     def file(self, path: str) -> Path:
         """A file with the content of `path`, here or in DVC's cache, to be read and left alone.
