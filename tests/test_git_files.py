@@ -1,6 +1,7 @@
 """What git and DVC's cache keep of a version: the oracles are a checkout, and DVC itself."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,30 @@ def test_the_cache_is_where_dvc_has_it(tmp_path: Path, file: str, text: str) -> 
         assert found is not None
         assert found.samefile(cached)
         cached.unlink()
+
+
+def test_a_pipeline_in_a_folder_of_a_dvc_repository_has_its_cache(tmp_path: Path) -> None:
+    top = make_repository(tmp_path / "tiny")
+    commit(top, "v1", below__dvc_lock={"schema": "2.0"})
+    made = entry("a", "content")
+    with Repo(str(top / "below")) as repo:
+        cached = Path(repo.cache.local.oid_to_path(made["md5"]))
+    cached.parent.mkdir(parents=True)
+    cached.write_text("content")
+    (revision,) = open_revisions(top / "below", ["v1"])
+    found = revision.cache.file(made["md5"])
+    assert found is not None
+    assert found.samefile(cached)
+
+
+def test_pipes_and_links_to_nothing_are_not_read(tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "tiny")
+    commit(root, "v1", inputs__a_csv="a")
+    os.mkfifo(root / "inputs" / "pipe")
+    (root / "inputs" / "broken").symlink_to("nowhere")
+    (here,) = open_revisions(root, ["workspace"])
+    expected = {"a.csv": hashlib.md5(b"a").hexdigest(), "pipe": "", "broken": ""}
+    assert here.tracked(["inputs", "inputs/broken"]) == {"inputs": expected, "inputs/broken": None}
 
 
 def test_what_dvc_ignores_is_not_among_what_a_stage_reads(tmp_path: Path) -> None:

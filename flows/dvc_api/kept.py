@@ -19,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 from flows import FlowError
 from flows.dvc_api.git_files import ask_git
 from flows.dvc_api.record import every_experiment
-from flows.dvc_api.remotes import read_settings
+from flows.dvc_api.remotes import dvc_folder, read_settings
 
 _LOCK, _DECISIONS = "dvc.lock", "reviews/decisions.csv"
 # How DVC writes dvc.lock: each stage begins with its name, two blanks before it.
@@ -143,7 +143,7 @@ class Cache:
         if "local" in cache:  # the name of a remote
             place = Path(settings["remote"][cache["local"]]["url"])
         else:
-            place = Path(cache.get("dir", root / ".dvc" / "cache"))
+            place = Path(cache.get("dir", dvc_folder(root) / "cache"))
         # The second is where DVC 2 put them.
         self._stores = (place / "files" / "md5", place)
 

@@ -54,6 +54,18 @@ def pull(root: Path) -> None:
     )
 
 
+def dvc_folder(root: Path) -> Path:
+    """The nearest folder .dvc, from `root` upwards: one DVC repository may have pipelines in several folders.
+
+    Raises:
+        FlowError: there is none.
+    """
+    for folder in (root, *root.parents):
+        if (folder / ".dvc").is_dir():
+            return folder / ".dvc"
+    raise FlowError(f"DVC in {root}: expected a DVC repository, found no folder .dvc.")
+
+
 def read_settings(root: Path) -> Any:
     """DVC's settings of a repository, as its configuration files have them today.
 
@@ -62,10 +74,9 @@ def read_settings(root: Path) -> Any:
     """
     from dvc.config import Config, ConfigError
 
-    if not (root / ".dvc").is_dir():
-        raise FlowError(f"DVC in {root}: expected a DVC repository, found no folder .dvc.")
+    folder = dvc_folder(root)
     try:
-        return Config(str(root / ".dvc"))
+        return Config(str(folder))
     except ConfigError as error:
         raise FlowError(f"DVC in {root}: {' '.join(str(error).split())}") from error
 

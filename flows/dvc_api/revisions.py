@@ -74,9 +74,16 @@ class Revision:
         return self._made.get(path)
 
     def digest_on_disk(self, path: str) -> str | None:
-        """The MD5 of a file as it is in the work tree; None where it is not there, or for other versions."""
+        """The MD5 of a file as it is in the work tree; None where it is not there, or for other versions.
+
+        Raises:
+            RevisionError: it cannot be read.
+        """
         file = self.root / path
-        return md5_of(file) if self.commit is None and file.is_file() else None
+        try:
+            return md5_of(file) if self.commit is None and file.is_file() else None
+        except OSError as error:
+            raise self._unreadable(path, error) from error
 
     def names(self, pattern: str) -> list[str]:
         """The files that match and are on this machine, such as `metrics/*.json`, in order."""
@@ -96,7 +103,8 @@ class Revision:
         files = {path: self._files_at(path) for path in paths}
         wanted = {name for found in files.values() for name in found or ()}
         if self.commit is None:
-            digests = {name: md5_of(self.root / name) for name in wanted}
+            # A pipe, or a link to nothing, has no content, so it never is what a stage read.
+            digests = {name: self.digest_on_disk(name) or "" for name in wanted}
         else:
             digests = digest_files(self.root, {name: self._tree[name] for name in sorted(wanted)})
         return {
@@ -131,9 +139,7 @@ class Revision:
                 with self.file(path).open("rb") as file:
                     content = file.read(MOST_BYTES + 1)
             except OSError as error:
-                raise RevisionError(
-                    f"{self.name}: {path}: expected a readable file, found none: {error.strerror}."
-                ) from error
+                raise self._unreadable(path, error) from error
         if len(content) > MOST_BYTES:
             raise RevisionError(
                 f"{self.name}: {path}: expected at most {MOST_BYTES >> 20} MB of text, found more."
@@ -144,6 +150,9 @@ class Revision:
             raise RevisionError(
                 f"{self.name}: {path}: expected text in UTF-8, found bytes that are none."
             ) from error
+
+    def _unreadable(self, path: str, error: OSError) -> RevisionError:
+        return RevisionError(f"{self.name}: {path}: expected a readable file, found none: {error.strerror}.")
 
     def yaml(self, path: str) -> dict[str, Any]:
         """A YAML file as plain values, to be left as they are; empty where the version has none."""
