@@ -170,6 +170,16 @@ def test_a_file_of_dvc_of_another_form_is_one_sentence(tmp_path: Path, file: str
             revision.has("data/a.parquet")
 
 
+def test_a_filter_of_git_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "tiny")
+    commit(root, "v1", a_json={"a": 1})
+    (root / ".gitattributes").write_text("*.json filter=none\n")
+    git(root, "config", "filter.none.smudge", "relabel-has-no-such-program")
+    git(root, "config", "filter.none.required", "true")
+    with pytest.raises(FlowError, match=r"git cannot read that version: .*relabel-has-no-such-program"):
+        read_start(root, "v1:./a.json", 10)
+
+
 def test_parameters_behind_a_link_are_not_taken_for_none(tmp_path: Path) -> None:
     root = make_repository(tmp_path / "tiny")
     (root / "params.yaml").symlink_to("mine.yaml")

@@ -46,13 +46,17 @@ def read_start(root: Path, name: str, size: int) -> bytes:
         FlowError: git cannot read it.
     """
     command = ["git", "cat-file", "--filters", name]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as shown:
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=said) as shown,
+    ):
         assert shown.stdout is not None  # noqa: S101  # it is a pipe
         found = shown.stdout.read(size)
         if len(found) == size:
             shown.kill()
         elif shown.wait():
-            raise _unreadable(b"")
+            said.seek(0)
+            raise _unreadable(said.read())
     return found
 
 
