@@ -392,7 +392,7 @@ def test_versions_are_sent_with_their_data(
     monkeypatch.chdir(waited.folder)
     assert run_once(["--record", "commit", "--push"]) == 1
     assert "clean_labels: --push: expected a git remote `origin`, found none." in capsys.readouterr().err
-    git(tmp_path, "init", "--quiet", "--bare", "origin.git")
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch", "main", "origin.git")
     git(waited.folder, "remote", "add", "origin", str(tmp_path / "origin.git"))
     waited.dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
     git(waited.folder, "commit", "--quiet", "--no-gpg-sign", "-am", "Remote")
