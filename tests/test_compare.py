@@ -504,6 +504,8 @@ def test_a_repository_below_that_of_git_is_read_where_it_is(tiny: Path, run: Run
     assert v2.names("metrics/*.json") == ["metrics/label_issues.json"]
     assert v2.names("data/*.csv") == ["data/table.csv"]
     assert v2.text("data/table.csv") == table
+    # What DVC's cache has of a file that is not in the work tree is no result of the workspace.
+    assert open_revisions(tiny, ["workspace"])[0].names("data/*.csv") == []
 
 
 def test_what_git_keeps_and_was_changed_after_a_run_is_said(tiny: Path, versions: Path, run: Run) -> None:

@@ -86,10 +86,14 @@ class Revision:
             raise self._unreadable(path, error) from error
 
     def names(self, pattern: str) -> list[str]:
-        """The files that match and are on this machine, such as `metrics/*.json`, in order."""
-        found = {name for name, digest in self._made.items() if self.cache.file(digest)}
+        """The files that match and are on this machine, such as `metrics/*.json`, in order.
+
+        Of the workspace these are the files that are there: one that was deleted says nothing.
+        """
         if self.commit is None:
-            found |= {path.relative_to(self.root).as_posix() for path in self.root.glob(pattern)}
+            here = (path for path in self.root.glob(pattern) if path.is_file())
+            return sorted(path.relative_to(self.root).as_posix() for path in here)
+        found = {name for name, digest in self._made.items() if self.cache.file(digest)}
         return sorted(
             name for name in found.union(self._tree) if PurePosixPath("/", name).match(f"/{pattern}")
         )
