@@ -23,6 +23,9 @@ from tasks.tables.facts import read_facts
 from tasks.tables.io import read_table
 from tasks.tables.schemas import column_array
 
+# Label Studio exports tables too, which do not say what a choice was about.
+_TABLES = (".csv", ".tsv", ".xlsx")
+
 
 def import_decisions(workspace: Path, arguments: Sequence[str]) -> None:
     """Append a decision for each task that somebody annotated, unless that decision stands already.
@@ -44,6 +47,11 @@ def import_decisions(workspace: Path, arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--reviewer", help="who decided, where the file does not say it (label studio)")
     chosen = parser.parse_args(arguments)
+    if chosen.file.suffix.lower() in _TABLES:
+        raise DatasetError(
+            f"{chosen.file}: expected Label Studio's export as JSON, found a table. Export it as JSON there, "
+            "or decide on the page of `relabel review`."
+        )
     tasks = read_tasks(chosen.file, chosen.label)
     annotated = [task for task in tasks if task.label is not None]
     given, class_names = read_given(workspace)

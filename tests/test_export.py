@@ -109,6 +109,12 @@ def test_tasks_and_choices_that_are_not_known_are_refused(studio: Path, tmp_path
     assert (studio / PATH).exists() == bool(before)
 
 
+def test_a_table_of_decisions_is_refused_with_what_to_do(studio: Path, tmp_path: Path) -> None:
+    (tmp_path / "said.csv").write_text("id,label\n1,sport\n")
+    with pytest.raises(DatasetError, match=r"as JSON, found a table.*relabel review"):
+        import_decisions(studio, [str(tmp_path / "said.csv")])
+
+
 def test_what_is_said_of_test_rows_is_taken_and_of_rows_without_a_label_is_not(
     studio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
