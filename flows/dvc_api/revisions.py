@@ -91,8 +91,7 @@ class Revision:
         Of the workspace these are the files that are there: one that was deleted says nothing.
         """
         if self.commit is None:
-            here = (path for path in self.root.glob(pattern) if path.is_file())
-            return sorted(path.relative_to(self.root).as_posix() for path in here)
+            return sorted(path.relative_to(self.root).as_posix() for path in self.root.glob(pattern))
         found = {name for name, digest in self._made.items() if self.cache.file(digest)}
         return sorted(
             name for name in found.union(self._tree) if PurePosixPath("/", name).match(f"/{pattern}")
