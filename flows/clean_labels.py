@@ -2,7 +2,6 @@
 
 The flow is in `flows.flow`: Prefect finds it by the name of its module, which must not be `__main__`.
 """
-# The stage server of a first run starts before Prefect is imported.
 
 import argparse
 import atexit
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from flows.stage_process import start_ahead
 
+# While Prefect is imported, a core is free.
 if __name__ == "__main__":
     start_ahead(Path.cwd(), sys.argv[1:])
 

@@ -106,6 +106,7 @@ def _write_training_set(params: Params, workspace: Path, decided: bytes) -> tupl
             held = replace(held, repair=take_none(held.repair, evidence))
         if gate.closed and section.on_weak_model == "stop":
             raise RepairError(describe_gate(gate))
+    del made
     repair = apply_decisions(held.repair, verdicts)
     write_training_set(TRAINING_SET.at(workspace), evidence, repair, facts)
 

@@ -267,7 +267,8 @@ class Revision:
         from dvc.ignore import DvcIgnorePatterns
 
         path = self.root / ".dvcignore"
-        return DvcIgnorePatterns(path.read_text().splitlines() if path.is_file() else [], "/", "/")
+        patterns = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
+        return DvcIgnorePatterns(patterns, "/", "/")
 
     def _is_here(self, path: str) -> bool:
         return path in self._tree or (self.commit is None and (self.root / path).is_file())
